@@ -1,0 +1,1 @@
+"""Settings: one schema, one YAML file, one loader."""

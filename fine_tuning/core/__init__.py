@@ -1,0 +1,1 @@
+"""The one small language every room speaks: pure values, ports and errors. Standard library only."""

@@ -1,0 +1,101 @@
+"""What is learnt: an example says which messages are targets, a tokenized one says which ids are.
+
+The two are the only forms in which data reaches training. ``TokenizedExample`` keeps ids and mask
+of equal length by construction; ``mask[i] == 1`` means *the model is asked to predict ids[i]*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from fine_tuning.core.conversation import Message
+from fine_tuning.core.errors import DataError
+from fine_tuning.core.naming import content_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A branch of a conversation with the turns to learn.
+
+    ``targets`` are indices into ``messages``, each an assistant turn, in rising order.
+
+    Raises:
+        DataError: on construction, if a target is out of range or not an assistant turn.
+    """
+
+    conversation_id: str
+    messages: tuple[Message, ...]
+    targets: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse targets that are not the assistant's words."""
+        for index in self.targets:
+            if not 0 <= index < len(self.messages) or self.messages[index].role != "assistant":
+                raise DataError(
+                    f"example of conversation {self.conversation_id} has target {index}, "
+                    f"expected the index of an assistant turn among {len(self.messages)} messages"
+                )
+
+    @property
+    def id(self) -> str:
+        """The name of its content: texts, roles and targets."""
+        turns = [[m.role, m.text, [call.to_dict() for call in m.tool_calls]] for m in self.messages]
+        return content_name([turns, list(self.targets)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenizedExample:
+    """Token ids and the mask of those to predict; both have the same length.
+
+    Raises:
+        DataError: on construction, if the lengths differ, or the first token is a target (nothing
+            stands before it to predict it from).
+    """
+
+    example_id: str
+    conversation_id: str
+    ids: tuple[int, ...]
+    mask: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        """Check the two laws of a mask."""
+        if len(self.ids) != len(self.mask):
+            raise DataError(
+                f"example {self.example_id} has {len(self.ids)} ids and {len(self.mask)} mask "
+                "entries, expected as many of one as of the other"
+            )
+        if self.mask and self.mask[0]:
+            raise DataError(f"example {self.example_id} asks to predict its first token")
+
+    @property
+    def num_targets(self) -> int:
+        """How many tokens are learnt."""
+        return sum(self.mask)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values; the mask as a string of 0 and 1."""
+        return {
+            "example_id": self.example_id,
+            "conversation_id": self.conversation_id,
+            "ids": list(self.ids),
+            "mask": "".join(map(str, self.mask)),
+        }
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+        """Read the form :meth:`to_dict` writes.
+
+        Raises:
+            DataError: if a field is missing or of the wrong type, or a law of the mask is broken.
+        """
+        try:
+            return cls(
+                example_id=str(raw["example_id"]),
+                conversation_id=str(raw["conversation_id"]),
+                ids=tuple(int(i) for i in raw["ids"]),
+                mask=tuple(int(bit) for bit in raw["mask"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"a tokenized example cannot be read: {error!r}") from error

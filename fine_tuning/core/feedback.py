@@ -1,0 +1,69 @@
+"""What a user said about a reply: a thumb, a rating, a better text, or a choice between two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Self, get_args
+
+from fine_tuning.core.errors import DataError
+
+FeedbackKind = Literal["thumb", "rating", "correction", "choice"]
+KINDS: tuple[str, ...] = get_args(FeedbackKind)
+RATING_RANGE = range(1, 11)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback:
+    """One judgement on one message.
+
+    * ``thumb``: ``value`` is 1 or -1.
+    * ``rating``: ``value`` is 1 (worst) to 10 (best).
+    * ``correction``: ``text`` is the reply as it should have been; it becomes a training target.
+    * ``choice``: the message was kept and ``rejected_id``, a sibling, was not.
+
+    Raises:
+        DataError: on construction, if the kind is unknown or its field is missing or out of range.
+    """
+
+    id: str
+    conversation_id: str
+    message_id: str
+    kind: FeedbackKind
+    value: int = 0
+    text: str = ""
+    rejected_id: str = ""
+    reason: str = ""
+    comment: str = ""
+    created_at: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a judgement that says nothing."""
+        expected = {
+            "thumb": (self.value in {1, -1}, f"value {self.value}, expected 1 or -1"),
+            "rating": (self.value in RATING_RANGE, f"value {self.value}, expected 1 to 10"),
+            "correction": (bool(self.text.strip()), "an empty text, expected the better reply"),
+            "choice": (bool(self.rejected_id), "no rejected_id, expected the other reply's id"),
+        }
+        if self.kind not in expected:
+            raise DataError(f"feedback has kind {self.kind!r}, expected one of {', '.join(KINDS)}")
+        holds, found = expected[self.kind]
+        if not holds:
+            raise DataError(f"{self.kind} feedback has {found}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the feedback as plain JSON values."""
+        return {spec.name: getattr(self, spec.name) for spec in fields(self)}
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+        """Read the form :meth:`to_dict` writes.
+
+        Raises:
+            DataError: if a required field is missing or a value is out of range.
+        """
+        known = {spec.name for spec in fields(cls)}
+        missing = {"id", "conversation_id", "message_id", "kind"} - raw.keys()
+        if missing:
+            raise DataError(f"feedback lacks {', '.join(sorted(missing))}")
+        return cls(**{key: value for key, value in raw.items() if key in known})

@@ -1,0 +1,242 @@
+"""The ports between rooms. Each is a Protocol of one to four methods; its laws say MUST.
+
+``tests/contracts/`` holds one suite per port, run against every implementation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from fine_tuning.core.conversation import Conversation, Message
+from fine_tuning.core.events import RunEvent
+from fine_tuning.core.feedback import Feedback
+
+
+class ConversationStore(Protocol):
+    """Where conversations and feedback are kept.
+
+    * What ``append`` acknowledged MUST survive a killed process, and concurrent writers MUST NOT
+      lose or interleave each other's messages.
+    * Appending a message id that is there already MUST change nothing (retries are safe).
+    * ``conversations`` MUST yield each conversation once, oldest first, messages in the order in
+      which they were appended; a torn or foreign record MUST be skipped and counted, not fatal.
+    """
+
+    def append(self, conversation: Conversation) -> None:
+        """Add a conversation, or those of its messages that are new to the stored one.
+
+        Raises:
+            StorageError: if nothing could be written; then nothing was.
+        """
+        ...
+
+    def add_feedback(self, feedback: Feedback) -> None:
+        """Add a judgement; a known id changes nothing.
+
+        Raises:
+            StorageError: if it could not be written.
+        """
+        ...
+
+    def conversations(self) -> Iterator[Conversation]:
+        """Yield all conversations."""
+        ...
+
+    def feedback(self) -> Iterator[Feedback]:
+        """Yield all judgements, oldest first."""
+        ...
+
+
+class Tokenizer(Protocol):
+    """Text to token ids and back, as the serving runtime does it.
+
+    * ``decode(encode(text))`` MUST equal ``text`` for text without special tokens.
+    * With ``parse_special`` false, text that looks like a special token MUST become plain tokens.
+    * ``fingerprint`` MUST differ when any text could be encoded differently.
+    """
+
+    @property
+    def fingerprint(self) -> str:
+        """The content name of vocabulary and rules."""
+        ...
+
+    def encode(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        """Return token ids.
+
+        Args:
+            text: Any text.
+            add_special: Add what the model expects at a sequence's start (BOS), if anything.
+            parse_special: Read special tokens' text as those tokens.
+        """
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of ids, special tokens included."""
+        ...
+
+
+class PromptRenderer(Protocol):
+    """Messages to exactly the text the server will put before the model.
+
+    * The rendering of ``messages[:k]`` with a generation prompt, the reply and the end of turn
+      MUST be what the model sees in serving.
+    * ``fingerprint`` MUST differ when any messages could be rendered differently.
+    """
+
+    @property
+    def fingerprint(self) -> str:
+        """The content name of template and rules."""
+        ...
+
+    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
+        """Return the prompt text.
+
+        Raises:
+            DataError: if the template refuses the order of roles.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How a reply is drawn: greedy by default; ``temperature`` 0 always takes the likeliest."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int = 0
+    max_tokens: int = 512
+    repeat_penalty: float = 1.0
+    stop: tuple[str, ...] = ()
+
+
+GREEDY = Sampling()
+
+
+class ChatModel(Protocol):
+    """A model one can talk to.
+
+    * The pieces of ``reply`` joined MUST be the reply, without end-of-turn tokens.
+    * With ``temperature`` 0 the same messages MUST give the same reply.
+    * Closing the iterator MUST stop the work.
+    """
+
+    @property
+    def name(self) -> str:
+        """The model's name, as its runtime lists it."""
+        ...
+
+    def reply(self, messages: Sequence[Message], sampling: Sampling = GREEDY) -> Iterator[str]:
+        """Stream the assistant's reply.
+
+        Raises:
+            RuntimeUnavailableError: if no server answers.
+            RuntimeFailedError: if the server reports an error or stops half-way.
+        """
+        ...
+
+
+class Scorer(Protocol):
+    """Log-probabilities of given tokens.
+
+    * ``score(ids)[i]`` MUST be the natural log-probability of ``ids[i + 1]`` after
+      ``ids[: i + 1]``; its length is ``len(ids) - 1``.
+    """
+
+    def score(self, ids: Sequence[int]) -> Sequence[float]:
+        """Return one log-probability per token after the first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """What a runtime says about one of its models; ``size_bytes`` 0 means unknown."""
+
+    name: str
+    size_bytes: int = 0
+    digest: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRecipe:
+    """What a new model is made of.
+
+    ``base`` names an existing model or a GGUF file; ``adapter`` is a GGUF LoRA file or None.
+    ``parameters``, ``template`` and ``system`` are inherited from the base when None.
+    """
+
+    base: str
+    adapter: Path | None = None
+    parameters: Mapping[str, Any] | None = None
+    template: str | None = None
+    system: str | None = None
+
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, units done, units in all (0 when unknown)."""
+
+
+class ModelRuntime(Protocol):
+    """Something that serves models by name.
+
+    * After ``create`` returned, ``show`` MUST find the name; after it raised, the runtime MUST be
+      as it was before.
+    * ``delete`` of an unknown name MUST raise, and delete nothing.
+    """
+
+    def list(self) -> Sequence[ModelInfo]:
+        """Return all models.
+
+        Raises:
+            RuntimeUnavailableError: if no server answers.
+        """
+        ...
+
+    def show(self, name: str) -> ModelInfo:
+        """Return one model.
+
+        Raises:
+            ModelNotFoundError: if the runtime has no such model.
+        """
+        ...
+
+    def create(self, name: str, recipe: ModelRecipe, progress: Progress | None = None) -> ModelInfo:
+        """Make a model, or replace the one of that name.
+
+        Raises:
+            DeploymentError: if the runtime refuses the recipe.
+        """
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove a model.
+
+        Raises:
+            ModelNotFoundError: if the runtime has no such model.
+        """
+        ...
+
+
+class RunListener(Protocol):
+    """Hears what a run tells. It MUST NOT raise for an event kind it does not know."""
+
+    def on_event(self, event: RunEvent) -> None:
+        """Take one event, in order."""
+        ...
+
+
+class Clock(Protocol):
+    """Time, injected so that tests own it. ``monotonic_s`` MUST never go backwards."""
+
+    def now(self) -> datetime:
+        """Return the time of day, in UTC, with its zone."""
+        ...
+
+    def monotonic_s(self) -> float:
+        """Return seconds since an arbitrary moment."""
+        ...

@@ -1,0 +1,1 @@
+"""From clean conversations to examples, token ids and data set snapshots."""

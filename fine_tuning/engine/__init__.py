@@ -1,0 +1,1 @@
+"""The training engine: packed weights, decoder with hand-written backward, adapters, kernels."""

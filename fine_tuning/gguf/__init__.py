@@ -1,0 +1,1 @@
+"""GGUF files: read, write, dequantise. numpy, no torch."""

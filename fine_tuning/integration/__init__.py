@@ -1,0 +1,1 @@
+"""What a chatbot imports: Streamlit page and Ollama."""

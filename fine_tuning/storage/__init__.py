@@ -1,0 +1,1 @@
+"""Where things lie: conversation stores, whole-or-absent folders."""

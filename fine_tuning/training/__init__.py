@@ -1,0 +1,1 @@
+"""From a data set snapshot to an adapter."""
