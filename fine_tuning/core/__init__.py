@@ -1,1 +1,1 @@
-"""The one small language every room speaks: pure values, ports and errors. Standard library only."""
+"""The small language every room speaks: pure values, ports, errors. Standard library only."""
