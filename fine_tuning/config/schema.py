@@ -1,0 +1,273 @@
+"""Every setting: its meaning, unit, default and range. The sentence under a field is its manual.
+
+The commented ``fine_tuning_config.yaml``, ``docs/reference/config.md`` and every error message are
+made from this module. It knows nothing of files and environments (``loader`` does) and resolves
+no path (``workspace`` does).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
+
+FormatType = Literal["chatml", "alpaca", "instruction"]
+Method = Literal["qlora", "lora"]
+Schedule = Literal["linear", "cosine", "constant"]
+ComputeDtype = Literal["auto", "float32", "bfloat16"]
+Metric = Literal["perplexity", "accuracy", "bleu", "rouge"]
+TargetModule = Literal[
+    "attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"
+]
+TARGET_MODULES: tuple[TargetModule, ...] = get_args(TargetModule)
+
+# Three decimal ratios such as 0.8 + 0.1 + 0.1 miss 1 by a few units in the last place.
+RATIO_TOLERANCE = 1e-6
+
+
+def _distinct(items: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse a list that names something twice."""
+    if repeated := sorted({item for item in items if items.count(item) > 1}):
+        raise ValueError(f"each item once, and {', '.join(repeated)} stands there more than once")
+    return items
+
+
+Text = Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
+TargetModules = Annotated[tuple[TargetModule, ...], Field(min_length=1), AfterValidator(_distinct)]
+Metrics = Annotated[tuple[Metric, ...], AfterValidator(_distinct)]
+
+
+class Section(BaseModel):
+    """A frozen group of settings, closed to unknown keys and documented by its docstrings."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        validate_default=True,
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _keep_truth_from_numbers(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse true and false where a number belongs; Python would read them as 1 and 0."""
+        expected = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and expected is not bool:
+            raise PydanticCustomError("bool_refused", "true and false belong to switches")
+        return value
+
+
+class DataCollection(Section):
+    """Which conversations are recorded, where, and which are long enough to learn from."""
+
+    enabled: bool = True
+    """Whether the chatbot's conversations are recorded. false records nothing; what is there
+    stays."""
+
+    log_file: Text = "conversations.jsonl"
+    """The file conversations are appended to: `.jsonl` for JSON lines, `.db` for SQLite. A relative
+    path starts at the workspace (`--home`)."""
+
+    min_conversation_length: int = Field(default=10, ge=0)
+    """Characters of question and reply together. A conversation is dropped as too short when every
+    exchange in it is shorter."""
+
+    max_conversation_length: int = Field(default=1000, ge=1)
+    """Characters of question and reply together. A conversation is dropped as too long when any
+    exchange in it is longer."""
+
+    auto_export: bool = True
+    """Whether the recorded conversations are exported on their own every `export_interval`
+    conversations."""
+
+    export_interval: int = Field(default=100, ge=1)
+    """Conversations recorded between two automatic exports."""
+
+    @field_validator("max_conversation_length")
+    @classmethod
+    def _above_minimum(cls, value: int, info: ValidationInfo) -> int:
+        """Refuse a range that holds nothing."""
+        minimum = info.data.get("min_conversation_length", 0)
+        if value < minimum:
+            raise ValueError(f"at least min_conversation_length, which is {minimum}")
+        return value
+
+
+class DataPreparation(Section):
+    """How conversations become examples, and examples a data set."""
+
+    format_type: FormatType = "chatml"
+    """The form training pairs are written in. Training itself always follows the base model's own
+    chat template."""
+
+    max_length: int = Field(default=2048, ge=16, le=1_048_576)
+    """Tokens of the longest example. A longer one is shortened or dropped, and counted."""
+
+    train_ratio: float = Field(default=0.8, gt=0, le=1)
+    """Share of the conversations that is learnt from. The three ratios add up to 1."""
+
+    validation_ratio: float = Field(default=0.1, ge=0, lt=1)
+    """Share that is measured during training, to stop in time."""
+
+    test_ratio: float = Field(default=0.1, ge=0, lt=1)
+    """Share that is kept for the evaluation and never seen in training."""
+
+    @field_validator("test_ratio")
+    @classmethod
+    def _ratios_fill_one(cls, value: float, info: ValidationInfo) -> float:
+        """Refuse shares that leave data over or use it twice."""
+        others = [info.data.get(key) for key in ("train_ratio", "validation_ratio")]
+        shares = [share for share in (*others, value) if share is not None]
+        if len(shares) == len(others) + 1 and not math.isclose(
+            sum(shares), 1, abs_tol=RATIO_TOLERANCE
+        ):
+            written = " + ".join(f"{share:g}" for share in shares)
+            raise ValueError(
+                f"train_ratio, validation_ratio and test_ratio that add up to 1; "
+                f"{written} is {sum(shares):g}"
+            )
+        return value
+
+
+class Training(Section):
+    """What is trained, and how."""
+
+    method: Method = "qlora"
+    """`qlora` keeps the base model's weights packed as they are in the file, the least memory;
+    `lora` unpacks them once, faster where memory allows. Both train the same adapter."""
+
+    base_model: Text = "mistral:7b-instruct-q4_0"
+    """The model to start from: a name from `ollama list`, a path to a `.gguf` file, or `embedded`
+    for the small model that comes with the package."""
+
+    output_dir: Text = "./fine_tuned_models"
+    """The folder that gets one folder per run: adapter, checkpoints, manifest, events. A relative
+    path starts at the workspace (`--home`)."""
+
+    lora_r: int = Field(default=16, ge=1, le=1024)
+    """Rank of the adapter: how much it can learn, and how large it is."""
+
+    lora_alpha: float = Field(default=32, gt=0, le=65_536)
+    """Strength of the adapter: its update is scaled by lora_alpha / lora_r."""
+
+    use_rslora: bool = False
+    """Scale by lora_alpha / sqrt(lora_r) instead, steadier at ranks of 64 and more (arXiv
+    2312.03732)."""
+
+    target_modules: Literal["all-linear"] | TargetModules = "all-linear"
+    """The linear layers that get an adapter, by llama.cpp's names: `all-linear` for all seven of
+    every block, or a list of them."""
+
+    batch_size: int = Field(default=4, ge=1, le=4096)
+    """Examples computed together. Less needs less memory."""
+
+    gradient_accumulation: int = Field(default=1, ge=1, le=4096)
+    """Batches whose gradients are added up before a step; batch_size times this is the batch the
+    optimizer sees."""
+
+    learning_rate: float = Field(default=2e-4, gt=0, le=1)
+    """Peak learning rate of AdamW."""
+
+    schedule: Schedule = "linear"
+    """How the learning rate goes after the warm-up: `linear` or `cosine` down to zero, or
+    `constant`."""
+
+    warmup_ratio: float = Field(default=0.03, ge=0, lt=1)
+    """Share of all steps in which the learning rate rises from zero to its peak."""
+
+    weight_decay: float = Field(default=0.0, ge=0, le=1)
+    """AdamW's decoupled weight decay, applied to the adapter only."""
+
+    max_grad_norm: float | None = Field(default=1.0, gt=0)
+    """Longest gradient (L2 norm over all adapter weights); a longer one is scaled down. null
+    never clips."""
+
+    num_epochs: int = Field(default=3, ge=1, le=10_000)
+    """How often the training data is gone through."""
+
+    max_steps: int | None = Field(default=None, ge=1)
+    """Optimizer steps after which training ends, whatever num_epochs says. null sets no limit."""
+
+    evaluate_every: int | None = Field(default=None, ge=1)
+    """Optimizer steps between two measurements of the validation loss. null measures once an
+    epoch."""
+
+    early_stopping_patience: int | None = Field(default=None, ge=1)
+    """Measurements without a better validation loss after which training stops. null never stops
+    early. The best adapter is kept either way."""
+
+    checkpoint_every_s: float | None = Field(default=300.0, gt=0)
+    """Seconds between two checkpoints a killed run resumes from. null leaves it to
+    checkpoint_every_steps."""
+
+    checkpoint_every_steps: int | None = Field(default=None, ge=1)
+    """Optimizer steps between two checkpoints. null leaves it to checkpoint_every_s; with both
+    null a run is saved at its end only."""
+
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
+    """Decides the adapter's first weights and the order of the data: same seed, same data, same
+    machine, same adapter."""
+
+    threads: int | None = Field(default=None, ge=1, le=1024)
+    """Processor threads to compute with. null takes the physical cores."""
+
+    compute_dtype: ComputeDtype = "auto"
+    """Number format of the products. `auto` takes bfloat16 where the processor multiplies it
+    natively (AMX, AVX512-BF16), else float32."""
+
+
+class Evaluation(Section):
+    """How a model is measured and compared."""
+
+    metrics: Metrics = ("perplexity", "accuracy", "bleu", "rouge")
+    """What is measured on the test share: `perplexity` (lower is better), `accuracy` (tokens
+    predicted right), `bleu` and `rouge` (likeness of the replies to the recorded ones)."""
+
+    test_prompts: tuple[Text, ...] = ("What is machine learning?", "Explain neural networks")
+    """Questions both models answer side by side."""
+
+    max_reply_tokens: int = Field(default=256, ge=1, le=131_072)
+    """Tokens after which a reply is cut during evaluation."""
+
+
+class Deployment(Section):
+    """Where a tuned model goes."""
+
+    ollama_base_url: str = Field(default="http://localhost:11434", pattern=r"^https?://[^\s/]+\S*$")
+    """Address of the Ollama server."""
+
+    auto_deploy: bool = True
+    """Whether a tuned model that is better than its base is deployed without asking."""
+
+    model_name_prefix: str = Field(default="fine_tuned_", pattern=r"^[a-zA-Z0-9_.\-]*$")
+    """Put before the base model's name to name the tuned one. Letters, digits, `_`, `.` and `-`."""
+
+
+class Settings(Section):
+    """All settings, in the order of the pipeline."""
+
+    data_collection: DataCollection = DataCollection()
+    """Recording conversations."""
+
+    data_preparation: DataPreparation = DataPreparation()
+    """Making a data set."""
+
+    training: Training = Training()
+    """Training an adapter."""
+
+    evaluation: Evaluation = Evaluation()
+    """Measuring it."""
+
+    deployment: Deployment = Deployment()
+    """Serving it."""
