@@ -1,0 +1,245 @@
+"""llama.cpp inside this process: a full llama-server on a loopback port, silent and private.
+
+Loads a GGUF model, with or without a LoRA adapter, and hands out its tokenizer, its prompt
+renderer and its chat. It does not know names, recipes or where models come from.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+
+from fine_tuning.core.conversation import Message, Part
+from fine_tuning.core.errors import DataError, RuntimeUnavailableError
+from fine_tuning.core.ports import GREEDY, Progress, Sampling
+from fine_tuning.runtimes.llama_client import (
+    LlamaChatModel,
+    LlamaClient,
+    LlamaRenderer,
+    LlamaTokenizer,
+    template_fingerprint,
+)
+from fine_tuning.runtimes.load_check import check_files, explain_failure, vocabulary_fingerprint
+
+CHATML_TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+"""Used for models that bring no template (llama.cpp common/chat.cpp, CHATML_TEMPLATE_SRC)."""
+
+SPARE_HTTP_THREADS = 4
+
+_MARK = "\u2063reply\u2063"
+
+
+def physical_cores() -> int:
+    """Return the cores this process may use, hyper-threads counted once."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(psutil.cpu_count(logical=False) or 1, allowed or 1))
+
+
+class EmbeddedServer:
+    """A loaded model; use it as a context manager, or call :meth:`close`.
+
+    Args:
+        model_path: A GGUF model.
+        adapter: A GGUF LoRA adapter of that model.
+        context_tokens: Room for prompt and reply of each conversation, in tokens; llama.cpp caps
+            it at the length the model was trained with.
+        parallel: Conversations answered at the same time by :meth:`reply_many`.
+        threads: Compute threads; None takes the physical cores.
+        chat_template: A Jinja chat template; None takes the model's own, else ChatML.
+        name: What the chat model is called; "" takes the file's name.
+        reuse_prompt: Keep what two prompts share, for long chats; see
+            :class:`~fine_tuning.runtimes.llama_client.LlamaChatModel`.
+
+    Raises:
+        ModelNotFoundError: if a file is missing.
+        StorageError: if a file may not be read.
+        GgufError: if a file is not sound GGUF.
+        UnsupportedModelError: if llama.cpp cannot run the model, or the adapter does not fit it.
+        RuntimeFailedError: if the model cannot be loaded for another reason.
+    """
+
+    def __init__(  # noqa: PLR0913 - the settings of a server, all but one optional
+        self,
+        model_path: Path,
+        *,
+        adapter: Path | None = None,
+        context_tokens: int = 2048,
+        parallel: int = 1,
+        threads: int | None = None,
+        chat_template: str | None = None,
+        name: str = "",
+        reuse_prompt: bool = False,
+    ) -> None:
+        self.parallel = max(1, parallel)
+        self.threads = threads or physical_cores()
+        facts = check_files(model_path, adapter)
+        own_template = chat_template is not None or not facts.has_chat_template
+        template = chat_template or ("" if facts.has_chat_template else CHATML_TEMPLATE)
+        key = secrets.token_urlsafe(24)
+        params = _parameters(model_path, adapter, template, key)
+        params.n_ctx = context_tokens * self.parallel
+        params.n_parallel = self.parallel
+        params.n_threads_http = self.parallel + SPARE_HTTP_THREADS
+        params.cpuparams.n_threads = self.threads
+        params.cpuparams_batch.n_threads = self.threads
+        self._server: Any = _start(params, model_path, adapter)
+        self._client = LlamaClient(
+            self._server.listening_address, api_key=key, connections=self.parallel
+        )
+        properties = self._client.get("/props")
+        self.context_tokens: int = properties["default_generation_settings"]["n_ctx"]
+        self.tokenizer = LlamaTokenizer(self._client, vocabulary_fingerprint(model_path))
+        fingerprint = template_fingerprint(
+            properties["chat_template"], properties["bos_token"], properties["eos_token"]
+        )
+        self.renderer = LlamaRenderer(self._client, fingerprint)
+        self.chat_model = LlamaChatModel(
+            self._client,
+            self.renderer,
+            name or model_path.stem,
+            reuse_prompt=reuse_prompt,
+            stop=[self.end_of_turn.strip()] if own_template and self.end_of_turn.strip() else [],
+        )
+
+    @property
+    def end_of_turn(self) -> str:
+        """What the template writes after a reply, such as ``<|im_end|>`` and a newline."""
+        turns = [
+            Message(id="0", role="user", content=(Part(text="-"),)),
+            Message(id="1", role="assistant", content=(Part(text=_MARK),)),
+        ]
+        return self.renderer.render(turns, add_generation_prompt=False).rpartition(_MARK)[2]
+
+    def reply_many(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        sampling: Sampling = GREEDY,
+        progress: Progress | None = None,
+    ) -> list[str]:
+        """Answer several conversations, ``parallel`` at a time in one batch.
+
+        Args:
+            conversations: The messages to answer.
+            sampling: How each reply is drawn.
+            progress: Called after each reply, from this thread.
+
+        Returns:
+            The replies, in the order of the conversations. With ``parallel`` above 1 a greedy
+            reply may differ in a near-tie from the one given alone: the batch's sums run in
+            another order.
+
+        Raises:
+            DataError: if the template refuses some messages.
+            RuntimeUnavailableError: if the server was closed.
+            RuntimeFailedError: if a prompt is too long, or the server reports an error.
+        """
+        replies = [""] * len(conversations)
+        with ThreadPoolExecutor(self.parallel) as pool:
+            waiting = {
+                pool.submit(self.chat_model.complete, messages, sampling): index
+                for index, messages in enumerate(conversations)
+            }
+            try:
+                for done, future in enumerate(as_completed(waiting), start=1):
+                    replies[waiting[future]] = future.result().text
+                    if progress:
+                        progress("answering", done, len(conversations))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return replies
+
+    def next_token_log_probabilities(self, ids: Sequence[int], top: int) -> list[tuple[int, float]]:
+        """Return the likeliest next tokens after a prompt of token ids.
+
+        What the prompt shares with the previous call's is not computed again, so that growing
+        prefixes of one text cost one token each.
+
+        Args:
+            ids: The prompt, special tokens included; nothing is added.
+            top: How many to return.
+
+        Returns:
+            (token id, natural log-probability over the whole vocabulary), likeliest first.
+
+        Raises:
+            DataError: if the prompt is empty.
+            RuntimeFailedError: if the prompt is too long.
+        """
+        if not ids:
+            raise DataError("the prompt has no tokens, expected at least one")
+        body = {
+            "prompt": list(ids),
+            "n_predict": 1,
+            "temperature": 0.0,
+            "n_probs": top,
+            "cache_prompt": True,
+            "id_slot": 0,
+        }
+        answer = self._client.post("/completion", body)
+        (position,) = answer["completion_probabilities"]
+        return [(int(item["id"]), float(item["logprob"])) for item in position["top_logprobs"]]
+
+    def close(self) -> None:
+        """Stop the server and free the model; calling it again does nothing."""
+        self._client.close()
+        self._server = None
+
+    def __enter__(self) -> Self:
+        if self._server is None:
+            raise RuntimeUnavailableError("this embedded server was closed, expected an open one")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _parameters(model: Path, adapter: Path | None, template: str, api_key: str) -> Any:  # noqa: ANN401 - llama.cpp's own
+    """Return llama.cpp's settings of a silent server that only this process can talk to."""
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = str(model)
+    params.verbosity = 0
+    params.port = 0
+    params.hostnames = ["127.0.0.1"]
+    params.api_keys = [api_key]
+    params.ui = False
+    params.cors_origins = ""
+    params.warmup = False
+    params.prefill_assistant = False
+    params.chat_template = template
+    # The prompt cache in RAM ignores which adapter a prompt was computed with.
+    params.cache_ram_mib = 0
+    if adapter is not None:
+        info = xllamacpp.CommonAdapterLoraInfo()
+        info.path = str(adapter)
+        info.scale = 1.0
+        params.lora_adapters = [info]
+    return params
+
+
+def _start(params: Any, model: Path, adapter: Path | None) -> Any:  # noqa: ANN401 - llama.cpp's own
+    import xllamacpp
+
+    try:
+        return xllamacpp.Server(params)
+    except RuntimeError as error:
+        raise explain_failure(model, adapter) from error

@@ -1,0 +1,358 @@
+"""What a running llama-server can do, as the ports say it: tokenize, render, reply.
+
+Speaks llama.cpp's own HTTP endpoints (tools/server/README.md). Does not know how the server was
+started, nor what is in the model file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from fine_tuning.core.conversation import Message
+from fine_tuning.core.errors import DataError, RuntimeFailedError, RuntimeUnavailableError
+from fine_tuning.core.naming import content_name
+from fine_tuning.core.ports import GREEDY, Sampling
+
+TOO_LONG = "exceed_context_size_error"
+CONNECT_TIMEOUT_S = 10.0
+KEEP_ALIVE_S = 2.0
+STALE = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A finished reply.
+
+    ``stop_type`` is llama.cpp's word for why it ended: "eos" (the model's end-of-turn token),
+    "word" (a stop string) or "limit" (``max_tokens`` or the context is used up).
+    """
+
+    text: str
+    stop_type: str
+    prompt_tokens: int
+    reply_tokens: int
+
+
+class LlamaClient:
+    """One keep-alive HTTP client of a llama-server; safe to share between threads.
+
+    Args:
+        address: Where the server listens, such as "http://127.0.0.1:8080".
+        api_key: The key it expects; "" for none.
+        connections: Requests at a time.
+    """
+
+    def __init__(self, address: str, *, api_key: str = "", connections: int = 1) -> None:
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        limits = httpx.Limits(
+            max_connections=None,
+            max_keepalive_connections=connections + 1,
+            keepalive_expiry=KEEP_ALIVE_S,
+        )
+        # A reply may take minutes, and other requests queue for a connection meanwhile.
+        timeout = httpx.Timeout(CONNECT_TIMEOUT_S, read=None, pool=None)
+        self._http = httpx.Client(
+            base_url=address, headers=headers, limits=limits, timeout=timeout, trust_env=False
+        )
+        self._connections = connections
+
+    def get(self, path: str) -> Any:  # noqa: ANN401 - JSON
+        """Return the JSON answer of a GET.
+
+        Raises:
+            RuntimeUnavailableError: if no server answers.
+            RuntimeFailedError: if it answers with an error.
+        """
+        return self._answer(self._http.build_request("GET", path))
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
+        """Return the JSON answer of a POST.
+
+        Raises:
+            RuntimeUnavailableError: if no server answers.
+            RuntimeFailedError: if it answers with an error.
+            DataError: if a text in the body is not valid Unicode.
+        """
+        return self._answer(self._request(path, body))
+
+    def events(
+        self, path: str, body: Mapping[str, Any]
+    ) -> Generator[Mapping[str, Any], None, None]:
+        """Yield the server-sent events of a POST; closing the generator drops the connection.
+
+        Raises:
+            RuntimeUnavailableError: if no server answers.
+            RuntimeFailedError: if it answers with an error, at once or half-way.
+        """
+        request = self._request(path, {**body, "stream": True})
+        response = self._send(request, stream=True)
+        try:
+            if response.status_code != httpx.codes.OK:
+                response.read()
+                raise _failure(response)
+            for line in response.iter_lines():
+                field, _, value = line.partition(":")
+                if field == "error":
+                    raise _failure_of(json.loads(value))
+                if field == "data" and value.strip() != "[DONE]":
+                    event = json.loads(value)
+                    if "error" in event:
+                        raise _failure_of(event["error"])
+                    yield event
+        except httpx.TransportError as error:
+            raise RuntimeFailedError(f"the model server stopped half-way: {error}") from error
+        finally:
+            response.close()
+
+    def close(self) -> None:
+        """Close all connections; calling it again does nothing."""
+        self._http.close()
+
+    def _send(self, request: httpx.Request, *, stream: bool = False) -> httpx.Response:
+        """Send a request; the server may have closed idle connections, so try each once."""
+        try:
+            for _ in range(self._connections + 1):
+                with suppress(*STALE):
+                    return self._http.send(request, stream=stream)
+            return self._http.send(request, stream=stream)
+        except httpx.TransportError as error:
+            raise RuntimeUnavailableError(
+                f"the embedded model server does not answer: {error}"
+            ) from error
+        except RuntimeError as error:  # httpx: the client was closed
+            raise RuntimeUnavailableError("the embedded model server was closed") from error
+
+    def _request(self, path: str, body: Mapping[str, Any]) -> httpx.Request:
+        try:
+            content = json.dumps(body, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"a text holds {error.object[error.start]!a}, half of a surrogate pair, "
+                "expected valid Unicode"
+            ) from error
+        headers = {"Content-Type": "application/json"}
+        return self._http.build_request("POST", path, content=content, headers=headers)
+
+    def _answer(self, request: httpx.Request) -> Any:  # noqa: ANN401 - JSON
+        response = self._send(request)
+        if response.status_code != httpx.codes.OK:
+            raise _failure(response)
+        return response.json()
+
+
+def _failure(response: httpx.Response) -> RuntimeFailedError:
+    try:
+        return _failure_of(response.json()["error"])
+    except (ValueError, KeyError, TypeError):
+        return RuntimeFailedError(f"the model server answered with HTTP {response.status_code}")
+
+
+def _failure_of(error: Mapping[str, Any]) -> RuntimeFailedError:
+    if error.get("type") == TOO_LONG:
+        return RuntimeFailedError(
+            f"the prompt has {error.get('n_prompt_tokens')} tokens, "
+            f"and the model was loaded with room for {error.get('n_ctx')}",
+            next_command="shorten the conversation, or load the model with more context tokens",
+        )
+    return RuntimeFailedError(f"the model server reports: {error.get('message', error)}")
+
+
+class LlamaTokenizer:
+    """llama.cpp's tokenizer of one model: the ids serving sees (core.ports.Tokenizer).
+
+    Args:
+        client: The server that holds the model.
+        fingerprint: The content name of the model's vocabulary and rules.
+    """
+
+    def __init__(self, client: LlamaClient, fingerprint: str) -> None:
+        self._client = client
+        self._fingerprint = fingerprint
+
+    @property
+    def fingerprint(self) -> str:
+        """The content name of vocabulary and rules."""
+        return self._fingerprint
+
+    def encode(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        """Return token ids.
+
+        Args:
+            text: Any text.
+            add_special: Add what the model expects at a sequence's start (BOS), if anything.
+            parse_special: Read special tokens' text as those tokens.
+
+        Raises:
+            DataError: if the text is not valid Unicode.
+            RuntimeUnavailableError: if the server was closed.
+        """
+        body = {"content": text, "add_special": add_special, "parse_special": parse_special}
+        return [int(token) for token in self._client.post("/tokenize", body)["tokens"]]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of ids, special tokens included.
+
+        Raises:
+            RuntimeUnavailableError: if the server was closed.
+        """
+        return str(self._client.post("/detokenize", {"tokens": list(ids)})["content"])
+
+
+class LlamaRenderer:
+    """The server's own rendering of messages (core.ports.PromptRenderer).
+
+    Args:
+        client: The server, started without prefilling of a last assistant message.
+        fingerprint: The content name of template and rules.
+    """
+
+    def __init__(self, client: LlamaClient, fingerprint: str) -> None:
+        self._client = client
+        self._fingerprint = fingerprint
+
+    @property
+    def fingerprint(self) -> str:
+        """The content name of template and rules."""
+        return self._fingerprint
+
+    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
+        """Return the prompt text; a leading BOS is left to the tokenizer, as in serving.
+
+        Raises:
+            DataError: if there is no message, the template refuses the order of roles, or a
+                message holds something other than text.
+            RuntimeUnavailableError: if the server was closed.
+        """
+        if not messages:
+            raise DataError("there is no message to render, expected at least one")
+        body = {
+            "messages": [openai_message(message) for message in messages],
+            "add_generation_prompt": add_generation_prompt,
+        }
+        try:
+            return str(self._client.post("/apply-template", body)["prompt"])
+        except RuntimeFailedError as error:
+            roles = ", ".join(message.role for message in messages)
+            raise DataError(
+                f"the model's chat template refuses messages with the roles {roles}: "
+                f"{error.message.removeprefix('the model server reports: ')}"
+            ) from error
+
+
+def openai_message(message: Message) -> dict[str, Any]:
+    """Return a message as llama-server reads it; text parts stay parts.
+
+    Raises:
+        DataError: if a part is not text: the embedded runtime has no eyes and no ears.
+    """
+    for part in message.content:
+        if part.type != "text":
+            raise DataError(
+                f"a {message.role} message holds a part of type {part.type!r}, "
+                "and the embedded runtime reads only text"
+            )
+    single = len(message.content) <= 1
+    content = message.text if single else [part.to_dict() for part in message.content]
+    raw: dict[str, Any] = {"role": message.role, "content": content}
+    if message.tool_calls:
+        raw["tool_calls"] = [call.to_dict() for call in message.tool_calls]
+    optional = {
+        "name": message.name,
+        "tool_call_id": message.tool_call_id,
+        "reasoning_content": message.reasoning,
+    }
+    return raw | {key: value for key, value in optional.items() if value}
+
+
+class LlamaChatModel:
+    """A model one can talk to (core.ports.ChatModel).
+
+    Args:
+        client: The server that holds the model.
+        renderer: Turns messages into its prompt.
+        name: The model's name, as its runtime lists it.
+        reuse_prompt: Keep what two prompts share. Faster in a long chat; then greedy replies are
+            no longer the same to the last bit, because batches are cut differently.
+        stop: Texts that end a turn and are not tokens of the model.
+    """
+
+    def __init__(
+        self,
+        client: LlamaClient,
+        renderer: LlamaRenderer,
+        name: str,
+        *,
+        reuse_prompt: bool = False,
+        stop: Sequence[str] = (),
+    ) -> None:
+        self._client = client
+        self._renderer = renderer
+        self._name = name
+        self._reuse_prompt = reuse_prompt
+        self._stop = tuple(stop)
+
+    @property
+    def name(self) -> str:
+        """The model's name, as its runtime lists it."""
+        return self._name
+
+    def reply(
+        self, messages: Sequence[Message], sampling: Sampling = GREEDY
+    ) -> Generator[str, None, Reply]:
+        """Stream the assistant's reply; the generator's return value is the whole of it.
+
+        Raises:
+            DataError: if the template refuses the messages.
+            RuntimeUnavailableError: if the server was closed.
+            RuntimeFailedError: if the prompt is too long, or the server stops half-way.
+        """
+        pieces: list[str] = []
+        last: Mapping[str, Any] = {}
+        for event in self._client.events("/completion", self._request(messages, sampling)):
+            last = event
+            if event["content"]:
+                pieces.append(event["content"])
+                yield event["content"]
+        if not last.get("stop"):
+            raise RuntimeFailedError("the model server stopped half-way through a reply")
+        return _reply("".join(pieces), last)
+
+    def complete(self, messages: Sequence[Message], sampling: Sampling = GREEDY) -> Reply:
+        """Return the whole reply at once; raises what :meth:`reply` raises."""
+        answer = self._client.post("/completion", self._request(messages, sampling))
+        return _reply(answer["content"], answer)
+
+    def _request(self, messages: Sequence[Message], sampling: Sampling) -> dict[str, Any]:
+        prompt = self._renderer.render(messages, add_generation_prompt=True)
+        return {
+            "prompt": prompt,
+            "n_predict": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k,
+            "min_p": 0.0,
+            "seed": sampling.seed,
+            "repeat_penalty": sampling.repeat_penalty,
+            "stop": [*self._stop, *sampling.stop],
+            "cache_prompt": self._reuse_prompt,
+        }
+
+
+def _reply(text: str, answer: Mapping[str, Any]) -> Reply:
+    return Reply(
+        text=text,
+        stop_type=answer["stop_type"],
+        prompt_tokens=answer["tokens_evaluated"],
+        reply_tokens=answer["tokens_predicted"],
+    )
+
+
+def template_fingerprint(template: str, bos: str, eos: str) -> str:
+    """Name a chat template and the token texts it may use."""
+    return content_name(["llama.cpp jinja", template, bos, eos])
