@@ -1,0 +1,174 @@
+"""Questions with the facts their answers must hold, and the JSONL files they live in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from fine_tuning.core.conversation import Message, Part
+from fine_tuning.core.errors import DataError
+from fine_tuning.evaluation.facts import contains_any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A question and what a right answer must state.
+
+    A right answer states every one of ``key_facts``; ``accept[i]`` holds other wordings of
+    ``key_facts[i]``. ``group`` names questions that depend on each other (wordings of one fact):
+    they are resampled together. ``extra`` keeps the file's other fields.
+
+    Raises:
+        DataError: on construction, if there is no question, no key fact or an empty one, or
+            ``accept`` is neither empty nor as long as ``key_facts``.
+    """
+
+    id: str
+    question: str
+    key_facts: tuple[str, ...]
+    accept: tuple[tuple[str, ...], ...] = ()
+    group: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse a question nothing can answer."""
+        if not self.question.strip():
+            raise DataError(f"question {self.id!r} has no text")
+        if not self.key_facts or not all(fact.strip() for fact in self.key_facts):
+            raise DataError(
+                f"question {self.id!r} has key facts {list(self.key_facts)!r}, "
+                "expected at least one, none of them empty"
+            )
+        if self.accept and len(self.accept) != len(self.key_facts):
+            raise DataError(
+                f"question {self.id!r} has {len(self.accept)} lists of accepted wordings for "
+                f"{len(self.key_facts)} key facts, expected one list per fact"
+            )
+
+    @property
+    def cluster(self) -> str:
+        """The group, or the question itself when it stands alone."""
+        return self.group or self.id
+
+    def messages(self, system: str = "") -> tuple[Message, ...]:
+        """Return the question as a conversation of one turn, after an optional system message."""
+        turns = [("system", system)] if system else []
+        turns.append(("user", self.question))
+        return tuple(
+            Message(id=f"{self.id}/{i}", role=role, content=(Part(text=text),))  # type: ignore[arg-type]
+            for i, (role, text) in enumerate(turns)
+        )
+
+    def found(self, reply: str) -> tuple[bool, ...]:
+        """Tell for each key fact whether the reply states it, in any accepted wording."""
+        accept = self.accept or ((),) * len(self.key_facts)
+        return tuple(
+            contains_any(reply, (fact, *others))
+            for fact, others in zip(self.key_facts, accept, strict=True)
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values, the form of one line."""
+        raw: dict[str, Any] = {
+            "id": self.id,
+            "question": self.question,
+            "key_facts": list(self.key_facts),
+        }
+        if any(self.accept):
+            raw["accept"] = [list(wordings) for wordings in self.accept]
+        if self.group:
+            raw["group"] = self.group
+        return {**raw, **self.extra}
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+        """Read one line's object.
+
+        ``accept`` may be a flat list when there is one key fact, a list of lists (one per fact),
+        or an object from fact to wordings.
+
+        Raises:
+            DataError: if a field is missing, of the wrong type, or breaks a rule of the class.
+        """
+        identity = raw.get("id")
+        if not isinstance(identity, str) or not isinstance(raw.get("question"), str):
+            raise DataError(
+                f"a question holds id {identity!r} and question {raw.get('question')!r}, "
+                "expected two strings"
+            )
+        facts = _strings(identity, "key_facts", raw.get("key_facts"))
+        known = {"id", "question", "key_facts", "accept", "group"}
+        return cls(
+            id=identity,
+            question=raw["question"],
+            key_facts=facts,
+            accept=_accepted(identity, facts, raw.get("accept")),
+            group=str(raw.get("group") or ""),
+            extra={key: value for key, value in raw.items() if key not in known},
+        )
+
+
+def read_questions(path: Path) -> tuple[Question, ...]:
+    """Read a JSONL file of questions, in order; blank lines are passed over.
+
+    Raises:
+        DataError: if the file is missing or empty, a line is not a question (the line is named),
+            or an id stands twice.
+    """
+    questions: dict[str, Question] = {}
+    for place, line in _lines(path):
+        try:
+            raw = json.loads(line)
+            question = Question.from_dict(raw if isinstance(raw, Mapping) else {})
+        except (json.JSONDecodeError, DataError) as error:
+            raise DataError(f"{place} is not a question: {error}") from error
+        if question.id in questions:
+            raise DataError(f"{place} repeats question id {question.id!r}, expected unique ids")
+        questions[question.id] = question
+    if not questions:
+        raise DataError(f"{path} holds no questions, expected one JSON object a line")
+    return tuple(questions.values())
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield (place, text) of the lines that hold something."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"questions cannot be read from {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text (byte {error.start})") from error
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield f"{path}, line {number}", line
+
+
+def _strings(identity: str, key: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise DataError(f"question {identity!r} has {key} {value!r}, expected a list of strings")
+    return tuple(value)
+
+
+def _accepted(identity: str, facts: Sequence[str], value: object) -> tuple[tuple[str, ...], ...]:
+    """Read the three forms of ``accept``; see :meth:`Question.from_dict`."""
+    if not value:
+        return ()
+    if isinstance(value, Mapping):
+        unknown = sorted(set(value) - set(facts))
+        if unknown:
+            raise DataError(
+                f"question {identity!r} accepts wordings of unknown fact {unknown[0]!r}"
+            )
+        return tuple(_strings(identity, "accept", value.get(fact, [])) for fact in facts)
+    if isinstance(value, list) and any(isinstance(item, list) for item in value):
+        return tuple(_strings(identity, "accept", item) for item in value)
+    wordings = _strings(identity, "accept", value)
+    if len(facts) > 1:
+        raise DataError(
+            f"question {identity!r} has {len(facts)} key facts and a flat list of accepted "
+            "wordings, expected one list per fact"
+        )
+    return (wordings,)
