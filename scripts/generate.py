@@ -31,10 +31,11 @@ def requirements() -> str:
 
 def errors_page() -> str:
     """Return the reference page of exit codes."""
-    classes = sorted(
-        (kind for kind in vars(errors).values() if isinstance(kind, type)),
-        key=lambda kind: kind.exit_code,
-    )
+    tree = [
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.FineTuningError)
+    ]
     lines = [
         "# Exit codes",
         "",
@@ -43,7 +44,7 @@ def errors_page() -> str:
         "| Code | Error | Meaning |",
         "|---:|---|---|",
     ]
-    for kind in classes:
+    for kind in sorted(tree, key=lambda kind: kind.exit_code):
         meaning = (kind.__doc__ or "").strip().splitlines()[0]
         lines.append(f"| {kind.exit_code} | `{kind.__name__}` | {meaning} |")
     return "\n".join(lines) + "\n"

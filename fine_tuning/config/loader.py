@@ -213,8 +213,11 @@ def _unknown(item: Given) -> str | None:
 def _refusals(error: ValidationError, given: Mapping[str, Given]) -> Iterator[str]:
     """Yield one line per refused setting; a union reports a value once per option."""
     accepts = {s.dotted: s.accepts for group in settings_reference().values() for s in group}
+    details = error.errors(include_url=False)
+    # The schema's own words say more than the generated ones, so they are heard first.
+    details.sort(key=lambda detail: detail["type"] != "value_error")
     seen: set[str] = set()
-    for detail in error.errors(include_url=False):
+    for detail in details:
         dotted = ".".join(str(piece) for piece in detail["loc"][:2])
         if dotted in seen:
             continue

@@ -1,0 +1,66 @@
+"""The schema is frozen, described, and the same in the file, the page and the code."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from fine_tuning.config.reference import (
+    Setting,
+    settings_file,
+    settings_page,
+    settings_reference,
+    yaml_value,
+)
+from fine_tuning.config.schema import Settings
+from fine_tuning.config.yaml_text import bare, parse_mapping, parse_value
+
+ALL = [setting for group in settings_reference().values() for setting in group]
+
+
+@pytest.mark.parametrize("setting", ALL, ids=lambda setting: setting.dotted)
+def test_every_setting_has_a_sentence_and_says_what_null_means(setting: Setting) -> None:
+    assert setting.meaning.endswith(".")
+    assert len(setting.meaning) > 20
+    if "null" in setting.accepts:
+        assert "null " in setting.meaning
+
+
+@pytest.mark.parametrize("setting", ALL, ids=lambda setting: setting.dotted)
+def test_every_setting_stands_on_the_page(setting: Setting) -> None:
+    assert f"**`{setting.key}`**" in settings_page()
+
+
+def test_the_file_holds_exactly_the_defaults() -> None:
+    assert bare(parse_mapping(settings_file())) == Settings().model_dump(mode="json")
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().training.lora_r = 8
+
+
+def test_thirds_add_up_to_one() -> None:
+    shares = {"train_ratio": 1 / 3, "validation_ratio": 1 / 3, "test_ratio": 1 / 3}
+    assert Settings.model_validate({"data_preparation": shares})
+    decimals = {"train_ratio": 0.7, "validation_ratio": 0.2, "test_ratio": 0.1}
+    assert Settings.model_validate({"data_preparation": decimals})
+
+
+plain = st.text("abc xyz_-./~@%&", min_size=1, max_size=20)
+
+
+@given(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(0, 1, allow_subnormal=False).map(lambda number: float(f"{number:.5g}")),
+        plain,
+        st.lists(plain, max_size=4),
+    )
+)
+def test_what_is_written_is_read_back(value: object) -> None:
+    assert parse_value(yaml_value(value)) == value
