@@ -42,10 +42,9 @@ def normalize(text: str) -> str:
     Lower case, one plain space where white space was, straight quotes, plain dashes, no Markdown
     emphasis, no thousands separators, no space between a number and its percent or currency sign.
     """
-    text = _THOUSANDS.sub(_without_marks, unicodedata.normalize("NFC", text))
     text = _EMPHASIS.sub("", text.translate(_CHARACTERS).casefold())
-    text = _THOUSANDS.sub(_without_marks, text)  # again: emphasis and quotes may have hidden some
-    text = " ".join(text.split())
+    text = unicodedata.normalize("NFC", text)
+    text = " ".join(_THOUSANDS.sub(_without_marks, text).split())
     return _RANGE_SPACE.sub("-", _UNIT_SPACE.sub("", text))
 
 

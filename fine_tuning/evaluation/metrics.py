@@ -24,6 +24,7 @@ METRIC_NAMES = ("perplexity", "accuracy", "bleu", "rouge")
 MAX_NATS = 700.0
 """A mean loss above this is reported as this: exp() of more is no longer a float."""
 LN_2 = math.log(2.0)
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 REFUSALS = (
     r"\bas an? (ai|artificial intelligence|language model)\b",
@@ -169,7 +170,7 @@ def squad_normalize(text: str) -> str:
 
     Source: evaluate-v2.0.py of the SQuAD task (Rajpurkar et al., 2018), ``normalize_answer``.
     """
-    text = "".join(ch for ch in text.lower() if ch not in set(string.punctuation))
+    text = text.lower().translate(_NO_PUNCTUATION)
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
 
 

@@ -1,0 +1,109 @@
+"""Questions are read from JSONL, and a bad line is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fine_tuning.core.errors import DataError
+from fine_tuning.evaluation.questions import Question, read_questions
+
+LINE = {"id": "q1", "question": "How many days?", "key_facts": ["17 days"]}
+
+
+def write(path: Path, *lines: Any) -> Path:
+    text = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_line_becomes_a_question_and_back() -> None:
+    raw = {**LINE, "accept": [["seventeen days"]], "group": "leave", "topic": "time off"}
+    question = Question.from_dict(raw)
+    assert question.extra == {"topic": "time off"}
+    assert question.cluster == "leave"
+    assert question.to_dict() == raw
+    assert Question.from_dict(LINE).cluster == "q1"
+
+
+@pytest.mark.parametrize(
+    ("facts", "accept", "expected"),
+    [
+        (["17 days"], ["seventeen days", "17d"], (("seventeen days", "17d"),)),
+        (["17 days", "May"], [["seventeen days"], []], (("seventeen days",), ())),
+        (["17 days", "May"], {"May": ["the fifth month"]}, ((), ("the fifth month",))),
+        (["17 days"], [], ()),
+        (["17 days"], None, ()),
+    ],
+)
+def test_alternatives_come_in_three_forms(facts: Any, accept: Any, expected: Any) -> None:
+    question = Question.from_dict({**LINE, "key_facts": facts, "accept": accept})
+    assert question.accept == expected
+
+
+def test_a_right_answer_states_every_fact_in_some_wording() -> None:
+    question = Question.from_dict(
+        {**LINE, "key_facts": ["17 days", "May"], "accept": {"17 days": ["seventeen days"]}}
+    )
+    assert question.found("Seventeen days, until May.") == (True, True)
+    assert question.found("17 days, until Maya comes.") == (True, False)
+
+
+def test_a_question_is_a_conversation_of_one_turn() -> None:
+    messages = Question.from_dict(LINE).messages("Be brief.")
+    assert [(m.role, m.text) for m in messages] == [
+        ("system", "Be brief."),
+        ("user", "How many days?"),
+    ]
+    assert [m.role for m in Question.from_dict(LINE).messages()] == ["user"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"key_facts": []}, "at least one"),
+        ({"key_facts": [" "]}, "none of them empty"),
+        ({"key_facts": "17 days"}, "list of strings"),
+        ({"key_facts": [17]}, "list of strings"),
+        ({"question": " "}, "no text"),
+        ({"question": None}, "two strings"),
+        ({"id": 3}, "two strings"),
+        ({"key_facts": ["a", "b"], "accept": ["c"]}, "one list per fact"),
+        ({"key_facts": ["a", "b"], "accept": [["c"]]}, "one list per fact"),
+        ({"accept": {"18 days": []}}, "unknown fact '18 days'"),
+        ({"accept": "c"}, "list of strings"),
+    ],
+)
+def test_a_question_nothing_can_answer_is_refused(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        Question.from_dict({**LINE, **change})
+
+
+def test_a_file_is_read_in_order(tmp_path: Path) -> None:
+    path = write(tmp_path / "q.jsonl", "\ufeff" + json.dumps(LINE), "", {**LINE, "id": "q2"}, "")
+    assert [question.id for question in read_questions(path)] == ["q1", "q2"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ((), "holds no questions"),
+        ((LINE, "{torn"), "line 2 is not a question"),
+        ((LINE, "[1]"), "line 2 is not a question"),
+        ((LINE, LINE), "line 2 repeats question id 'q1'"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_line(tmp_path: Path, lines: Any, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        read_questions(write(tmp_path / "q.jsonl", *lines))
+
+
+def test_a_missing_or_binary_file_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="No such file"):
+        read_questions(tmp_path / "none.jsonl")
+    (tmp_path / "b.jsonl").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="not UTF-8"):
+        read_questions(tmp_path / "b.jsonl")
