@@ -1,0 +1,193 @@
+"""Adapters on disk: GGUF as llama.cpp reads it, and PEFT-style safetensors.
+
+GGUF layout: llama.cpp, src/llama-adapter.cpp and convert_lora_to_gguf.py. llama.cpp computes
+``alpha / rank`` itself, so rsLoRA's scale is folded into the alpha that is written.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from fine_tuning.core.errors import GgufError, TrainingError
+from fine_tuning.engine.architecture import DecoderShape
+from fine_tuning.engine.lora import SUFFIX_A, SUFFIX_B, LoraAdapter, LoraPair
+from fine_tuning.gguf.reader import GgufFile
+from fine_tuning.gguf.types import TensorType, ValueType
+from fine_tuning.gguf.writer import TensorSource, write_gguf
+
+ALPHA_KEY = "adapter.lora.alpha"
+PEFT_WEIGHTS = "adapter_model.safetensors"
+PEFT_CONFIG = "adapter_config.json"
+
+PEFT_MODULES = {
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+_TARGET = re.compile(r"blk\.(\d+)\.(\w+)\.weight")
+
+
+def write_gguf_adapter(
+    path: Path,
+    adapter: LoraAdapter,
+    *,
+    architecture: str,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write an adapter in float32, whole or not at all.
+
+    Args:
+        path: Where.
+        adapter: What.
+        architecture: The base's ``general.architecture``; llama.cpp refuses another.
+        metadata: Further string keys, such as where it came from.
+
+    Raises:
+        StorageError: if the file cannot be written.
+    """
+    sources = [
+        TensorSource(name, tuple(tensor.shape), TensorType.F32, tensor.contiguous().numpy())
+        for name, tensor in adapter.state_dict().items()
+    ]
+    keys = {
+        "general.type": "adapter",
+        "general.architecture": architecture,
+        "adapter.type": "lora",
+        # Anything but a 32-bit float here makes llama.cpp abort the whole process.
+        ALPHA_KEY: (float(adapter.scale * adapter.rank), ValueType.FLOAT32),
+        **(metadata or {}),
+    }
+    write_gguf(path, keys, sources)
+
+
+def read_gguf_adapter(path: Path) -> LoraAdapter:
+    """Read an adapter GGUF file.
+
+    Raises:
+        GgufError: if it is not a sound file, not a LoRA adapter, or a factor lacks its other half.
+    """
+    with GgufFile.open(path) as file:
+        kind = (file.metadata.get("general.type"), file.metadata.get("adapter.type"))
+        if kind != ("adapter", "lora"):
+            raise GgufError(f"{path} is of type {kind[0]!r}, {kind[1]!r}, expected a LoRA adapter")
+        tensors = {name: torch.from_numpy(file.dequantize(name).copy()) for name in file.tensors}
+        found = file.metadata.get(ALPHA_KEY, 0.0)
+        alpha = float(found) if isinstance(found, float) else 0.0
+    pairs = {}
+    for name in [n.removesuffix(SUFFIX_A) for n in tensors if n.endswith(SUFFIX_A)]:
+        if name + SUFFIX_B not in tensors:
+            raise GgufError(f"{path} has {name}{SUFFIX_A} but no {name}{SUFFIX_B}")
+        pairs[name] = LoraPair(tensors[name + SUFFIX_A], tensors[name + SUFFIX_B])
+    if 2 * len(pairs) != len(tensors) or not pairs:
+        raise GgufError(f"{path} holds {len(tensors)} tensors, expected whole pairs of factors")
+    rank = next(iter(pairs.values())).a.shape[0]
+    if any(pair.a.shape[0] != rank or pair.b.shape[1] != rank for pair in pairs.values()):
+        raise GgufError(f"{path} mixes ranks, expected rank {rank} throughout")
+    return LoraAdapter(pairs, rank=rank, alpha=alpha or float(rank))
+
+
+def _permuted(rows: Tensor, num_heads: int, *, undo: bool) -> Tensor:
+    """Reorder the rows of a q or k factor between ggml's and Hugging Face's rotary layouts.
+
+    ggml rotates neighbours (2i, 2i+1), Hugging Face halves (i, i + d/2); llama.cpp's converter
+    (conversion/llama.py, permute) reorders the rows accordingly, and ``undo`` reverses it.
+    """
+    d, rank = rows.shape[0] // num_heads, rows.shape[1]
+    split = (num_heads, d // 2, 2, rank) if undo else (num_heads, 2, d // 2, rank)
+    return rows.reshape(split).transpose(1, 2).reshape(rows.shape).contiguous()
+
+
+def _peft_name(name: str) -> tuple[str, str]:
+    found = _TARGET.fullmatch(name)
+    if found is None or found[2] not in PEFT_MODULES:
+        raise TrainingError(f"{name} has no counterpart in a PEFT adapter")
+    return f"base_model.model.model.layers.{found[1]}.{PEFT_MODULES[found[2]]}", found[2]
+
+
+def peft_state(
+    adapter: LoraAdapter, shape: DecoderShape, *, permute: bool = True
+) -> dict[str, Tensor]:
+    """Return the factors by PEFT's names, with the row order of Hugging Face's weights."""
+    state = {}
+    for name, pair in adapter.pairs.items():
+        module, kind = _peft_name(name)
+        b = pair.b
+        if permute and not shape.heads.is_neox and kind in ("attn_q", "attn_k"):
+            num_heads = shape.heads.n_q if kind == "attn_q" else shape.heads.n_kv
+            b = _permuted(b, num_heads, undo=True)
+        state[f"{module}.lora_A.weight"] = pair.a.contiguous()
+        state[f"{module}.lora_B.weight"] = b.contiguous()
+    return state
+
+
+def write_peft_adapter(
+    folder: Path, adapter: LoraAdapter, shape: DecoderShape, base_name: str
+) -> None:
+    """Write ``adapter_model.safetensors`` and ``adapter_config.json``.
+
+    Args:
+        folder: Where; must exist. The caller makes the folder whole or absent.
+        adapter: What.
+        shape: The base's numbers; q and k rows are put into Hugging Face's order.
+        base_name: Recorded as ``base_model_name_or_path``.
+    """
+    kinds = sorted({_peft_name(name)[1] for name in adapter.targets}, key=list(PEFT_MODULES).index)
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base_name,
+        "r": adapter.rank,
+        "lora_alpha": adapter.alpha,
+        "use_rslora": adapter.use_rslora,
+        "target_modules": [PEFT_MODULES[kind].rpartition(".")[2] for kind in kinds],
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+    }
+    save_file(peft_state(adapter, shape), folder / PEFT_WEIGHTS, metadata={"format": "pt"})
+    (folder / PEFT_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def read_peft_adapter(folder: Path, shape: DecoderShape) -> LoraAdapter:
+    """Read what :func:`write_peft_adapter`, or PEFT itself, wrote for the same base.
+
+    Raises:
+        TrainingError: if a file is missing or the tensors do not belong to this base.
+    """
+    try:
+        config = json.loads((folder / PEFT_CONFIG).read_text(encoding="utf-8"))
+        state = load_file(folder / PEFT_WEIGHTS)
+        rank, alpha = int(config["r"]), float(config["lora_alpha"])
+    except (OSError, ValueError, KeyError) as error:
+        raise TrainingError(f"{folder} is not a PEFT adapter: {error}") from error
+    kinds = {module: kind for kind, module in PEFT_MODULES.items()}
+    pattern = re.compile(r"base_model\.model\.model\.layers\.(\d+)\.([\w.]+)\.lora_A\.weight")
+    pairs = {}
+    for name, a in state.items():
+        found = pattern.fullmatch(name)
+        if found is None:
+            if name.endswith("lora_B.weight"):
+                continue
+            raise TrainingError(f"{folder} holds {name}, expected factors of linear layers only")
+        kind = kinds.get(found[2], "")
+        b = state.get(name.replace("lora_A", "lora_B"))
+        if b is None or not kind:
+            raise TrainingError(f"{folder}: {name} has no counterpart")
+        if not shape.heads.is_neox and kind in ("attn_q", "attn_k"):
+            num_heads = shape.heads.n_q if kind == "attn_q" else shape.heads.n_kv
+            b = _permuted(b, num_heads, undo=False)
+        pairs[f"blk.{found[1]}.{kind}.weight"] = LoraPair(a.float(), b.float())
+    use_rslora = bool(config.get("use_rslora", False))
+    return LoraAdapter(pairs, rank=rank, alpha=alpha, use_rslora=use_rslora)

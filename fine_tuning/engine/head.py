@@ -1,0 +1,90 @@
+"""The output head: logits and loss of the rows that are asked for, a chunk at a time.
+
+Legend: N rows, H width, V vocabulary. The head's weight is as large as a whole small model, so it
+is unpacked in blocks of vocabulary rows that fit a budget; the usual small vocabulary is one block,
+unpacked once per call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from fine_tuning.engine.kernels.interface import Kernels
+from fine_tuning.engine.packed import PackedMatrix, Scratch
+
+ROWS_PER_CHUNK = 256
+BLOCK_BYTES = 128 << 20
+
+
+class OutputHead:
+    """Logits of normed hidden rows.
+
+    Args:
+        matrix: Packed weight (V, H); the token embedding when tied.
+        kernels: Unpacking and cross-entropy.
+    """
+
+    def __init__(self, matrix: PackedMatrix, kernels: Kernels) -> None:
+        self.matrix = matrix
+        self._kernels = kernels
+        self._scratch: dict[torch.dtype, Scratch] = {}
+
+    def _blocks(self, dtype: torch.dtype) -> list[tuple[int, int]]:
+        """Return (first row, rows) of the vocabulary blocks."""
+        row_bytes = self.matrix.n_in * dtype.itemsize
+        rows = min(self.matrix.n_out, max(1, BLOCK_BYTES // row_bytes))
+        return [
+            (first, min(rows, self.matrix.n_out - first))
+            for first in range(0, self.matrix.n_out, rows)
+        ]
+
+    def _unpacked(self, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
+        """Yield each block's columns of the logits and its weight (rows, H), in turn."""
+        scratch = self._scratch.setdefault(dtype, Scratch(dtype))
+        for first, rows in self._blocks(dtype):
+            weight = scratch.take(rows, self.matrix.n_in)
+            self.matrix.unpack(self._kernels, weight, first)
+            yield slice(first, first + rows), weight
+
+    def _chunks(
+        self, num_rows: int, dtype: torch.dtype
+    ) -> Iterator[tuple[slice, list[tuple[slice, Tensor]] | None]]:
+        """Yield row chunks, with the blocks when one unpacking serves all chunks."""
+        blocks = list(self._unpacked(dtype)) if len(self._blocks(dtype)) == 1 else None
+        for first in range(0, num_rows, ROWS_PER_CHUNK):
+            yield slice(first, min(first + ROWS_PER_CHUNK, num_rows)), blocks
+
+    def _logits(self, h: Tensor, blocks: list[tuple[slice, Tensor]] | None) -> Tensor:
+        logits = h.new_empty(len(h), self.matrix.n_out)
+        for columns, weight in blocks or self._unpacked(h.dtype):
+            logits[:, columns] = torch.nn.functional.linear(h, weight)
+        return logits
+
+    def logits(self, h_NH: Tensor) -> Tensor:
+        """Return logits (N, V) in the dtype of h; the caller bounds N."""
+        return self._logits(h_NH, None)
+
+    def log_probabilities(self, h_NH: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities float32 (N,) of targets and whether each is the likeliest."""
+        found = [
+            self._kernels.cross_entropy(self._logits(h_NH[rows], blocks), targets_N[rows], 0.0)
+            for rows, blocks in self._chunks(len(h_NH), h_NH.dtype)
+        ]
+        return torch.cat([f[0] for f in found]), torch.cat([f[1] for f in found]).bool()
+
+    def loss_and_gradient(
+        self, h_NH: Tensor, targets_N: Tensor, scale: float
+    ) -> tuple[float, Tensor]:
+        """Return the summed loss in nats and ``scale`` times its gradient by h (N, H)."""
+        gradient = torch.zeros_like(h_NH)
+        loss = 0.0
+        for rows, blocks in self._chunks(len(h_NH), h_NH.dtype):
+            logits = self._logits(h_NH[rows], blocks)
+            log_probability, _ = self._kernels.cross_entropy(logits, targets_N[rows], scale)
+            loss -= float(log_probability.double().sum())
+            for columns, weight in blocks or self._unpacked(h_NH.dtype):
+                gradient[rows].addmm_(logits[:, columns], weight)
+        return loss, gradient

@@ -1,0 +1,213 @@
+"""The C++ kernels through ctypes; the calls release the GIL. Sizes are checked here."""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+from torch import Tensor
+
+from fine_tuning.core.errors import UnsupportedModelError
+from fine_tuning.engine.kernels.interface import Group, HeadShape, Raw, Rope
+from fine_tuning.engine.kernels.torch_kernels import unpack_with_numpy
+
+BLOCK_OF_PLAIN_TYPES = 32
+MAX_HEAD_SIZE = 1024
+_PLAIN_TYPES = frozenset({0, 1, 30})
+
+
+def _pointer(tensor: Tensor) -> ctypes.c_void_p:
+    if not tensor.is_contiguous():
+        raise ValueError(f"a kernel was handed a tensor of strides {tensor.stride()}")
+    return ctypes.c_void_p(tensor.data_ptr())
+
+
+def _is_bf16(tensor: Tensor) -> int:
+    if tensor.dtype not in (torch.float32, torch.bfloat16):
+        raise ValueError(f"a kernel was handed {tensor.dtype}, expected float32 or bfloat16")
+    return int(tensor.dtype == torch.bfloat16)
+
+
+def _size(value: int) -> ctypes.c_int64:
+    return ctypes.c_int64(value)
+
+
+def _head_sizes(group: Group, shape: HeadShape) -> ctypes.Array[ctypes.c_int64]:
+    if shape.d > MAX_HEAD_SIZE:
+        raise UnsupportedModelError(f"heads of {shape.d} dimensions, expected <= {MAX_HEAD_SIZE}")
+    values = (group.first.numel(), group.length, shape.n_q, shape.n_kv, shape.d, shape.n_rot)
+    return (ctypes.c_int64 * 7)(*values, int(shape.is_neox))
+
+
+class CppKernels:
+    """See :class:`fine_tuning.engine.kernels.interface.Kernels`."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library = library
+
+    def unpack(self, raw: Raw, type_id: int, out: Tensor) -> None:
+        """See the interface."""
+        if type_id in _PLAIN_TYPES and out.numel() % BLOCK_OF_PLAIN_TYPES:
+            unpack_with_numpy(raw, type_id, out)
+            return
+        source = ctypes.c_void_p(raw.__array_interface__["data"][0])
+        failed = self._library.ft_unpack(
+            type_id, source, _pointer(out), _size(out.numel()), _is_bf16(out)
+        )
+        if failed:
+            raise UnsupportedModelError(f"tensor type {type_id} has no unpacker")
+
+    def rmsnorm(
+        self, x_TH: Tensor, weight_H: Tensor, eps: float, y_TH: Tensor, rstd_T: Tensor
+    ) -> None:
+        """See the interface."""
+        rows, width = x_TH.shape
+        self._library.ft_rmsnorm(
+            _pointer(x_TH),
+            _pointer(weight_H),
+            ctypes.c_float(eps),
+            _pointer(y_TH),
+            _pointer(rstd_T),
+            _size(rows),
+            _size(width),
+            _is_bf16(y_TH),
+        )
+
+    def rmsnorm_backward(
+        self, g_TH: Tensor, x_TH: Tensor, weight_H: Tensor, rstd_T: Tensor, dx_TH: Tensor
+    ) -> None:
+        """See the interface."""
+        rows, width = x_TH.shape
+        self._library.ft_rmsnorm_backward(
+            _pointer(g_TH),
+            _pointer(x_TH),
+            _pointer(weight_H),
+            _pointer(rstd_T),
+            _pointer(dx_TH),
+            _size(rows),
+            _size(width),
+            _is_bf16(g_TH),
+        )
+
+    def swiglu(self, gate_up_T2I: Tensor) -> Tensor:
+        """See the interface."""
+        rows, width = gate_up_T2I.shape[0], gate_up_T2I.shape[1] // 2
+        h_TI = gate_up_T2I.new_empty(rows, width)
+        self._library.ft_swiglu(
+            _pointer(gate_up_T2I), _pointer(h_TI), _size(rows), _size(width), _is_bf16(h_TI)
+        )
+        return h_TI
+
+    def swiglu_backward(self, gate_up_T2I: Tensor, dh_TI: Tensor) -> tuple[Tensor, Tensor]:
+        """See the interface."""
+        rows, width = dh_TI.shape
+        h_TI, d_gate_up = torch.empty_like(dh_TI), torch.empty_like(gate_up_T2I)
+        self._library.ft_swiglu_backward(
+            _pointer(gate_up_T2I),
+            _pointer(dh_TI),
+            _pointer(h_TI),
+            _pointer(d_gate_up),
+            _size(rows),
+            _size(width),
+            _is_bf16(h_TI),
+        )
+        return h_TI, d_gate_up
+
+    def split_heads(
+        self, qkv: Tensor, group: Group, shape: HeadShape, rope: Rope
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """See the interface."""
+        n = group.first.numel() * shape.n_kv
+        q = qkv.new_empty(n, shape.n_q // shape.n_kv * group.length, shape.d)
+        k, v = (qkv.new_empty(n, group.length, shape.d) for _ in range(2))
+        self._library.ft_split_heads(
+            _pointer(qkv),
+            *map(_pointer, (q, k, v, group.first, group.size, rope.cosine, rope.sine)),
+            _head_sizes(group, shape),
+            _is_bf16(qkv),
+        )
+        return q, k, v
+
+    def merge_heads(
+        self,
+        grads: tuple[Tensor, Tensor, Tensor],
+        out: Tensor,
+        group: Group,
+        shape: HeadShape,
+        rope: Rope,
+    ) -> None:
+        """See the interface."""
+        self._library.ft_merge_heads(
+            *map(_pointer, (*grads, out, group.first, group.size, rope.cosine, rope.sine)),
+            _head_sizes(group, shape),
+            _is_bf16(out),
+        )
+
+    def _fold(
+        self, padded: Tensor, flat: Tensor, group: Group, shape: HeadShape, to_flat: int
+    ) -> None:
+        self._library.ft_fold_heads(
+            *map(_pointer, (padded, flat, group.first, group.size)),
+            _head_sizes(group, shape),
+            to_flat,
+            _is_bf16(flat),
+        )
+
+    def unfold(self, padded: Tensor, flat: Tensor, group: Group, shape: HeadShape) -> None:
+        """See the interface."""
+        self._fold(padded, flat, group, shape, 1)
+
+    def fold(self, flat: Tensor, group: Group, shape: HeadShape) -> Tensor:
+        """See the interface."""
+        rows = shape.n_q // shape.n_kv * group.length
+        padded = flat.new_empty(group.first.numel() * shape.n_kv, rows, shape.d)
+        self._fold(padded, flat, group, shape, 0)
+        return padded
+
+    def causal_softmax(self, scores: Tensor, scale: float) -> Tensor:
+        """See the interface."""
+        out, length = torch.empty_like(scores), scores.shape[-1]
+        self._library.ft_causal_softmax(
+            _pointer(scores),
+            _pointer(out),
+            ctypes.c_float(scale),
+            _size(scores.numel() // length),
+            _size(length),
+            _is_bf16(scores),
+        )
+        return out
+
+    def softmax_backward(self, probabilities: Tensor, gradient: Tensor, scale: float) -> None:
+        """See the interface."""
+        length = probabilities.shape[-1]
+        self._library.ft_softmax_backward(
+            _pointer(probabilities),
+            _pointer(gradient),
+            ctypes.c_float(scale),
+            _size(probabilities.numel() // length),
+            _size(length),
+            _is_bf16(gradient),
+        )
+
+    def cross_entropy(
+        self, logits_NV: Tensor, targets_N: Tensor, scale: float
+    ) -> tuple[Tensor, Tensor]:
+        """See the interface."""
+        rows, width = logits_NV.shape
+        log_probability = torch.empty(rows, dtype=torch.float32)
+        is_top = torch.empty(rows, dtype=torch.uint8)
+        self._library.ft_cross_entropy(
+            _pointer(logits_NV),
+            _pointer(targets_N),
+            _pointer(log_probability),
+            _pointer(is_top),
+            ctypes.c_float(scale),
+            _size(rows),
+            _size(width),
+            _is_bf16(logits_NV),
+        )
+        return log_probability, is_top
+
+    def add(self, x: Tensor, y: Tensor) -> None:
+        """See the interface."""
+        self._library.ft_add(_pointer(x), _pointer(y), _size(x.numel()), _is_bf16(y))

@@ -1,0 +1,127 @@
+"""What a set of kernels must offer; shapes and meaning, for every implementation.
+
+Legend: T tokens, H width, I feed-forward width, V vocabulary, d head size, G query heads per
+key-value head, B sequences of a group, S their padded length. *Compute dtype* is float32 or
+bfloat16; the residual stream, norms' weights and rope tables are float32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+Raw = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class HeadShape:
+    """How a row of stacked q|k|v is cut: ``n_q`` query, ``n_kv`` key and value heads of size d.
+
+    ``n_rot`` of the d dimensions are rotated: pairs (2i, 2i+1), or (i, i + n_rot/2) when
+    ``is_neox`` (llama.cpp, llama_model_rope_type).
+    """
+
+    n_q: int
+    n_kv: int
+    d: int
+    n_rot: int
+    is_neox: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Sequences of similar length that attend together, padded to ``length``.
+
+    ``first`` and ``size`` are int64 tensors (B,): where each starts in the flat tokens, and how
+    many it has.
+    """
+
+    first: Tensor
+    size: Tensor
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rope:
+    """Cosines and sines per position, float32 (max length, n_rot / 2)."""
+
+    cosine: Tensor
+    sine: Tensor
+
+
+class Kernels(Protocol):
+    """The operations between the matrix products. Inputs are contiguous."""
+
+    def unpack(self, raw: Raw, type_id: int, out: Tensor) -> None:
+        """Fill ``out`` (compute dtype) with the values of packed blocks of a ggml type."""
+        ...
+
+    def rmsnorm(
+        self, x_TH: Tensor, weight_H: Tensor, eps: float, y_TH: Tensor, rstd_T: Tensor
+    ) -> None:
+        """Write y = x / sqrt(mean(x^2) + eps) * weight, and the reciprocal root."""
+        ...
+
+    def rmsnorm_backward(
+        self, g_TH: Tensor, x_TH: Tensor, weight_H: Tensor, rstd_T: Tensor, dx_TH: Tensor
+    ) -> None:
+        """Add the norm's input gradient to ``dx``."""
+        ...
+
+    def swiglu(self, gate_up_T2I: Tensor) -> Tensor:
+        """Return silu(gate) * up (T, I)."""
+        ...
+
+    def swiglu_backward(self, gate_up_T2I: Tensor, dh_TI: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (silu(gate) * up, gradient of gate|up)."""
+        ...
+
+    def split_heads(
+        self, qkv: Tensor, group: Group, shape: HeadShape, rope: Rope
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return rotated, zero-padded q (B n_kv, G S, d), k and v (B n_kv, S, d) from flat rows."""
+        ...
+
+    def merge_heads(
+        self,
+        grads: tuple[Tensor, Tensor, Tensor],
+        out: Tensor,
+        group: Group,
+        shape: HeadShape,
+        rope: Rope,
+    ) -> None:
+        """Write the gradient of flat q|k|v rows: the transpose of :meth:`split_heads`."""
+        ...
+
+    def unfold(self, padded: Tensor, flat: Tensor, group: Group, shape: HeadShape) -> None:
+        """Copy (B n_kv, G S, d) into the group's flat rows (T, n_q d), dropping padding."""
+        ...
+
+    def fold(self, flat: Tensor, group: Group, shape: HeadShape) -> Tensor:
+        """Copy flat rows (T, n_q d) into a zero-padded (B n_kv, G S, d)."""
+        ...
+
+    def causal_softmax(self, scores: Tensor, scale: float) -> Tensor:
+        """Return the softmax of scale * scores (N, G S, S) over keys not after the query."""
+        ...
+
+    def softmax_backward(self, probabilities: Tensor, gradient: Tensor, scale: float) -> None:
+        """Overwrite the gradient of probabilities with that of the scores before scaling."""
+        ...
+
+    def cross_entropy(
+        self, logits_NV: Tensor, targets_N: Tensor, scale: float
+    ) -> tuple[Tensor, Tensor]:
+        """Return (log-probability float32 (N,), is the target the likeliest uint8 (N,)).
+
+        With a scale other than 0 the logits are overwritten by scale * d(loss)/d(logits).
+        """
+        ...
+
+    def add(self, x: Tensor, y: Tensor) -> None:
+        """Add y to x, which is float32."""
+        ...

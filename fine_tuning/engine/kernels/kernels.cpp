@@ -1,0 +1,224 @@
+// The engine's CPU kernels: a plain C interface, one copy of the code per instruction set.
+//
+// Everything here works on raw pointers of contiguous arrays; shapes are checked by the caller
+// (kernels/__init__.py). The best instruction set of the machine is chosen at load time; a lower
+// one can be asked for, so that each is testable. Threads come from the process's one OpenMP
+// runtime, the one torch brought.
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+struct bf16 {
+    uint16_t bits;
+};
+
+static const int8_t IQ4_VALUES[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                      1,    13,   25,  38,  53,  69,  89,  113};
+
+static inline float half_to_float(uint16_t h) {
+    // Branch-free for normal numbers; ggml_compute_fp16_to_fp32 does the same.
+    const uint32_t w = (uint32_t)h << 16, sign = w & 0x80000000u, two_w = w + w;
+    uint32_t bits = (two_w >> 4) + (0xE0u << 23);
+    float normal, subnormal;
+    std::memcpy(&normal, &bits, 4);
+    normal *= 0x1.0p-112f;
+    bits = (two_w >> 17) | (126u << 23);
+    std::memcpy(&subnormal, &bits, 4);
+    subnormal -= 0.5f;
+    uint32_t out;
+    std::memcpy(&out, two_w < (1u << 27) ? &subnormal : &normal, 4);
+    out |= sign;
+    float result;
+    std::memcpy(&result, &out, 4);
+    return result;
+}
+
+static inline uint16_t bf16_bits(float x) {
+    uint32_t u;
+    std::memcpy(&u, &x, 4);
+    return (uint16_t)((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
+}
+
+#define SHARED_HELPERS                                                            \
+    static inline void store(float* y, const float* x, int64_t n) {               \
+        std::memcpy(y, x, n * sizeof(float));                                     \
+    }                                                                             \
+    static inline void store(bf16* y, const float* x, int64_t n) {                \
+        for (int64_t i = 0; i < n; ++i) y[i].bits = bf16_bits(x[i]);              \
+    }                                                                             \
+    static inline void load(float* y, const float* x, int64_t n) {                \
+        std::memcpy(y, x, n * sizeof(float));                                     \
+    }                                                                             \
+    static inline void load(float* y, const bf16* x, int64_t n) {                 \
+        for (int64_t i = 0; i < n; ++i) {                                         \
+            const uint32_t u = (uint32_t)x[i].bits << 16;                         \
+            std::memcpy(y + i, &u, 4);                                            \
+        }                                                                         \
+    }
+
+namespace portable {
+SHARED_HELPERS
+#include "elementwise.inc"
+#include "unpack.inc"
+}  // namespace portable
+
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#define HAS_X86_LEVELS 1
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c")
+#endif
+namespace avx2 {
+SHARED_HELPERS
+#include "elementwise.inc"
+#include "unpack.inc"
+}  // namespace avx2
+#if defined(__clang__)
+#pragma clang attribute pop
+#pragma clang attribute push( \
+    __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl"))), \
+    apply_to = function)
+#else
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512")
+#endif
+namespace avx512 {
+SHARED_HELPERS
+#include "elementwise.inc"
+#include "unpack.inc"
+}  // namespace avx512
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif
+
+static int level = 0;  // 0 portable, 1 AVX2, 2 AVX-512
+
+#if HAS_X86_LEVELS
+#define CALL(NAME, ...)                              \
+    (level == 2   ? avx512::NAME(__VA_ARGS__)        \
+     : level == 1 ? avx2::NAME(__VA_ARGS__)          \
+                  : portable::NAME(__VA_ARGS__))
+#else
+#define CALL(NAME, ...) portable::NAME(__VA_ARGS__)
+#endif
+// Every kernel exists for float and bf16; is_bf16 says which one the pointers mean.
+#define CALL2(IS_BF16, F32_CALL, BF16_CALL) \
+    if (IS_BF16) {                          \
+        BF16_CALL;                          \
+    } else {                                \
+        F32_CALL;                           \
+    }
+
+extern "C" {
+
+// Best level this processor has, at most `wanted`; sets it and returns it.
+int ft_select_level(int wanted) {
+    int best = 0;
+#if HAS_X86_LEVELS
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) best = 1;
+    if (best == 1 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        best = 2;
+#endif
+    level = wanted < best ? wanted : best;
+    return level;
+}
+
+// 0 on success, 1 for a type without an unpacker. `elements` must be whole blocks.
+int ft_unpack(int type, const uint8_t* source, void* target, int64_t elements, int is_bf16) {
+    if (is_bf16) return CALL(unpack, type, source, (bf16*)target, elements);
+    return CALL(unpack, type, source, (float*)target, elements);
+}
+
+void ft_rmsnorm(const float* x, const float* weight, float eps, void* y, float* rstd, int64_t rows,
+                int64_t width, int is_bf16) {
+    CALL2(is_bf16, CALL(rmsnorm, x, weight, eps, (float*)y, rstd, rows, width),
+          CALL(rmsnorm, x, weight, eps, (bf16*)y, rstd, rows, width))
+}
+
+void ft_rmsnorm_backward(const void* g, const float* x, const float* weight, const float* rstd,
+                         float* dx, int64_t rows, int64_t width, int is_bf16) {
+    CALL2(is_bf16, CALL(rmsnorm_backward, (const float*)g, x, weight, rstd, dx, rows, width),
+          CALL(rmsnorm_backward, (const bf16*)g, x, weight, rstd, dx, rows, width))
+}
+
+void ft_swiglu(const void* gate_up, void* h, int64_t rows, int64_t width, int is_bf16) {
+    CALL2(is_bf16, CALL(swiglu, (const float*)gate_up, (float*)h, rows, width),
+          CALL(swiglu, (const bf16*)gate_up, (bf16*)h, rows, width))
+}
+
+void ft_swiglu_backward(const void* gate_up, const void* dh, void* h, void* d_gate_up, int64_t rows,
+                        int64_t width, int is_bf16) {
+    CALL2(is_bf16,
+          CALL(swiglu_backward, (const float*)gate_up, (const float*)dh, (float*)h,
+               (float*)d_gate_up, rows, width),
+          CALL(swiglu_backward, (const bf16*)gate_up, (const bf16*)dh, (bf16*)h, (bf16*)d_gate_up,
+               rows, width))
+}
+
+void ft_split_heads(const void* qkv, void* q, void* k, void* v, const int64_t* first,
+                    const int64_t* size, const float* cosine, const float* sine,
+                    const int64_t* shape, int is_bf16) {
+    CALL2(is_bf16,
+          CALL(split_heads, (const float*)qkv, (float*)q, (float*)k, (float*)v, first, size, cosine,
+               sine, shape[0], shape[1], shape[2], shape[3], shape[4], shape[5], shape[6]),
+          CALL(split_heads, (const bf16*)qkv, (bf16*)q, (bf16*)k, (bf16*)v, first, size, cosine,
+               sine, shape[0], shape[1], shape[2], shape[3], shape[4], shape[5], shape[6]))
+}
+
+void ft_merge_heads(const void* dq, const void* dk, const void* dv, void* dqkv,
+                    const int64_t* first, const int64_t* size, const float* cosine,
+                    const float* sine, const int64_t* shape, int is_bf16) {
+    CALL2(is_bf16,
+          CALL(merge_heads, (const float*)dq, (const float*)dk, (const float*)dv, (float*)dqkv,
+               first, size, cosine, sine, shape[0], shape[1], shape[2], shape[3], shape[4],
+               shape[5], shape[6]),
+          CALL(merge_heads, (const bf16*)dq, (const bf16*)dk, (const bf16*)dv, (bf16*)dqkv, first,
+               size, cosine, sine, shape[0], shape[1], shape[2], shape[3], shape[4], shape[5],
+               shape[6]))
+}
+
+void ft_fold_heads(void* padded, void* flat, const int64_t* first, const int64_t* size,
+                   const int64_t* shape, int to_flat, int is_bf16) {
+    CALL2(is_bf16,
+          CALL(fold_heads, (float*)padded, (float*)flat, first, size, shape[0], shape[1], shape[2],
+               shape[3], shape[4], to_flat),
+          CALL(fold_heads, (bf16*)padded, (bf16*)flat, first, size, shape[0], shape[1], shape[2],
+               shape[3], shape[4], to_flat))
+}
+
+void ft_causal_softmax(const void* scores, void* probabilities, float scale, int64_t rows,
+                       int64_t length, int is_bf16) {
+    CALL2(is_bf16,
+          CALL(causal_softmax, (const float*)scores, (float*)probabilities, scale, rows, length),
+          CALL(causal_softmax, (const bf16*)scores, (bf16*)probabilities, scale, rows, length))
+}
+
+void ft_softmax_backward(const void* probabilities, void* gradient, float scale, int64_t rows,
+                         int64_t length, int is_bf16) {
+    CALL2(is_bf16,
+          CALL(softmax_backward, (const float*)probabilities, (float*)gradient, scale, rows,
+               length),
+          CALL(softmax_backward, (const bf16*)probabilities, (bf16*)gradient, scale, rows, length))
+}
+
+void ft_cross_entropy(void* logits, const int64_t* target, float* log_probability, uint8_t* is_top,
+                      float scale, int64_t rows, int64_t width, int is_bf16) {
+    CALL2(is_bf16,
+          CALL(cross_entropy, (float*)logits, target, log_probability, is_top, scale, rows, width),
+          CALL(cross_entropy, (bf16*)logits, target, log_probability, is_top, scale, rows, width))
+}
+
+void ft_add(float* x, const void* y, int64_t elements, int is_bf16) {
+    CALL2(is_bf16, CALL(add, x, (const float*)y, elements), CALL(add, x, (const bf16*)y, elements))
+}
+}

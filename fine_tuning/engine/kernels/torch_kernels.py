@@ -1,0 +1,153 @@
+"""The same operations in plain torch: the oracle of the C++ kernels, and their stand-in.
+
+Clarity before speed: every method is the textbook formula in float32.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fine_tuning.engine.kernels.interface import Group, HeadShape, Raw, Rope
+from fine_tuning.gguf.dequantize import dequantize
+from fine_tuning.gguf.types import TensorType
+
+
+def unpack_with_numpy(raw: Raw, type_id: int, out: Tensor) -> None:
+    """Fill ``out`` through the numpy dequantiser (any element count, any device, slow)."""
+    values = dequantize(raw, TensorType(type_id), (out.numel(),))
+    out.view(-1).copy_(torch.from_numpy(values).view(-1))
+
+
+def _rotated(x: Tensor, cosine: Tensor, sine: Tensor, shape: HeadShape) -> Tensor:
+    """Rotate the last dimension of x (B, S, heads, d) by the tables (S, n_rot / 2)."""
+    turned, rest = x[..., : shape.n_rot], x[..., shape.n_rot :]
+    c, s = cosine[:, None, :], sine[:, None, :]
+    if shape.is_neox:
+        a, b = turned.chunk(2, dim=-1)
+        turned = torch.cat((a * c - b * s, a * s + b * c), dim=-1)
+    else:
+        a, b = turned.reshape(*turned.shape[:-1], -1, 2).unbind(-1)
+        turned = torch.stack((a * c - b * s, a * s + b * c), dim=-1).flatten(-2)
+    return torch.cat((turned, rest), dim=-1)
+
+
+def _rows(group: Group) -> list[tuple[int, int]]:
+    return list(zip(group.first.tolist(), group.size.tolist(), strict=True))
+
+
+class TorchKernels:
+    """See :class:`fine_tuning.engine.kernels.interface.Kernels`."""
+
+    def unpack(self, raw: Raw, type_id: int, out: Tensor) -> None:
+        """See the interface."""
+        unpack_with_numpy(raw, type_id, out)
+
+    def rmsnorm(
+        self, x_TH: Tensor, weight_H: Tensor, eps: float, y_TH: Tensor, rstd_T: Tensor
+    ) -> None:
+        """See the interface."""
+        rstd_T.copy_(torch.rsqrt(x_TH.square().mean(-1) + eps))
+        y_TH.copy_(x_TH * rstd_T[:, None] * weight_H)
+
+    def rmsnorm_backward(
+        self, g_TH: Tensor, x_TH: Tensor, weight_H: Tensor, rstd_T: Tensor, dx_TH: Tensor
+    ) -> None:
+        """See the interface."""
+        xhat_TH, gw_TH = x_TH * rstd_T[:, None], g_TH.float() * weight_H
+        mean_T1 = (gw_TH * xhat_TH).mean(-1, keepdim=True)
+        dx_TH += rstd_T[:, None] * (gw_TH - xhat_TH * mean_T1)
+
+    def swiglu(self, gate_up_T2I: Tensor) -> Tensor:
+        """See the interface."""
+        gate_TI, up_TI = gate_up_T2I.float().chunk(2, dim=-1)
+        return (torch.nn.functional.silu(gate_TI) * up_TI).to(gate_up_T2I.dtype)
+
+    def swiglu_backward(self, gate_up_T2I: Tensor, dh_TI: Tensor) -> tuple[Tensor, Tensor]:
+        """See the interface."""
+        gate_TI, up_TI = gate_up_T2I.float().chunk(2, dim=-1)
+        dh, s = dh_TI.float(), torch.sigmoid(gate_TI)
+        silu = gate_TI * s
+        d_gate = dh * up_TI * (s + silu * (1 - s))
+        d_gate_up = torch.cat((d_gate, dh * silu), dim=-1)
+        return (silu * up_TI).to(dh_TI.dtype), d_gate_up.to(dh_TI.dtype)
+
+    def split_heads(
+        self, qkv: Tensor, group: Group, shape: HeadShape, rope: Rope
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """See the interface."""
+        heads = shape.n_q + 2 * shape.n_kv
+        padded = qkv.new_zeros(group.first.numel(), group.length, heads, shape.d)
+        for b, (first, size) in enumerate(_rows(group)):
+            padded[b, :size] = qkv[first : first + size].view(size, heads, shape.d)
+        cosine, sine = rope.cosine[: group.length], rope.sine[: group.length]
+        q, k, v = torch.split(padded.float(), [shape.n_q, shape.n_kv, shape.n_kv], dim=2)
+        q, k = _rotated(q, cosine, sine, shape), _rotated(k, cosine, sine, shape)
+        q = q.reshape(*q.shape[:2], shape.n_kv, -1, shape.d).permute(0, 2, 3, 1, 4).flatten(2, 3)
+        return tuple(  # type: ignore[return-value]  # three of them, by the line below
+            t.flatten(0, 1).to(qkv.dtype).contiguous()
+            for t in (q, k.transpose(1, 2), v.transpose(1, 2))
+        )
+
+    def merge_heads(
+        self,
+        grads: tuple[Tensor, Tensor, Tensor],
+        out: Tensor,
+        group: Group,
+        shape: HeadShape,
+        rope: Rope,
+    ) -> None:
+        """See the interface."""
+        batch, length = group.first.numel(), group.length
+        cosine, sine = rope.cosine[:length], -rope.sine[:length]
+        dq, dk, dv = (g.float().view(batch, shape.n_kv, -1, length, shape.d) for g in grads)
+        dq = _rotated(dq.permute(0, 3, 1, 2, 4).flatten(2, 3), cosine, sine, shape)
+        dk = _rotated(dk.permute(0, 3, 1, 2, 4).flatten(2, 3), cosine, sine, shape)
+        merged = torch.cat((dq, dk, dv.permute(0, 3, 1, 2, 4).flatten(2, 3)), dim=2).flatten(2)
+        for b, (first, size) in enumerate(_rows(group)):
+            out[first : first + size] = merged[b, :size]
+
+    def unfold(self, padded: Tensor, flat: Tensor, group: Group, shape: HeadShape) -> None:
+        """See the interface."""
+        heads = padded.view(group.first.numel(), shape.n_q, group.length, shape.d)
+        for b, (first, size) in enumerate(_rows(group)):
+            flat[first : first + size] = heads[b, :, :size].transpose(0, 1).flatten(1)
+
+    def fold(self, flat: Tensor, group: Group, shape: HeadShape) -> Tensor:
+        """See the interface."""
+        heads = flat.new_zeros(group.first.numel(), shape.n_q, group.length, shape.d)
+        for b, (first, size) in enumerate(_rows(group)):
+            rows = flat[first : first + size].view(size, shape.n_q, shape.d)
+            heads[b, :, :size] = rows.transpose(0, 1)
+        return heads.view(-1, shape.n_q // shape.n_kv * group.length, shape.d)
+
+    def causal_softmax(self, scores: Tensor, scale: float) -> Tensor:
+        """See the interface."""
+        length = scores.shape[-1]
+        hidden = torch.ones(length, length, dtype=torch.bool).triu(1)
+        by_query = scores.float().view(-1, length, length) * scale
+        probabilities = by_query.masked_fill(hidden, float("-inf")).softmax(-1)
+        return probabilities.view_as(scores).to(scores.dtype)
+
+    def softmax_backward(self, probabilities: Tensor, gradient: Tensor, scale: float) -> None:
+        """See the interface."""
+        p, g = probabilities.float(), gradient.float()
+        gradient.copy_(p * (g - (p * g).sum(-1, keepdim=True)) * scale)
+
+    def cross_entropy(
+        self, logits_NV: Tensor, targets_N: Tensor, scale: float
+    ) -> tuple[Tensor, Tensor]:
+        """See the interface."""
+        values = logits_NV.float()
+        wanted = values.gather(1, targets_N[:, None])[:, 0]
+        is_top = (wanted >= values.amax(1)).to(torch.uint8)
+        log_probability = wanted - values.logsumexp(1)
+        if scale:
+            gradient = values.softmax(1)
+            gradient[torch.arange(len(values)), targets_N] -= 1
+            logits_NV.copy_(gradient * scale)
+        return log_probability, is_top
+
+    def add(self, x: Tensor, y: Tensor) -> None:
+        """See the interface."""
+        x += y

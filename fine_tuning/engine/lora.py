@@ -1,0 +1,170 @@
+"""Low-rank adapters (LoRA, arXiv 2106.09685): ``y = W x + s * B (A x)``, s = alpha / rank.
+
+With ``use_rslora`` s = alpha / sqrt(rank) (rsLoRA, arXiv 2312.03732). A starts uniform in
++-1/sqrt(n_in) (PEFT's Kaiming choice), B at zero, so that training starts at the base model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fine_tuning.core.errors import ConfigError, TrainingError
+from fine_tuning.engine.packed import StackedLinear
+
+SUFFIX_A = ".lora_a"
+SUFFIX_B = ".lora_b"
+
+
+@dataclass(frozen=True, slots=True)
+class LoraPair:
+    """The two factors of one weight's update, float32 leaves: A (rank, n_in), B (n_out, rank)."""
+
+    a: Tensor
+    b: Tensor
+
+
+class LoraAdapter:
+    """Pairs of factors by the name of the weight they adapt ("blk.0.attn_q.weight")."""
+
+    def __init__(
+        self, pairs: Mapping[str, LoraPair], *, rank: int, alpha: float, use_rslora: bool = False
+    ) -> None:
+        self.pairs = dict(pairs)
+        self.rank = rank
+        self.alpha = alpha
+        self.use_rslora = use_rslora
+
+    @classmethod
+    def create(
+        cls,
+        shapes: Mapping[str, tuple[int, int]],
+        *,
+        rank: int,
+        alpha: float,
+        seed: int,
+        use_rslora: bool = False,
+    ) -> LoraAdapter:
+        """Make a fresh adapter.
+
+        Args:
+            shapes: (n_out, n_in) of each weight to adapt, by name.
+            rank: Inner dimension, at least 1.
+            alpha: Numerator of the scale.
+            seed: Of the draw of A; the same seed and names give the same adapter.
+            use_rslora: Divide by the root of the rank.
+
+        Raises:
+            ConfigError: if the rank is below 1 or nothing is to be adapted.
+        """
+        if rank < 1:
+            raise ConfigError(f"LoRA rank is {rank}, expected 1 or more")
+        if not shapes:
+            raise ConfigError("no weight was chosen for adaptation, expected at least one")
+        generator = torch.Generator().manual_seed(seed)
+        pairs = {}
+        for name, (n_out, n_in) in shapes.items():
+            bound = 1 / math.sqrt(n_in)
+            a = torch.empty(rank, n_in).uniform_(-bound, bound, generator=generator)
+            pairs[name] = LoraPair(a, torch.zeros(n_out, rank))
+        return cls(pairs, rank=rank, alpha=alpha, use_rslora=use_rslora)
+
+    @property
+    def scale(self) -> float:
+        """The factor s."""
+        return self.alpha / (math.sqrt(self.rank) if self.use_rslora else self.rank)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the adapted weights, in creation order."""
+        return tuple(self.pairs)
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers are trained."""
+        return sum(tensor.numel() for tensor in self.parameters())
+
+    def parameters(self) -> list[Tensor]:
+        """Return all factors, A before B of each weight, in a fixed order."""
+        return [tensor for pair in self.pairs.values() for tensor in (pair.a, pair.b)]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the factors by llama.cpp's names; the tensors themselves, not copies."""
+        state = {}
+        for name, pair in self.pairs.items():
+            state[name + SUFFIX_A], state[name + SUFFIX_B] = pair.a, pair.b
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Copy factors in.
+
+        Raises:
+            TrainingError: if names or shapes differ from the adapter's.
+        """
+        own = self.state_dict()
+        if own.keys() != state.keys():
+            names = ", ".join(sorted(own.keys() ^ state.keys())[:3])
+            raise TrainingError(f"an adapter's tensors differ from the expected ones: {names}")
+        for name, tensor in own.items():
+            if tensor.shape != state[name].shape:
+                raise TrainingError(
+                    f"{name} has shape {tuple(state[name].shape)}, expected {tuple(tensor.shape)}"
+                )
+            tensor.copy_(state[name])
+
+
+class StackedAdapter:
+    """The adapter of one stacked product: A's concatenated, B's block-diagonal, compute dtype.
+
+    Built once per step; the factors do not change within it.
+    """
+
+    def __init__(self, adapter: LoraAdapter, linear: StackedLinear, dtype: torch.dtype) -> None:
+        """Stack what the adapter holds for a product's members; possibly nothing."""
+        self._spans: list[tuple[LoraPair, int, int, int]] = []
+        self.scale = adapter.scale
+        row, inner = 0, 0
+        for member in linear.members:
+            if (pair := adapter.pairs.get(member.name)) is not None:
+                self._spans.append((pair, inner, row, row + member.n_out))
+                inner += adapter.rank
+            row += member.n_out
+        self.a_RI = torch.empty(inner, linear.n_in, dtype=dtype)
+        self.b_OR = torch.zeros(linear.n_out, inner, dtype=dtype)
+        for pair, first, top, bottom in self._spans:
+            self.a_RI[first : first + adapter.rank] = pair.a
+            self.b_OR[top:bottom, first : first + adapter.rank] = pair.b
+
+    @property
+    def is_empty(self) -> bool:
+        """True when no member is adapted."""
+        return not self._spans
+
+    def forward(self, x_TI: Tensor, y_TO: Tensor) -> Tensor:
+        """Add the update to y in place; return t = x A^T (T, R), which backward needs."""
+        t_TR = x_TI @ self.a_RI.T
+        y_TO.addmm_(t_TR, self.b_OR.T, alpha=self.scale)
+        return t_TR
+
+    def inner_gradient(self, dy_TO: Tensor) -> Tensor:
+        """Return dt = s * dy B (T, R)."""
+        return torch.mm(dy_TO, self.b_OR).mul_(self.scale)
+
+    def accumulate(self, x_TI: Tensor, t_TR: Tensor, dt_TR: Tensor, dy_TO: Tensor) -> None:
+        """Add dA = dt^T x and dB = s * dy^T t to the factors' gradients."""
+        da_RI = dt_TR.T @ x_TI
+        db_RO = t_TR.T @ dy_TO
+        for pair, first, top, bottom in self._spans:
+            inner = slice(first, first + pair.a.shape[0])
+            _add_gradient(pair.a, da_RI[inner], 1.0)
+            _add_gradient(pair.b, db_RO[inner, top:bottom].T, self.scale)
+
+
+def _add_gradient(parameter: Tensor, gradient: Tensor, factor: float) -> None:
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    parameter.grad.add_(gradient.float(), alpha=factor)
