@@ -24,12 +24,21 @@ class ConversationStore(Protocol):
     * Appending a message id that is there already MUST change nothing (retries are safe).
     * ``conversations`` MUST yield each conversation once, oldest first, messages in the order in
       which they were appended; a torn or foreign record MUST be skipped and counted, not fatal.
+    * A message id is known within its conversation; a conversation is known by its id or, when
+      ``source_ref`` is not empty, by (``source``, ``source_ref``). The header stored first stands,
+      except ``leaf_id``: that of the last ``append`` that brought something new does.
     """
 
-    def append(self, conversation: Conversation) -> None:
+    def append(self, conversation: Conversation, *, follow: bool = False) -> None:
         """Add a conversation, or those of its messages that are new to the stored one.
 
+        Args:
+            conversation: What to add; parents stand before their children.
+            follow: A new message without a parent follows the last stored message of its
+                conversation instead of starting a branch; decided while no one else can write.
+
         Raises:
+            DataError: if a message names a parent that is neither stored nor given.
             StorageError: if nothing could be written; then nothing was.
         """
         ...

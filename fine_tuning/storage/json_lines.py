@@ -1,0 +1,189 @@
+"""JSON Lines on disk: one object per line, appended whole, read past whatever is broken.
+
+An append takes the file's lock, is one write, and is on disk when it returns. Reading never stops
+at a bad line: it is skipped with its number and a reason. What an object means is not known here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+from fine_tuning.core.errors import DataError
+from fine_tuning.storage.atomic import sync_folder
+
+MAX_LINE_BYTES = 64 << 20
+_CHUNK_BYTES = 1 << 20
+_BOM = b"\xef\xbb\xbf"
+_SURROGATES = re.compile("[\ud800-\udfff]+")
+_sync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A line that was left out: its number, counted from 1, and why."""
+
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line as it stands in a file.
+
+    ``data`` excludes the line's end and is None when the line is longer than ``MAX_LINE_BYTES``;
+    ``end`` is the offset of the next line; ``is_ended`` tells whether a newline closed it.
+    """
+
+    number: int
+    offset: int
+    end: int
+    data: bytes | None
+    is_ended: bool
+
+
+def encode(value: object) -> bytes:
+    """Return a value as one line of JSON, without its end.
+
+    What JSON cannot express is bent rather than lost: half a surrogate pair becomes U+FFFD,
+    an unknown object its text, a non-finite number null.
+    """
+    options = orjson.OPT_NON_STR_KEYS
+    try:
+        return orjson.dumps(value, default=str, option=options)
+    except TypeError:
+        return orjson.dumps(_expressible(value), default=str, option=options)
+
+
+def _expressible(value: object) -> object:
+    if isinstance(value, str):
+        return sound_text(value)
+    if isinstance(value, Mapping):
+        return {sound_text(str(key)): _expressible(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_expressible(item) for item in value]
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return str(value)
+    return value
+
+
+def sound_text(text: str) -> str:
+    """Return text that UTF-8 can hold: surrogate pairs joined, halves of them U+FFFD."""
+    return _SURROGATES.sub(_join_surrogates, text)
+
+
+def _join_surrogates(found: re.Match[str]) -> str:
+    return found[0].encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def decode(line: Line) -> dict[str, Any] | None:
+    """Return a line's object, or None for an empty line.
+
+    Raises:
+        DataError: if the line is too long, no JSON, or no object; the sentence is the reason.
+    """
+    if line.data is None:
+        raise DataError(f"the line is longer than {MAX_LINE_BYTES >> 20} MiB")
+    data = line.data.removeprefix(_BOM) if line.offset == 0 else line.data
+    if not data.strip():
+        return None
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        what = "the line is no valid JSON" if line.is_ended else "the last line is cut off"
+        raise DataError(f"{what}: {error}") from error
+    if not isinstance(value, dict):
+        raise DataError(f"the line holds {type(value).__name__}, expected an object")
+    return value
+
+
+def lines(file: BinaryIO, *, offset: int = 0, number: int = 1) -> Iterator[Line]:
+    """Yield the lines of an open file from an offset on, in constant memory.
+
+    Args:
+        file: A file opened for reading bytes.
+        offset: Where to begin, in bytes; must be the start of a line.
+        number: The number of the line that begins there.
+    """
+    file.seek(offset)
+    while data := file.readline(MAX_LINE_BYTES + 1):
+        end = offset + len(data)
+        is_ended = data.endswith(b"\n")
+        content: bytes | None = data.removesuffix(b"\n")
+        if not is_ended and len(data) > MAX_LINE_BYTES:
+            content = None
+            while not is_ended and (rest := file.readline(_CHUNK_BYTES)):
+                end, is_ended = end + len(rest), rest.endswith(b"\n")
+        yield Line(number, offset, end, content, is_ended)
+        offset, number = end, number + 1
+
+
+@contextmanager
+def locked(path: Path, *, exclusive: bool) -> Iterator[int]:
+    """Yield a descriptor of the file while this process holds its lock.
+
+    With ``exclusive``, the file is created if need be and no one else reads or writes; else it
+    is opened for reading while no one writes. Should the file be replaced while the lock is
+    awaited, the new one is taken.
+
+    Raises:
+        OSError: if the file cannot be opened.
+    """
+    while True:
+        handle = _open_for_append(path) if exclusive else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+            if not _is_current(handle, path):
+                continue
+            yield handle
+            return
+        finally:
+            os.close(handle)  # closing gives the lock back
+
+
+def _open_for_append(path: Path) -> int:
+    flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
+    try:
+        return os.open(path, flags)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, flags | os.O_CREAT, 0o644)
+        sync_folder(path.parent)
+        return handle
+
+
+def _is_current(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def append(handle: int, data: bytes) -> None:
+    """Append one line through a descriptor from :func:`locked`; it is on disk on return.
+
+    A line that a killed writer left torn is closed first, so that only it is lost. When the disk
+    takes only a part, the file is cut back to what it was.
+
+    Raises:
+        OSError: if the line could not be written whole.
+    """
+    size = os.fstat(handle).st_size
+    is_torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
+    line = b"\n" * is_torn + data + b"\n"
+    try:
+        written = os.write(handle, line)
+        while written < len(line):
+            written += os.write(handle, line[written:])
+        _sync(handle)
+    except OSError:
+        os.ftruncate(handle, size)
+        raise

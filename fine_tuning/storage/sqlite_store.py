@@ -1,0 +1,212 @@
+"""Conversations in a SQLite database: the store for more than a few thousand of them.
+
+Rows are only ever added, except for the branch a conversation currently shows. Reading goes page
+by page, so that a long reading neither holds memory nor keeps the write-ahead log from shrinking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import apsw
+import orjson
+
+from fine_tuning.core.conversation import Conversation, Message
+from fine_tuning.core.feedback import Feedback
+from fine_tuning.storage.database import BUSY_TIMEOUT_MS, Database
+from fine_tuning.storage.json_lines import Skipped, encode, sound_text
+from fine_tuning.storage.merging import additions, check_leaf
+from fine_tuning.storage.migrations import APPLICATION_ID, MIGRATIONS
+
+PAGE_CONVERSATIONS = 256
+_HEADER = ("id", "source", "source_ref", "title", "created_at")
+_TEXTS = (
+    "id",
+    "parent_id",
+    "role",
+    "name",
+    "tool_call_id",
+    "reasoning",
+    "model",
+    "status",
+    "created_at",
+)
+_MESSAGE = ("conversation_id", *_TEXTS, "weight", "content", "tool_calls", "meta")
+_FEEDBACK = tuple(Feedback.__dataclass_fields__)
+
+
+class SqliteConversationStore:
+    """A :class:`~fine_tuning.core.ports.ConversationStore` in one SQLite file.
+
+    Safe for several threads and processes on a local disk (write-ahead log, full sync).
+
+    Args:
+        path: The file; it and its folder are created.
+        busy_timeout_ms: How long to wait for another writer.
+
+    Raises:
+        StorageError: if the file is no database, is damaged, locked, another program's, or newer
+            than this program.
+    """
+
+    def __init__(self, path: Path | str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> None:
+        self.path = Path(path)
+        self._database = Database(
+            self.path,
+            migrations=MIGRATIONS,
+            application_id=APPLICATION_ID,
+            busy_timeout_ms=busy_timeout_ms,
+        )
+
+    def append(self, conversation: Conversation, *, follow: bool = False) -> None:
+        """Add a conversation, or those of its messages that are new to the stored one.
+
+        Raises:
+            DataError: if a message names a parent that is neither stored nor given.
+            StorageError: if the database cannot be written; then nothing was.
+        """
+        with self._database.writing() as connection:
+            identity, known, last_id = _stored(connection, conversation)
+            check_leaf(conversation, known)
+            added = additions(conversation.messages, known=known, last_id=last_id, follow=follow)
+            if identity is None:
+                identity = _insert_header(connection, conversation)
+            if added:
+                rows = [_message_row(identity, message) for message in added]
+                connection.executemany(_insert("message", _MESSAGE), rows)
+            if added or conversation.leaf_id is not None:
+                connection.execute(
+                    "UPDATE conversation SET current_leaf = ?1 "
+                    "WHERE id = ?2 AND current_leaf IS NOT ?1",
+                    (conversation.leaf_id, identity),
+                )
+
+    def add_feedback(self, feedback: Feedback) -> None:
+        """Add a judgement; a known id changes nothing.
+
+        Raises:
+            StorageError: if the database cannot be written.
+        """
+        raw = feedback.to_dict()
+        row = [sound_text(v) if isinstance(v, str) else v for v in (raw[key] for key in _FEEDBACK)]
+        with self._database.writing() as connection:
+            connection.execute(f"{_insert('feedback', _FEEDBACK)} ON CONFLICT (id) DO NOTHING", row)
+
+    def conversations(self) -> Iterator[Conversation]:
+        """Yield all conversations in the order in which they were added, a page in memory.
+
+        Raises:
+            StorageError: if the database cannot be read.
+        """
+        last_seq = 0
+        while True:
+            with self._database.reading() as connection:
+                page, last_seq = _page(connection, last_seq)
+            if not page:
+                return
+            yield from page
+
+    def feedback(self) -> Iterator[Feedback]:
+        """Yield all judgements, oldest first.
+
+        Raises:
+            StorageError: if the database cannot be read.
+        """
+        with self._database.reading() as connection:
+            query = f"SELECT {', '.join(_FEEDBACK)} FROM feedback ORDER BY seq"  # noqa: S608 - ours
+            rows = connection.execute(query).fetchall()
+        for row in rows:
+            yield Feedback.from_dict(dict(zip(_FEEDBACK, row, strict=True)))
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """Records that could not be read: none, the schema refuses them."""
+        return []
+
+    def close(self) -> None:
+        """Close this thread's connection; the next use opens it again."""
+        self._database.close()
+
+
+def _insert(table: str, columns: tuple[str, ...]) -> str:
+    marks = ", ".join("?" * len(columns))
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 - our names
+
+
+def _stored(
+    connection: apsw.Connection, conversation: Conversation
+) -> tuple[str | None, set[str], str | None]:
+    """Return the stored conversation's id or None, its message ids, and the last of them."""
+    identity = connection.execute(
+        "SELECT id FROM conversation WHERE id = ?1 "
+        "OR (?3 <> '' AND source = ?2 AND source_ref = ?3) ORDER BY id = ?1 DESC",
+        [sound_text(conversation.id), conversation.source, sound_text(conversation.source_ref)],
+    ).get
+    if not isinstance(identity, str):
+        return None, set(), None
+    ids = [
+        row[0]
+        for row in connection.execute(
+            "SELECT id FROM message WHERE conversation_id = ? ORDER BY seq", (identity,)
+        )
+    ]
+    return identity, set(ids), ids[-1] if ids else None
+
+
+def _insert_header(connection: apsw.Connection, conversation: Conversation) -> str:
+    row = [sound_text(getattr(conversation, key)) for key in _HEADER]
+    meta = encode(dict(conversation.metadata)).decode()
+    connection.execute(_insert("conversation", (*_HEADER, "meta")), [*row, meta])
+    return row[0]
+
+
+def _message_row(identity: str, message: Message) -> list[Any]:
+    raw = message.to_dict()
+    texts = (getattr(message, key) for key in _TEXTS)
+    return [
+        identity,
+        *(text if text is None else sound_text(text) for text in texts),
+        message.weight,
+        *(encode(value).decode() for value in (raw["content"], raw.get("tool_calls", []))),
+        encode(dict(message.metadata)).decode(),
+    ]
+
+
+def _page(connection: apsw.Connection, after_seq: int) -> tuple[list[Conversation], int]:
+    """Return the conversations that follow a place in the order, and the place of the last."""
+    headers: list[Any] = connection.execute(
+        "SELECT seq, id, source, source_ref, title, created_at, current_leaf, meta "
+        "FROM conversation WHERE seq > ? ORDER BY seq LIMIT ?",
+        (after_seq, PAGE_CONVERSATIONS),
+    ).fetchall()
+    page = []
+    for _, *texts, leaf_id, meta in headers:
+        fields = dict(zip(_HEADER, texts, strict=True))
+        page.append(
+            Conversation(
+                **fields,
+                leaf_id=leaf_id,
+                metadata=orjson.loads(meta),
+                messages=tuple(_messages(connection, fields["id"])),
+            )
+        )
+    return page, headers[-1][0] if headers else after_seq
+
+
+def _messages(connection: apsw.Connection, identity: str) -> Iterator[Message]:
+    columns = _MESSAGE[1:]
+    rows = connection.execute(
+        f"SELECT {', '.join(columns)} FROM message WHERE conversation_id = ? ORDER BY seq",  # noqa: S608 - ours
+        (identity,),
+    )
+    for row in rows:
+        yield _message(dict(zip(columns, row, strict=True)))
+
+
+def _message(row: Mapping[str, Any]) -> Message:
+    raw = dict(row)
+    for key in ("content", "tool_calls", "meta"):
+        raw[key] = orjson.loads(raw[key])
+    return Message.from_dict({**raw, "metadata": raw.pop("meta")})

@@ -1,0 +1,340 @@
+"""The laws of the port ``ConversationStore``, run against every implementation."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+
+from fine_tuning.core.conversation import Conversation, Message, Part, ToolCall
+from fine_tuning.core.errors import DataError, StorageError
+from fine_tuning.core.feedback import Feedback
+from fine_tuning.core.ports import ConversationStore
+from fine_tuning.storage.json_lines import encode
+from fine_tuning.storage.open_store import open_store
+from tests.strategies import conversations
+
+SUFFIXES = [".jsonl", ".db"]
+
+
+@pytest.fixture(params=SUFFIXES)
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return tmp_path / f"store{request.param}"
+
+
+def message(key: str, role: str, text: str, parent: str | None = None, **fields: Any) -> Message:
+    content = (Part(text=text),) if text else ()
+    return Message(id=key, role=role, content=content, parent_id=parent, **fields)
+
+
+def turn(name: str, *, parent: str | None = None, time: str = "") -> tuple[Message, Message]:
+    asked = message(f"{name}/q", "user", f"question {name}", parent, created_at=time)
+    reply = message(f"{name}/a", "assistant", f"reply {name}", asked.id, created_at=time)
+    return asked, reply
+
+
+def simple(name: str, **fields: Any) -> Conversation:
+    return Conversation(id=name, messages=turn(name), **fields)
+
+
+def tree() -> Conversation:
+    """A conversation with everything in it: branches, two roots, tools, parts, notes."""
+    picture = Part(type="image_url", data={"url": "blob:sha256:00"})
+    call = ToolCall(id="c1", name="weather", arguments={"city": "Łódź", "days": 2})
+    return Conversation(
+        id="tree",
+        messages=(
+            message("s", "system", "Be brief."),
+            Message(id="u", role="user", content=(Part(text="Look"), picture), parent_id="s"),
+            message("a1", "assistant", "No.", "u", weight=0, status="aborted", model="m:1"),
+            message("a2", "assistant", "", "u", tool_calls=(call,), reasoning="hm"),
+            message("t", "tool", "rain\n☂", "a2", tool_call_id="c1", name="weather"),
+            message("a3", "assistant", "Rain.", "t", metadata={"latency_s": 0.5, "n": [1, None]}),
+            message("u2", "user", "Another beginning"),
+        ),
+        leaf_id="a3",
+        source="import:test",
+        source_ref="42",
+        title="Weather",
+        created_at="2026-01-02T03:04:05.000006+00:00",
+        metadata={"tags": ["x"], "nested": {"deep": True}},
+    )
+
+
+def test_what_is_appended_is_read_back_equal(path: Path) -> None:
+    at = "2026-01-02T03:04:05.000006+00:00"
+    noted = turn("noted", time=at)
+    given_all = [
+        simple("plain"),
+        tree(),
+        Conversation(id="empty"),
+        Conversation(
+            id="noted",
+            messages=(noted[0], replace(noted[1], metadata={"rating": 5}, model="m")),
+            created_at=at,
+        ),
+    ]
+    store = open_store(path)
+    for conversation in given_all:
+        store.append(conversation)
+    assert list(store.conversations()) == given_all
+    assert list(open_store(path).conversations()) == given_all, "a new process sees the same"
+
+
+def as_json(value: Any) -> Any:
+    """What JSON makes of a value: numbers beyond 64 bits become text."""
+    return orjson.loads(encode(value))
+
+
+def expressible(conversation: Conversation) -> Conversation:
+    messages = tuple(
+        replace(
+            m,
+            metadata=as_json(m.metadata),
+            content=tuple(replace(part, data=as_json(part.data)) for part in m.content),
+            tool_calls=tuple(
+                replace(call, arguments=as_json(call.arguments)) for call in m.tool_calls
+            ),
+        )
+        for m in conversation.messages
+    )
+    return replace(conversation, messages=messages, metadata=as_json(conversation.metadata))
+
+
+@settings(max_examples=60)
+@given(conversation=conversations())
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_any_conversation_survives(suffix: str, conversation: Conversation) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store = open_store(Path(folder) / f"s{suffix}")
+        store.append(conversation)
+        store.append(conversation)
+        assert list(store.conversations()) == [expressible(conversation)]
+
+
+def test_half_a_surrogate_pair_is_bent_and_not_fatal(path: Path) -> None:
+    store = open_store(path)
+    store.append(Conversation(id="c", messages=(message("q", "user", "a\ud800b \ud83d\ude00"),)))
+    (found,) = store.conversations()
+    assert found.messages[0].text == "a\ufffdb 😀"
+
+
+def test_appending_again_changes_nothing(path: Path) -> None:
+    store = open_store(path)
+    for _ in range(3):
+        store.append(tree())
+        store.append(simple("one"))
+    changed = replace(
+        simple("one"), messages=(replace(turn("one")[0], content=(Part(text="other"),)),)
+    )
+    store.append(changed)
+    assert list(store.conversations()) == [tree(), simple("one")]
+
+
+def test_new_messages_join_their_conversation(path: Path) -> None:
+    store, other = open_store(path), open_store(path)
+    store.append(simple("c"))
+    other.append(simple("d"))
+    grown = Conversation(id="c", messages=(*turn("c"), *turn("c2", parent="c/a")))
+    other.append(grown)
+    retry = message("c2/b", "assistant", "another try", "c2/q")
+    store.append(Conversation(id="c", messages=(retry,)))
+    assert list(store.conversations()) == [
+        replace(grown, messages=(*grown.messages, retry)),
+        simple("d"),
+    ]
+
+
+def test_followers_become_one_path_in_order(path: Path) -> None:
+    stores = [open_store(path), open_store(path)]
+    for index in range(6):
+        stores[index % 2].append(Conversation(id="session", messages=turn(str(index))), follow=True)
+    stores[0].append(
+        Conversation(id="session", messages=(message("x", "user", "one more question"),)),
+        follow=True,
+    )
+    (found,) = stores[0].conversations()
+    names = [f"{index}/{who}" for index in range(6) for who in "qa"]
+    assert [m.id for m in found.path()] == [*names, "x"]
+
+
+def test_following_twice_changes_nothing(path: Path) -> None:
+    store = open_store(path)
+    for name in ("1", "2", "1", "2"):
+        store.append(Conversation(id="s", messages=turn(name)), follow=True)
+    (found,) = store.conversations()
+    assert [m.id for m in found.path()] == ["1/q", "1/a", "2/q", "2/a"]
+
+
+def test_following_needs_no_earlier_conversation_and_no_given_parent(path: Path) -> None:
+    store = open_store(path)
+    loose = (message("1", "user", "a"), message("2", "assistant", "b"))
+    store.append(Conversation(id="s", messages=loose), follow=True)
+    branch = message("3", "assistant", "c", "1")
+    store.append(Conversation(id="s", messages=(branch,)), follow=True)
+    (found,) = store.conversations()
+    assert [m.parent_id for m in found.messages] == [None, "1", "1"]
+
+
+def test_the_shown_branch_is_the_one_appended_last(path: Path) -> None:
+    store = open_store(path)
+    one = Conversation(id="c", messages=(*turn("c"), message("c/b", "assistant", "b", "c/q")))
+    store.append(replace(one, leaf_id="c/a"))
+    assert [c.leaf_id for c in store.conversations()] == ["c/a"]
+    store.append(replace(one, messages=(), leaf_id="c/b"))
+    assert [c.leaf_id for c in store.conversations()] == ["c/b"]
+    store.append(one)
+    assert [c.leaf_id for c in store.conversations()] == ["c/b"], "nothing new, nothing changes"
+
+
+def test_a_source_is_known_by_its_reference(path: Path) -> None:
+    store = open_store(path)
+    store.append(tree())
+    again = replace(tree(), id="tree-imported-again")
+    store.append(replace(again, messages=(*again.messages, message("a9", "assistant", "!", "t"))))
+    store.append(replace(simple("other"), source="import:test"))
+    store.append(replace(simple("another"), source="import:test"))
+    found = list(store.conversations())
+    assert [c.id for c in found] == ["tree", "other", "another"]
+    assert [m.id for m in found[0].messages][-1] == "a9"
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_an_unknown_parent_or_leaf_is_refused_and_nothing_written(path: Path, follow: bool) -> None:
+    store = open_store(path)
+    store.append(simple("c"))
+    orphan = message("o", "user", "?", "nowhere")
+    with pytest.raises(DataError, match="unknown parent 'nowhere'"):
+        store.append(Conversation(id="c", messages=(orphan,)), follow=follow)
+    with pytest.raises(DataError, match="unknown message 'nowhere'"):
+        store.append(replace(simple("d"), leaf_id="nowhere"), follow=follow)
+    assert list(store.conversations()) == [simple("c")]
+
+
+def test_message_ids_belong_to_their_conversation(path: Path) -> None:
+    store = open_store(path)
+    both = [Conversation(id=name, messages=turn("same")) for name in ("c", "d")]
+    for conversation in both:
+        store.append(conversation)
+    assert list(store.conversations()) == both
+
+
+def test_feedback_of_every_kind_is_kept_once(path: Path) -> None:
+    store = open_store(path)
+    common = {"conversation_id": "c", "message_id": "c/a"}
+    said = [
+        Feedback(id="1", kind="thumb", value=-1, reason="wrong", **common),
+        Feedback(id="2", kind="rating", value=10, comment="à la carte", **common),
+        Feedback(id="3", kind="correction", text="better\nreply", created_at="2026", **common),
+        Feedback(id="4", kind="choice", rejected_id="c/b", **common),
+    ]
+    for judgement in [*said, *said]:
+        store.add_feedback(judgement)
+    store.add_feedback(replace(said[0], value=1))
+    assert list(store.feedback()) == said
+    assert list(store.conversations()) == []
+
+
+def test_an_absent_store_is_empty(path: Path) -> None:
+    store = open_store(path)
+    assert list(store.conversations()) == []
+    assert list(store.feedback()) == []
+    assert store.skipped == []
+
+
+def test_the_store_may_grow_while_it_is_read(path: Path) -> None:
+    store = open_store(path)
+    for index in range(3):
+        store.append(simple(str(index)))
+    seen = []
+    for conversation in store.conversations():
+        seen.append(conversation.id)
+        if len(seen) < 3:
+            store.append(simple(f"new{len(seen)}"))
+    assert seen[:3] == ["0", "1", "2"]
+    assert len(set(seen)) == len(seen)
+    assert len(list(store.conversations())) == 5
+
+
+def test_a_file_in_place_of_the_folder_is_one_sentence(path: Path) -> None:
+    path.parent.joinpath("file").write_text("x")
+    with pytest.raises(StorageError):
+        open_store(path.parent / "file" / path.name).append(simple("c"))
+
+
+WRITER = """
+import sys
+from fine_tuning.core.conversation import Conversation, Message, Part
+from fine_tuning.storage.open_store import open_store
+path, who, count, shared = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+store = open_store(path)
+for index in range(count):
+    name = f"{who}-{index}"
+    asked = Message(id=name + "/q", role="user", content=(Part(text="q" * (index % 500) + name),))
+    reply = Message(id=name + "/a", role="assistant", content=(Part(text="a " + name),),
+                    parent_id=asked.id)
+    store.append(Conversation(id=shared or who, messages=(asked, reply)), follow=True)
+    print(name, flush=True)
+"""
+
+
+def writer(path: Path, who: str, count: int, shared: str = "") -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path), who, str(count), shared],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> list[str]:
+    out, _ = process.communicate(timeout=60)
+    return out.split()
+
+
+@pytest.mark.parametrize("shared", ["", "one-session"])
+def test_four_processes_at_once_lose_nothing(path: Path, shared: str) -> None:
+    processes = [writer(path, f"w{number}", 100, shared) for number in range(4)]
+    acknowledged = {name for process in processes for name in finish(process)}
+    assert [process.returncode for process in processes] == [0] * 4
+    assert len(acknowledged) == 400
+    store = open_store(path)
+    found = list(store.conversations())
+    assert len(found) == (1 if shared else 4)
+    on_paths = [m for conversation in found for m in conversation.path()]
+    assert {m.id for m in on_paths if m.role == "assistant"} == {f"{n}/a" for n in acknowledged}
+    assert len(on_paths) == 800, "every turn lies on the path, none on a side branch"
+    for who in range(4):
+        own = [m.id for m in on_paths if m.id.startswith(f"w{who}-") and m.role == "user"]
+        assert own == [f"w{who}-{index}/q" for index in range(100)], "in its writer's order"
+    assert store.skipped == []
+
+
+def test_a_killed_writer_loses_no_acknowledged_turn(path: Path) -> None:
+    acknowledged: set[str] = set()
+    for round_number in range(5):
+        process = writer(path, f"r{round_number}", 100_000)
+        for _ in range(3 + 7 * round_number):
+            acknowledged.add(process.stdout.readline().strip())
+        process.send_signal(signal.SIGKILL)
+        acknowledged.update(line for line in finish(process) if line)
+    store = open_store(path)
+    store.append(simple("after"))
+    found = {m.id for c in store.conversations() for m in c.path() if m.role == "assistant"}
+    assert {f"{name}/a" for name in acknowledged} <= found
+    assert len(acknowledged) >= 85
+    assert "after/a" in found
+
+
+def test_the_port_is_fulfilled(path: Path) -> None:
+    def takes(store: ConversationStore) -> ConversationStore:
+        return store
+
+    assert takes(open_store(path)) is not None
