@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from fine_tuning.core.errors import StorageError
 
 OLDEST_SAFE_SQLITE = (3, 51, 3)
 BUSY_TIMEOUT_MS = 30_000
+_RETRY_S = 0.005
 _PRAGMAS = """
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;
@@ -102,12 +104,35 @@ class Database:
             return held[1]
         if held is not None:
             _inherited.append(held[1])
-        connection = apsw.Connection(str(self.path))
-        connection.set_busy_timeout(self._busy_timeout_ms)
-        self._check_ours(connection)  # before a setting could change another program's file
-        connection.execute(_PRAGMAS)
+        connection = self._open()
         self._local.held = (os.getpid(), connection)
         return connection
+
+    def _open(self) -> apsw.Connection:
+        """Open and set up a connection.
+
+        Turning a new file's write-ahead log on answers "busy" at once when another process does
+        the same, whatever the timeout: so this is tried until the timeout is over.
+        """
+        give_up_s = time.monotonic() + self._busy_timeout_ms / 1000
+        while True:
+            connection = apsw.Connection(str(self.path))
+            try:
+                connection.set_busy_timeout(self._busy_timeout_ms)
+                self._check_ours(connection)  # before a setting could change a foreign file
+                connection.execute(
+                    _PRAGMAS
+                ).fetchall()  # a statement runs when the one before is read
+            except apsw.BusyError:
+                connection.close()
+                if time.monotonic() > give_up_s:
+                    raise
+                time.sleep(_RETRY_S)
+            except BaseException:
+                connection.close()
+                raise
+            else:
+                return connection
 
     def _migrate(self) -> None:
         """Apply the steps that are missing, all or none."""
@@ -118,7 +143,7 @@ class Database:
             # Asked again: another process may have done it while this one waited for its turn.
             done = self._check_ours(connection)
             for step in self._migrations[done:]:
-                connection.execute(step)
+                connection.execute(step).fetchall()
             connection.execute(f"PRAGMA application_id = {self._application_id}")
             connection.execute(f"PRAGMA user_version = {len(self._migrations)}")
 
