@@ -1,0 +1,232 @@
+"""Conversations to training records, and to the examples that training learns from.
+
+Records (ChatML, Alpaca, Instruction) are for exchange with other tools; examples are what this
+project's own training reads. Knows no tokens and touches no file; the shapes of records are in
+``core/formats.py``. Nothing disappears: what cannot be formatted or learnt is counted by reason.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any
+
+from fine_tuning.core.conversation import Conversation, Message
+from fine_tuning.core.errors import ConfigError, DataError
+from fine_tuning.core.example import Example
+from fine_tuning.core.formats import (
+    as_conversation,
+    as_conversations,
+    check_format,
+    from_records,
+    to_records,
+    validate_record,
+)
+
+logger = logging.getLogger(__name__)
+
+Item = Conversation | Mapping[str, Any]
+"""A conversation, or a dictionary in any shape ``core/formats.py`` reads."""
+
+DEFAULT_BATCH_SIZE = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drop:
+    """Something that is not learnt, and why.
+
+    ``reason`` is one of a few fixed phrases, so that drops can be counted; ``detail`` says more.
+    ``num_targets`` is how many assistant turns are lost with it (0 when there was none).
+    """
+
+    conversation_id: str
+    reason: str
+    detail: str = ""
+    num_targets: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examples:
+    """What can be learnt from some conversations: one example each, or a drop."""
+
+    examples: tuple[Example, ...]
+    drops: tuple[Drop, ...]
+
+    def __iter__(self) -> Iterator[Example]:
+        return iter(self.examples)
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    @property
+    def drops_by_reason(self) -> dict[str, int]:
+        """How many conversations each reason dropped."""
+        return dict(Counter(drop.reason for drop in self.drops))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordProblem:
+    """One thing wrong with one record; ``index`` counts from 0."""
+
+    index: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"record {self.index}: {self.message}"
+
+
+class TrainingDataFormatter:
+    """Writes conversations as records of one format, checks records, and converts them.
+
+    Args:
+        format_type: "chatml", "alpaca" or "instruction".
+        batch_size: Conversations formatted at a time by :meth:`batches`.
+
+    Raises:
+        ConfigError: if the format is unknown (the nearest one is named), or ``batch_size`` is
+            below 1.
+    """
+
+    def __init__(
+        self, format_type: str = "chatml", *, batch_size: int = DEFAULT_BATCH_SIZE
+    ) -> None:
+        if batch_size < 1:
+            raise ConfigError(f"batch_size is {batch_size}, expected at least 1")
+        self.format_type = check_format(format_type)
+        self.batch_size = batch_size
+        self.drops: tuple[Drop, ...] = ()
+        """What the last :meth:`create_training_pairs` or :meth:`batches` could not format."""
+
+    def create_training_pairs(self, conversations: Iterable[Item]) -> list[dict[str, Any]]:
+        """Return the records of all conversations, in order.
+
+        Args:
+            conversations: Conversations, ``ft/1`` dictionaries, logged turns with
+                ``user_message`` and ``bot_response``, or records of any known format.
+
+        Returns:
+            Records of this format. A conversation that the format cannot express is left out,
+            reported as a warning and kept in :attr:`drops`.
+
+        Raises:
+            DataError: if an item is no conversation; the sentence names its index.
+        """
+        return list(chain.from_iterable(self.batches(conversations)))
+
+    def batches(self, conversations: Iterable[Item]) -> Iterator[list[dict[str, Any]]]:
+        """Yield the records of ``batch_size`` conversations at a time, for more than fit in memory.
+
+        Raises:
+            DataError: as :meth:`create_training_pairs`.
+        """
+        drops: list[Drop] = []
+        for number, batch in enumerate(_batched(conversations, self.batch_size)):
+            records: list[dict[str, Any]] = []
+            for place, item in enumerate(batch):
+                conversation = _read(item, number * self.batch_size + place)
+                try:
+                    records += to_records(conversation, self.format_type)
+                except DataError as error:
+                    reason = f"not expressible as {self.format_type}"
+                    drops.append(
+                        Drop(conversation_id=conversation.id, reason=reason, detail=error.message)
+                    )
+            self.drops = tuple(drops)
+            yield records
+        self.drops = tuple(drops)
+        if drops:
+            logger.warning(
+                "%d conversations were left out of the %s records: %s",
+                len(drops),
+                self.format_type,
+                drops[0].detail,
+            )
+
+    def validate(self, records: Iterable[Mapping[str, Any]]) -> list[RecordProblem]:
+        """Return everything that keeps records from being trained on; [] when all are sound."""
+        return [
+            RecordProblem(index=index, message=message)
+            for index, record in enumerate(records)
+            for message in validate_record(record, self.format_type)
+        ]
+
+    def convert(self, records: Sequence[Mapping[str, Any]], to: str) -> list[dict[str, Any]]:
+        """Return records of this format as records of another.
+
+        Raises:
+            ConfigError: if the other format is unknown.
+            DataError: if a record is not of this format, or the other cannot express it.
+        """
+        check_format(to)
+        conversations = from_records(records, self.format_type)
+        return [record for item in conversations for record in to_records(item, to)]
+
+
+def examples_from(conversations: Iterable[Item]) -> Examples:
+    """Return one example per conversation: its current branch, learning every finished reply.
+
+    A target is an assistant turn with weight 1, status "complete" and something said. Messages
+    after the last target are left out: they teach nothing, and an unanswered question would
+    change the example's name.
+
+    Raises:
+        DataError: if an item is no conversation.
+    """
+    examples: list[Example] = []
+    drops: list[Drop] = []
+    for conversation in as_conversations(conversations):
+        try:
+            path = conversation.path()
+        except DataError as error:
+            drops.append(
+                Drop(conversation_id=conversation.id, reason="damaged tree", detail=error.message)
+            )
+            continue
+        targets = tuple(index for index, message in enumerate(path) if is_target(message))
+        if not targets:
+            drops.append(Drop(conversation_id=conversation.id, reason=_why_nothing(path)))
+            continue
+        examples.append(
+            Example(
+                conversation_id=conversation.id,
+                messages=path[: targets[-1] + 1],
+                targets=targets,
+            )
+        )
+    return Examples(examples=tuple(examples), drops=tuple(drops))
+
+
+def is_target(message: Message) -> bool:
+    """Tell whether a turn is to be learnt."""
+    said = bool(message.text.strip() or message.tool_calls)
+    finished = message.status == "complete" and message.weight == 1
+    return message.role == "assistant" and finished and said
+
+
+def _why_nothing(path: Sequence[Message]) -> str:
+    """Return the reason why a branch without targets has none."""
+    replies = [message for message in path if message.role == "assistant"]
+    if not replies:
+        return "no reply"
+    if all(message.weight != 1 for message in replies):
+        return "all replies have weight 0"
+    if all(message.status != "complete" for message in replies):
+        return "no finished reply"
+    return "only empty or excluded replies"
+
+
+def _read(item: Item, index: int) -> Conversation:
+    try:
+        return as_conversation(item)
+    except DataError as error:
+        raise DataError(f"conversation {index}: {error.message}") from error
+
+
+def _batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Yield lists of ``size`` items; the last may be shorter."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
