@@ -24,7 +24,7 @@ from fine_tuning.core.errors import (
     UnsupportedModelError,
 )
 from fine_tuning.core.naming import file_sha256
-from fine_tuning.runtimes.load_check import check_magic
+from fine_tuning.runtimes.load_check import check_model
 from fine_tuning.runtimes.ollama_store import (
     Manifest,
     OllamaName,
@@ -139,12 +139,19 @@ def _embedded() -> BaseModel:
 
 def _from_file(name: str, path: Path) -> BaseModel:
     try:
-        check_magic(path)
+        check_model(path)
     except ModelNotFoundError as error:
         near = difflib.get_close_matches(path.name, _gguf_names(path.parent), 1)
         hint = f"; the nearest is {near[0]!r}" if near else ""
         raise ModelNotFoundError(f"{error.message}{hint}", next_command=USE_EMBEDDED) from error
-    return BaseModel(name=name, path=path.resolve(), source="file", size_bytes=path.stat().st_size)
+    blob = _BLOB_NAME.fullmatch(path.name)
+    return BaseModel(
+        name=name,
+        path=path.resolve(),
+        source="file",
+        size_bytes=path.stat().st_size,
+        known_digest=path.name.replace("-", ":") if blob else "",
+    )
 
 
 def _gguf_names(folder: Path) -> list[str]:
@@ -225,7 +232,7 @@ def _from_manifest(manifest: Manifest) -> BaseModel:
     (layer,) = manifest.of_kind("model")
     path = blob_path(manifest.root, layer.digest)
     try:
-        check_magic(path)
+        check_model(path)
     except ModelNotFoundError as error:
         raise ModelNotFoundError(
             f"Ollama's store knows {str(manifest.name)!r}, and its weights {path} are missing",

@@ -26,7 +26,8 @@ from fine_tuning.runtimes.llama_client import (
     LlamaTokenizer,
     template_fingerprint,
 )
-from fine_tuning.runtimes.load_check import check_files, explain_failure, vocabulary_fingerprint
+from fine_tuning.runtimes.load_check import check_adapter, check_model
+from fine_tuning.runtimes.trial_load import explain_failure
 
 CHATML_TEMPLATE = (
     "{% for message in messages %}"
@@ -53,11 +54,13 @@ class EmbeddedServer:
     Args:
         model_path: A GGUF model.
         adapter: A GGUF LoRA adapter of that model.
-        context_tokens: Room for prompt and reply of each conversation, in tokens; llama.cpp caps
-            it at the length the model was trained with.
+        context_tokens: Room for prompt and reply of each conversation, in tokens; llama.cpp rounds
+            it up to a multiple of 256, and caps it at the length the model was trained with.
         parallel: Conversations answered at the same time by :meth:`reply_many`.
         threads: Compute threads; None takes the physical cores.
         chat_template: A Jinja chat template; None takes the model's own, else ChatML.
+        system: What a conversation begins with when it brings no system message of its own.
+        stop: Texts that end a reply, besides the model's end-of-turn token.
         name: What the chat model is called; "" takes the file's name.
         reuse_prompt: Keep what two prompts share, for long chats; see
             :class:`~fine_tuning.runtimes.llama_client.LlamaChatModel`.
@@ -79,12 +82,16 @@ class EmbeddedServer:
         parallel: int = 1,
         threads: int | None = None,
         chat_template: str | None = None,
+        system: str = "",
+        stop: Sequence[str] = (),
         name: str = "",
         reuse_prompt: bool = False,
     ) -> None:
         self.parallel = max(1, parallel)
         self.threads = threads or physical_cores()
-        facts = check_files(model_path, adapter)
+        facts = check_model(model_path)
+        if adapter is not None:
+            check_adapter(adapter, model_path)
         own_template = chat_template is not None or not facts.has_chat_template
         template = chat_template or ("" if facts.has_chat_template else CHATML_TEMPLATE)
         key = secrets.token_urlsafe(24)
@@ -95,22 +102,25 @@ class EmbeddedServer:
         params.cpuparams.n_threads = self.threads
         params.cpuparams_batch.n_threads = self.threads
         self._server: Any = _start(params, model_path, adapter)
-        self._client = LlamaClient(
-            self._server.listening_address, api_key=key, connections=self.parallel
-        )
-        properties = self._client.get("/props")
-        self.context_tokens: int = properties["default_generation_settings"]["n_ctx"]
-        self.tokenizer = LlamaTokenizer(self._client, vocabulary_fingerprint(model_path))
-        fingerprint = template_fingerprint(
-            properties["chat_template"], properties["bos_token"], properties["eos_token"]
-        )
-        self.renderer = LlamaRenderer(self._client, fingerprint)
+        address = self._server.listening_address
+        self._client = LlamaClient(address, api_key=key, connections=self.parallel)
+        try:
+            properties = self._client.get("/props")
+            self.context_tokens: int = properties["default_generation_settings"]["n_ctx"]
+            self.tokenizer = LlamaTokenizer(self._client, facts.vocabulary_fingerprint)
+            texts = [properties[key] for key in ("chat_template", "bos_token", "eos_token")]
+            self.renderer = LlamaRenderer(self._client, template_fingerprint(texts), system=system)
+            # A template that is not the model's own may end turns with a text that is no token.
+            turn_end = self.end_of_turn.strip() if own_template else ""
+        except BaseException:
+            self.close()
+            raise
         self.chat_model = LlamaChatModel(
             self._client,
             self.renderer,
             name or model_path.stem,
             reuse_prompt=reuse_prompt,
-            stop=[self.end_of_turn.strip()] if own_template and self.end_of_turn.strip() else [],
+            stop=[*stop, *([turn_end] if turn_end else [])],
         )
 
     @property

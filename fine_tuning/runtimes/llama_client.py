@@ -21,6 +21,7 @@ from fine_tuning.core.ports import GREEDY, Sampling
 
 TOO_LONG = "exceed_context_size_error"
 CONNECT_TIMEOUT_S = 10.0
+SYSTEM_ROLES = ("system", "developer")
 KEEP_ALIVE_S = 2.0
 STALE = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
@@ -210,11 +211,13 @@ class LlamaRenderer:
     Args:
         client: The server, started without prefilling of a last assistant message.
         fingerprint: The content name of template and rules.
+        system: Set before conversations that bring no system message of their own; "" for none.
     """
 
-    def __init__(self, client: LlamaClient, fingerprint: str) -> None:
+    def __init__(self, client: LlamaClient, fingerprint: str, *, system: str = "") -> None:
         self._client = client
-        self._fingerprint = fingerprint
+        self._fingerprint = content_name([fingerprint, system]) if system else fingerprint
+        self._system = {"role": "system", "content": system} if system else None
 
     @property
     def fingerprint(self) -> str:
@@ -231,10 +234,10 @@ class LlamaRenderer:
         """
         if not messages:
             raise DataError("there is no message to render, expected at least one")
-        body = {
-            "messages": [openai_message(message) for message in messages],
-            "add_generation_prompt": add_generation_prompt,
-        }
+        turns = [openai_message(message) for message in messages]
+        if self._system and messages[0].role not in SYSTEM_ROLES:
+            turns.insert(0, self._system)
+        body = {"messages": turns, "add_generation_prompt": add_generation_prompt}
         try:
             return str(self._client.post("/apply-template", body)["prompt"])
         except RuntimeFailedError as error:
@@ -353,6 +356,6 @@ def _reply(text: str, answer: Mapping[str, Any]) -> Reply:
     )
 
 
-def template_fingerprint(template: str, bos: str, eos: str) -> str:
-    """Name a chat template and the token texts it may use."""
-    return content_name(["llama.cpp jinja", template, bos, eos])
+def template_fingerprint(texts: Sequence[str]) -> str:
+    """Name a chat template and the token texts it may use (BOS, EOS)."""
+    return content_name(["llama.cpp jinja", *texts])

@@ -1,0 +1,273 @@
+"""Models by name on the embedded llama.cpp: a folder per model, with a recipe and its adapter.
+
+A model is a base, found by name or path, and perhaps a LoRA adapter, of which the folder keeps a
+copy. Loads nothing but one trial per ``create``; :meth:`EmbeddedRuntime.open_chat` starts a server.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from fine_tuning.core.errors import (
+    DeploymentError,
+    FineTuningError,
+    ModelNotFoundError,
+    StorageError,
+)
+from fine_tuning.core.naming import file_sha256
+from fine_tuning.core.ports import ModelInfo, ModelRecipe, Progress
+from fine_tuning.runtimes.base_model import BaseModel, resolve_base_model
+from fine_tuning.runtimes.embedded import EmbeddedServer
+from fine_tuning.runtimes.load_check import check_adapter
+from fine_tuning.runtimes.trial_load import trial_load
+from fine_tuning.storage.atomic import storage_errors, sync_folder, whole_folder
+
+RECIPE_FILE = "recipe.json"
+ADAPTER_FILE = "adapter.gguf"
+SCHEMA = "ft-embedded/1"
+DEFAULT_CONTEXT_TOKENS = 2048
+STEPS = 3
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/\-]{0,79}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRecipe:
+    """What a model's folder remembers; ``adapter_digest`` "" means there is no adapter.
+
+    The base is found again at ``base_path``, or by its name should Ollama have moved it, and must
+    still have its digest; an unchanged size and time of change spare reading it all.
+    """
+
+    name: str
+    base: str
+    base_path: str
+    base_digest: str
+    base_size_bytes: int
+    base_mtime_ns: int
+    adapter_digest: str
+    adapter_size_bytes: int
+    template: str
+    system: str
+    parameters: Mapping[str, Any]
+    schema: str = SCHEMA
+
+
+class EmbeddedRuntime:
+    """Serves models by name from this process (core.ports.ModelRuntime).
+
+    Args:
+        folder: Where the models' folders lie; made when the first is created.
+        ollama_models: Ollama's models folder; None looks where Ollama keeps them.
+    """
+
+    def __init__(self, folder: Path, *, ollama_models: Path | None = None) -> None:
+        self._folder = folder
+        self._ollama_models = ollama_models
+
+    def list(self) -> Sequence[ModelInfo]:
+        """Return all models, sorted by name.
+
+        Raises:
+            StorageError: if a recipe was damaged.
+        """
+        with storage_errors(self._folder):
+            places = sorted(self._folder.glob(f"[!.]*/{RECIPE_FILE}"))
+        return [_info(_read(place.parent), place) for place in places]
+
+    def show(self, name: str) -> ModelInfo:
+        """Return one model; names are compared without case, as Ollama does.
+
+        Raises:
+            ModelNotFoundError: if there is no such model.
+            StorageError: if its recipe was damaged.
+        """
+        place = self._existing(name)
+        return _info(_read(place), place / RECIPE_FILE)
+
+    def create(self, name: str, recipe: ModelRecipe, progress: Progress | None = None) -> ModelInfo:
+        """Make a model, or replace the one of that name, after it wrote one token in a trial.
+
+        ``recipe.template`` is a Jinja chat template here. What the recipe leaves None is taken
+        from the base.
+
+        Raises:
+            DeploymentError: if the recipe leads to no model that loads; then nothing has changed.
+            StorageError: if the model's folder cannot be written; then nothing has changed.
+        """
+        place = self._place(name)
+        try:
+            _tell(progress, "looking up the base", 0)
+            base = resolve_base_model(recipe.base, ollama_models=self._ollama_models)
+            if recipe.adapter is not None:
+                check_adapter(recipe.adapter, base.path)
+            stored = _stored(name, recipe, base)
+        except FineTuningError as error:
+            raise DeploymentError(
+                f"{name!r} was not created: {error.message}", next_command=error.next_command
+            ) from error
+        _tell(progress, "trying the model", 1)
+        reason = trial_load(base.path, recipe.adapter)
+        if reason:
+            raise DeploymentError(f"{name!r} was not created: llama.cpp says {reason}")
+        _tell(progress, "writing the model", 2)
+        with whole_folder(place) as folder:
+            if recipe.adapter is not None:
+                shutil.copyfile(recipe.adapter, folder / ADAPTER_FILE)
+            text = json.dumps(asdict(stored), indent=2, ensure_ascii=False)
+            (folder / RECIPE_FILE).write_text(text + "\n", encoding="utf-8")
+        _tell(progress, "created", STEPS)
+        return self.show(name)
+
+    def delete(self, name: str) -> None:
+        """Remove a model, its copy of the adapter included; the base stays.
+
+        Raises:
+            ModelNotFoundError: if there is no such model.
+            StorageError: if it cannot be removed.
+        """
+        place = self._existing(name)
+        with storage_errors(place):
+            aside = Path(tempfile.mkdtemp(dir=self._folder, prefix=f".{place.name}.old."))
+            place.rename(aside / place.name)
+            sync_folder(self._folder)
+            shutil.rmtree(aside)
+
+    def open_chat(
+        self, name: str, *, parallel: int = 1, context_tokens: int | None = None
+    ) -> EmbeddedServer:
+        """Load a model; the caller closes the server.
+
+        Args:
+            name: The model.
+            parallel: Conversations answered at the same time.
+            context_tokens: Room for each; None takes the model's ``num_ctx``, else 2048.
+
+        Raises:
+            ModelNotFoundError: if there is no such model, or its base is gone.
+            StorageError: if a file was damaged, or the base is not the one it was made from.
+        """
+        place = self._existing(name)
+        stored = _read(place)
+        base = self._base_of(stored)
+        adapter = place / ADAPTER_FILE if stored.adapter_digest else None
+        if adapter is not None and file_sha256(adapter) != stored.adapter_digest:
+            raise StorageError(f"{adapter} is not the adapter {name!r} was created with")
+        parameters = stored.parameters
+        stop = parameters.get("stop") or ()
+        return EmbeddedServer(
+            base,
+            adapter=adapter,
+            name=stored.name,
+            parallel=parallel,
+            context_tokens=context_tokens or parameters.get("num_ctx") or DEFAULT_CONTEXT_TOKENS,
+            threads=parameters.get("num_thread"),
+            chat_template=stored.template or None,
+            system=stored.system,
+            stop=(stop,) if isinstance(stop, str) else tuple(stop),
+        )
+
+    def _place(self, name: str) -> Path:
+        """Return a name's folder: quoted, so that no name leaves the runtime's folder."""
+        if not _NAME.fullmatch(name):
+            raise DeploymentError(
+                f"{name!r} is not a model name, expected letters, digits and any of _ . : / -"
+            )
+        return self._folder / quote(name.lower(), safe="")
+
+    def _existing(self, name: str) -> Path:
+        if _NAME.fullmatch(name):
+            place = self._place(name)
+            if (place / RECIPE_FILE).is_file():
+                return place
+        names = [info.name for info in self.list()]
+        near = difflib.get_close_matches(name, names, 1)
+        hint = f"; the nearest is {near[0]!r}" if near else ""
+        raise ModelNotFoundError(f"the embedded runtime has no model {name!r}{hint}")
+
+    def _base_of(self, stored: StoredRecipe) -> Path:
+        """Return the base's file, or raise when it is not what the model was made from."""
+        path = Path(stored.base_path)
+        if path.is_file():
+            status = path.stat()
+            if (status.st_size, status.st_mtime_ns) == (
+                stored.base_size_bytes,
+                stored.base_mtime_ns,
+            ):
+                return path
+        name = stored.base_path if path.is_file() else stored.base
+        base = resolve_base_model(name, ollama_models=self._ollama_models)
+        if base.digest() != stored.base_digest:
+            raise StorageError(
+                f"{stored.name!r} was made from {stored.base!r} as {stored.base_digest}, "
+                f"and {base.path} is now {base.digest()}",
+                next_command="train again on the new base, or bring the old one back",
+            )
+        return base.path
+
+
+def _stored(name: str, recipe: ModelRecipe, base: BaseModel) -> StoredRecipe:
+    adapter = recipe.adapter
+    with storage_errors(base.path):
+        status = base.path.stat()
+    return StoredRecipe(
+        name=name,
+        base=base.name,
+        base_path=str(base.path),
+        base_digest=base.digest(),
+        base_size_bytes=status.st_size,
+        base_mtime_ns=status.st_mtime_ns,
+        adapter_digest=file_sha256(adapter) if adapter else "",
+        adapter_size_bytes=adapter.stat().st_size if adapter else 0,
+        template=recipe.template or "",
+        system=base.system if recipe.system is None else recipe.system,
+        parameters=_parameters(base) if recipe.parameters is None else recipe.parameters,
+    )
+
+
+def _parameters(base: BaseModel) -> dict[str, Any]:
+    """Return the base's own parameters, from Ollama's layer."""
+    if not base.parameters:
+        return {}
+    try:
+        raw = json.loads(base.parameters)
+    except ValueError as error:
+        raise StorageError(f"the parameters of {base.name!r} are not JSON: {error}") from error
+    return raw if isinstance(raw, dict) else {}
+
+
+def _read(place: Path) -> StoredRecipe:
+    path = place / RECIPE_FILE
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        return StoredRecipe(**raw)
+    except (OSError, ValueError, TypeError) as error:
+        raise StorageError(
+            f"{path} is damaged: {error}", next_command=f"remove the folder {place}"
+        ) from error
+
+
+def _info(stored: StoredRecipe, path: Path) -> ModelInfo:
+    return ModelInfo(
+        name=stored.name,
+        size_bytes=stored.base_size_bytes + stored.adapter_size_bytes,
+        digest=file_sha256(path),
+        details={
+            "base": stored.base,
+            "base_digest": stored.base_digest,
+            "adapter_digest": stored.adapter_digest,
+        },
+    )
+
+
+def _tell(progress: Progress | None, what: str, done: int) -> None:
+    if progress:
+        progress(what, done, STEPS)
