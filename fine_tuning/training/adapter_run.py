@@ -1,0 +1,253 @@
+"""A run on real weights: joins the engine's decoder and adapter to the loop and the run folder.
+
+Both trainers are this module with another residency of the frozen weights; nothing here depends
+on which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from fine_tuning.core.clock import iso
+from fine_tuning.core.errors import ConfigError, TrainingError
+from fine_tuning.core.example import TokenizedExample
+from fine_tuning.core.naming import file_sha256
+from fine_tuning.engine.adapter_files import write_gguf_adapter, write_peft_adapter
+from fine_tuning.engine.decoder import Decoder
+from fine_tuning.engine.lora import LoraAdapter
+from fine_tuning.engine.step import StepResult, accumulate_gradients, evaluate_loss
+from fine_tuning.training.plan import TrainingData, TrainingPlan
+from fine_tuning.training.run import Listening, carry_out, memory_errors
+from fine_tuning.training.run_folder import (
+    RunFolder,
+    RunSettings,
+    TrainedRun,
+    current_versions,
+    resume_command,
+)
+
+Residency = Literal["packed", "unpacked"]
+RESIDENCY: Mapping[str, Residency] = {"lora": "unpacked", "qlora": "packed"}
+"""How the frozen weights of each method lie in memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseModel:
+    """The GGUF file a run starts from, and the name the user knows it by.
+
+    ``digest`` is ``sha256:<64 hex>`` of the file when the caller knows it; "" lets it be computed.
+    """
+
+    path: Path
+    name: str = ""
+    digest: str = ""
+
+
+class AdapterTraining:
+    """An adapter over a frozen decoder, as the loop wants it (``trainer_utils.Trainable``)."""
+
+    def __init__(self, decoder: Decoder, adapter: LoraAdapter) -> None:
+        self.decoder = decoder
+        self.adapter = adapter
+
+    def parameters(self) -> list[torch.Tensor]:
+        """Return the factors."""
+        return self.adapter.parameters()
+
+    def accumulate(self, batch: Sequence[TokenizedExample], *, scale: float) -> StepResult:
+        """Add the gradient of a batch."""
+        return accumulate_gradients(self.decoder, self.adapter, batch, scale=scale)
+
+    def evaluate(self, batch: Sequence[TokenizedExample]) -> StepResult:
+        """Return the loss of a batch."""
+        return evaluate_loss(self.decoder, self.adapter, batch)
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return the factors by name."""
+        return self.adapter.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Copy factors in."""
+        self.adapter.load_state_dict(state)
+
+
+class AdapterTrainer:
+    """Trains an adapter by the plan; a method is a subclass that names itself.
+
+    Args:
+        plan: The numbers; the defaults suit small chat data.
+    """
+
+    method: str
+
+    def __init__(self, plan: TrainingPlan | None = None) -> None:
+        self.plan = plan or TrainingPlan()
+
+    def train(
+        self,
+        data: TrainingData,
+        base: BaseModel,
+        run_folder: Path,
+        listening: Listening | None = None,
+    ) -> TrainedRun:
+        """Train in a new folder; see :func:`start` for what can go wrong."""
+        folder = RunFolder(run_folder)
+        return start(self.plan, self.method, data, base, folder, listening or Listening())
+
+    def resume(self, run_folder: Path, listening: Listening | None = None) -> TrainedRun:
+        """Go on with an interrupted run; its own plan holds, see :func:`resume`."""
+        return resume(RunFolder(run_folder), self.method, listening or Listening())
+
+
+def start(
+    plan: TrainingPlan,
+    method: str,
+    data: TrainingData,
+    base: BaseModel,
+    folder: RunFolder,
+    listening: Listening,
+) -> TrainedRun:
+    """Begin a run and carry it out.
+
+    Raises:
+        DataError: if no training sequence has a target.
+        ConfigError: if the plan adapts layers the model does not have.
+        TrainingError: if the folder holds a run already, or another process works in it.
+        FineTuningError: as :func:`run.carry_out` and the engine's decoder raise.
+    """
+    data.learnable()
+    threads = plan.threads or torch.get_num_threads()
+    torch.set_num_threads(threads)
+    settings = RunSettings(
+        run_id=folder.path.name,
+        method=method,
+        plan=plan,
+        base_path=str(base.path.absolute()),
+        base_digest=base.digest or (file_sha256(base.path) if base.path.is_file() else ""),
+        base_name=base.name or base.path.name,
+        snapshot=data.snapshot,
+        threads=threads,
+        compute_dtype="",
+        compute_dtype_reason="",
+        kernels="",
+        created_at=iso(listening.clock.now()),
+        versions=current_versions(),
+        data_digests={},
+    )
+    with _opened(settings) as decoder:
+        adapter = fresh_adapter(decoder, plan)
+        with folder.locked():
+            settings = folder.begin(_with_arithmetic(settings, decoder), data)
+            return _carry_out(folder, settings, AdapterTraining(decoder, adapter), listening)
+
+
+def resume(folder: RunFolder, method: str, listening: Listening) -> TrainedRun:
+    """Go on with a run where it was interrupted; a finished one is returned as it is.
+
+    Raises:
+        TrainingError: if the folder holds no run or one of another method, another process works
+            on it, its data was changed, or its base model is not the file it was started with.
+        FineTuningError: as :func:`run.carry_out` and the engine's decoder raise.
+    """
+    settings = folder.settings()
+    if settings.method != method:
+        raise TrainingError(
+            f"run {folder.path.name} was started with method {settings.method}, expected {method}",
+            next_command=resume_command(folder.path),
+        )
+    with folder.locked():
+        if folder.manifest_path.exists():
+            return folder.finished_run()
+        torch.set_num_threads(settings.threads)
+        _refuse_other_base(settings)
+        with _opened(settings) as decoder:
+            adapter = fresh_adapter(decoder, settings.plan)
+            return _carry_out(folder, settings, AdapterTraining(decoder, adapter), listening)
+
+
+def fresh_adapter(decoder: Decoder, plan: TrainingPlan) -> LoraAdapter:
+    """Return the untrained adapter of a plan.
+
+    Raises:
+        ConfigError: if a target of the plan is no linear layer of the model.
+    """
+    layers = {name: name.split(".")[2] for name in decoder.linear_shapes}
+    known = tuple(dict.fromkeys(layers.values()))
+    unknown = [target for target in plan.targets if target not in known]
+    if unknown:
+        raise ConfigError(
+            f"targets name {', '.join(unknown)}, expected some of {', '.join(known)}",
+            next_command="leave targets empty to adapt every linear layer",
+        )
+    wanted = plan.targets or known
+    shapes = {n: shape for n, shape in decoder.linear_shapes.items() if layers[n] in wanted}
+    return LoraAdapter.create(
+        shapes, rank=plan.rank, alpha=plan.alpha, seed=plan.seed, use_rslora=plan.use_rslora
+    )
+
+
+@contextmanager
+def _opened(settings: RunSettings) -> Iterator[Decoder]:
+    """Open the base's weights as the method wants them, in the run's arithmetic if it has one."""
+    name = settings.compute_dtype
+    dtype: torch.dtype | None = getattr(torch, name) if name else None
+    with memory_errors(settings, lambda: "loading the model"):
+        decoder = Decoder.open(
+            Path(settings.base_path),
+            dtype=dtype,
+            residency=RESIDENCY[settings.method],
+            kernels=settings.kernels or None,
+        )
+    try:
+        yield decoder
+    finally:
+        decoder.close()
+
+
+def _carry_out(
+    folder: RunFolder, settings: RunSettings, training: AdapterTraining, listening: Listening
+) -> TrainedRun:
+    def export(place: Path) -> None:
+        # No run id, no time: equal adapters are equal files.
+        about = {
+            "fine_tuning.base_digest": settings.base_digest,
+            "fine_tuning.base_name": settings.base_name,
+            "fine_tuning.snapshot": settings.snapshot,
+        }
+        architecture = training.decoder.shape.architecture
+        write_gguf_adapter(
+            place / "adapter.gguf", training.adapter, architecture=architecture, metadata=about
+        )
+        write_peft_adapter(place, training.adapter, training.decoder.shape, settings.base_name)
+
+    return carry_out(folder, settings, training, export, listening)
+
+
+def _with_arithmetic(settings: RunSettings, decoder: Decoder) -> RunSettings:
+    name = str(decoder.dtype).removeprefix("torch.")
+    return replace(
+        settings,
+        compute_dtype=name,
+        compute_dtype_reason=decoder.dtype_reason,
+        kernels=decoder.kernels_name,
+    )
+
+
+def _refuse_other_base(settings: RunSettings) -> None:
+    path = Path(settings.base_path)
+    if not path.is_file():
+        raise TrainingError(
+            f"the run's base model {path} is gone, expected {settings.base_digest}",
+            next_command=f"fetch {settings.base_name} again, then resume",
+        )
+    if settings.base_digest and (found := file_sha256(path)) != settings.base_digest:
+        raise TrainingError(
+            f"the run's base model {path} is {found}, expected {settings.base_digest}",
+            next_command=f"fetch {settings.base_name} again, then resume",
+        )

@@ -1,0 +1,160 @@
+"""What a training run is asked to do: the numbers of the optimizer, the schedule and the stops.
+
+Knows nothing of configuration files, models or folders; whoever reads a configuration maps its
+keys to these fields. All mistakes are reported at once, before any weight is loaded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self, get_args
+
+from fine_tuning.core.errors import ConfigError, DataError
+from fine_tuning.core.example import TokenizedExample
+
+Schedule = Literal["linear", "cosine", "constant"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingPlan:
+    """The numbers of one run.
+
+    Raises:
+        ConfigError: on construction, if a field is out of range; the message names all such fields.
+    """
+
+    rank: int = 16
+    """Rank r of the two LoRA factors, 1 or more."""
+    alpha: float = 32.0
+    """LoRA's scale: the product of the factors is multiplied by alpha / rank."""
+    use_rslora: bool = False
+    """Scale by alpha / sqrt(rank) instead (arXiv 2312.03732)."""
+    targets: tuple[str, ...] = ()
+    """Linear layers of each block to adapt, such as "attn_q"; empty adapts all of them."""
+    learning_rate: float = 2e-4
+    """Peak learning rate; LoRA wants about ten times that of full fine-tuning."""
+    num_epochs: int = 3
+    """Passes over the training split."""
+    batch_size: int = 4
+    """Sequences in one pass through the model; sets the memory needed, not the result."""
+    gradient_accumulation: int = 1
+    """Batches per optimizer step; the result depends on batch_size x gradient_accumulation only."""
+    warmup_ratio: float = 0.03
+    """Share of all steps in which the learning rate climbs to its peak, 0 to 1."""
+    schedule: Schedule = "linear"
+    """How the learning rate falls after its peak: linear, cosine or constant."""
+    min_learning_rate_ratio: float = 0.0
+    """Share of the peak learning rate at which the fall ends, 0 to 1."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay of AdamW (arXiv 1711.05101)."""
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+    """Decay rates of AdamW's two moments, each in [0, 1)."""
+    max_grad_norm: float = 1.0
+    """Gradients of a larger norm are scaled down to this one; 0 never clips."""
+    patience: int = 3
+    """Evaluations without a lower validation loss after which the run stops; the best adapter is
+    kept. 0 trains to the end and keeps the last adapter."""
+    evaluate_every: int = 0
+    """Steps between evaluations on the validation split, besides those at each epoch's end; 0 for
+    none besides."""
+    checkpoint_every: int = 50
+    """Steps between checkpoints; 0 leaves it to the clock."""
+    checkpoint_every_s: float = 120.0
+    """Seconds between checkpoints; 0 leaves it to the steps."""
+    max_steps: int = 0
+    """Optimizer steps after which the run ends, whatever the epochs say; 0 for no limit."""
+    seed: int = 42
+    """Decides the adapter's first values and the order of the sequences."""
+    threads: int = 0
+    """Processor threads; 0 takes what the processor offers. The number taken is recorded, because
+    results are identical to the last bit only with the same one."""
+
+    def __post_init__(self) -> None:
+        """Name every field that is out of range."""
+        problems = [
+            f"{name} is {getattr(self, name)!r}, expected {expected}"
+            for name, (holds, expected) in self._ranges().items()
+            if not holds
+        ]
+        if problems:
+            raise ConfigError("; ".join(problems))
+
+    def _ranges(self) -> dict[str, tuple[bool, str]]:
+        counts = ("evaluate_every", "checkpoint_every", "max_steps", "patience", "threads", "seed")
+        positive = ("rank", "num_epochs", "batch_size", "gradient_accumulation")
+        ratios = ("warmup_ratio", "min_learning_rate_ratio")
+        amounts = ("weight_decay", "max_grad_norm", "checkpoint_every_s")
+        return {
+            **{name: (getattr(self, name) >= 1, "1 or more") for name in positive},
+            **{name: (getattr(self, name) >= 0, "0 or more") for name in counts},
+            **{name: (0 <= getattr(self, name) <= 1, "a number from 0 to 1") for name in ratios},
+            **{name: (0 <= getattr(self, name) < math.inf, "0 or more") for name in amounts},
+            "alpha": (0 < self.alpha < math.inf, "more than 0"),
+            "learning_rate": (0 < self.learning_rate < math.inf, "more than 0"),
+            "adam_betas": (
+                len(self.adam_betas) == 2  # noqa: PLR2004 - the two moments of Adam
+                and all(0 <= beta < 1 for beta in self.adam_betas),
+                "two numbers from 0 to below 1",
+            ),
+            "schedule": (self.schedule in get_args(Schedule), " or ".join(get_args(Schedule))),
+        }
+
+    @property
+    def sequences_per_step(self) -> int:
+        """Sequences behind one optimizer step."""
+        return self.batch_size * self.gradient_accumulation
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        raw = asdict(self)
+        raw["targets"], raw["adam_betas"] = list(self.targets), list(self.adam_betas)
+        return raw
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+        """Read the form :meth:`to_dict` writes; unknown keys are ignored.
+
+        Raises:
+            ConfigError: if a value is out of range.
+        """
+        known = {spec.name for spec in fields(cls)}
+        values = {key: value for key, value in raw.items() if key in known}
+        for key in ("targets", "adam_betas"):
+            if key in values:
+                values[key] = tuple(values[key])
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingData:
+    """The sequences of a run: what is learnt, and what tells when to stop.
+
+    ``snapshot`` is the content name of the data set they come from, recorded in the manifest.
+    """
+
+    train: Sequence[TokenizedExample]
+    validation: Sequence[TokenizedExample] = ()
+    snapshot: str = ""
+
+    def learnable(self) -> TrainingData:
+        """Return the data without sequences that have nothing to learn.
+
+        Raises:
+            DataError: if no training sequence has a target.
+        """
+        train = [example for example in self.train if example.num_targets]
+        if not train:
+            raise DataError(
+                f"the training split holds {len(self.train)} sequences and none with a token to "
+                "learn, expected at least one",
+                next_command="fine-tuning prepare",
+            )
+        validation = [example for example in self.validation if example.num_targets]
+        return TrainingData(train=train, validation=validation, snapshot=self.snapshot)
+
+    @property
+    def num_sequences(self) -> int:
+        """Sequences of both splits."""
+        return len(self.train) + len(self.validation)

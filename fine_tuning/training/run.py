@@ -1,0 +1,230 @@
+"""One run from its folder's first file to its last: start or resume, train, export, manifest.
+
+Knows folders, events and failures; what is trained and how an adapter is written is passed in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from fine_tuning.core.clock import SystemClock, iso
+from fine_tuning.core.errors import (
+    FineTuningError,
+    InterruptedRunError,
+    OutOfMemoryError,
+    StorageError,
+)
+from fine_tuning.core.events import EventKind, RunEvent, Value
+from fine_tuning.core.naming import content_name
+from fine_tuning.core.ports import Clock, RunListener
+from fine_tuning.storage.atomic import whole_folder
+from fine_tuning.training.checkpoints import LoopProgress
+from fine_tuning.training.events_file import EventsFile, Listeners, read_events
+from fine_tuning.training.interrupts import StopRequest
+from fine_tuning.training.run_folder import (
+    RunFolder,
+    RunSettings,
+    TrainedRun,
+    TrainingMetrics,
+    current_versions,
+    resume_command,
+)
+from fine_tuning.training.trainer_utils import (
+    StopRequestedError,
+    Surroundings,
+    Trainable,
+    TrainingLoop,
+    peak_memory_bytes,
+)
+
+Export = Callable[[Path], None]
+"""Writes the adapter's files into an empty folder."""
+
+_ADVICE = {
+    "lora": "use training.method=qlora instead of lora, or reduce training.batch_size",
+    "qlora": "reduce training.batch_size and raise training.gradient_accumulation (same result)",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listening:
+    """Who hears a run and what time it is; ``stop`` ends the run as Ctrl-C does."""
+
+    listener: RunListener = field(default_factory=lambda: Listeners(()))
+    clock: Clock = field(default_factory=SystemClock)
+    stop: StopRequest = field(default_factory=StopRequest)
+
+
+def carry_out(
+    folder: RunFolder,
+    settings: RunSettings,
+    trainable: Trainable,
+    export: Export,
+    listening: Listening,
+) -> TrainedRun:
+    """Train a run from its last checkpoint, or its start, to its manifest.
+
+    Args:
+        folder: The run's folder, begun and locked by the caller.
+        settings: The run's settings.
+        trainable: What is trained, as it was before the first step.
+        export: Writes the adapter's files.
+        listening: Who hears it.
+
+    Raises:
+        InterruptedRunError: if the user pressed Ctrl-C; a checkpoint was written.
+        OutOfMemoryError: if a step does not fit into memory.
+        StorageError: if something cannot be written; the last checkpoint stands.
+        TrainingError: if a loss or gradient is not finite, or a checkpoint does not fit.
+    """
+    torch.set_num_threads(settings.threads)
+    events = EventsFile(folder.events_path)
+    listener = Listeners((events, listening.listener))
+    teller = _Teller(listener, listening.clock, settings)
+    with listening.stop as stop:
+        loop = TrainingLoop(
+            trainable,
+            folder.data(settings).learnable(),
+            settings.plan,
+            Surroundings(
+                listener=listener,
+                clock=listening.clock,
+                save=folder.checkpoints.save,
+                stop_requested=lambda: stop.requested,
+            ),
+        )
+        with _failures_told(folder, loop, teller):
+            _open(folder, loop, events, teller)
+            loop.run()
+            metrics = _metrics(loop.progress)
+            with whole_folder(folder.adapter_path) as place:
+                export(place)
+            name = adapter_name(trainable.state_dict(), settings)
+            spent_s = metrics.training_time_s
+            teller.tell("finished", loop.progress.step, adapter=name, training_time_s=spent_s)
+            return folder.finish(settings, metrics, name)
+
+
+def adapter_name(state: Mapping[str, torch.Tensor], settings: RunSettings) -> str:
+    """Name an adapter by its numbers and what they mean, whatever file they lie in."""
+    digests = {}
+    for name, tensor in state.items():
+        content = tensor.detach().cpu().contiguous().numpy().tobytes()
+        digests[name] = [list(tensor.shape), hashlib.blake2b(content).hexdigest()]
+    plan = settings.plan
+    scale = [plan.rank, plan.alpha, plan.use_rslora]
+    return content_name({"base": settings.base_digest, "scale": scale, "tensors": digests})
+
+
+def _open(folder: RunFolder, loop: TrainingLoop, events: EventsFile, teller: _Teller) -> None:
+    """Bring the loop and the events to where the run stands, and say so."""
+    is_new = next(read_events(folder.events_path), None) is None
+    folder.checkpoints.clear_torn()
+    checkpoint = folder.checkpoints.latest()
+    if checkpoint is not None:
+        loop.restore(checkpoint)
+    if not is_new:
+        events.rewind(loop.progress)
+    kind: EventKind = "started" if is_new else "resumed"
+    epochs = teller.settings.plan.num_epochs
+    teller.tell(kind, loop.progress.step, num_steps=loop.num_steps, num_epochs=epochs)
+    if changed := _changed_versions(teller.settings.versions):
+        message = f"{changed} changed since the run was started: results may differ in last digits"
+        teller.tell("remark", loop.progress.step, message=message)
+
+
+def _changed_versions(before: Mapping[str, str]) -> str:
+    now = current_versions()
+    return ", ".join(
+        f"{name} ({before.get(name)} to {now[name]})"
+        for name in now
+        if before.get(name) != now[name]
+    )
+
+
+@dataclass(frozen=True)
+class _Teller:
+    """Tells the events of a run that are not the loop's."""
+
+    listener: RunListener
+    clock: Clock
+    settings: RunSettings
+
+    def tell(self, kind: EventKind, step: int, **values: Value) -> None:
+        about: dict[str, Value] = {"run_id": self.settings.run_id, "method": self.settings.method}
+        event = RunEvent(
+            kind=kind, time=iso(self.clock.now()), step=step, values={**about, **values}
+        )
+        self.listener.on_event(event)
+
+
+@contextmanager
+def _failures_told(folder: RunFolder, loop: TrainingLoop, teller: _Teller) -> Iterator[None]:
+    """Turn interruptions and lack of memory into the user's errors, and tell every failure."""
+    try:
+        with memory_errors(teller.settings, lambda: f"step {loop.progress.step + 1}"):
+            yield
+    except (StopRequestedError, KeyboardInterrupt) as error:
+        step = loop.progress.step
+        message = f"run {folder.path.name} was interrupted at step {step} of {loop.num_steps}"
+        teller.tell("remark", step, message=message, interrupted=True)
+        raise InterruptedRunError(message, next_command=resume_command(folder.path)) from error
+    except FineTuningError as error:
+        # A full disk may refuse this line too; the error itself must still reach the user.
+        with suppress(StorageError):
+            kind = type(error).__name__
+            teller.tell("failed", loop.progress.step, message=error.message, error=kind)
+        raise
+
+
+@contextmanager
+def memory_errors(settings: RunSettings, doing: Callable[[], str]) -> Iterator[None]:
+    """Turn every way in which an allocation fails into one sentence.
+
+    Args:
+        settings: Of the run that asks for memory.
+        doing: What needed the memory, asked only when it is lacking.
+
+    Raises:
+        OutOfMemoryError: if Python, torch's CPU allocator or an accelerator has no memory left.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not _is_lack_of_memory(error):
+            raise
+        plan, gib = settings.plan, peak_memory_bytes() / 1024**3
+        raise OutOfMemoryError(
+            f"memory ran out in {doing()} of a {settings.method} run with batch_size "
+            f"{plan.batch_size}, at {gib:.1f} GiB, expected a run that fits",
+            next_command=_ADVICE.get(settings.method, "reduce training.batch_size"),
+        ) from error
+
+
+def _is_lack_of_memory(error: MemoryError | RuntimeError) -> bool:
+    # The CPU allocator has no exception class of its own, only this sentence.
+    told = "can't allocate memory" in str(error) or "not enough memory" in str(error)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or told
+
+
+def _metrics(progress: LoopProgress) -> TrainingMetrics:
+    return TrainingMetrics(
+        first_loss=progress.first_loss,
+        last_loss=progress.last_loss,
+        base_validation_loss=progress.base_validation_loss,
+        last_validation_loss=progress.last_validation_loss,
+        best_validation_loss=progress.best_validation_loss,
+        best_step=progress.best_step,
+        num_steps=progress.step,
+        num_tokens=progress.num_tokens,
+        num_targets=progress.num_targets,
+        stopped_early=progress.stopped_early,
+        training_time_s=progress.elapsed_s,
+        peak_memory_bytes=max(progress.peak_memory_bytes, peak_memory_bytes()),
+    )

@@ -1,0 +1,275 @@
+"""The folder of one run: what it holds, who may work in it, and what says it is finished.
+
+``settings.json`` is written first and holds everything needed to resume; ``manifest.json`` is
+written last, so a folder with one is a finished run. While the run can be resumed, ``data/`` holds
+its own copy of the sequences; it is removed at the end, so that a run keeps no one's words.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import orjson
+import torch
+
+from fine_tuning.core.errors import TrainingError
+from fine_tuning.core.example import TokenizedExample
+from fine_tuning.core.naming import file_sha256
+from fine_tuning.storage.atomic import storage_errors, write_file
+from fine_tuning.training.checkpoints import CheckpointFolder
+from fine_tuning.training.plan import TrainingData, TrainingPlan
+
+FORMAT = 1
+SPLITS = ("train", "validation")
+
+
+def resume_command(run_folder: Path) -> str:
+    """Return the command that goes on with a run."""
+    return f"fine-tuning train --resume {run_folder.name}"
+
+
+def current_versions() -> dict[str, str]:
+    """Return the versions that decide a run's numbers."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "fine-tuning": importlib.metadata.version("fine-tuning"),
+        "platform": f"{platform.system()}-{platform.machine()}",
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """What a run was started with. ``data_digests`` name the copies of the sequences."""
+
+    run_id: str
+    method: str
+    plan: TrainingPlan
+    base_path: str
+    base_digest: str
+    base_name: str
+    snapshot: str
+    threads: int
+    compute_dtype: str
+    compute_dtype_reason: str
+    kernels: str
+    created_at: str
+    versions: Mapping[str, str]
+    data_digests: Mapping[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        raw = {name: getattr(self, name) for name in self.__slots__}
+        return {"format": FORMAT, **raw, "plan": self.plan.to_dict()}
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+        """Read the form :meth:`to_dict` writes.
+
+        Raises:
+            TrainingError: if a key is missing, or the format is another one.
+            ConfigError: if a number of the plan is out of range.
+        """
+        missing = [name for name in cls.__slots__ if name not in raw]
+        if missing or raw.get("format") != FORMAT:
+            found = f"lacks {', '.join(missing)}" if missing else f"has format {raw.get('format')}"
+            raise TrainingError(f"the run's settings.json {found}, expected format {FORMAT}")
+        values = {name: raw[name] for name in cls.__slots__}
+        return cls(**{**values, "plan": TrainingPlan.from_dict(raw["plan"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingMetrics:
+    """What a run measured; losses are mean natural-log losses per target token."""
+
+    first_loss: float | None
+    last_loss: float | None
+    base_validation_loss: float | None
+    last_validation_loss: float | None
+    best_validation_loss: float | None
+    best_step: int
+    num_steps: int
+    num_tokens: int
+    num_targets: int
+    stopped_early: bool
+    training_time_s: float
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedRun:
+    """A finished run. ``adapter_name`` names the adapter's numbers, wherever they were trained."""
+
+    run_id: str
+    folder: Path
+    adapter_path: Path
+    adapter_name: str
+    metrics: TrainingMetrics
+
+
+class RunFolder:
+    """Places and files of a run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.settings_path = self.path / "settings.json"
+        self.events_path = self.path / "events.jsonl"
+        self.manifest_path = self.path / "manifest.json"
+        self.adapter_path = self.path / "adapter"
+        self.data_path = self.path / "data"
+        self.checkpoints = CheckpointFolder(self.path / "checkpoints")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process; the system frees it when the process dies, however.
+
+        Raises:
+            TrainingError: if another process holds it.
+            StorageError: if the folder cannot be written.
+        """
+        lock_path = self.path / ".lock"
+        with storage_errors(lock_path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                owner = os.pread(handle, 32, 0).decode("ascii", "replace").strip() or "unknown"
+                raise TrainingError(
+                    f"run {self.path.name} is being trained by another process ({owner}), "
+                    "expected a run that no one works on",
+                    next_command=f"wait until it ends, or stop it with: kill -INT {owner}",
+                ) from error
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()}\n".encode("ascii"), 0)
+            yield
+        finally:
+            os.close(handle)
+
+    def begin(self, settings: RunSettings, data: TrainingData) -> RunSettings:
+        """Write the sequences and the settings of a new run; returns the settings as written.
+
+        Raises:
+            TrainingError: if the folder holds a run already.
+            StorageError: if it cannot be written.
+        """
+        if self.settings_path.exists():
+            raise TrainingError(
+                f"{self.path} holds a run already, expected a new folder",
+                next_command=resume_command(self.path),
+            )
+        digests = {
+            split: _write_sequences(self.data_path / f"{split}.jsonl", getattr(data, split))
+            for split in SPLITS
+        }
+        raw = {**settings.to_dict(), "data_digests": digests}
+        write_file(self.settings_path, _pretty(raw))
+        return RunSettings.from_dict(raw)
+
+    def settings(self) -> RunSettings:
+        """Read the settings.
+
+        Raises:
+            TrainingError: if the folder is not a run, or was not fully written when it was begun.
+        """
+        if not self.settings_path.is_file():
+            raise TrainingError(
+                f"{self.path} holds no settings.json, expected the folder of a run",
+                next_command="fine-tuning train",
+            )
+        return RunSettings.from_dict(self._read_json(self.settings_path))
+
+    def data(self, settings: RunSettings) -> TrainingData:
+        """Read the run's copy of its sequences.
+
+        Raises:
+            TrainingError: if a copy is missing or was changed.
+        """
+        splits = {}
+        for split in SPLITS:
+            path = self.data_path / f"{split}.jsonl"
+            if not path.is_file() or file_sha256(path) != settings.data_digests[split]:
+                raise TrainingError(
+                    f"{path} is not what the run was started with, expected "
+                    f"{settings.data_digests[split]}",
+                    next_command="fine-tuning train",
+                )
+            with storage_errors(path):
+                lines = path.read_bytes().splitlines()
+            splits[split] = [TokenizedExample.from_dict(orjson.loads(line)) for line in lines]
+        return TrainingData(**splits, snapshot=settings.snapshot)
+
+    def finish(
+        self, settings: RunSettings, metrics: TrainingMetrics, adapter_name: str
+    ) -> TrainedRun:
+        """Write the manifest, then remove what only resuming needed.
+
+        Args:
+            settings: The run's settings.
+            metrics: What it measured.
+            adapter_name: Content name of the adapter, whose files are in place.
+
+        Raises:
+            StorageError: if the manifest cannot be written.
+        """
+        about = settings.to_dict()
+        manifest = {**about, "seed": settings.plan.seed, "metrics": asdict(metrics)}
+        with storage_errors(self.adapter_path):
+            files = {path.name: file_sha256(path) for path in sorted(self.adapter_path.iterdir())}
+        manifest["adapter"] = {"name": adapter_name, "files": files}
+        write_file(self.manifest_path, _pretty(manifest))
+        return self.finished_run()
+
+    def finished_run(self) -> TrainedRun:
+        """Read a finished run; leftovers of its making are removed.
+
+        Raises:
+            TrainingError: if the run is not finished, or its manifest is torn.
+        """
+        manifest = self._read_json(self.manifest_path)
+        try:
+            metrics = TrainingMetrics(**manifest["metrics"])
+            run_id, adapter_name = manifest["run_id"], manifest["adapter"]["name"]
+        except (KeyError, TypeError) as error:
+            raise TrainingError(
+                f"{self.manifest_path} lacks {error}, expected the manifest of a finished run"
+            ) from error
+        self.checkpoints.remove()
+        shutil.rmtree(self.data_path, ignore_errors=True)
+        return TrainedRun(
+            run_id=run_id,
+            folder=self.path,
+            adapter_path=self.adapter_path,
+            adapter_name=adapter_name,
+            metrics=metrics,
+        )
+
+    def _read_json(self, path: Path) -> dict[str, Any]:
+        try:
+            with storage_errors(path):
+                raw = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise TrainingError(f"{path} is not JSON: {error}") from error
+        if not isinstance(raw, dict):
+            raise TrainingError(f"{path} holds {type(raw).__name__}, expected an object")
+        return raw
+
+
+def _write_sequences(path: Path, sequences: Sequence[TokenizedExample]) -> str:
+    write_file(path, b"".join(orjson.dumps(each.to_dict()) + b"\n" for each in sequences))
+    return file_sha256(path)
+
+
+def _pretty(raw: Mapping[str, Any]) -> bytes:
+    return json.dumps(raw, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
