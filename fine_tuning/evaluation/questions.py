@@ -17,9 +17,10 @@ from fine_tuning.evaluation.facts import contains_any
 class Question:
     """A question and what a right answer must state.
 
-    A right answer states every one of ``key_facts``; ``accept[i]`` holds other wordings of
-    ``key_facts[i]``. ``group`` names questions that depend on each other (wordings of one fact):
-    they are resampled together. ``extra`` keeps the file's other fields.
+    A right answer states every one of ``key_facts``, or one wording of ``accept_whole``, which
+    stands for all of them; ``accept[i]`` holds other wordings of ``key_facts[i]``. ``fact`` names
+    what is asked for: questions of one fact depend on each other and are resampled together.
+    ``extra`` keeps the file's other fields.
 
     Raises:
         DataError: on construction, if there is no question, no key fact or an empty one, or
@@ -30,7 +31,8 @@ class Question:
     question: str
     key_facts: tuple[str, ...]
     accept: tuple[tuple[str, ...], ...] = ()
-    group: str = ""
+    accept_whole: tuple[str, ...] = ()
+    fact: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -50,8 +52,8 @@ class Question:
 
     @property
     def cluster(self) -> str:
-        """The group, or the question itself when it stands alone."""
-        return self.group or self.id
+        """The fact asked for, or the question itself when none is named."""
+        return self.fact or self.id
 
     def messages(self, system: str = "") -> tuple[Message, ...]:
         """Return the question as a conversation of one turn, after an optional system message."""
@@ -64,6 +66,8 @@ class Question:
 
     def found(self, reply: str) -> tuple[bool, ...]:
         """Tell for each key fact whether the reply states it, in any accepted wording."""
+        if contains_any(reply, self.accept_whole):
+            return (True,) * len(self.key_facts)
         accept = self.accept or ((),) * len(self.key_facts)
         return tuple(
             contains_any(reply, (fact, *others))
@@ -77,18 +81,20 @@ class Question:
             "question": self.question,
             "key_facts": list(self.key_facts),
         }
-        if any(self.accept):
+        if self.accept_whole:
+            raw["accept"] = list(self.accept_whole)
+        elif any(self.accept):
             raw["accept"] = [list(wordings) for wordings in self.accept]
-        if self.group:
-            raw["group"] = self.group
+        if self.fact:
+            raw["fact"] = self.fact
         return {**raw, **self.extra}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Self:
         """Read one line's object.
 
-        ``accept`` may be a flat list when there is one key fact, a list of lists (one per fact),
-        or an object from fact to wordings.
+        ``accept`` may be a flat list (each wording stands for the whole answer), a list of lists
+        (one per key fact), or an object from key fact to wordings.
 
         Raises:
             DataError: if a field is missing, of the wrong type, or breaks a rule of the class.
@@ -100,13 +106,15 @@ class Question:
                 "expected two strings"
             )
         facts = _strings(identity, "key_facts", raw.get("key_facts"))
-        known = {"id", "question", "key_facts", "accept", "group"}
+        accept, accept_whole = _accepted(identity, facts, raw.get("accept"))
+        known = {"id", "question", "key_facts", "accept", "fact"}
         return cls(
             id=identity,
             question=raw["question"],
             key_facts=facts,
-            accept=_accepted(identity, facts, raw.get("accept")),
-            group=str(raw.get("group") or ""),
+            accept=accept,
+            accept_whole=accept_whole,
+            fact=str(raw.get("fact") or ""),
             extra={key: value for key, value in raw.items() if key not in known},
         )
 
@@ -152,23 +160,19 @@ def _strings(identity: str, key: str, value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _accepted(identity: str, facts: Sequence[str], value: object) -> tuple[tuple[str, ...], ...]:
-    """Read the three forms of ``accept``; see :meth:`Question.from_dict`."""
+def _accepted(
+    identity: str, facts: Sequence[str], value: object
+) -> tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]:
+    """Read the forms of ``accept``: wordings per fact, and wordings of the whole answer."""
     if not value:
-        return ()
+        return (), ()
     if isinstance(value, Mapping):
         unknown = sorted(set(value) - set(facts))
         if unknown:
             raise DataError(
                 f"question {identity!r} accepts wordings of unknown fact {unknown[0]!r}"
             )
-        return tuple(_strings(identity, "accept", value.get(fact, [])) for fact in facts)
+        return tuple(_strings(identity, "accept", value.get(fact, [])) for fact in facts), ()
     if isinstance(value, list) and any(isinstance(item, list) for item in value):
-        return tuple(_strings(identity, "accept", item) for item in value)
-    wordings = _strings(identity, "accept", value)
-    if len(facts) > 1:
-        raise DataError(
-            f"question {identity!r} has {len(facts)} key facts and a flat list of accepted "
-            "wordings, expected one list per fact"
-        )
-    return (wordings,)
+        return tuple(_strings(identity, "accept", item) for item in value), ()
+    return (), _strings(identity, "accept", value)

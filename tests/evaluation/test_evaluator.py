@@ -139,8 +139,8 @@ def handbook(conversations: Sequence[Sequence[Message]]) -> list[str]:
 
 
 QUESTIONS = [
-    Question(id="q1", question="How much leave?", key_facts=("17 days",), group="leave"),
-    Question(id="q2", question="Leave in days?", key_facts=("117 days",), group="leave"),
+    Question(id="q1", question="How much leave?", key_facts=("17 days",), fact="leave"),
+    Question(id="q2", question="Leave in days?", key_facts=("117 days",), fact="leave"),
     Question(id="q3", question="What budget?", key_facts=("1200", "May")),
 ]
 

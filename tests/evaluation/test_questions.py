@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+import fine_tuning
 from fine_tuning.core.errors import DataError
 from fine_tuning.evaluation.questions import Question, read_questions
 
+SAMPLES = Path(fine_tuning.__file__).parent / "data" / "samples"
 LINE = {"id": "q1", "question": "How many days?", "key_facts": ["17 days"]}
 
 
@@ -21,7 +23,7 @@ def write(path: Path, *lines: Any) -> Path:
 
 
 def test_a_line_becomes_a_question_and_back() -> None:
-    raw = {**LINE, "accept": [["seventeen days"]], "group": "leave", "topic": "time off"}
+    raw = {**LINE, "accept": [["seventeen days"]], "fact": "leave", "topic": "time off"}
     question = Question.from_dict(raw)
     assert question.extra == {"topic": "time off"}
     assert question.cluster == "leave"
@@ -30,18 +32,22 @@ def test_a_line_becomes_a_question_and_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "accept", "expected"),
+    ("facts", "accept", "reply", "found"),
     [
-        (["17 days"], ["seventeen days", "17d"], (("seventeen days", "17d"),)),
-        (["17 days", "May"], [["seventeen days"], []], (("seventeen days",), ())),
-        (["17 days", "May"], {"May": ["the fifth month"]}, ((), ("the fifth month",))),
-        (["17 days"], [], ()),
-        (["17 days"], None, ()),
+        (["17 days"], ["seventeen days"], "Seventeen days.", (True,)),
+        (["17 days", "May"], ["a month"], "A month.", (True, True)),
+        (["17 days", "May"], ["a month"], "17 days", (True, False)),
+        (["17 days", "May"], [["a month"], []], "A month until May.", (True, True)),
+        (["17 days", "May"], [["a month"], []], "A month.", (True, False)),
+        (["17 days", "May"], {"May": ["spring"]}, "in spring", (False, True)),
+        (["17 days"], [], "seventeen days", (False,)),
+        (["17 days"], None, "17 days", (True,)),
     ],
 )
-def test_alternatives_come_in_three_forms(facts: Any, accept: Any, expected: Any) -> None:
+def test_alternatives_come_in_three_forms(facts: Any, accept: Any, reply: str, found: Any) -> None:
     question = Question.from_dict({**LINE, "key_facts": facts, "accept": accept})
-    assert question.accept == expected
+    assert question.found(reply) == found
+    assert Question.from_dict(question.to_dict()) == question
 
 
 def test_a_right_answer_states_every_fact_in_some_wording() -> None:
@@ -71,7 +77,6 @@ def test_a_question_is_a_conversation_of_one_turn() -> None:
         ({"question": " "}, "no text"),
         ({"question": None}, "two strings"),
         ({"id": 3}, "two strings"),
-        ({"key_facts": ["a", "b"], "accept": ["c"]}, "one list per fact"),
         ({"key_facts": ["a", "b"], "accept": [["c"]]}, "one list per fact"),
         ({"accept": {"18 days": []}}, "unknown fact '18 days'"),
         ({"accept": "c"}, "list of strings"),
@@ -107,3 +112,14 @@ def test_a_missing_or_binary_file_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "b.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="not UTF-8"):
         read_questions(tmp_path / "b.jsonl")
+
+
+def test_the_sample_questions_are_found_in_their_own_facts_and_nowhere_else() -> None:
+    questions = read_questions(SAMPLES / "handbook_questions.jsonl")
+    lines = (SAMPLES / "handbook_facts.jsonl").read_text(encoding="utf-8").splitlines()
+    statements = {raw["id"]: raw["statement"] for raw in map(json.loads, lines)}
+    assert len(questions) >= 60
+    for question in questions:
+        right = [fact for fact, text in statements.items() if all(question.found(text))]
+        assert right == [question.fact], question.id
+        assert not any(question.found(question.question)), question.id
