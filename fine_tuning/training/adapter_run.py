@@ -133,7 +133,7 @@ def start(
         base_name=base.name or base.path.name,
         snapshot=data.snapshot,
         threads=threads,
-        compute_dtype="",
+        compute_dtype="" if plan.compute_dtype == "auto" else plan.compute_dtype,
         compute_dtype_reason="",
         kernels="",
         created_at=iso(listening.clock.now()),
@@ -235,7 +235,7 @@ def _with_arithmetic(settings: RunSettings, decoder: Decoder) -> RunSettings:
         settings,
         compute_dtype=name,
         compute_dtype_reason=decoder.dtype_reason,
-        kernels=decoder.kernels_name,
+        kernels=decoder.kernels_name.removeprefix("C++ "),
     )
 
 

@@ -15,6 +15,7 @@ from fine_tuning.core.errors import ConfigError, DataError
 from fine_tuning.core.example import TokenizedExample
 
 Schedule = Literal["linear", "cosine", "constant"]
+ComputeDtype = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,9 @@ class TrainingPlan:
     threads: int = 0
     """Processor threads; 0 takes what the processor offers. The number taken is recorded, because
     results are identical to the last bit only with the same one."""
+    compute_dtype: ComputeDtype = "auto"
+    """Number format of the matrix products: auto, the fastest on this processor; float32 or
+    bfloat16. The one taken is recorded."""
 
     def __post_init__(self) -> None:
         """Name every field that is out of range."""
@@ -99,6 +103,10 @@ class TrainingPlan:
                 "two numbers from 0 to below 1",
             ),
             "schedule": (self.schedule in get_args(Schedule), " or ".join(get_args(Schedule))),
+            "compute_dtype": (
+                self.compute_dtype in get_args(ComputeDtype),
+                " or ".join(get_args(ComputeDtype)),
+            ),
         }
 
     @property

@@ -1,11 +1,7 @@
-"""A real model, tiny: next token from the last two, trained by autograd; and the run around it.
-
-``python -m tests.training.tiny FOLDER`` begins the run in FOLDER, or goes on with it.
-"""
+"""A real model, tiny: next token from the last two, trained by autograd; and the run around it."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -85,15 +81,15 @@ class BigramModel:
             tensor.copy_(state[name])
 
 
-def sequences(count: int, seed: int = 0, vocabulary: int = VOCABULARY) -> list[TokenizedExample]:
+def sequences(count: int, seed: int = 0) -> list[TokenizedExample]:
     """Sequences of ragged length that follow a rule, so that there is something to learn."""
     generator = torch.Generator().manual_seed(seed)
     made = []
     for number in range(count):
         length = int(torch.randint(4, 20, (1,), generator=generator))
-        ids = [int(torch.randint(0, vocabulary, (1,), generator=generator))]
+        ids = [int(torch.randint(0, VOCABULARY, (1,), generator=generator))]
         while len(ids) < length:
-            ids.append((3 * ids[-1] + 1 + len(ids) % 2) % vocabulary)
+            ids.append((3 * ids[-1] + 1 + len(ids) % 2) % VOCABULARY)
         prompt = int(torch.randint(1, length - 1, (1,), generator=generator))
         mask = [0] * prompt + [1] * (length - prompt)
         made.append(
@@ -222,5 +218,7 @@ KILL_PLAN = TrainingPlan(
     patience=50,
 )
 
-if __name__ == "__main__":
-    run_tiny(Path(sys.argv[1]), KILL_PLAN)
+
+def kill_target(folder: Path) -> None:
+    """Begin the run the kill tests kill, or go on with it."""
+    run_tiny(folder, KILL_PLAN)
