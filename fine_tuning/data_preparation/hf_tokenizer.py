@@ -119,10 +119,10 @@ class HfTokenizer:
         tokenizer = self._parsing if parse_special else self._plain
         try:
             ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
-        except UnicodeEncodeError as error:
+        except TypeError as error:  # what the Rust library makes of a lone surrogate
             raise DataError(
-                f"a text holds {text[error.start]!a}, half of a surrogate pair, "
-                "expected valid Unicode"
+                f"a text of {len(text)} characters holds half of a surrogate pair "
+                f"({_first_surrogate(text)}), expected valid Unicode"
             ) from error
         return [*self._start, *ids] if add_special else ids
 
@@ -193,6 +193,10 @@ class HfRenderer:
                 f"{roles}: {error}"
             ) from error
         return text.removeprefix(self._start_text)
+
+
+def _first_surrogate(text: str) -> str:
+    return next((ascii(letter) for letter in text if "\ud800" <= letter <= "\udfff"), "none found")
 
 
 def has_tokenizer(folder: Path) -> bool:

@@ -11,7 +11,6 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from fine_tuning.core.conversation import Message, Part
 from fine_tuning.core.errors import ConfigError, DataError
@@ -93,6 +92,7 @@ class ExampleTokenizer:
 
     Raises:
         ConfigError: if ``max_length`` is below 2.
+        DataError: if the template leaves replies out, or ends them with nothing a model could say.
     """
 
     def __init__(self, tokenizer: Tokenizer, renderer: PromptRenderer, *, max_length: int) -> None:
@@ -101,13 +101,14 @@ class ExampleTokenizer:
         self.tokenizer = tokenizer
         self.renderer = renderer
         self.max_length = max_length
+        self._has_prefix_space = self._puts_space_first()
+        self.ending = self._find_ending()
+        """How the template surrounds a reply."""
+        self.end_ids = self._continuation(self.ending.end, parse_special=True)
+        """The tokens that end a reply; serving stops on the last of them."""
 
     def tokenize(self, example: Example) -> Tokenization:
-        """Return the sequences of an example.
-
-        Raises:
-            DataError: if the template ends turns with nothing a model could learn to say.
-        """
+        """Return the sequences of an example, and what of it cannot be learnt."""
         drops: list[Drop] = []
         sequences: list[_Sequence] = []
         if not example.targets:
@@ -129,9 +130,8 @@ class ExampleTokenizer:
             num_cut=sum(num_cut for _, num_cut in kept),
         )
 
-    @cached_property
-    def ending(self) -> TurnEnding:
-        """How this template surrounds a reply, found by rendering a small conversation.
+    def _find_ending(self) -> TurnEnding:
+        """Find out how the template surrounds a reply, by rendering a small conversation.
 
         Raises:
             DataError: if the template shows no reply, or ends it with nothing but white space.
@@ -160,22 +160,29 @@ class ExampleTokenizer:
     def _end_of_turn(self, before_user: str, at_end: str) -> str:
         """Return what ends a turn, from the text after a reply, with and without a turn to follow.
 
-        The end is what reaches up to the first special token; the text behind it (a newline) is
-        context. A template without special tokens ends a turn with text, which serving stops on.
+        What both share belongs to the reply's turn. The end reaches up to the first special token
+        in it; the text behind that (a newline) is context. A template without special tokens ends
+        a turn with text, which serving stops on. Where nothing is shared, the next turn's first
+        special token ends the reply (ChatGLM's ``<|user|>``).
         """
-        ids = self.tokenizer.encode(before_user, add_special=False, parse_special=True)
-        for index, token in enumerate(ids):
-            if self._is_special(token):
-                end = self.tokenizer.decode(ids[: index + 1])
-                return end if before_user.startswith(end) else self.tokenizer.decode([token])
-        shared = _common_prefix(before_user, at_end).rstrip()
-        if not shared:
+        shared = _common_prefix(before_user, at_end)
+        end = self._up_to_special(shared) or shared.rstrip() or self._up_to_special(before_user)
+        if not end:
             raise DataError(
                 "the chat template ends replies with nothing but white space, so a model trained "
                 "with it would never stop, expected an end-of-turn token or text",
                 next_command="choose a chat template that ends turns, such as chatml",
             )
-        return shared
+        return end
+
+    def _up_to_special(self, text: str) -> str:
+        """Return a text's beginning up to and with its first special token; "" if it has none."""
+        ids = self.tokenizer.encode(text, add_special=False, parse_special=True)
+        for index, token in enumerate(ids):
+            if self._is_special(token):
+                start = self.tokenizer.decode(ids[: index + 1])
+                return start if text.startswith(start) else self.tokenizer.decode([token])
+        return ""
 
     def _is_special(self, token: int) -> bool:
         text = self.tokenizer.decode([token])
@@ -183,14 +190,8 @@ class ExampleTokenizer:
         as_text = self.tokenizer.encode(text, add_special=False, parse_special=False)
         return as_special == [token] and as_text != [token]
 
-    @cached_property
-    def end_ids(self) -> list[int]:
-        """The tokens that end a reply; the last of them is what serving stops on."""
-        return self._continuation(self.ending.end, parse_special=True)
-
-    @cached_property
-    def _has_prefix_space(self) -> bool:
-        """Whether the tokenizer puts a space before any text (SentencePiece's dummy prefix)."""
+    def _puts_space_first(self) -> bool:
+        """Tell whether the tokenizer puts a space before any text, as SentencePiece does."""
         line = self.tokenizer.encode("\n", add_special=False, parse_special=False)
         both = self.tokenizer.encode("\na", add_special=False, parse_special=False)
         alone = self.tokenizer.encode("a", add_special=False, parse_special=False)
@@ -296,7 +297,7 @@ def tokenize_example(
 
     Raises:
         ConfigError: if ``max_length`` is below 2.
-        DataError: if the template ends turns with nothing a model could learn to say.
+        DataError: if the template leaves replies out, or ends them with nothing a model could say.
     """
     done = ExampleTokenizer(tokenizer, renderer, max_length=max_length).tokenize(example)
     for reason, count in Counter(drop.reason for drop in done.drops).items():
