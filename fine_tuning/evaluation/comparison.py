@@ -230,7 +230,7 @@ def _order(reference: SuiteResult, candidate: SuiteResult) -> list[int]:
         return list(range(len(reference.item_ids)))
     places = {identity: place for place, identity in enumerate(candidate.item_ids)}
     missing = set(reference.item_ids) ^ set(candidate.item_ids)
-    if missing or len(places) != len(reference.item_ids):
+    if missing or not len(places) == len(reference.item_ids) == len(candidate.item_ids):
         what = f"{sorted(missing)[0]!r} is in one only" if missing else "an id stands twice"
         raise DataError(
             f"{reference.model} was judged on {len(reference.item_ids)} items of suite "

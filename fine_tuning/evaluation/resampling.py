@@ -97,14 +97,19 @@ def percentile_interval(
     """Return the expanded percentile interval of bootstrapped differences.
 
     Plain percentiles are too narrow for few clusters; the expanded ones ask for the quantiles
-    that give the width of a t interval when the statistic is a mean.
+    that give the width of a t interval when the statistic is a mean. Right-or-wrong metrics take
+    few distinct values, so mid-quantiles are used: an end may lie between two of them.
 
-    Source: Hesterberg, What Teachers Should Know About the Bootstrap, 2015, section 4.1.1.
+    Sources: Hesterberg, What Teachers Should Know About the Bootstrap, 2015, section 4.1; Ma,
+    Genton and Parzen, Asymptotic Properties of Sample Quantiles of Discrete Distributions, 2011.
     """
     n = num_clusters
     t = stdtrit(n - 1, (1.0 - confidence) / 2.0)
     tail = float(ndtr(t * math.sqrt(n / (n - 1))))
-    low, high = np.quantile(differences, [tail, 1.0 - tail])
+    scale = float(np.abs(differences).max()) or 1.0
+    values, counts = np.unique(np.round(differences / scale, 12), return_counts=True)
+    middle = (np.cumsum(counts) - counts / 2.0) / len(differences)
+    low, high = np.interp([tail, 1.0 - tail], middle, values * scale)
     return float(low), float(high)
 
 

@@ -19,7 +19,6 @@ Outcome = Literal["promote", "reject", "not enough evidence"]
 Finding = Literal["holds", "fails", "undecided"]
 MIN_CLUSTERS = 8
 """Fewer independent items than this decide nothing, however clear they look."""
-SIGNIFICANCE = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,19 +159,15 @@ def _find(suites: Mapping[str, Comparison], suite: str, metric: str) -> Compared
 
 
 def _primary_reason(row: ComparedMetric, comparison: Comparison, min_clusters: int) -> Reason:
-    """Better beyond chance: the interval is above zero and the sign-flip test agrees.
-
-    Both are asked because a bootstrap interval of few differing items can exclude zero where an
-    exact test sees nothing unusual.
-    """
+    """Better beyond chance: the interval lies above zero."""
     check = f"primary {comparison.suite}/{row.name}"
     interval = row.gain_interval
     if interval is None or row.num_clusters < min_clusters:
         return _too_few(check, row, min_clusters)
-    seen = f"{row.name} changed by {_signed(row, interval)}, better is positive"
-    if interval[0] > 0 and row.p <= SIGNIFICANCE:
+    seen = f"{row.name} changed by {_signed(row, interval)}, better is positive, p {row.p:.2g}"
+    if interval[0] > 0:
         return Reason(check=check, finding="holds", sentence=f"{seen}: better beyond chance")
-    if interval[1] < 0 and row.p <= SIGNIFICANCE:
+    if interval[1] < 0:
         return Reason(check=check, finding="fails", sentence=f"{seen}: worse beyond chance")
     return Reason(
         check=check,
