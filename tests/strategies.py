@@ -58,13 +58,25 @@ def messages(message_id: str = "m", parent_id: str | None = None) -> st.SearchSt
     )
 
 
+def plain_messages(message_id: str, parent_id: str | None) -> st.SearchStrategy[Message]:
+    """Return messages with a role and content only, cheap enough for whole trees."""
+    return st.builds(
+        Message,
+        id=st.just(message_id),
+        role=st.sampled_from(ROLES),
+        content=contents,
+        parent_id=st.just(parent_id),
+        weight=st.sampled_from([0, 1]),
+    )
+
+
 @st.composite
 def conversations(draw: Any) -> Conversation:
     """Return message trees: each message's parent is an earlier one, or none."""
     tree: list[Message] = []
     for index in range(draw(st.integers(1, 6))):
         parent = draw(st.sampled_from([None, *(message.id for message in tree)])) if tree else None
-        tree.append(draw(messages(f"m{index}", parent)))
+        tree.append(draw(plain_messages(f"m{index}", parent)))
     return Conversation(
         id=draw(names),
         messages=tuple(tree),

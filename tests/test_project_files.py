@@ -6,13 +6,14 @@ import os
 import re
 import subprocess
 import tomllib
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from scripts.freeze import pins
+from scripts.freeze import WITHOUT_DEPENDENCIES, pins, roots
 from scripts.generate import generated_files
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,18 +57,17 @@ def test_dependencies_stand_in_alphabetical_order() -> None:
         assert names == sorted(names)
 
 
-def test_freezing_cuts_build_tags_and_the_package_itself() -> None:
-    frozen = (
-        "apsw==3.54.1.0\n"
-        "fine-tuning==0.1.0\n"
-        "pip==23.2.1\n"
-        "torch==2.13.0+cpu\n"
-        "torch @ file:///wheels/torch-2.13.0%2Bcpu-cp311-cp311-manylinux_2_28_x86_64.whl\n"
-        "xxhash @ file:///wheels/xxhash-4.1.0-cp311-cp311-linux_x86_64.whl#sha256=ab\n"
-    )
-    assert pins(frozen) == ["apsw==3.54.1.0", "torch==2.13.0", "torch==2.13.0", "xxhash==4.1.0"]
-    with pytest.raises(ValueError, match="names no version"):
-        pins("-e git+https://example.org/x#egg=x")
+def test_freezing_follows_needs_and_extras_and_cuts_build_tags() -> None:
+    assert set(pins([Requirement("jinja2")])) == {"jinja2", "markupsafe"}
+    assert set(pins([Requirement("fsspec")])) == {"fsspec"}
+    assert set(pins([Requirement("fsspec[tqdm]")])) == {"fsspec", "tqdm"}
+    assert "+" not in pins([Requirement("torch")])["torch"]
+    with pytest.raises(PackageNotFoundError):
+        pins([Requirement("no-such-package-at-all")])
+
+
+def test_constraints_hold_nothing_that_nobody_needs() -> None:
+    assert set(CONSTRAINTS) <= {*pins(roots()), WITHOUT_DEPENDENCIES}, "run make freeze"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
