@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -47,10 +48,13 @@ IGNORED_LABEL = -100
 """The label of a token that is not learnt: PyTorch's ``ignore_index`` of the cross entropy."""
 DEFAULT_MAX_LENGTH = 2048
 
-# English prose takes 4 to 4.5 letters a token in today's vocabularies; other scripts take about
-# one token for three bytes of UTF-8 (one Chinese sign, one and a half Cyrillic letters).
-ASCII_PER_TOKEN = 4.0
-OTHER_BYTES_PER_TOKEN = 3.0
+# Today's vocabularies hold most English words whole, split longer ones, and take digits one by one;
+# other scripts take about one token for three bytes of UTF-8. Against SmolLM2's tokenizer this is
+# within 10 % for English prose, Markdown and Python, and 20 to 40 % low for other languages.
+_PIECES = re.compile(r"(?P<word>[^\W\d_]+)|\d|_+|(?P<marks>[^\w\s]+)|\n+|[^\S\n]{2,}")
+_LETTERS_PER_TOKEN = 8
+_MARKS_PER_TOKEN = 2
+_OTHER_BYTES_PER_TOKEN = 3
 
 _SERVER_CONTEXT_TOKENS = 256  # only tokenises and renders, so the cache of keys can be small
 
@@ -136,11 +140,19 @@ class TokenizerUtils:
     def estimate_tokens(text: str) -> int:
         """Return about how many tokens a text takes, without any model.
 
-        Within a fifth of the truth for English prose; code, tables and other scripts vary more.
+        Close for English, Markdown and code (10 %); too low by up to 40 % for other languages in
+        a vocabulary made for English.
         """
-        num_ascii = sum(character.isascii() for character in text)
-        other_bytes = len(text.encode("utf-8", "surrogatepass")) - num_ascii
-        return math.ceil(num_ascii / ASCII_PER_TOKEN + other_bytes / OTHER_BYTES_PER_TOKEN)
+        num_tokens = 0.0
+        for match in _PIECES.finditer(text):
+            piece = match.group()
+            if not piece.isascii():
+                num_tokens += len(piece.encode("utf-8", "surrogatepass")) / _OTHER_BYTES_PER_TOKEN
+            elif match["word"]:
+                num_tokens += math.ceil(len(piece) / _LETTERS_PER_TOKEN)
+            else:
+                num_tokens += math.ceil(len(piece) / _MARKS_PER_TOKEN) if match["marks"] else 1
+        return math.ceil(num_tokens)
 
     def tokenize_conversation(self, user_msg: str, bot_response: str) -> dict[str, list[int]]:
         """Return one exchange as the model is trained on it.
