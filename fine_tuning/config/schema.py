@@ -25,7 +25,7 @@ FormatType = Literal["chatml", "alpaca", "instruction"]
 Method = Literal["qlora", "lora"]
 Schedule = Literal["linear", "cosine", "constant"]
 ComputeDtype = Literal["auto", "float32", "bfloat16"]
-Metric = Literal["perplexity", "accuracy", "bleu", "rouge"]
+Metric = Literal["perplexity", "accuracy", "bleu", "rouge", "length", "repetition", "refusal_rate"]
 TargetModule = Literal[
     "attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"
 ]
@@ -200,14 +200,14 @@ class Training(Section):
     """Optimizer steps after which training ends, whatever num_epochs says. null sets no limit."""
 
     evaluate_every: int | None = Field(default=None, ge=1)
-    """Optimizer steps between two measurements of the validation loss. null measures once an
-    epoch."""
+    """Optimizer steps between two measurements of the validation loss, besides the one at the end
+    of each epoch. null measures at the ends of epochs only."""
 
-    early_stopping_patience: int | None = Field(default=None, ge=1)
-    """Measurements without a better validation loss after which training stops. null never stops
-    early. The best adapter is kept either way."""
+    early_stopping_patience: int | None = Field(default=3, ge=1)
+    """Measurements in a row without a lower validation loss after which training stops; the best
+    adapter is kept. null trains to the end and keeps the last one."""
 
-    checkpoint_every_s: float | None = Field(default=300.0, gt=0)
+    checkpoint_every_s: float | None = Field(default=120.0, gt=0)
     """Seconds between two checkpoints a killed run resumes from. null leaves it to
     checkpoint_every_steps."""
 
@@ -215,9 +215,9 @@ class Training(Section):
     """Optimizer steps between two checkpoints. null leaves it to checkpoint_every_s; with both
     null a run is saved at its end only."""
 
-    seed: int = Field(default=0, ge=0, le=2**32 - 1)
-    """Decides the adapter's first weights and the order of the data: same seed, same data, same
-    machine, same adapter."""
+    seed: int = Field(default=42, ge=0, le=2**32 - 1)
+    """Decides the adapter's first weights and the order of the data. The same seed, data, machine
+    and number of threads give the same adapter."""
 
     threads: int | None = Field(default=None, ge=1, le=1024)
     """Processor threads to compute with. null takes the physical cores."""
@@ -232,7 +232,8 @@ class Evaluation(Section):
 
     metrics: Metrics = ("perplexity", "accuracy", "bleu", "rouge")
     """What is measured on the test share: `perplexity` (lower is better), `accuracy` (tokens
-    predicted right), `bleu` and `rouge` (likeness of the replies to the recorded ones)."""
+    predicted right), `bleu` and `rouge` (likeness of the replies to the recorded ones); of the
+    replies alone `length`, `repetition` and `refusal_rate`."""
 
     test_prompts: tuple[Text, ...] = ("What is machine learning?", "Explain neural networks")
     """Questions both models answer side by side."""

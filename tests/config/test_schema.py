@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,8 +16,19 @@ from fine_tuning.config.reference import (
     settings_reference,
     yaml_value,
 )
-from fine_tuning.config.schema import Settings
+from fine_tuning.config.schema import (
+    TARGET_MODULES,
+    ComputeDtype,
+    FormatType,
+    Metric,
+    Schedule,
+    Settings,
+)
 from fine_tuning.config.yaml_text import bare, parse_mapping, parse_value
+from fine_tuning.core.formats import FORMATS
+from fine_tuning.engine.decoder import LINEAR_NAMES
+from fine_tuning.evaluation.metrics import METRIC_NAMES, TEXT_METRICS
+from fine_tuning.training import plan
 
 ALL = [setting for group in settings_reference().values() for setting in group]
 
@@ -35,6 +48,15 @@ def test_every_setting_stands_on_the_page(setting: Setting) -> None:
 
 def test_the_file_holds_exactly_the_defaults() -> None:
     assert bare(parse_mapping(settings_file())) == Settings().model_dump(mode="json")
+
+
+def test_the_names_settings_accept_are_those_the_rooms_know() -> None:
+    """Rooms do not import the schema, so each has its own list; here they meet."""
+    assert get_args(FormatType) == FORMATS
+    assert set(TARGET_MODULES) == set(LINEAR_NAMES)
+    assert set(get_args(Metric)) == {*METRIC_NAMES, *TEXT_METRICS}
+    assert get_args(Schedule) == get_args(plan.Schedule)
+    assert get_args(ComputeDtype) == get_args(plan.ComputeDtype)
 
 
 def test_settings_are_frozen() -> None:
