@@ -42,8 +42,15 @@ SPARE_HTTP_THREADS = 4
 _MARK = "\u2063reply\u2063"
 
 
-def physical_cores() -> int:
-    """Return the cores this process may use, hyper-threads counted once."""
+def default_threads() -> int:
+    """Return ``OMP_NUM_THREADS``, else the physical cores this process may use.
+
+    llama.cpp's threads wait for each other by spinning: more of them than free cores are slower
+    than one, and hyper-threads do not help.
+    """
+    wished = os.environ.get("OMP_NUM_THREADS", "")
+    if wished.isdecimal() and int(wished) > 0:
+        return int(wished)
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, min(psutil.cpu_count(logical=False) or 1, allowed or 1))
 
@@ -57,7 +64,7 @@ class EmbeddedServer:
         context_tokens: Room for prompt and reply of each conversation, in tokens; llama.cpp rounds
             it up to a multiple of 256, and caps it at the length the model was trained with.
         parallel: Conversations answered at the same time by :meth:`reply_many`.
-        threads: Compute threads; None takes the physical cores.
+        threads: Compute threads; None takes ``OMP_NUM_THREADS``, else the physical cores.
         chat_template: A Jinja chat template; None takes the model's own, else ChatML.
         system: What a conversation begins with when it brings no system message of its own.
         stop: Texts that end a reply, besides the model's end-of-turn token.
@@ -88,7 +95,7 @@ class EmbeddedServer:
         reuse_prompt: bool = False,
     ) -> None:
         self.parallel = max(1, parallel)
-        self.threads = threads or physical_cores()
+        self.threads = threads or default_threads()
         facts = check_model(model_path)
         if adapter is not None:
             check_adapter(adapter, model_path)
@@ -125,12 +132,13 @@ class EmbeddedServer:
 
     @property
     def end_of_turn(self) -> str:
-        """What the template writes after a reply, such as ``<|im_end|>`` and a newline."""
+        """What the template writes after a reply, such as ``<|im_end|>`` and a newline; or ""."""
         turns = [
             Message(id="0", role="user", content=(Part(text="-"),)),
             Message(id="1", role="assistant", content=(Part(text=_MARK),)),
         ]
-        return self.renderer.render(turns, add_generation_prompt=False).rpartition(_MARK)[2]
+        _, mark, tail = self.renderer.render(turns, add_generation_prompt=False).rpartition(_MARK)
+        return tail if mark else ""
 
     def reply_many(
         self,
@@ -252,4 +260,4 @@ def _start(params: Any, model: Path, adapter: Path | None) -> Any:  # noqa: ANN4
     try:
         return xllamacpp.Server(params)
     except RuntimeError as error:
-        raise explain_failure(model, adapter) from error
+        raise explain_failure(model, adapter, params.chat_template) from error

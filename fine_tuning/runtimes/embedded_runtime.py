@@ -115,7 +115,7 @@ class EmbeddedRuntime:
                 f"{name!r} was not created: {error.message}", next_command=error.next_command
             ) from error
         _tell(progress, "trying the model", 1)
-        reason = trial_load(base.path, recipe.adapter)
+        reason = trial_load(base.path, recipe.adapter, recipe.template or "")
         if reason:
             raise DeploymentError(f"{name!r} was not created: llama.cpp says {reason}")
         _tell(progress, "writing the model", 2)

@@ -184,6 +184,9 @@ class LlamaTokenizer:
     def encode(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         """Return token ids.
 
+        A byte for which the vocabulary has no token is dropped, as in serving; small vocabularies
+        lack a few control characters.
+
         Args:
             text: Any text.
             add_special: Add what the model expects at a sequence's start (BOS), if anything.

@@ -20,7 +20,9 @@ params = xllamacpp.CommonParams()
 params.model.path, params.n_ctx, params.n_parallel, params.port = sys.argv[1], 256, 1, 0
 params.warmup, params.verbosity, params.fit_params, params.ui = False, 1, False, False
 params.cache_ram_mib = 0
-if len(sys.argv) > 2:
+params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+params.chat_template = sys.argv[3]
+if sys.argv[2]:
     info = xllamacpp.CommonAdapterLoraInfo()
     info.path, info.scale = sys.argv[2], 1.0
     params.lora_adapters = [info]
@@ -37,13 +39,19 @@ _GENERIC = ("failed to load model", "error loading model", "failed to apply lora
 _UNSUPPORTED = re.compile(r"arch|unknown|shape|support|lora|GGML_ASSERT|tensor", re.IGNORECASE)
 
 
-def trial_load(model: Path, adapter: Path | None = None) -> str:
+def trial_load(model: Path, adapter: Path | None = None, chat_template: str = "") -> str:
     """Load a model in a child process and let it write one token.
+
+    Args:
+        model: A GGUF model.
+        adapter: A GGUF LoRA adapter of it.
+        chat_template: A Jinja template; "" takes the model's own.
 
     Returns:
         "" if that works, else llama.cpp's own words for why not.
     """
-    command = [sys.executable, "-c", _CHILD, str(model), *([str(adapter)] if adapter else [])]
+    files = [str(model), str(adapter or ""), chat_template]
+    command = [sys.executable, "-c", _CHILD, *files]
     child = subprocess.run(  # noqa: S603 - our own interpreter and script
         command,
         stdin=subprocess.DEVNULL,
@@ -69,10 +77,13 @@ def _plain(sentence: str) -> str:
     return sentence
 
 
-def explain_failure(model: Path, adapter: Path | None) -> FineTuningError:
+def explain_failure(
+    model: Path, adapter: Path | None = None, chat_template: str = ""
+) -> FineTuningError:
     """Return the error that says why llama.cpp refused a model."""
     files = f"{model} with adapter {adapter}" if adapter else str(model)
-    reason = trial_load(model, adapter)
+    files += " and the chat template it was given" if chat_template else ""
+    reason = trial_load(model, adapter, chat_template)
     if not reason:
         return RuntimeFailedError(
             f"llama.cpp refused {files} and took it in a second try",
