@@ -24,6 +24,7 @@ from fine_tuning.core.example import TokenizedExample
 from fine_tuning.core.ports import Clock, RunListener
 from fine_tuning.training.batches import BatchOrder, evaluation_batches
 from fine_tuning.training.checkpoints import Checkpoint, LoopProgress
+from fine_tuning.training.optimizer import AdamW
 from fine_tuning.training.plan import TrainingData, TrainingPlan
 from fine_tuning.training.schedule import LearningRateSchedule
 
@@ -115,13 +116,8 @@ class TrainingLoop:
         self._validation = evaluation_batches(data.validation, plan.batch_size)
         self._schedule = LearningRateSchedule.of(plan, self._order.num_steps)
         self._parameters = trainable.parameters()
-        # Fused runs the update of 420 small tensors in 4 ms, foreach in 15 ms (one thread).
-        self._optimizer = torch.optim.AdamW(
-            self._parameters,
-            lr=plan.learning_rate,
-            betas=plan.adam_betas,
-            weight_decay=plan.weight_decay,
-            fused=True,
+        self._optimizer = AdamW(
+            self._parameters, betas=plan.adam_betas, weight_decay=plan.weight_decay
         )
         self._best: dict[str, torch.Tensor] | None = None
         self.progress = LoopProgress()
@@ -153,7 +149,7 @@ class TrainingLoop:
         """
         try:
             self._trainable.load_state_dict(checkpoint.adapter)
-            self._load_optimizer(checkpoint.optimizer)
+            self._optimizer.load_state_dict(checkpoint.optimizer)
         except (KeyError, RuntimeError, ValueError) as error:
             raise TrainingError(
                 f"the checkpoint of step {checkpoint.progress.step} does not fit the model: {error}"
@@ -188,7 +184,7 @@ class TrainingLoop:
         batches = self._order.batches(step)
         num_targets = sum(sequence.num_targets for batch in batches for sequence in batch)
         learning_rate = self._schedule.learning_rate(step)
-        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.zero_grad()
         loss_sum, num_tokens = 0.0, 0
         for batch in batches:
             self._stop_if_asked()
@@ -199,9 +195,7 @@ class TrainingLoop:
         self._require_finite("loss", loss, learning_rate)
         grad_norm = self._clipped_norm()
         self._require_finite("gradient norm", grad_norm, learning_rate)
-        for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
-        self._optimizer.step()
+        self._optimizer.step(learning_rate)
 
         if step % self.steps_per_epoch == 0:
             state.epoch_loss_sum, state.epoch_targets = 0.0, 0
@@ -292,25 +286,13 @@ class TrainingLoop:
         checkpoint = Checkpoint(
             progress=replace(state),
             adapter=self._trainable.state_dict(),
-            optimizer=self._optimizer_tensors(),
+            optimizer=self._optimizer.state_dict(),
             best=self._best,
         )
         self._around.save(checkpoint)
         self._saved = (state.step, state.evaluated_step)
         self._saved_at_s = self._around.clock.monotonic_s()
         self._tell("checkpoint", position=state.step % self.steps_per_epoch)
-
-    def _optimizer_tensors(self) -> dict[str, torch.Tensor]:
-        state = self._optimizer.state_dict()["state"]
-        return {f"{i}.{key}": value for i, of in state.items() for key, value in of.items()}
-
-    def _load_optimizer(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        state: dict[int, dict[str, torch.Tensor]] = {}
-        for name, tensor in tensors.items():
-            index, key = name.split(".", 1)
-            state.setdefault(int(index), {})[key] = tensor.clone()
-        groups = self._optimizer.state_dict()["param_groups"]
-        self._optimizer.load_state_dict({"state": state, "param_groups": groups})
 
     def _start_of_process(self) -> None:
         now_s = self._around.clock.monotonic_s()

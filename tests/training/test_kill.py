@@ -22,14 +22,6 @@ from tests.training import tiny, tiny_llama
 Target = Callable[[Path], None]
 
 
-@pytest.fixture(scope="module")
-def processes() -> ForkServerContext:
-    """Processes with torch imported already, each forked from one that never trained."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.training.tiny_llama"])
-    return context
-
-
 def run_to_end(context: ForkServerContext, target: Target, folder: Path) -> float:
     """Run undisturbed; returns the seconds from holding the run to the end."""
     process = context.Process(target=target, args=(folder,))

@@ -6,9 +6,10 @@ import json
 import os
 import resource
 import signal
-import subprocess
-import sys
+import time
 from collections.abc import Sequence
+from multiprocessing.context import ForkServerContext
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -149,23 +150,21 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "r1" / "checkpoints").iterdir()] == ["step-00000005"]
 
 
-def test_a_second_process_is_refused(tmp_path: Path) -> None:
-    code = (
-        "import sys, pathlib; from fine_tuning.training.run_folder import RunFolder\n"
-        "with RunFolder(pathlib.Path(sys.argv[1])).locked():\n"
-        "    print('held', flush=True); sys.stdin.read()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "r1")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    ) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == b"held\n"
-        with pytest.raises(TrainingError, match=rf"another process \({other.pid}\)"):
-            run_tiny(tmp_path / "r1", PLAN)
-        other.kill()
+def hold(folder: Path, held: Event) -> None:
+    with RunFolder(folder).locked():
+        held.set()
+        time.sleep(60)
+
+
+def test_a_second_process_is_refused(processes: ForkServerContext, tmp_path: Path) -> None:
+    held = processes.Event()
+    other = processes.Process(target=hold, args=(tmp_path / "r1", held))
+    other.start()
+    assert held.wait(60)
+    with pytest.raises(TrainingError, match=rf"another process \({other.pid}\)"):
+        run_tiny(tmp_path / "r1", PLAN)
+    other.kill()
+    other.join()
     assert run_tiny(tmp_path / "r1", PLAN).metrics.num_steps == 24
 
 

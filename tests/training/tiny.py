@@ -210,7 +210,7 @@ def run_tiny(
 
 KILL_PLAN = TrainingPlan(
     learning_rate=3e-3,
-    num_epochs=60,
+    num_epochs=25,
     batch_size=3,
     gradient_accumulation=2,
     evaluate_every=4,
