@@ -119,7 +119,9 @@ class Database:
             connection = apsw.Connection(str(self.path))
             try:
                 connection.set_busy_timeout(self._busy_timeout_ms)
+                connection.execute("BEGIN")  # what is asked three times must be one state
                 self._check_ours(connection)  # before a setting could change a foreign file
+                connection.execute("COMMIT")
                 connection.execute(
                     _PRAGMAS
                 ).fetchall()  # a statement runs when the one before is read
@@ -136,8 +138,8 @@ class Database:
 
     def _migrate(self) -> None:
         """Apply the steps that are missing, all or none."""
-        with self._errors():
-            if self._check_ours(self._connection()) == len(self._migrations):
+        with self.reading() as connection:
+            if self._check_ours(connection) == len(self._migrations):
                 return
         with self.writing() as connection:
             # Asked again: another process may have done it while this one waited for its turn.

@@ -41,10 +41,16 @@ def entry_line(conversation: Conversation, messages: Sequence[Message], *, follo
     """Return the line that adds messages to a conversation."""
     if _is_simple_turn(conversation, messages):
         return _turn_line(messages[0], messages[1], conversation.id, follow=follow)
-    raw = replace(conversation, messages=tuple(messages)).to_dict()
-    for item in raw["messages"]:
-        item.setdefault("parent_id", None)  # said aloud, or a reader would chain the messages
+    raw = full_record(replace(conversation, messages=tuple(messages)))
     return {**raw, "continues": True, "follow": True} if follow else {**raw, "continues": True}
+
+
+def full_record(conversation: Conversation) -> dict[str, Any]:
+    """Return the ``ft/1`` form with every parent said aloud, or a reader would chain messages."""
+    raw = conversation.to_dict()
+    for item in raw["messages"]:
+        item.setdefault("parent_id", None)
+    return raw
 
 
 def _is_simple_turn(conversation: Conversation, messages: Sequence[Message]) -> bool:

@@ -1,0 +1,198 @@
+"""Writes down what a person and the chatbot say to each other, turn by turn, as it happens.
+
+It stamps time, ids and the session, and leaves keeping to a store. It never changes a word and
+never prints one: debug messages name lengths, not texts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import uuid_utils
+
+from fine_tuning.config.workspace import Workspace
+from fine_tuning.core.clock import SystemClock, iso
+from fine_tuning.core.conversation import Conversation, Message, Part
+from fine_tuning.core.errors import DataError
+from fine_tuning.core.feedback import Feedback, FeedbackKind
+from fine_tuning.core.ports import Clock, ConversationStore
+from fine_tuning.data_collection.statistics import conversation_statistics
+from fine_tuning.storage.json_lines import whole_lines
+from fine_tuning.storage.log_lines import full_record
+from fine_tuning.storage.open_store import open_store
+
+_log = logging.getLogger(__name__)
+
+
+class ConversationLogger:
+    """Logs conversations for fine-tuning.
+
+    All turns of a session are one conversation, in the order in which they were logged, whichever
+    process logged them; a session's id is its conversation's id.
+
+    Args:
+        path: The log: ``.jsonl``, or ``.db`` for SQLite. A relative path starts, as usual, in the
+            current folder. Without one, the log is the workspace's ``conversations.jsonl``
+            (``FINE_TUNING_HOME``, by default ``./fine_tuning_home``).
+        store: Where to log instead of ``path``.
+        clock: Who tells the time.
+        session_id: The session of turns that name none; None begins a new one.
+
+    Raises:
+        StorageError: if the path's suffix is unknown or a database cannot be opened.
+    """
+
+    def __init__(
+        self,
+        path: Path | str | None = None,
+        *,
+        store: ConversationStore | None = None,
+        clock: Clock | None = None,
+        session_id: str | None = None,
+    ) -> None:
+        self.path = Path(path) if path is not None else Workspace.open().conversations
+        self.store: ConversationStore = store if store is not None else open_store(self.path)
+        self.session_id = session_id or _new_id()
+        self._clock: Clock = clock or SystemClock()
+
+    def log_conversation(
+        self,
+        user_message: str,
+        bot_response: str,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        session_id: str | None = None,
+    ) -> str:
+        """Log one turn: what was asked and what was replied; it is on disk on return.
+
+        Args:
+            user_message: The person's words.
+            bot_response: The chatbot's reply.
+            metadata: Notes on the reply (model, latency, ...); values JSON cannot express are
+                kept as their text.
+            session_id: The session the turn belongs to; None takes the logger's own.
+
+        Returns:
+            The reply's message id, which :meth:`log_feedback` takes.
+
+        Raises:
+            DataError: if a message is not text or the metadata is not a mapping.
+            StorageError: if the turn could not be written; then nothing was.
+        """
+        _check(user_message=user_message, bot_response=bot_response)
+        if metadata is not None and not isinstance(metadata, Mapping):
+            raise DataError(f"metadata is {type(metadata).__name__}, expected a mapping or None")
+        now = iso(self._clock.now())
+        session = session_id or self.session_id
+        asked = Message(id=_new_id(), role="user", content=_parts(user_message), created_at=now)
+        reply = Message(
+            id=_new_id(),
+            role="assistant",
+            content=_parts(bot_response),
+            parent_id=asked.id,
+            created_at=now,
+            metadata=dict(metadata or {}),
+        )
+        turn = Conversation(id=session, messages=(asked, reply), created_at=now)
+        self.store.append(turn, follow=True)
+        sizes = len(user_message), len(bot_response)
+        _log.debug("logged turn %s of session %s (%d + %d characters)", reply.id, session, *sizes)
+        return reply.id
+
+    def log_feedback(  # noqa: PLR0913 - one per field of a judgement
+        self,
+        message_id: str,
+        kind: FeedbackKind,
+        *,
+        value: int = 0,
+        text: str = "",
+        rejected_id: str = "",
+        reason: str = "",
+        comment: str = "",
+        session_id: str | None = None,
+    ) -> str:
+        """Log a judgement on a reply.
+
+        Args:
+            message_id: What :meth:`log_conversation` returned.
+            kind: ``thumb`` (value 1 or -1), ``rating`` (value 1 to 10), ``correction`` (text is the
+                better reply) or ``choice`` (rejected_id is the reply that was not kept).
+            value: The thumb or the rating.
+            text: The better reply.
+            rejected_id: The reply that was not kept.
+            reason: A short reason out of a list the page offers.
+            comment: What the person wrote about it.
+            session_id: The reply's session; None takes the logger's own.
+
+        Returns:
+            The judgement's id.
+
+        Raises:
+            DataError: if the kind is unknown or its field is missing or out of range.
+            StorageError: if it could not be written.
+        """
+        feedback = Feedback(
+            id=_new_id(),
+            conversation_id=session_id or self.session_id,
+            message_id=message_id,
+            kind=kind,
+            value=value,
+            text=text,
+            rejected_id=rejected_id,
+            reason=reason,
+            comment=comment,
+            created_at=iso(self._clock.now()),
+        )
+        self.store.add_feedback(feedback)
+        _log.debug("logged %s feedback %s on message %s", kind, feedback.id, message_id)
+        return feedback.id
+
+    def get_conversation_stats(self) -> dict[str, Any]:
+        """Return what the log holds, counted; an absent log counts as an empty one.
+
+        See :func:`~fine_tuning.data_collection.statistics.conversation_statistics` for the keys;
+        ``log_file`` and ``skipped_records`` (lines that could not be read) are added here.
+
+        Raises:
+            StorageError: if the log cannot be read.
+        """
+        stats = conversation_statistics(self.store.conversations(), self.store.feedback())
+        skipped = list(getattr(self.store, "skipped", ()))
+        for record in skipped:
+            _log.debug("skipped line %d of %s: %s", record.line, self.path, record.reason)
+        _log.debug("counted %d conversations in %s", stats["total_conversations"], self.path)
+        return {"log_file": str(self.path), **stats, "skipped_records": len(skipped)}
+
+    def export(self, path: Path | str) -> Path:
+        """Write all conversations to a JSON Lines file, one ``ft/1`` record a line.
+
+        Returns:
+            The file's path.
+
+        Raises:
+            StorageError: if it cannot be written; an old file there stays as it was.
+        """
+        target, count = Path(path), 0
+        with whole_lines(target) as write:
+            for conversation in self.store.conversations():
+                write(full_record(conversation))
+                count += 1
+        _log.debug("exported %d conversations to %s", count, target)
+        return target
+
+
+def _new_id() -> str:
+    return str(uuid_utils.uuid7())
+
+
+def _parts(text: str) -> tuple[Part, ...]:
+    return (Part(text=text),) if text else ()
+
+
+def _check(**texts: object) -> None:
+    for name, text in texts.items():
+        if not isinstance(text, str):
+            raise DataError(f"{name} is {type(text).__name__}, expected text")

@@ -1,0 +1,109 @@
+"""Conversations read from JSON Lines files: our log, our exports, ChatML, Alpaca, Instruction.
+
+A line that cannot be read is skipped and counted, never fatal. Formats of other programs' exports
+are not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fine_tuning.core.conversation import Conversation
+from fine_tuning.core.errors import DataError, StorageError
+from fine_tuning.core.formats import (
+    TURN,
+    as_conversation,
+    detect_format,
+    from_instruction,
+    validate_record,
+)
+from fine_tuning.storage.atomic import storage_errors
+from fine_tuning.storage.json_lines import Skipped, decode, lines
+from fine_tuning.storage.jsonl_store import JsonlConversationStore
+
+
+class ConversationReader:
+    """An iterable of the conversations in a file; each iteration reads the file anew.
+
+    Attributes:
+        path: The file.
+        skipped: Lines left out by the last iteration, with number and reason.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.skipped: list[Skipped] = []
+
+    def __iter__(self) -> Iterator[Conversation]:
+        """Yield the conversations.
+
+        Raises:
+            StorageError: if the file cannot be read.
+        """
+        self.skipped = []
+        if not self._is_log():
+            yield from self._conversations()
+            return
+        store = JsonlConversationStore(self.path)
+        yield from store.conversations()
+        self.skipped = store.skipped
+
+    def _is_log(self) -> bool:
+        """Tell whether turns must be gathered: the first sound line is one of a log."""
+        first = next(self._records(), None)
+        self.skipped = []
+        if first is None:
+            return False
+        raw = first[1]
+        is_feedback = str(raw.get("schema", "")).startswith("ft-feedback/")
+        return is_feedback or bool(raw.get("continues")) or detect_format(raw) == TURN
+
+    def _records(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        with storage_errors(self.path), self.path.open("rb") as file:
+            for line in lines(file):
+                try:
+                    raw = decode(line)
+                    if raw is not None:
+                        if not str(raw.get("schema", "")).startswith("ft-feedback/"):
+                            detect_format(raw)
+                        yield line.number, raw
+                except DataError as error:
+                    self.skipped.append(Skipped(line.number, error.message))
+
+    def _conversations(self) -> Iterator[Conversation]:
+        """Yield one conversation per record, except that instruction records are joined."""
+        exchanges: list[Mapping[str, Any]] = []
+        for number, raw in self._records():
+            try:
+                is_instruction = detect_format(raw) == "instruction"
+                if is_instruction and (problems := validate_record(raw, "instruction")):
+                    raise DataError(problems[0])  # noqa: TRY301 - counted with all other reasons
+                found = None if is_instruction else as_conversation(raw)
+            except DataError as error:
+                self.skipped.append(Skipped(number, error.message))
+                continue
+            if exchanges and not (is_instruction and raw.get("history")):
+                yield from from_instruction(exchanges)
+                exchanges = []
+            if found is not None:
+                yield found
+            else:
+                exchanges.append(raw)
+        yield from from_instruction(exchanges)
+
+
+def read_conversations(path: Path | str) -> ConversationReader:
+    """Return an iterable of the conversations in a JSON Lines file; its ``skipped`` counts the bad.
+
+    Raises:
+        StorageError: if there is no such file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StorageError(
+            f"{path} is no file, expected conversations as JSON Lines",
+            next_command="fine-tuning export",
+        )
+    return ConversationReader(path)

@@ -1,0 +1,68 @@
+"""Conversations and judgements, counted in one pass and constant memory per session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from fine_tuning.core.conversation import Conversation
+from fine_tuning.core.feedback import Feedback
+
+
+def conversation_statistics(
+    conversations: Iterable[Conversation], feedback: Iterable[Feedback] = ()
+) -> dict[str, Any]:
+    """Count conversations, messages and judgements.
+
+    A turn is a reply on the branch last shown. Lengths are means in characters, over the messages
+    on that branch; times are the earliest and latest of any message, "" when none is known.
+
+    Returns:
+        ``total_conversations``, ``total_turns``, ``total_messages`` (side branches included),
+        ``mean_user_message_chars``, ``mean_bot_response_chars``, ``mean_turns_per_conversation``,
+        ``first_time``, ``last_time``, ``turns_per_session`` and ``feedback``.
+    """
+    totals = dict.fromkeys(("messages", "user", "user_chars", "assistant", "assistant_chars"), 0)
+    turns_per_session: dict[str, int] = {}
+    first, last = "", ""
+    for conversation in conversations:
+        turns = 0
+        for message in conversation.path():
+            if message.role in {"user", "assistant"}:
+                totals[message.role] += 1
+                totals[f"{message.role}_chars"] += len(message.text)
+            turns += message.role == "assistant"
+        totals["messages"] += len(conversation.messages)
+        turns_per_session[conversation.id] = turns
+        for moment in filter(None, (message.created_at for message in conversation.messages)):
+            first, last = min(first or moment, moment), max(last, moment)
+    count = len(turns_per_session)
+    return {
+        "total_conversations": count,
+        "total_turns": totals["assistant"],
+        "total_messages": totals["messages"],
+        "mean_user_message_chars": _mean(totals["user_chars"], totals["user"]),
+        "mean_bot_response_chars": _mean(totals["assistant_chars"], totals["assistant"]),
+        "mean_turns_per_conversation": _mean(totals["assistant"], count),
+        "first_time": first,
+        "last_time": last,
+        "turns_per_session": turns_per_session,
+        "feedback": _feedback_counts(feedback),
+    }
+
+
+def _feedback_counts(feedback: Iterable[Feedback]) -> dict[str, float]:
+    names = ("thumbs_up", "thumbs_down", "ratings", "corrections", "choices")
+    counts = dict.fromkeys(names, 0)
+    rated = 0
+    for judgement in feedback:
+        if judgement.kind == "thumb":
+            counts["thumbs_up" if judgement.value > 0 else "thumbs_down"] += 1
+        else:
+            counts[f"{judgement.kind}s"] += 1
+        rated += judgement.value if judgement.kind == "rating" else 0
+    return {**counts, "mean_rating": _mean(rated, counts["ratings"])}
+
+
+def _mean(total: int, count: int) -> float:
+    return round(total / count, 2) if count else 0.0

@@ -1,0 +1,125 @@
+"""Judges wording without a model: swear words behind their disguises, and texts that loop.
+
+A small list of words whose use is hardly ever innocent, matched as whole words after undoing
+look-alike letters. Words that name a people, a faith or an orientation are not on it, nor are
+mild ones. Insults without swearing are not found: that takes a model.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+_STEMS = (
+    "fuck shit cunt asshole arsehole bitch bastard wanker twat motherfuck bullshit dickhead "
+    "cocksuck dumbass jackass blowjob handjob whore slut nigger nigga faggot kike wetback gook "
+    "raghead"
+)
+_ENDINGS = (
+    "",
+    "s",
+    "es",
+    "ed",
+    "er",
+    "ers",
+    "ing",
+    "in",
+    "y",
+    "ty",
+    "ter",
+    "head",
+    "heads",
+    "face",
+)
+SWEAR_WORDS = frozenset(stem + ending for stem in _STEMS.split() for ending in _ENDINGS)
+_LOOKALIKES = str.maketrans("013457@$!", "oieastasi")
+_WORD = re.compile(r"[^\W_][\w@$!*']*|[@$][\w@$!*']+")
+_SPELLED = re.compile(r"(?<!\w)(?:\w[ .\-_]){3,}\w(?!\w)")
+_LONG_RUN = re.compile(r"(\w)\1{2,}")
+_FENCE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
+
+MAX_PERIOD_WORDS = 24
+MIN_REPEATS_OF_ONE, MIN_REPEATS, MIN_LOOP_WORDS = 8, 4, 12
+MIN_LINE_CHARS, MIN_EQUAL_LINES = 12, 5
+MIN_LETTER_RUN = 30
+_LETTER_RUN = re.compile(rf"([^\W\d_])\1{{{MIN_LETTER_RUN - 1},}}")
+_TOKEN = re.compile(r"[^\W_]+")
+
+
+def swear_word(text: str) -> str | None:
+    """Return the first swear word of a text as it is written there, or None."""
+    plain = unicodedata.normalize("NFKC", text)
+    for written in _candidates(plain):
+        if _is_swear_word(written):
+            return written
+    return None
+
+
+def _candidates(text: str) -> Iterator[str]:
+    for found in _WORD.finditer(text):
+        yield found[0].strip("*'!") if found[0].strip("*'!").isalpha() else found[0]
+    for found in _SPELLED.finditer(text):
+        yield re.sub(r"[ .\-_]", "", found[0])
+
+
+def _is_swear_word(written: str) -> bool:
+    if not any(char.isalpha() for char in written):
+        return False
+    word = _unaccented(written.casefold().rstrip("!'").translate(_LOOKALIKES))
+    if "*" in word.strip("*") and len(word) > len("f*n"):
+        return _fits_masked(word.strip("*"))
+    word = word.strip("*'")
+    return word in SWEAR_WORDS or _LONG_RUN.sub(r"\1", word) in SWEAR_WORDS
+
+
+def _fits_masked(word: str) -> bool:
+    """Tell whether a word with stars for letters ("f**k") can only be a swear word."""
+    shown = sum(char != "*" for char in word)
+    if 2 * shown < len(word):
+        return False
+    pattern = re.compile("".join("[a-z]" if char == "*" else re.escape(char) for char in word))
+    return any(len(word) == len(known) and pattern.fullmatch(known) for known in SWEAR_WORDS)
+
+
+def _unaccented(text: str) -> str:
+    if text.isascii():
+        return text
+    return "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
+
+
+def loop(text: str) -> str | None:
+    """Return what a text repeats over and over, or None; code blocks are left out.
+
+    A loop is one word eight times in a row, a phrase of up to 24 words four times in a row (and
+    twelve words in all), a line of twelve characters five times, or a letter thirty times. Takes
+    time linear in the text.
+    """
+    prose = _FENCE.sub("\n", text)
+    if found := _LETTER_RUN.search(prose):
+        return f"the letter {found[1]!r}"
+    return _looping_line(prose) or _looping_phrase(prose)
+
+
+def _looping_line(prose: str) -> str | None:
+    counts: dict[str, int] = {}
+    for line in (line.strip().casefold() for line in prose.splitlines()):
+        if len(line) < MIN_LINE_CHARS or not any(char.isalpha() for char in line):
+            continue
+        counts[line] = counts.get(line, 0) + 1
+        if counts[line] >= MIN_EQUAL_LINES:
+            return f"the line {line[:60]!r}"
+    return None
+
+
+def _looping_phrase(prose: str) -> str | None:
+    words = [found.casefold() for found in _TOKEN.findall(prose) if not found.isdigit()]
+    for period in range(1, min(MAX_PERIOD_WORDS, len(words) // 2) + 1):
+        needed = MIN_REPEATS_OF_ONE if period == 1 else MIN_REPEATS
+        needed_words = max(needed * period, MIN_LOOP_WORDS if period > 1 else 0)
+        run = period  # words from the start of the stretch that repeats with this period
+        for index in range(period, len(words)):
+            run = run + 1 if words[index] == words[index - period] else period
+            if run >= needed_words:
+                return f"the words {' '.join(words[index - period + 1 : index + 1])[:60]!r}"
+    return None
