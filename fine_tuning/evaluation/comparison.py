@@ -183,16 +183,19 @@ def compare(
 def table(comparison: Comparison) -> Table:
     """Return the comparison as a table for a terminal; green is better, red is worse."""
     grid = Table(title=f"{comparison.suite}: {comparison.candidate} against {comparison.reference}")
-    grid.add_column("metric", overflow="fold")
-    interval = f"difference ({comparison.confidence:.0%} interval)"
-    for heading in (comparison.reference, comparison.candidate, interval, "p (Holm)"):
+    grid.caption = (
+        f"difference: with its {comparison.confidence:.0%} interval; p: after Holm's correction; "
+        f"visible from: a true difference this set shows with {comparison.power:.0%} power"
+    )
+    grid.add_column("metric", no_wrap=True)
+    for heading in (comparison.reference, comparison.candidate):
+        grid.add_column(heading, justify="right", overflow="fold")
+    for heading in ("difference", "p", "win/tie/loss", "visible from"):
         grid.add_column(heading, justify="right")
-    grid.add_column("win/tie/loss", justify="right")
-    grid.add_column("visible from", justify="right")
     for row in comparison.rows:
         detectable = row.smallest_detectable
         grid.add_row(
-            f"{row.name} ({row.unit})" if row.unit else row.name,
+            row.name,
             f"{row.reference:.4g}",
             f"{row.candidate:.4g}",
             _interval_text(row),

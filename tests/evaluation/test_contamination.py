@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import fine_tuning
+from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.errors import DataError
 from fine_tuning.evaluation.contamination import find_contamination
+from fine_tuning.evaluation.questions import read_questions
 
 TRAINING = [
     ("t1", "Every employee has 27 days of paid annual leave a year, and may keep five of them."),
@@ -64,6 +68,22 @@ def test_nonsense_is_refused() -> None:
     for order, words, threshold in [(0, 4, 0.5), (8, 0, 0.5), (8, 4, 0.0), (8, 4, 1.5)]:
         with pytest.raises(DataError, match="contamination is asked for with"):
             find_contamination({}, [], order=order, min_words=words, threshold=threshold)
+
+
+def test_the_sample_questions_do_not_stand_in_the_sample_conversations() -> None:
+    samples = Path(fine_tuning.__file__).parent / "data" / "samples"
+    lines = (samples / "handbook_conversations.jsonl").read_text(encoding="utf-8").splitlines()
+    told = [Conversation.from_dict(json.loads(line)) for line in lines]
+    training = [(c.id, " ".join(m.text for m in c.messages)) for c in told]
+    questions = {
+        question.id: question.question
+        for question in read_questions(samples / "handbook_questions.jsonl")
+    }
+    report = find_contamination(questions, training)
+    assert report.contaminated == ()
+    assert len(report.clean) + len(report.unjudged) == len(questions)
+    leaked = {**questions, "leak": told[0].messages[1].text}
+    assert [o.item_id for o in find_contamination(leaked, training).contaminated] == ["leak"]
 
 
 WORDS = st.lists(st.sampled_from("abcde"), max_size=12).map(" ".join)

@@ -52,7 +52,7 @@ def test_the_interval_of_a_mean_is_as_wide_as_the_t_interval(n: int) -> None:
     low, high = resampling.percentile_interval(drawn, num_clusters=n, confidence=0.95)
     error = scipy.stats.sem(differences)
     expected = scipy.stats.t.interval(0.95, n - 1, differences.mean(), error)
-    assert high - low == pytest.approx(expected[1] - expected[0], rel=0.1)
+    assert high - low == pytest.approx(expected[1] - expected[0], rel=0.03)
     plain = np.quantile(drawn, [0.025, 0.975])
     assert high - low > plain[1] - plain[0]
     found = resampling.standard_error(drawn, num_clusters=n)
