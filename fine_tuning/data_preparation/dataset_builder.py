@@ -21,7 +21,7 @@ from fine_tuning.core.formats import as_conversations
 from fine_tuning.core.naming import canonical_json, unit_interval
 from fine_tuning.core.ports import Progress, PromptRenderer, Tokenizer
 from fine_tuning.data_preparation.formatter import Drop, Item, examples_from
-from fine_tuning.data_preparation.masking import ExampleTokenizer
+from fine_tuning.data_preparation.masking import DEFAULT_MAX_LENGTH, ExampleTokenizer
 from fine_tuning.data_preparation.snapshot import (
     SPLITS,
     Record,
@@ -45,7 +45,6 @@ logger = logging.getLogger(__name__)
 
 RECOMMENDED_PAIRS = 100
 MIN_CONVERSATIONS_FOR_ALL_SPLITS = 10
-DEFAULT_MAX_LENGTH = 2048
 _RATIO_TOLERANCE = 1e-6  # 0.8 + 0.1 + 0.1 misses 1 by units in the last place
 
 GIVEN_TWICE = "given twice"

@@ -20,6 +20,10 @@ from fine_tuning.data_preparation.formatter import Drop
 
 logger = logging.getLogger(__name__)
 
+DEFAULT_MAX_LENGTH = 2048
+IGNORED_LABEL = -100
+"""The label of a token that is not learnt: ``ignore_index`` of PyTorch's cross entropy."""
+
 NOTHING_BEFORE = "nothing stands before the reply"
 REFUSED = "the model cannot read the conversation"
 NOT_TEXT = "a message holds more than text"

@@ -24,12 +24,12 @@ from fine_tuning.core.conversation import Message
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.example import Example, TokenizedExample
 from fine_tuning.core.naming import canonical_json, content_name, file_sha256
+from fine_tuning.data_preparation.masking import IGNORED_LABEL
 from fine_tuning.storage.atomic import storage_errors, whole_folder
 
 SCHEMA = "dataset/1"
 SPLITS: tuple[str, ...] = ("train", "validation", "test")
 MANIFEST = "manifest.json"
-IGNORED_LABEL = -100
 REBUILD = "build the data set again with 'fine-tuning prepare'"
 
 IntArray = NDArray[np.int64]

@@ -24,6 +24,8 @@ from fine_tuning.core.ports import PromptRenderer, Tokenizer
 from fine_tuning.data_preparation.hf_hub import cached_folder, download_folder, is_repo_name
 from fine_tuning.data_preparation.hf_tokenizer import HfRenderer, HfTokenizer, has_tokenizer
 from fine_tuning.data_preparation.masking import (
+    DEFAULT_MAX_LENGTH,
+    IGNORED_LABEL,
     ExampleTokenizer,
     Tokenization,
     show_mask,
@@ -43,10 +45,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
-
-IGNORED_LABEL = -100
-"""The label of a token that is not learnt: PyTorch's ``ignore_index`` of the cross entropy."""
-DEFAULT_MAX_LENGTH = 2048
 
 # Today's vocabularies hold most English words whole, split longer ones, and take digits one by one;
 # other scripts take about one token for three bytes of UTF-8. Against SmolLM2's tokenizer this is

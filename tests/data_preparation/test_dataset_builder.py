@@ -22,8 +22,8 @@ from fine_tuning.data_preparation.dataset_builder import (
     load_snapshot,
     split_clusters,
 )
+from fine_tuning.data_preparation.masking import IGNORED_LABEL
 from fine_tuning.data_preparation.snapshot import (
-    IGNORED_LABEL,
     SPLITS,
     Snapshot,
     SnapshotDataset,
