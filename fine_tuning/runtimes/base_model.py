@@ -209,8 +209,10 @@ def _missing(name: OllamaName, installed: Sequence[str], roots: Sequence[Path]) 
     if name.tag == "cloud" or name.tag.endswith("-cloud"):
         return _remote(str(name), "Ollama's cloud")
     looked = ", ".join(str(root) for root in roots)
-    near = difflib.get_close_matches(str(name), installed, 1, 0.5)
-    near = near or [item for item in installed if item.partition(":")[0] == name.model][:1]
+    other_tags = [item for item in installed if item.startswith(str(name).rpartition(":")[0] + ":")]
+    near = difflib.get_close_matches(
+        str(name), other_tags or installed, 1, 0.0 if other_tags else 0.6
+    )
     hint = f"; the nearest installed name is {near[0]!r}" if near else ""
     return ModelNotFoundError(
         f"there is no model {str(name)!r} in Ollama's store (looked in {looked}){hint}",
