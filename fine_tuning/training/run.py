@@ -27,6 +27,7 @@ from fine_tuning.storage.atomic import whole_folder
 from fine_tuning.training.checkpoints import LoopProgress
 from fine_tuning.training.events_file import EventsFile, Listeners, read_events
 from fine_tuning.training.interrupts import StopRequest
+from fine_tuning.training.plan import TrainingData
 from fine_tuning.training.run_folder import (
     RunFolder,
     RunSettings,
@@ -87,25 +88,24 @@ def carry_out(
     events = EventsFile(folder.events_path)
     listener = Listeners((events, listening.listener))
     teller = _Teller(listener, listening.clock, settings)
+    data = folder.data(settings)
     with listening.stop as stop:
-        loop = TrainingLoop(
-            trainable,
-            folder.data(settings).learnable(),
-            settings.plan,
-            Surroundings(
-                listener=listener,
-                clock=listening.clock,
-                save=folder.checkpoints.save,
-                stop_requested=lambda: stop.requested,
-            ),
+        around = Surroundings(
+            listener=listener,
+            clock=listening.clock,
+            save=folder.checkpoints.save,
+            stop_requested=lambda: stop.requested,
         )
+        loop = TrainingLoop(trainable, data.learnable(), settings.plan, around)
+        is_new = next(read_events(folder.events_path), None) is None
         with _failures_told(folder, loop, teller):
-            _open(folder, loop, events, teller)
+            _open(folder, loop, events)
+            _tell_opening(data, loop, teller, is_new=is_new)
             loop.run()
-            metrics = _metrics(loop.progress)
             with whole_folder(folder.adapter_path) as place:
                 export(place)
             name = adapter_name(trainable.state_dict(), settings)
+            metrics = _metrics(loop.progress)
             spent_s = metrics.training_time_s
             teller.tell("finished", loop.progress.step, adapter=name, training_time_s=spent_s)
             return folder.finish(settings, metrics, name)
@@ -122,18 +122,27 @@ def adapter_name(state: Mapping[str, torch.Tensor], settings: RunSettings) -> st
     return content_name({"base": settings.base_digest, "scale": scale, "tensors": digests})
 
 
-def _open(folder: RunFolder, loop: TrainingLoop, events: EventsFile, teller: _Teller) -> None:
-    """Bring the loop and the events to where the run stands, and say so."""
-    is_new = next(read_events(folder.events_path), None) is None
+def _open(folder: RunFolder, loop: TrainingLoop, events: EventsFile) -> None:
+    """Bring the loop and the events to where the run stands."""
     folder.checkpoints.clear_torn()
     checkpoint = folder.checkpoints.latest()
     if checkpoint is not None:
         loop.restore(checkpoint)
-    if not is_new:
-        events.rewind(loop.progress)
-    kind: EventKind = "started" if is_new else "resumed"
-    epochs = teller.settings.plan.num_epochs
-    teller.tell(kind, loop.progress.step, num_steps=loop.num_steps, num_epochs=epochs)
+    events.rewind(loop.progress)
+
+
+def _tell_opening(data: TrainingData, loop: TrainingLoop, teller: _Teller, *, is_new: bool) -> None:
+    """Say that the run starts or goes on, with what it has before it."""
+    plan, used = teller.settings.plan, data.learnable()
+    teller.tell(
+        "started" if is_new else "resumed",
+        loop.progress.step,
+        num_steps=loop.num_steps,
+        num_epochs=plan.num_epochs,
+        num_train=len(used.train),
+        num_validation=len(used.validation),
+        num_left_out=data.num_sequences - used.num_sequences,
+    )
     if changed := _changed_versions(teller.settings.versions):
         message = f"{changed} changed since the run was started: results may differ in last digits"
         teller.tell("remark", loop.progress.step, message=message)
@@ -175,11 +184,12 @@ def _failures_told(folder: RunFolder, loop: TrainingLoop, teller: _Teller) -> It
         message = f"run {folder.path.name} was interrupted at step {step} of {loop.num_steps}"
         teller.tell("remark", step, message=message, interrupted=True)
         raise InterruptedRunError(message, next_command=resume_command(folder.path)) from error
-    except FineTuningError as error:
+    except Exception as error:
+        message = error.message if isinstance(error, FineTuningError) else str(error)
         # A full disk may refuse this line too; the error itself must still reach the user.
         with suppress(StorageError):
             kind = type(error).__name__
-            teller.tell("failed", loop.progress.step, message=error.message, error=kind)
+            teller.tell("failed", loop.progress.step, message=message, error=kind)
         raise
 
 

@@ -266,6 +266,11 @@ class TrainingLoop:
                 message=f"stopped early: {patience} evaluations in a row without a lower "
                 f"validation loss than that of step {state.best_step}",
             )
+        if patience and self.is_over and state.best_step == 0:
+            message = (
+                "nothing learnt lowered the validation loss: the adapter leaves the base as is"
+            )
+            self._tell("remark", message=message)
 
     def _save_when_due(self) -> None:
         every, every_s = self._plan.checkpoint_every, self._plan.checkpoint_every_s

@@ -24,7 +24,7 @@ from fine_tuning.core.errors import (
 from fine_tuning.core.events import RunEvent
 from fine_tuning.core.example import TokenizedExample
 from fine_tuning.training.events_file import read_events
-from fine_tuning.training.plan import TrainingPlan
+from fine_tuning.training.plan import TrainingData, TrainingPlan
 from fine_tuning.training.run import Listening
 from fine_tuning.training.run_folder import RunFolder, RunSettings
 from tests.training.tiny import DATA, BigramModel, Heard, Loss, run_tiny, settings_for
@@ -73,6 +73,16 @@ def test_a_finished_run_holds_what_it_must_and_no_ones_words(tmp_path: Path) -> 
     assert kinds[:2] == ["started", "validation"]
     assert kinds[-1] == "finished"
     assert [e.step for e in heard.events if e.kind == "step"] == list(range(1, 25))
+
+
+def test_sequences_with_nothing_to_learn_are_counted(tmp_path: Path) -> None:
+    idle = TokenizedExample(example_id="i", conversation_id="i", ids=(1, 2), mask=(0, 0))
+    data = TrainingData(train=[*DATA.train, idle, idle], validation=[*DATA.validation, idle])
+    heard = Heard()
+    run_tiny(tmp_path / "r1", PLAN, Listening(listener=heard), data=data)
+    started = heard.events[0].values
+    counts = [started[name] for name in ("num_train", "num_validation", "num_left_out")]
+    assert counts == [30, 8, 3]
 
 
 def test_a_finished_run_is_resumed_by_reading_it(tmp_path: Path) -> None:
@@ -223,6 +233,8 @@ def test_other_errors_of_the_model_are_not_taken_for_lack_of_memory(tmp_path: Pa
 
     with pytest.raises(RuntimeError, match="shapes differ"):
         run_tiny(tmp_path / "r1", PLAN, model=Broken())
+    last = list(read_events(tmp_path / "r1" / "events.jsonl"))[-1]
+    assert (last.kind, last.values["error"]) == ("failed", "RuntimeError")
 
 
 def test_a_failure_is_told_in_the_events(tmp_path: Path) -> None:

@@ -116,6 +116,14 @@ def test_early_stopping_restores_the_best_adapter() -> None:
     assert "stopped early" in under_test.heard.values("remark", "message")[0]
 
 
+def test_an_adapter_that_never_helped_is_the_untrained_one_and_is_said_to_be() -> None:
+    plan = TrainingPlan(learning_rate=10.0, num_epochs=2, batch_size=4)
+    under_test = trained(plan)
+    assert under_test.loop.progress.best_step == 0
+    assert same(under_test.model.state_dict(), BigramModel().state_dict())
+    assert "leaves the base as is" in under_test.heard.values("remark", "message")[-1]
+
+
 def test_without_patience_the_last_adapter_is_the_result() -> None:
     data = TrainingData(train=DATA.train, validation=sequences(4, seed=9))
     with_none = trained(TrainingPlan(learning_rate=1e-2, num_epochs=3, patience=0), data)
