@@ -14,6 +14,7 @@ setup(
             "fine_tuning.engine.kernels._kernels",
             sources=["fine_tuning/engine/kernels/kernels.cpp"],
             depends=[
+                "fine_tuning/engine/kernels/attention.inc",
                 "fine_tuning/engine/kernels/elementwise.inc",
                 "fine_tuning/engine/kernels/unpack.inc",
             ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
@@ -116,24 +117,84 @@ def test_rmsnorm_and_its_backward(kernels: Kernels, dtype: torch.dtype, width: i
         close(found, expected)
 
 
+GATES = {
+    "swiglu": torch.nn.functional.silu,
+    "geglu": partial(torch.nn.functional.gelu, approximate="tanh"),
+}
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_swiglu_and_its_backward(kernels: Kernels, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("gate", GATES)
+def test_gates_and_their_backward(kernels: Kernels, dtype: torch.dtype, gate: str) -> None:
     gate_up, dh = 8 * random(5, 2 * 90, dtype=dtype), random(5, 90, dtype=dtype, seed=1)
-    close(kernels.swiglu(gate_up), ORACLE.swiglu(gate_up))
+    close(getattr(kernels, gate)(gate_up), getattr(ORACLE, gate)(gate_up))
+    backward = f"{gate}_backward"
     for found, expected in zip(
-        kernels.swiglu_backward(gate_up, dh), ORACLE.swiglu_backward(gate_up, dh), strict=True
+        getattr(kernels, backward)(gate_up, dh), getattr(ORACLE, backward)(gate_up, dh), strict=True
     ):
         close(found, expected)
 
 
-def test_swiglu_backward_is_the_derivative() -> None:
+@pytest.mark.parametrize("gate", GATES)
+def test_gates_backward_is_the_derivative(gate: str) -> None:
     gate_up = random(3, 20).double().requires_grad_()
-    gate, up = gate_up.chunk(2, -1)
+    x, up = gate_up.chunk(2, -1)
     dh = random(3, 10, seed=1).double()
-    (torch.nn.functional.silu(gate) * up * dh).sum().backward()
-    _, found = ORACLE.swiglu_backward(gate_up.detach().float(), dh.float())
+    (GATES[gate](x) * up * dh).sum().backward()
+    _, found = getattr(ORACLE, f"{gate}_backward")(gate_up.detach().float(), dh.float())
     assert gate_up.grad is not None
     close(found, gate_up.grad.float())
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("d", [64, 24, 2])
+def test_norm_of_heads_and_its_backward(kernels: Kernels, dtype: torch.dtype, d: int) -> None:
+    rows, weight = random(7, 8 * d, dtype=dtype), random(6, d, seed=1)
+    normed, rstd = kernels.norm_heads(rows, weight, 1e-5)
+    for found, expected in zip((normed, rstd), ORACLE.norm_heads(rows, weight, 1e-5), strict=True):
+        close(found, expected)
+    assert torch.equal(normed[:, 6 * d :], rows[:, 6 * d :])
+    found, expected = (random(7, 8 * d, dtype=dtype, seed=2) for _ in range(2))
+    kernels.norm_heads_backward(found, rows, weight, rstd)
+    ORACLE.norm_heads_backward(expected, rows, weight, rstd)
+    close(found, expected)
+
+
+def test_norm_of_heads_backward_is_the_derivative() -> None:
+    rows, weight, g = random(3, 20).double().requires_grad_(), random(4, 4, seed=1), random(3, 20)
+    heads = rows[:, :16].view(3, 4, 4)
+    normed = heads * torch.rsqrt(heads.square().mean(-1, keepdim=True) + 1e-5) * weight
+    (torch.cat((normed.flatten(1), rows[:, 16:]), 1) * g).sum().backward()
+    plain, found = rows.detach().float(), g.clone()
+    _, rstd = ORACLE.norm_heads(plain, weight, 1e-5)
+    ORACLE.norm_heads_backward(found, plain, weight, rstd)
+    assert rows.grad is not None
+    close(found, rows.grad.float())
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("cap", [50.0, 0.5])
+def test_soft_cap_and_its_backward(kernels: Kernels, dtype: torch.dtype, cap: float) -> None:
+    x = 40 * random(3, 5000, dtype=dtype)
+    found, expected = x.clone(), x.clone()
+    kernels.soft_cap(found, 0.25, cap)
+    ORACLE.soft_cap(expected, 0.25, cap)
+    close(found, expected)
+    assert found.abs().max() <= cap
+    gradients = [random(3, 5000, dtype=dtype, seed=1) for _ in range(2)]
+    kernels.soft_cap_backward(expected, gradients[0], cap)
+    ORACLE.soft_cap_backward(expected, gradients[1], cap)
+    close(*gradients)
+
+
+def test_soft_cap_backward_is_the_derivative() -> None:
+    x, g = (3 * random(100)).double().requires_grad_(), random(100, seed=1)
+    (2 * torch.tanh(x / 2) * g).sum().backward()
+    capped, found = x.detach().float(), g.clone()
+    ORACLE.soft_cap(capped, 1.0, 2.0)
+    ORACLE.soft_cap_backward(capped, found, 2.0)
+    assert x.grad is not None
+    close(found, x.grad.float())
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -163,11 +224,16 @@ def test_heads_there_and_back(
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("length", [1, 17, 64])
-def test_causal_softmax_and_its_backward(kernels: Kernels, dtype: torch.dtype, length: int) -> None:
+@pytest.mark.parametrize("window", [0, 1, 5, 64])
+def test_causal_softmax_and_its_backward(
+    kernels: Kernels, dtype: torch.dtype, length: int, window: int
+) -> None:
     scores = 5 * random(3, 2 * length, length, dtype=dtype)
     gradient = random(3, 2 * length, length, dtype=dtype, seed=1)
-    probabilities = ORACLE.causal_softmax(scores, 0.25)
-    close(kernels.causal_softmax(scores, 0.25), probabilities)
+    probabilities = ORACLE.causal_softmax(scores, 0.25, window)
+    close(kernels.causal_softmax(scores, 0.25, window), probabilities)
+    seen = (probabilities > 0).view(-1, length, length).sum(-1)
+    assert (seen <= torch.arange(1, length + 1).clamp(max=window or length)).all()
     found, expected = gradient.clone(), gradient.clone()
     kernels.softmax_backward(probabilities, found, 0.25)
     ORACLE.softmax_backward(probabilities, expected, 0.25)

@@ -89,29 +89,68 @@ class CppKernels:
             _is_bf16(g_TH),
         )
 
-    def swiglu(self, gate_up_T2I: Tensor) -> Tensor:
-        """See the interface."""
+    def _gated(self, name: str, gate_up_T2I: Tensor) -> Tensor:
         rows, width = gate_up_T2I.shape[0], gate_up_T2I.shape[1] // 2
         h_TI = gate_up_T2I.new_empty(rows, width)
-        self._library.ft_swiglu(
+        getattr(self._library, name)(
             _pointer(gate_up_T2I), _pointer(h_TI), _size(rows), _size(width), _is_bf16(h_TI)
         )
         return h_TI
 
-    def swiglu_backward(self, gate_up_T2I: Tensor, dh_TI: Tensor) -> tuple[Tensor, Tensor]:
-        """See the interface."""
+    def _gated_backward(
+        self, name: str, gate_up_T2I: Tensor, dh_TI: Tensor
+    ) -> tuple[Tensor, Tensor]:
         rows, width = dh_TI.shape
         h_TI, d_gate_up = torch.empty_like(dh_TI), torch.empty_like(gate_up_T2I)
-        self._library.ft_swiglu_backward(
-            _pointer(gate_up_T2I),
-            _pointer(dh_TI),
-            _pointer(h_TI),
-            _pointer(d_gate_up),
+        getattr(self._library, name)(
+            *map(_pointer, (gate_up_T2I, dh_TI, h_TI, d_gate_up)),
             _size(rows),
             _size(width),
             _is_bf16(h_TI),
         )
         return h_TI, d_gate_up
+
+    def swiglu(self, gate_up_T2I: Tensor) -> Tensor:
+        """See the interface."""
+        return self._gated("ft_swiglu", gate_up_T2I)
+
+    def swiglu_backward(self, gate_up_T2I: Tensor, dh_TI: Tensor) -> tuple[Tensor, Tensor]:
+        """See the interface."""
+        return self._gated_backward("ft_swiglu_backward", gate_up_T2I, dh_TI)
+
+    def geglu(self, gate_up_T2I: Tensor) -> Tensor:
+        """See the interface."""
+        return self._gated("ft_geglu", gate_up_T2I)
+
+    def geglu_backward(self, gate_up_T2I: Tensor, dh_TI: Tensor) -> tuple[Tensor, Tensor]:
+        """See the interface."""
+        return self._gated_backward("ft_geglu_backward", gate_up_T2I, dh_TI)
+
+    def norm_heads(self, qkv: Tensor, weight_Nd: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        """See the interface."""
+        (rows, width), (heads, d) = qkv.shape, weight_Nd.shape
+        out, rstd_TN = torch.empty_like(qkv), torch.empty(rows, heads, dtype=torch.float32)
+        self._library.ft_norm_heads(
+            _pointer(qkv),
+            _pointer(weight_Nd),
+            ctypes.c_float(eps),
+            _pointer(out),
+            _pointer(rstd_TN),
+            *map(_size, (rows, width, heads, d)),
+            _is_bf16(qkv),
+        )
+        return out, rstd_TN
+
+    def norm_heads_backward(
+        self, gradient: Tensor, qkv: Tensor, weight_Nd: Tensor, rstd_TN: Tensor
+    ) -> None:
+        """See the interface."""
+        (rows, width), (heads, d) = qkv.shape, weight_Nd.shape
+        self._library.ft_norm_heads_backward(
+            *map(_pointer, (gradient, qkv, weight_Nd, rstd_TN)),
+            *map(_size, (rows, width, heads, d)),
+            _is_bf16(gradient),
+        )
 
     def split_heads(
         self, qkv: Tensor, group: Group, shape: HeadShape, rope: Rope
@@ -164,7 +203,7 @@ class CppKernels:
         self._fold(padded, flat, group, shape, 0)
         return padded
 
-    def causal_softmax(self, scores: Tensor, scale: float) -> Tensor:
+    def causal_softmax(self, scores: Tensor, scale: float, window: int = 0) -> Tensor:
         """See the interface."""
         out, length = torch.empty_like(scores), scores.shape[-1]
         self._library.ft_causal_softmax(
@@ -173,6 +212,7 @@ class CppKernels:
             ctypes.c_float(scale),
             _size(scores.numel() // length),
             _size(length),
+            _size(window or length),
             _is_bf16(scores),
         )
         return out
@@ -186,6 +226,21 @@ class CppKernels:
             ctypes.c_float(scale),
             _size(probabilities.numel() // length),
             _size(length),
+            _is_bf16(gradient),
+        )
+
+    def soft_cap(self, x: Tensor, scale: float, cap: float) -> None:
+        """See the interface."""
+        factors = ctypes.c_float(scale / cap), ctypes.c_float(cap)
+        self._library.ft_soft_cap(_pointer(x), *factors, _size(x.numel()), _is_bf16(x))
+
+    def soft_cap_backward(self, capped: Tensor, gradient: Tensor, cap: float) -> None:
+        """See the interface."""
+        self._library.ft_soft_cap_backward(
+            _pointer(capped),
+            _pointer(gradient),
+            ctypes.c_float(1 / cap),
+            _size(capped.numel()),
             _is_bf16(gradient),
         )
 

@@ -80,6 +80,27 @@ class Kernels(Protocol):
         """Return (silu(gate) * up, gradient of gate|up)."""
         ...
 
+    def geglu(self, gate_up_T2I: Tensor) -> Tensor:
+        """Return gelu(gate) * up (T, I), GELU in its tanh form."""
+        ...
+
+    def geglu_backward(self, gate_up_T2I: Tensor, dh_TI: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (gelu(gate) * up, gradient of gate|up)."""
+        ...
+
+    def norm_heads(self, qkv: Tensor, weight_Nd: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        """Return rows whose first N heads of size d are RMS-normed each, the rest copied.
+
+        Also returns the reciprocal roots, float32 (T, N).
+        """
+        ...
+
+    def norm_heads_backward(
+        self, gradient: Tensor, qkv: Tensor, weight_Nd: Tensor, rstd_TN: Tensor
+    ) -> None:
+        """Overwrite the gradient of normed rows with that of the rows before."""
+        ...
+
     def split_heads(
         self, qkv: Tensor, group: Group, shape: HeadShape, rope: Rope
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -105,12 +126,23 @@ class Kernels(Protocol):
         """Copy flat rows (T, n_q d) into a zero-padded (B n_kv, G S, d)."""
         ...
 
-    def causal_softmax(self, scores: Tensor, scale: float) -> Tensor:
-        """Return the softmax of scale * scores (N, G S, S) over keys not after the query."""
+    def causal_softmax(self, scores: Tensor, scale: float, window: int = 0) -> Tensor:
+        """Return the softmax of scale * scores (N, G S, S) over keys not after the query.
+
+        With a window only the last ``window`` of them count, the query's own included.
+        """
         ...
 
     def softmax_backward(self, probabilities: Tensor, gradient: Tensor, scale: float) -> None:
         """Overwrite the gradient of probabilities with that of the scores before scaling."""
+        ...
+
+    def soft_cap(self, x: Tensor, scale: float, cap: float) -> None:
+        """Overwrite x with cap * tanh(scale * x / cap)."""
+        ...
+
+    def soft_cap_backward(self, capped: Tensor, gradient: Tensor, cap: float) -> None:
+        """Multiply the gradient of capped values by 1 - (capped / cap)^2, the tanh's slope."""
         ...
 
     def cross_entropy(

@@ -61,6 +61,7 @@ static inline uint16_t bf16_bits(float x) {
 namespace portable {
 SHARED_HELPERS
 #include "elementwise.inc"
+#include "attention.inc"
 #include "unpack.inc"
 }  // namespace portable
 
@@ -75,6 +76,7 @@ SHARED_HELPERS
 namespace avx2 {
 SHARED_HELPERS
 #include "elementwise.inc"
+#include "attention.inc"
 #include "unpack.inc"
 }  // namespace avx2
 #if defined(__clang__)
@@ -90,6 +92,7 @@ SHARED_HELPERS
 namespace avx512 {
 SHARED_HELPERS
 #include "elementwise.inc"
+#include "attention.inc"
 #include "unpack.inc"
 }  // namespace avx512
 #if defined(__clang__)
@@ -106,8 +109,13 @@ static int level = 0;  // 0 portable, 1 AVX2, 2 AVX-512
     (level == 2   ? avx512::NAME(__VA_ARGS__)        \
      : level == 1 ? avx2::NAME(__VA_ARGS__)          \
                   : portable::NAME(__VA_ARGS__))
+#define CALL_GATE(NAME, GATE_, ...)                             \
+    (level == 2   ? avx512::NAME<avx512::GATE_>(__VA_ARGS__)    \
+     : level == 1 ? avx2::NAME<avx2::GATE_>(__VA_ARGS__)        \
+                  : portable::NAME<portable::GATE_>(__VA_ARGS__))
 #else
 #define CALL(NAME, ...) portable::NAME(__VA_ARGS__)
+#define CALL_GATE(NAME, GATE_, ...) portable::NAME<portable::GATE_>(__VA_ARGS__)
 #endif
 // Every kernel exists for float and bf16; is_bf16 says which one the pointers mean.
 #define CALL2(IS_BF16, F32_CALL, BF16_CALL) \
@@ -151,18 +159,35 @@ void ft_rmsnorm_backward(const void* g, const float* x, const float* weight, con
           CALL(rmsnorm_backward, (const bf16*)g, x, weight, rstd, dx, rows, width))
 }
 
-void ft_swiglu(const void* gate_up, void* h, int64_t rows, int64_t width, int is_bf16) {
-    CALL2(is_bf16, CALL(swiglu, (const float*)gate_up, (float*)h, rows, width),
-          CALL(swiglu, (const bf16*)gate_up, (bf16*)h, rows, width))
+#define GATE(NAME, GATE_)                                                                        \
+    void ft_##NAME(const void* gate_up, void* h, int64_t rows, int64_t width, int is_bf16) {     \
+        CALL2(is_bf16, CALL_GATE(gated, GATE_, (const float*)gate_up, (float*)h, rows, width),   \
+              CALL_GATE(gated, GATE_, (const bf16*)gate_up, (bf16*)h, rows, width))              \
+    }                                                                                            \
+    void ft_##NAME##_backward(const void* gate_up, const void* dh, void* h, void* d_gate_up,     \
+                              int64_t rows, int64_t width, int is_bf16) {                        \
+        CALL2(is_bf16,                                                                           \
+              CALL_GATE(gated_backward, GATE_, (const float*)gate_up, (const float*)dh,          \
+                        (float*)h, (float*)d_gate_up, rows, width),                              \
+              CALL_GATE(gated_backward, GATE_, (const bf16*)gate_up, (const bf16*)dh, (bf16*)h,  \
+                        (bf16*)d_gate_up, rows, width))                                          \
+    }
+GATE(swiglu, Silu)
+GATE(geglu, Gelu)
+#undef GATE
+
+void ft_norm_heads(const void* x, const float* weight, float eps, void* y, float* rstd,
+                   int64_t rows, int64_t width, int64_t heads, int64_t d, int is_bf16) {
+    CALL2(is_bf16,
+          CALL(norm_heads, (const float*)x, weight, eps, (float*)y, rstd, rows, width, heads, d),
+          CALL(norm_heads, (const bf16*)x, weight, eps, (bf16*)y, rstd, rows, width, heads, d))
 }
 
-void ft_swiglu_backward(const void* gate_up, const void* dh, void* h, void* d_gate_up, int64_t rows,
-                        int64_t width, int is_bf16) {
+void ft_norm_heads_backward(void* g, const void* x, const float* weight, const float* rstd,
+                            int64_t rows, int64_t width, int64_t heads, int64_t d, int is_bf16) {
     CALL2(is_bf16,
-          CALL(swiglu_backward, (const float*)gate_up, (const float*)dh, (float*)h,
-               (float*)d_gate_up, rows, width),
-          CALL(swiglu_backward, (const bf16*)gate_up, (const bf16*)dh, (bf16*)h, (bf16*)d_gate_up,
-               rows, width))
+          CALL(norm_heads_backward, (float*)g, (const float*)x, weight, rstd, rows, width, heads, d),
+          CALL(norm_heads_backward, (bf16*)g, (const bf16*)x, weight, rstd, rows, width, heads, d))
 }
 
 void ft_split_heads(const void* qkv, void* q, void* k, void* v, const int64_t* first,
@@ -197,10 +222,24 @@ void ft_fold_heads(void* padded, void* flat, const int64_t* first, const int64_t
 }
 
 void ft_causal_softmax(const void* scores, void* probabilities, float scale, int64_t rows,
-                       int64_t length, int is_bf16) {
+                       int64_t length, int64_t window, int is_bf16) {
     CALL2(is_bf16,
-          CALL(causal_softmax, (const float*)scores, (float*)probabilities, scale, rows, length),
-          CALL(causal_softmax, (const bf16*)scores, (bf16*)probabilities, scale, rows, length))
+          CALL(causal_softmax, (const float*)scores, (float*)probabilities, scale, rows, length,
+               window),
+          CALL(causal_softmax, (const bf16*)scores, (bf16*)probabilities, scale, rows, length,
+               window))
+}
+
+void ft_soft_cap(void* x, float factor, float cap, int64_t elements, int is_bf16) {
+    CALL2(is_bf16, CALL(soft_cap, (float*)x, factor, cap, elements),
+          CALL(soft_cap, (bf16*)x, factor, cap, elements))
+}
+
+void ft_soft_cap_backward(const void* capped, void* gradient, float inverse_cap, int64_t elements,
+                          int is_bf16) {
+    CALL2(is_bf16,
+          CALL(soft_cap_backward, (const float*)capped, (float*)gradient, inverse_cap, elements),
+          CALL(soft_cap_backward, (const bf16*)capped, (bf16*)gradient, inverse_cap, elements))
 }
 
 void ft_softmax_backward(const void* probabilities, void* gradient, float scale, int64_t rows,

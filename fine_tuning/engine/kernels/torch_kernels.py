@@ -5,6 +5,8 @@ Clarity before speed: every method is the textbook formula in float32.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -72,6 +74,40 @@ class TorchKernels:
         d_gate_up = torch.cat((d_gate, dh * silu), dim=-1)
         return (silu * up_TI).to(dh_TI.dtype), d_gate_up.to(dh_TI.dtype)
 
+    def geglu(self, gate_up_T2I: Tensor) -> Tensor:
+        """See the interface."""
+        gate_TI, up_TI = gate_up_T2I.float().chunk(2, dim=-1)
+        gelu = torch.nn.functional.gelu(gate_TI, approximate="tanh")
+        return (gelu * up_TI).to(gate_up_T2I.dtype)
+
+    def geglu_backward(self, gate_up_T2I: Tensor, dh_TI: Tensor) -> tuple[Tensor, Tensor]:
+        """See the interface."""
+        x, up_TI = gate_up_T2I.float().chunk(2, dim=-1)
+        dh, c = dh_TI.float(), math.sqrt(2 / math.pi)
+        t = torch.tanh(c * (x + 0.044715 * x**3))
+        gelu = 0.5 * x * (1 + t)
+        slope = 0.5 * (1 + t) + 0.5 * x * (1 - t**2) * c * (1 + 3 * 0.044715 * x**2)
+        d_gate_up = torch.cat((dh * up_TI * slope, dh * gelu), dim=-1)
+        return (gelu * up_TI).to(dh_TI.dtype), d_gate_up.to(dh_TI.dtype)
+
+    def norm_heads(self, qkv: Tensor, weight_Nd: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        """See the interface."""
+        out, (n, d) = qkv.clone(), weight_Nd.shape
+        x_TNd = qkv[:, : n * d].float().view(-1, n, d)
+        rstd_TN = torch.rsqrt(x_TNd.square().mean(-1) + eps)
+        out[:, : n * d] = (x_TNd * rstd_TN[..., None] * weight_Nd).flatten(1)
+        return out, rstd_TN
+
+    def norm_heads_backward(
+        self, gradient: Tensor, qkv: Tensor, weight_Nd: Tensor, rstd_TN: Tensor
+    ) -> None:
+        """See the interface."""
+        n, d = weight_Nd.shape
+        xhat = qkv[:, : n * d].float().view(-1, n, d) * rstd_TN[..., None]
+        gw = gradient[:, : n * d].float().view(-1, n, d) * weight_Nd
+        mean = (gw * xhat).mean(-1, keepdim=True)
+        gradient[:, : n * d] = (rstd_TN[..., None] * (gw - xhat * mean)).flatten(1)
+
     def split_heads(
         self, qkv: Tensor, group: Group, shape: HeadShape, rope: Rope
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -121,10 +157,13 @@ class TorchKernels:
             heads[b, :, :size] = rows.transpose(0, 1)
         return heads.view(-1, shape.n_q // shape.n_kv * group.length, shape.d)
 
-    def causal_softmax(self, scores: Tensor, scale: float) -> Tensor:
+    def causal_softmax(self, scores: Tensor, scale: float, window: int = 0) -> Tensor:
         """See the interface."""
         length = scores.shape[-1]
-        hidden = torch.ones(length, length, dtype=torch.bool).triu(1)
+        everything = torch.ones(length, length, dtype=torch.bool)
+        hidden = everything.triu(1)
+        if window:
+            hidden |= everything.tril(-window)
         by_query = scores.float().view(-1, length, length) * scale
         probabilities = by_query.masked_fill(hidden, float("-inf")).softmax(-1)
         return probabilities.view_as(scores).to(scores.dtype)
@@ -133,6 +172,14 @@ class TorchKernels:
         """See the interface."""
         p, g = probabilities.float(), gradient.float()
         gradient.copy_(p * (g - (p * g).sum(-1, keepdim=True)) * scale)
+
+    def soft_cap(self, x: Tensor, scale: float, cap: float) -> None:
+        """See the interface."""
+        x.copy_(cap * torch.tanh(x.float() * (scale / cap)))
+
+    def soft_cap_backward(self, capped: Tensor, gradient: Tensor, cap: float) -> None:
+        """See the interface."""
+        gradient.copy_(gradient.float() * (1 - (capped.float() / cap) ** 2))
 
     def cross_entropy(
         self, logits_NV: Tensor, targets_N: Tensor, scale: float
