@@ -35,6 +35,13 @@ PEFT_MODULES = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+# Where one matrix holds q, k, v and another gate and up (Phi 3), in Hugging Face's row order too.
+FUSED_PEFT_MODULES = {
+    "attn_qkv": "self_attn.qkv_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_up": "mlp.gate_up_proj",
+    "ffn_down": "mlp.down_proj",
+}
 _TARGET = re.compile(r"blk\.(\d+)\.(\w+)\.weight")
 
 
@@ -108,11 +115,16 @@ def _permuted(rows: Tensor, num_heads: int, *, undo: bool) -> Tensor:
     return rows.reshape(split).transpose(1, 2).reshape(rows.shape).contiguous()
 
 
-def _peft_name(name: str) -> tuple[str, str]:
-    found = _TARGET.fullmatch(name)
-    if found is None or found[2] not in PEFT_MODULES:
+def peft_modules(shape: DecoderShape) -> Mapping[str, str]:
+    """Return PEFT's module names by llama.cpp's names of linear layers."""
+    return FUSED_PEFT_MODULES if shape.traits.is_fused else PEFT_MODULES
+
+
+def _peft_name(name: str, shape: DecoderShape) -> tuple[str, str]:
+    found, modules = _TARGET.fullmatch(name), peft_modules(shape)
+    if found is None or found[2] not in modules:
         raise TrainingError(f"{name} has no counterpart in a PEFT adapter")
-    return f"base_model.model.model.layers.{found[1]}.{PEFT_MODULES[found[2]]}", found[2]
+    return f"base_model.model.model.layers.{found[1]}.{modules[found[2]]}", found[2]
 
 
 def peft_state(
@@ -121,7 +133,7 @@ def peft_state(
     """Return the factors by PEFT's names, with the row order of Hugging Face's weights."""
     state = {}
     for name, pair in adapter.pairs.items():
-        module, kind = _peft_name(name)
+        module, kind = _peft_name(name, shape)
         b = pair.b
         if permute and not shape.heads.is_neox and kind in ("attn_q", "attn_k"):
             num_heads = shape.heads.n_q if kind == "attn_q" else shape.heads.n_kv
@@ -142,7 +154,9 @@ def write_peft_adapter(
         shape: The base's numbers; q and k rows are put into Hugging Face's order.
         base_name: Recorded as ``base_model_name_or_path``.
     """
-    kinds = sorted({_peft_name(name)[1] for name in adapter.targets}, key=list(PEFT_MODULES).index)
+    modules = peft_modules(shape)
+    found = {_peft_name(name, shape)[1] for name in adapter.targets}
+    kinds = [kind for kind in modules if kind in found]
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -150,7 +164,7 @@ def write_peft_adapter(
         "r": adapter.rank,
         "lora_alpha": adapter.alpha,
         "use_rslora": adapter.use_rslora,
-        "target_modules": [PEFT_MODULES[kind].rpartition(".")[2] for kind in kinds],
+        "target_modules": [modules[kind].rpartition(".")[2] for kind in kinds],
         "lora_dropout": 0.0,
         "bias": "none",
         "fan_in_fan_out": False,
@@ -172,7 +186,7 @@ def read_peft_adapter(folder: Path, shape: DecoderShape) -> LoraAdapter:
         rank, alpha = int(config["r"]), float(config["lora_alpha"])
     except (OSError, ValueError, KeyError) as error:
         raise TrainingError(f"{folder} is not a PEFT adapter: {error}") from error
-    kinds = {module: kind for kind, module in PEFT_MODULES.items()}
+    kinds = {module: kind for kind, module in peft_modules(shape).items()}
     pattern = re.compile(r"base_model\.model\.model\.layers\.(\d+)\.([\w.]+)\.lora_A\.weight")
     pairs = {}
     for name, a in state.items():

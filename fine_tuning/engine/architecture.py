@@ -1,15 +1,17 @@
 """Which decoders this engine computes, and the numbers of one, read from GGUF metadata.
 
-Adding an architecture is one row of ``ARCHITECTURES`` and one parity test against llama.cpp
-(tests/engine/test_parity.py). Facts follow llama.cpp: src/llama-model.cpp (load_hparams),
-src/models/*.cpp (graphs), llama_model_rope_type.
+Adding an architecture is one row of ``ARCHITECTURES`` and one row of tests/engine/tiny.py, which
+the parity tests against llama.cpp run through. Facts follow llama.cpp: src/llama-model.cpp
+(load_hparams, llama_model_rope_type), src/models/*.cpp (the graphs).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal
 
 import torch
 
@@ -17,23 +19,163 @@ from fine_tuning.core.errors import UnsupportedModelError
 from fine_tuning.engine.kernels.interface import HeadShape, Rope
 from fine_tuning.gguf.reader import GgufFile
 
+Gate = Literal["silu", "gelu"]
+"""The activation of the gate: SiLU, or GELU in its tanh form."""
 
-@dataclass(frozen=True, slots=True)
+QKV_BIASES = ("attn_q", "attn_k", "attn_v")
+ALL_BIASES = (*QKV_BIASES, "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """What sets one family of decoders apart from another."""
+    """What sets one family of decoders apart from another; the defaults are those of llama.
+
+    A number here is what llama.cpp takes when the file lacks the key; None means that it does not
+    read the key for this family.
+    """
 
     is_neox_rope: bool
     """Rotated pairs are (i, i + n_rot/2) instead of (2i, 2i+1)."""
+    biases: tuple[str, ...] = ()
+    """Linear layers whose bias is added when the file has one."""
+    is_fused: bool = False
+    """One matrix attn_qkv holds q, k, v, and ffn_up holds [gate; up]."""
+    has_head_norms: bool = False
+    """Queries and keys are RMS-normed per head before rotation."""
+    has_post_norms: bool = False
+    """Outputs of attention and feed-forward are RMS-normed before they join the residual."""
+    gate: Gate = "silu"
+    scales_embedding: bool = False
+    """Embeddings are multiplied by the root of the width."""
+    has_multipliers: bool = False
+    """Keys scale embeddings, attention scores, residual branches and logits (Granite)."""
+    attention_soft_cap: float | None = None
+    """Scores become cap * tanh(score / cap)."""
+    logit_soft_cap: float | None = None
+    """The same for logits; 0 is no cap."""
+    window: int | None = None
+    """How many tokens, itself included, a token of a windowed layer attends to; 0 is all."""
+    window_period: int = 0
+    """The last layer of each period attends to all tokens, the others to their window."""
+    window_rope_base: float | None = None
+    """Rope base of windowed layers, which then are not scaled; None is as in the others."""
+    wide_query_layers: int = 0
+    """With this many layers (27B) scores are scaled by the root of width / heads instead of d."""
+    rope_tensors: tuple[str, ...] = ()
+    """Tensors that divide rope's frequencies: one, or (long, short) chosen by context."""
+    norm_eps: float | None = None
+    """Taken when the file lacks it; None demands the key."""
+    rope_base: float = 10000.0
+    foreign_prefixes: tuple[str, ...] = ()
+    """Tensors of other parts of the model (vision), which take no part in text."""
 
 
-ARCHITECTURES: Mapping[str, Architecture] = {
-    "llama": Architecture(is_neox_rope=False),
-}
+ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
+    {
+        # Llama 2 and 3, Mistral, SmolLM
+        "llama": Architecture(
+            is_neox_rope=False, biases=ALL_BIASES, rope_tensors=("rope_freqs.weight",)
+        ),
+        "granite": Architecture(
+            is_neox_rope=False,
+            biases=ALL_BIASES,
+            rope_tensors=("rope_freqs.weight",),
+            has_multipliers=True,
+        ),
+        # Qwen 2 and 2.5
+        "qwen2": Architecture(is_neox_rope=True, biases=QKV_BIASES),
+        "qwen3": Architecture(is_neox_rope=True, has_head_norms=True),
+        "gemma": Architecture(is_neox_rope=True, gate="gelu", scales_embedding=True),
+        "gemma2": Architecture(
+            is_neox_rope=True,
+            gate="gelu",
+            scales_embedding=True,
+            has_post_norms=True,
+            attention_soft_cap=50.0,
+            logit_soft_cap=30.0,
+            window=4096,
+            window_period=2,
+            wide_query_layers=46,
+        ),
+        # The defaults of eps and rope, and "v." and "mm.": files of Ollama's own converter
+        # (ollama, llama/compat/llama-ollama-compat.cpp, handle_gemma3).
+        "gemma3": Architecture(
+            is_neox_rope=True,
+            gate="gelu",
+            scales_embedding=True,
+            has_head_norms=True,
+            has_post_norms=True,
+            logit_soft_cap=0.0,
+            window=0,
+            window_period=6,
+            window_rope_base=10000.0,
+            wide_query_layers=62,
+            norm_eps=1e-6,
+            rope_base=1e6,
+            foreign_prefixes=("v.", "mm."),
+        ),
+        # Phi 3, 3.5 and 4; its sliding window is disabled in llama.cpp
+        "phi3": Architecture(
+            is_neox_rope=True,
+            is_fused=True,
+            rope_tensors=("rope_factors_long.weight", "rope_factors_short.weight"),
+        ),
+    }
+)
+
+
+def product_names(traits: Architecture) -> tuple[tuple[str, ...], ...]:
+    """Return the linear layers of a block's four products, in the order of use."""
+    if traits.is_fused:
+        return ("attn_qkv",), ("attn_output",), ("ffn_up",), ("ffn_down",)
+    return ("attn_q", "attn_k", "attn_v"), ("attn_output",), ("ffn_gate", "ffn_up"), ("ffn_down",)
+
+
+def linear_names(traits: Architecture) -> tuple[str, ...]:
+    """Return the linear layers of a block, which an adapter may change."""
+    return tuple(name for product in product_names(traits) for name in product)
+
+
+@dataclass(frozen=True, slots=True)
+class RopeShape:
+    """How positions rotate: base, frequency scale, and a factor on cosines and sines."""
+
+    base: float
+    scale: float
+    magnitude: float
+
+    def table(self, n_rot: int, num_positions: int, factors: torch.Tensor | None) -> Rope:
+        """Return cosines and sines of positions 0 ... num_positions - 1.
+
+        Angle i of position p is ``p * scale * base^(-2i / n_rot) / factors[i]`` (RoFormer, arXiv
+        2104.09864, section 3.2.2; ggml_rope_ext for factors and magnitude).
+        """
+        exponent = torch.arange(0, n_rot, 2, dtype=torch.float64) / n_rot
+        frequency = self.scale * self.base**-exponent
+        if factors is not None:
+            frequency = frequency / factors.double()
+        angle = torch.arange(num_positions, dtype=torch.float64)[:, None] * frequency
+        cosine, sine = angle.cos() * self.magnitude, angle.sin() * self.magnitude
+        return Rope(cosine.float(), sine.float())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionShape:
+    """The numbers of one layer's attention; a cap or window of 0 is none."""
+
+    heads: HeadShape
+    scale: float
+    soft_cap: float
+    window: int
+    rope: RopeShape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecoderShape:
-    """The numbers of one decoder; widths and sizes in elements, context in tokens."""
+    """The numbers of one decoder; widths and sizes in elements, contexts in tokens.
+
+    ``attention`` has one entry per layer. Multipliers of 1 and caps of 0 change nothing.
+    """
 
     architecture: str
     num_layers: int
@@ -42,48 +184,64 @@ class DecoderShape:
     heads: HeadShape
     vocab_size: int
     context_tokens: int
+    original_context_tokens: int
     norm_eps: float
-    rope_base: float
-    rope_scale: float
+    attention: tuple[AttentionShape, ...]
+    embedding_scale: float
+    residual_scale: float
+    logit_scale: float
+    logit_soft_cap: float
 
-    def rope(self, num_positions: int, factors: torch.Tensor | None) -> Rope:
-        """Return cosines and sines of positions 0 ... num_positions - 1.
-
-        Angle i of position p is ``p * rope_scale * base^(-2i / n_rot) / factors[i]`` (RoFormer,
-        arXiv 2104.09864, section 3.2.2; ggml_rope_ext for the factors).
-        """
-        n_rot = self.heads.n_rot
-        exponent = torch.arange(0, n_rot, 2, dtype=torch.float64) / n_rot
-        frequency = self.rope_scale * self.rope_base**-exponent
-        if factors is not None:
-            frequency = frequency / factors.double()
-        angle = torch.arange(num_positions, dtype=torch.float64)[:, None] * frequency
-        return Rope(angle.cos().float(), angle.sin().float())
+    @property
+    def traits(self) -> Architecture:
+        """The row of the table."""
+        return ARCHITECTURES[self.architecture]
 
 
-def _number(file: GgufFile, key: str, default: float | None = None) -> float:
-    value: Any = file.metadata.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        found = "is missing" if value is None else f"is {type(value).__name__}"
-        raise UnsupportedModelError(f"{file.path}: key {key} {found}, expected one number")
-    return value
+class _Keys:
+    """Numbers of one file by the architecture's key names."""
+
+    def __init__(self, file: GgufFile) -> None:
+        self.file = file
+        self.architecture = str(file.metadata.get("general.architecture", ""))
+
+    def number(self, key: str, default: float | None = None) -> float:
+        value: Any = self.file.metadata.get(f"{self.architecture}.{key}", default)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            found = "is missing" if value is None else f"is {type(value).__name__}"
+            raise UnsupportedModelError(
+                f"{self.file.path}: key {self.architecture}.{key} {found}, expected one number"
+            )
+        return value
+
+    def integer(self, key: str, default: float | None = None) -> int:
+        return int(self.number(key, default))
+
+    def get(self, key: str, default: object) -> object:
+        return self.file.metadata.get(f"{self.architecture}.{key}", default)
 
 
-def _refuse_unsupported(file: GgufFile, name: str) -> None:
+def _refuse_unsupported(keys: _Keys) -> None:
+    name, path = keys.architecture, keys.file.path
     if name not in ARCHITECTURES:
         known = ", ".join(sorted(ARCHITECTURES))
         raise UnsupportedModelError(
-            f"{file.path} has architecture {name!r}, which this engine cannot train yet; "
+            f"{path} has architecture {name!r}, which this engine cannot train yet; "
             f"it trains: {known}",
             next_command="choose a model of a supported architecture, or --base embedded",
         )
-    if _number(file, f"{name}.expert_count", 0) > 0:
-        raise UnsupportedModelError(f"{file.path} is a mixture of experts, expected a dense model")
-    scaling = file.metadata.get(f"{name}.rope.scaling.type", "none")
-    if scaling not in ("none", "linear"):
+    if keys.number("expert_count", 0) > 0:
+        raise UnsupportedModelError(f"{path} is a mixture of experts, expected a dense model")
+    scaling = keys.get("rope.scaling.type", "linear")
+    known_scalings = ["none", "linear"]
+    if len(ARCHITECTURES[name].rope_tensors) > 1:
+        known_scalings.append("longrope")
+    if scaling not in known_scalings:
         raise UnsupportedModelError(
-            f"{file.path} scales rope by {scaling!r}, expected none or linear"
+            f"{path} scales rope by {scaling!r}, expected {' or '.join(known_scalings)}"
         )
+    if keys.get("rope.scaling.finetuned", True) is False and ARCHITECTURES[name].has_multipliers:
+        raise UnsupportedModelError(f"{path} does not rotate positions, expected rope")
 
 
 def read_shape(file: GgufFile) -> DecoderShape:
@@ -93,40 +251,111 @@ def read_shape(file: GgufFile) -> DecoderShape:
         UnsupportedModelError: if the architecture is unknown, a mixture of experts, scales rope in
             an unknown way, or a needed key is missing or of the wrong type.
     """
-    name = str(file.metadata.get("general.architecture", ""))
-    _refuse_unsupported(file, name)
-
-    def integer(key: str, default: float | None = None) -> int:
-        return int(_number(file, f"{name}.{key}", default))
-
-    width, n_q = integer("embedding_length"), integer("attention.head_count")
-    d = integer("attention.key_length", width // max(n_q, 1))
-    if integer("attention.value_length", d) != d:
-        raise UnsupportedModelError(f"{file.path} has values and keys of different sizes")
-    n_kv = integer("attention.head_count_kv", n_q)
-    if min(width, n_q, n_kv, d) < 1 or n_q % n_kv:
-        raise UnsupportedModelError(
-            f"{file.path} has {n_q} query and {n_kv} key-value heads of {d} dimensions, expected "
-            "whole groups"
-        )
-    scale = _number(file, f"{name}.rope.scaling.factor", 0.0)
+    keys = _Keys(file)
+    _refuse_unsupported(keys)
+    traits = ARCHITECTURES[keys.architecture]
+    width, num_layers = keys.integer("embedding_length"), keys.integer("block_count")
+    heads = _heads(keys, width)
+    embeddings = file.tensors.get("token_embd.weight")
+    context = keys.integer("context_length", 2048)
+    multiplied = traits.has_multipliers
+    embedding_scale = keys.number("embedding_scale", 0) if multiplied else 0.0
+    if traits.scales_embedding:
+        embedding_scale = math.sqrt(width)
     return DecoderShape(
-        architecture=name,
-        num_layers=integer("block_count"),
+        architecture=keys.architecture,
+        num_layers=num_layers,
         width=width,
-        ffn_width=integer("feed_forward_length"),
-        heads=HeadShape(
-            n_q=n_q,
-            n_kv=n_kv,
-            d=d,
-            n_rot=integer("rope.dimension_count", d),
-            is_neox=ARCHITECTURES[name].is_neox_rope,
-        ),
-        vocab_size=file.tensors["token_embd.weight"].shape[0]
-        if "token_embd.weight" in file.tensors
-        else 0,
-        context_tokens=integer("context_length", 2048),
-        norm_eps=_number(file, f"{name}.attention.layer_norm_rms_epsilon"),
-        rope_base=_number(file, f"{name}.rope.freq_base", 10000.0),
-        rope_scale=1.0 / scale if scale else 1.0,
+        ffn_width=keys.integer("feed_forward_length"),
+        heads=heads,
+        vocab_size=embeddings.shape[0] if embeddings else 0,
+        context_tokens=context,
+        original_context_tokens=keys.integer("rope.scaling.original_context_length", context),
+        norm_eps=keys.number("attention.layer_norm_rms_epsilon", traits.norm_eps),
+        attention=_attention(keys, width, num_layers, heads),
+        embedding_scale=embedding_scale or 1.0,
+        residual_scale=(keys.number("residual_scale", 0) if multiplied else 0) or 1.0,
+        logit_scale=(1 / keys.number("logit_scale")) if multiplied else 1.0,
+        logit_soft_cap=_optional(keys, "final_logit_softcapping", traits.logit_soft_cap),
+    )
+
+
+def _optional(keys: _Keys, key: str, default: float | None) -> float:
+    return 0.0 if default is None else keys.number(key, default)
+
+
+def _heads(keys: _Keys, width: int) -> HeadShape:
+    n_q = keys.integer("attention.head_count")
+    n_kv = keys.integer("attention.head_count_kv", n_q)
+    d = keys.integer("attention.key_length", width // max(n_q, 1))
+    if keys.integer("attention.value_length", d) != d:
+        raise UnsupportedModelError(f"{keys.file.path} has values and keys of different sizes")
+    n_rot = keys.integer("rope.dimension_count", d)
+    if min(width, n_q, n_kv, d) < 1 or n_q % n_kv or not 0 <= n_rot <= d or n_rot % 2:
+        raise UnsupportedModelError(
+            f"{keys.file.path} has {n_q} query and {n_kv} key-value heads of {d} dimensions, "
+            f"{n_rot} of them rotated, expected whole groups and pairs"
+        )
+    is_neox = ARCHITECTURES[keys.architecture].is_neox_rope
+    return HeadShape(n_q=n_q, n_kv=n_kv, d=d, n_rot=n_rot, is_neox=is_neox)
+
+
+def _attention(
+    keys: _Keys, width: int, num_layers: int, heads: HeadShape
+) -> tuple[AttentionShape, ...]:
+    """Return each layer's attention (llama.cpp, llama_hparams::set_swa_pattern and is_swa)."""
+    traits = ARCHITECTURES[keys.architecture]
+    scale = 1 / math.sqrt(heads.d)
+    if num_layers == traits.wide_query_layers:
+        scale = 1 / math.sqrt(width // heads.n_q)
+    if traits.has_multipliers:
+        scale = keys.number("attention.scale", 0) or scale
+    everywhere = AttentionShape(
+        heads=heads,
+        scale=scale,
+        soft_cap=_optional(keys, "attn_logit_softcapping", traits.attention_soft_cap),
+        window=0,
+        rope=_rope(keys),
+    )
+    window = int(_optional(keys, "attention.sliding_window", traits.window))
+    if not window:
+        return (everywhere,) * num_layers
+    rope = everywhere.rope
+    if traits.window_rope_base is not None:
+        base = keys.number("rope.local.freq_base", traits.window_rope_base)
+        rope = RopeShape(keys.number("rope.freq_base_swa", base), 1.0, rope.magnitude)
+    windowed = AttentionShape(
+        heads=heads, scale=scale, soft_cap=everywhere.soft_cap, window=window, rope=rope
+    )
+    period = keys.integer("attention.sliding_window_pattern", traits.window_period)
+    return tuple(
+        windowed if period == 0 or i % period < period - 1 else everywhere
+        for i in range(num_layers)
+    )
+
+
+def _rope(keys: _Keys) -> RopeShape:
+    traits = ARCHITECTURES[keys.architecture]
+    factor = keys.number("rope.scaling.factor", keys.number("rope.scale_linear", 0.0))
+    base = keys.number("rope.freq_base", keys.number("rope.global.freq_base", traits.rope_base))
+    if _is_gemma3_of_ollama(keys) and not factor and keys.integer("context_length", 0) >= 131072:  # noqa: PLR2004 - the converter's own limit
+        factor = 8.0
+    if keys.get("rope.scaling.type", "linear") == "none":
+        factor = 0.0
+    magnitude = keys.number("rope.scaling.attn_factor", 1.0)
+    return RopeShape(base, 1.0 / factor if factor else 1.0, magnitude)
+
+
+def _is_gemma3_of_ollama(keys: _Keys) -> bool:
+    """Return whether Ollama's converter wrote the file, which left out keys (see the table)."""
+    traits, metadata = ARCHITECTURES[keys.architecture], keys.file.metadata
+    if not traits.foreign_prefixes:
+        return False
+    own_keys = ("mm.tokens_per_image", "rope.global.freq_base", "rope.local.freq_base")
+    own_tokens = ("tokenizer.ggml.add_padding_token", "tokenizer.ggml.add_unknown_token")
+    return (
+        f"{keys.architecture}.attention.layer_norm_rms_epsilon" not in metadata
+        or any(f"{keys.architecture}.{key}" in metadata for key in own_keys)
+        or any(key in metadata for key in own_tokens)
+        or any(name.startswith(traits.foreign_prefixes) for name in keys.file.tensors)
     )

@@ -7,14 +7,14 @@ computed again in backward, so that memory grows with T and not with S squared.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from fine_tuning.engine.kernels.interface import Group, HeadShape, Kernels, Rope
+from fine_tuning.engine.architecture import AttentionShape
+from fine_tuning.engine.kernels.interface import Group, Kernels, Rope
 
 # A group's longest sequence is at most this much longer than its shortest: at most a fifth of the
 # attention's work (itself a tenth of a step) goes into padding.
@@ -26,20 +26,44 @@ Heads = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
+class Attention:
+    """One layer's attention, and the weights of its norms per query and key head, if it has any.
+
+    ``head_norms`` is float32 (n_q + n_kv, d).
+    """
+
+    shape: AttentionShape
+    norm_eps: float
+    head_norms: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SavedAttention:
+    """What backward needs: the padded heads, or with head norms the rows they came from.
+
+    Norms and rotation are cheap to repeat, so that norms cost no memory.
+    """
+
+    heads: tuple[Heads, ...]
+    rows: Tensor | None
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Yield every kept tensor, for counting."""
+        if self.rows is not None:
+            yield self.rows
+        yield from (tensor for heads in self.heads for tensor in heads)
+
+
+@dataclass(frozen=True, slots=True)
 class TokenLayout:
     """Where each sequence lies among the flat tokens, and which attend together."""
 
     num_tokens: int
     groups: tuple[Group, ...]
-    rope: Rope
-    heads: HeadShape
 
     @classmethod
-    def of(cls, lengths: Sequence[int], heads: HeadShape, rope: Rope) -> TokenLayout:
-        """Group sequences given by their lengths, in the order in which they lie.
-
-        ``rope`` must cover the longest sequence.
-        """
+    def of(cls, lengths: Sequence[int], num_heads: int) -> TokenLayout:
+        """Group sequences given by their lengths, in the order in which they lie."""
         first, starts = 0, []
         for length in lengths:
             starts.append(first)
@@ -48,13 +72,13 @@ class TokenLayout:
         groups: list[list[int]] = []
         for index in by_length:
             size = lengths[index]
-            scores = heads.n_q * size * size * (len(groups[-1]) + 1 if groups else 1)
+            scores = num_heads * size * size * (len(groups[-1]) + 1 if groups else 1)
             fits = groups and size <= MAX_LENGTH_RATIO * lengths[groups[-1][0]]
             if fits and scores <= MAX_SCORES:
                 groups[-1].append(index)
             else:
                 groups.append([index])
-        return cls(first, tuple(_group(g, starts, lengths) for g in groups), rope, heads)
+        return cls(first, tuple(_group(g, starts, lengths) for g in groups))
 
 
 def _group(indices: list[int], starts: list[int], lengths: Sequence[int]) -> Group:
@@ -65,41 +89,74 @@ def _group(indices: list[int], starts: list[int], lengths: Sequence[int]) -> Gro
     )
 
 
-def attend(kernels: Kernels, qkv: Tensor, layout: TokenLayout) -> tuple[Tensor, list[Heads]]:
-    """Return the attention output (T, n_q d) and the padded heads that backward needs.
+def attend(
+    kernels: Kernels, qkv: Tensor, attention: Attention, layout: TokenLayout, rope: Rope
+) -> tuple[Tensor, SavedAttention]:
+    """Return the attention output (T, n_q d) and what backward needs.
 
     Args:
         kernels: Elementwise operations.
-        qkv: Stacked projections (T, (n_q + 2 n_kv) d), before rotation.
+        qkv: Stacked projections (T, (n_q + 2 n_kv) d), before norms and rotation.
+        attention: The layer's.
         layout: Which rows belong together.
+        rope: The layer's tables; they cover the longest sequence.
     """
-    heads = layout.heads
+    heads = attention.shape.heads
     out = qkv.new_empty(layout.num_tokens, heads.n_q * heads.d)
+    normed, rstd = _normed(kernels, qkv, attention)
     saved = []
     for group in layout.groups:
-        q, k, v = kernels.split_heads(qkv, group, heads, layout.rope)
-        probabilities = _probabilities(kernels, q, k)
+        q, k, v = kernels.split_heads(normed, group, heads, rope)
+        probabilities, _ = _probabilities(kernels, q, k, attention.shape)
         kernels.unfold(torch.bmm(probabilities, v), out, group, heads)
-        saved.append((q, k, v))
-    return out, saved
+        if rstd is None:
+            saved.append((q, k, v))
+    return out, SavedAttention(tuple(saved), None if rstd is None else qkv)
 
 
-def _probabilities(kernels: Kernels, q: Tensor, k: Tensor) -> Tensor:
-    return kernels.causal_softmax(torch.bmm(q, k.transpose(1, 2)), 1 / math.sqrt(q.shape[-1]))
+def _normed(kernels: Kernels, rows: Tensor, attention: Attention) -> tuple[Tensor, Tensor | None]:
+    """Return rows after the norms per head and the reciprocal roots; without norms, the rows."""
+    if attention.head_norms is None:
+        return rows, None
+    return kernels.norm_heads(rows, attention.head_norms, attention.norm_eps)
+
+
+def _probabilities(
+    kernels: Kernels, q: Tensor, k: Tensor, shape: AttentionShape
+) -> tuple[Tensor, Tensor]:
+    """Return probabilities, and the scores they come from: capped where the model caps them."""
+    scores, scale = torch.bmm(q, k.transpose(1, 2)), shape.scale
+    if shape.soft_cap:
+        kernels.soft_cap(scores, scale, shape.soft_cap)
+        scale = 1.0
+    return kernels.causal_softmax(scores, scale, shape.window), scores
 
 
 def attend_backward(
-    kernels: Kernels, d_out: Tensor, saved: list[Heads], layout: TokenLayout
+    kernels: Kernels,
+    d_out: Tensor,
+    saved: SavedAttention,
+    attention: Attention,
+    layout: TokenLayout,
+    rope: Rope,
 ) -> Tensor:
     """Return the gradient of the stacked projections, from that of the output (T, n_q d)."""
-    heads = layout.heads
+    shape, heads = attention.shape, attention.shape.heads
+    rstd, saved_heads = None, iter(saved.heads)
+    if saved.rows is not None:
+        normed, rstd = _normed(kernels, saved.rows, attention)
+        saved_heads = (kernels.split_heads(normed, g, heads, rope) for g in layout.groups)
     d_qkv = d_out.new_empty(layout.num_tokens, (heads.n_q + 2 * heads.n_kv) * heads.d)
-    for group, (q, k, v) in zip(layout.groups, saved, strict=True):
-        probabilities = _probabilities(kernels, q, k)
+    for group, (q, k, v) in zip(layout.groups, saved_heads, strict=True):
+        probabilities, scores = _probabilities(kernels, q, k, shape)
         d_attended = kernels.fold(d_out, group, heads)
         dv = torch.bmm(probabilities.transpose(1, 2), d_attended)
         d_scores = torch.bmm(d_attended, v.transpose(1, 2))
-        kernels.softmax_backward(probabilities, d_scores, 1 / math.sqrt(heads.d))
+        kernels.softmax_backward(probabilities, d_scores, shape.scale)
+        if shape.soft_cap:
+            kernels.soft_cap_backward(scores, d_scores, shape.soft_cap)
         dq, dk = torch.bmm(d_scores, k), torch.bmm(d_scores.transpose(1, 2), q)
-        kernels.merge_heads((dq, dk, dv), d_qkv, group, heads, layout.rope)
+        kernels.merge_heads((dq, dk, dv), d_qkv, group, heads, rope)
+    if saved.rows is not None and attention.head_norms is not None and rstd is not None:
+        kernels.norm_heads_backward(d_qkv, saved.rows, attention.head_norms, rstd)
     return d_qkv

@@ -1,22 +1,31 @@
 """One decoder block, forward and by hand backward, over packed weights.
 
-    h1 = norm(x);  x2 = x + O(attention(QKV(h1)));  h2 = norm(x2);  y = x2 + D(swiglu(GU(h2)))
+    h1 = norm(x);  x2 = x + O(attention(QKV(h1)));  h2 = norm(x2);  y = x2 + D(gated(GU(h2)))
+
+Some architectures norm or scale what O and D give before it joins the residual stream.
 
 Legend: T tokens, H width, I feed-forward width, R stacked adapter ranks. The residual stream
 (x, x2, y) and its gradient are float32; what enters products is in the compute dtype. Norm outputs
-and the SwiGLU product are computed again in backward instead of kept; weights are unpacked again.
+and the gated product are computed again in backward instead of kept; weights are unpacked again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from fine_tuning.engine.attention import Heads, TokenLayout, attend, attend_backward
-from fine_tuning.engine.kernels.interface import Kernels
+from fine_tuning.engine.architecture import Gate, RopeShape
+from fine_tuning.engine.attention import (
+    Attention,
+    SavedAttention,
+    TokenLayout,
+    attend,
+    attend_backward,
+)
+from fine_tuning.engine.kernels.interface import Kernels, Rope
 from fine_tuning.engine.lora import LoraAdapter, StackedAdapter
 from fine_tuning.engine.packed import StackedLinear
 
@@ -27,10 +36,14 @@ class BlockWeights:
 
     attn_norm: Tensor
     qkv: StackedLinear
+    attention: Attention
     out: StackedLinear
+    post_attn_norm: Tensor | None
     ffn_norm: Tensor
     gate_up: StackedLinear
+    gate: Gate
     down: StackedLinear
+    post_ffn_norm: Tensor | None
 
     @property
     def linears(self) -> tuple[StackedLinear, ...]:
@@ -55,16 +68,17 @@ class Saved:
     x2: Tensor
     rstd1: Tensor
     rstd2: Tensor
-    heads: list[Heads]
+    attention: SavedAttention
     attended: Tensor
     gate_up: Tensor
+    branches: tuple[Tensor | None, Tensor | None]
     inner: tuple[Tensor | None, ...]
 
     def tensors(self) -> Iterator[Tensor]:
         """Yield every kept tensor, for counting."""
         yield from (self.x, self.x2, self.rstd1, self.rstd2, self.attended, self.gate_up)
-        yield from (tensor for heads in self.heads for tensor in heads)
-        yield from (tensor for tensor in self.inner if tensor is not None)
+        yield from self.attention.tensors()
+        yield from (tensor for tensor in (*self.branches, *self.inner) if tensor is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +87,9 @@ class BlockContext:
 
     kernels: Kernels
     layout: TokenLayout
+    ropes: Mapping[RopeShape, Rope]
     norm_eps: float
+    residual_scale: float
     dtype: torch.dtype
 
     def norm(self, x_TH: Tensor, weight_H: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,11 +99,55 @@ class BlockContext:
         self.kernels.rmsnorm(x_TH, weight_H, self.norm_eps, h_TH, rstd_T)
         return h_TH, rstd_T
 
+    def rope(self, weights: BlockWeights) -> Rope:
+        """Return a block's rotations."""
+        return self.ropes[weights.attention.shape.rope]
+
+    def gated(self, weights: BlockWeights, gate_up_T2I: Tensor) -> Tensor:
+        """Return the gated product (T, I)."""
+        is_silu = weights.gate == "silu"
+        return (self.kernels.swiglu if is_silu else self.kernels.geglu)(gate_up_T2I)
+
+    def gated_backward(
+        self, weights: BlockWeights, gate_up_T2I: Tensor, dh_TI: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the gated product once more, and the gradient of gate|up."""
+        if weights.gate == "silu":
+            return self.kernels.swiglu_backward(gate_up_T2I, dh_TI)
+        return self.kernels.geglu_backward(gate_up_T2I, dh_TI)
+
+    def join(
+        self, x_TH: Tensor, branch_TH: Tensor, norm_H: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return x + branch, normed and scaled where the model does so, and what backward needs."""
+        kept = None
+        if norm_H is not None:
+            kept = branch_TH
+            branch_TH, _ = self.norm(branch_TH.float(), norm_H)
+        if self.residual_scale != 1:
+            branch_TH = branch_TH * self.residual_scale
+        y_TH = x_TH.clone()
+        self.kernels.add(y_TH, branch_TH)
+        return y_TH, kept
+
+    def join_backward(self, dy_TH: Tensor, kept: Tensor | None, norm_H: Tensor | None) -> Tensor:
+        """Return the gradient of the branch, in the compute dtype; dy is left as it is."""
+        if self.residual_scale != 1:
+            dy_TH = dy_TH * self.residual_scale
+        d_branch = dy_TH.to(self.dtype)
+        if kept is None or norm_H is None:
+            return d_branch
+        branch_TH = kept.float()
+        _, rstd_T = self.norm(branch_TH, norm_H)
+        d_normed = torch.zeros_like(branch_TH)
+        self.kernels.rmsnorm_backward(d_branch, branch_TH, norm_H, rstd_T, d_normed)
+        return d_normed.to(self.dtype)
+
 
 def _product(
     x: Tensor, linear: StackedLinear, adapter: StackedAdapter
 ) -> tuple[Tensor, Tensor | None]:
-    y = torch.nn.functional.linear(x, linear.weight())
+    y = torch.nn.functional.linear(x, linear.weight(), linear.bias)
     if adapter.is_empty:
         return y, None
     return y, adapter.forward(x, y)
@@ -116,20 +176,19 @@ def block_forward(
     x_TH: Tensor, weights: BlockWeights, stacks: BlockAdapter, context: BlockContext
 ) -> tuple[Tensor, Saved]:
     """Return y (T, H) float32 and what backward needs."""
-    kernels = context.kernels
     h1, rstd1 = context.norm(x_TH, weights.attn_norm)
     qkv, t_qkv = _product(h1, weights.qkv, stacks.qkv)
-    attended, heads = attend(kernels, qkv, context.layout)
+    attended, attention = attend(
+        context.kernels, qkv, weights.attention, context.layout, context.rope(weights)
+    )
     projected, t_out = _product(attended, weights.out, stacks.out)
-    x2_TH = x_TH.clone()
-    kernels.add(x2_TH, projected)
+    x2_TH, projected_kept = context.join(x_TH, projected, weights.post_attn_norm)
     h2, rstd2 = context.norm(x2_TH, weights.ffn_norm)
     gate_up, t_gate_up = _product(h2, weights.gate_up, stacks.gate_up)
-    fed, t_down = _product(kernels.swiglu(gate_up), weights.down, stacks.down)
-    y_TH = x2_TH.clone()
-    kernels.add(y_TH, fed)
-    inner = (t_qkv, t_out, t_gate_up, t_down)
-    return y_TH, Saved(x_TH, x2_TH, rstd1, rstd2, heads, attended, gate_up, inner)
+    fed, t_down = _product(context.gated(weights, gate_up), weights.down, stacks.down)
+    y_TH, fed_kept = context.join(x2_TH, fed, weights.post_ffn_norm)
+    inner, branches = (t_qkv, t_out, t_gate_up, t_down), (projected_kept, fed_kept)
+    return y_TH, Saved(x_TH, x2_TH, rstd1, rstd2, attention, attended, gate_up, branches, inner)
 
 
 def block_backward(
@@ -156,21 +215,22 @@ def block_backward(
     """
     kernels = context.kernels
     t_qkv, t_out, t_gate_up, t_down = saved.inner
-    dy = dy_TH.to(context.dtype)
+    dy = context.join_backward(dy_TH, saved.branches[1], weights.post_ffn_norm)
     dt = None if t_down is None else adapter.down.inner_gradient(dy)
     dh = torch.mm(dy, weights.down.weight())
     if dt is not None:
         dh.addmm_(dt, adapter.down.a_RI)
-    fed, d_gate_up = kernels.swiglu_backward(saved.gate_up, dh)
+    gated, d_gate_up = context.gated_backward(weights, saved.gate_up, dh)
     if dt is not None and t_down is not None:
-        adapter.down.accumulate(fed, t_down, dt, dy)
+        adapter.down.accumulate(gated, t_down, dt, dy)
     h2, _ = context.norm(saved.x2, weights.ffn_norm)
     dh2 = _product_backward(d_gate_up, h2, t_gate_up, weights.gate_up, adapter.gate_up)
     kernels.rmsnorm_backward(dh2, saved.x2, weights.ffn_norm, saved.rstd2, dy_TH)
 
-    dx2 = dy_TH.to(context.dtype)
+    dx2 = context.join_backward(dy_TH, saved.branches[0], weights.post_attn_norm)
     d_attended = _product_backward(dx2, saved.attended, t_out, weights.out, adapter.out)
-    d_qkv = attend_backward(kernels, d_attended, saved.heads, context.layout)
+    attention, rope = weights.attention, context.rope(weights)
+    d_qkv = attend_backward(kernels, d_attended, saved.attention, attention, context.layout, rope)
     h1, _ = context.norm(saved.x, weights.attn_norm)
     if not needs_dx:
         _adapter_backward(d_qkv, h1, t_qkv, adapter.qkv)

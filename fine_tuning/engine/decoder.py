@@ -15,8 +15,13 @@ import torch
 from torch import Tensor
 
 from fine_tuning.core.errors import UnsupportedModelError
-from fine_tuning.engine.architecture import read_shape
-from fine_tuning.engine.attention import TokenLayout
+from fine_tuning.engine.architecture import (
+    RopeShape,
+    linear_names,
+    product_names,
+    read_shape,
+)
+from fine_tuning.engine.attention import Attention, TokenLayout
 from fine_tuning.engine.block import (
     BlockAdapter,
     BlockContext,
@@ -26,20 +31,14 @@ from fine_tuning.engine.block import (
 )
 from fine_tuning.engine.compute import compute_dtype
 from fine_tuning.engine.head import OutputHead
+from fine_tuning.engine.kernels.interface import Rope
 from fine_tuning.engine.kernels.library import load_kernels
 from fine_tuning.engine.lora import LoraAdapter
 from fine_tuning.engine.packed import PackedMatrix, Residency, Scratch, StackedLinear
 from fine_tuning.gguf.reader import GgufFile
 
-LINEAR_NAMES = (
-    "attn_q",
-    "attn_k",
-    "attn_v",
-    "attn_output",
-    "ffn_gate",
-    "ffn_up",
-    "ffn_down",
-)
+# The context Ollama serves a model with unless told otherwise.
+SERVED_CONTEXT_TOKENS = 4096
 
 
 class Decoder:
@@ -53,10 +52,16 @@ class Decoder:
     """
 
     def __init__(
-        self, file: GgufFile, dtype: torch.dtype | None, residency: Residency, kernels: str | None
+        self,
+        file: GgufFile,
+        dtype: torch.dtype | None,
+        residency: Residency,
+        kernels: str | None,
+        served_context_tokens: int,
     ) -> None:
         self._file = file
         self.shape = read_shape(file)
+        self._served_context_tokens = served_context_tokens
         self.residency = residency
         best, reason = compute_dtype()
         self.dtype = dtype or best
@@ -69,12 +74,18 @@ class Decoder:
         self.embedding = PackedMatrix.from_file(file, "token_embd.weight")
         tied = "output.weight" not in file.tensors
         self.head = OutputHead(
-            self.embedding if tied else PackedMatrix.from_file(file, "output.weight"), self.kernels
+            self.embedding if tied else PackedMatrix.from_file(file, "output.weight"),
+            self.kernels,
+            self.shape.logit_soft_cap,
         )
-        self.output_norm = self._vector("output_norm.weight")
-        factors = "rope_freqs.weight"
-        self._rope_factors = self._vector(factors) if factors in file.tensors else None
-        self.blocks = [self._block(f"blk.{i}.") for i in range(self.shape.num_layers)]
+        # Logits are linear in the norm's weight, so a factor on them costs nothing here.
+        self.output_norm = self._norm("output_norm.weight") * self.shape.logit_scale
+        self._rope_factors = {
+            name: self._vector(name, self.shape.heads.n_rot // 2)
+            for name in self.shape.traits.rope_tensors
+            if name in file.tensors
+        }
+        self.blocks = [self._block(i) for i in range(self.shape.num_layers)]
         self.linear_shapes: Mapping[str, tuple[int, int]] = {
             member.name: (member.n_out, member.n_in)
             for block in self.blocks
@@ -90,6 +101,7 @@ class Decoder:
         dtype: torch.dtype | None = None,
         residency: Residency = "packed",
         kernels: str | None = None,
+        served_context_tokens: int = SERVED_CONTEXT_TOKENS,
     ) -> Self:
         """Open a GGUF file.
 
@@ -98,6 +110,8 @@ class Decoder:
             dtype: Compute dtype, float32 or bfloat16; None chooses by processor.
             residency: "packed" unpacks weights per use; "unpacked" once, for more memory.
             kernels: Kernel set by name; None takes the best.
+            served_context_tokens: Context the model will be served with; llama.cpp chooses
+                between Phi 3's two sets of rope factors by it.
 
         Raises:
             GgufError: if the file is not sound.
@@ -105,7 +119,7 @@ class Decoder:
         """
         file = GgufFile.open(path)
         try:
-            return cls(file, dtype, residency, kernels)
+            return cls(file, dtype, residency, kernels, served_context_tokens)
         except BaseException:
             file.close()
             raise
@@ -127,44 +141,119 @@ class Decoder:
 
     def _refuse_extra_tensors(self) -> None:
         """Refuse tensors the forward would ignore: they would change the model in serving."""
-        known = {"token_embd.weight", "output.weight", "output_norm.weight", "rope_freqs.weight"}
-        names = (*LINEAR_NAMES, "attn_norm", "ffn_norm")
+        traits = self.shape.traits
+        known = {"token_embd.weight", "output.weight", "output_norm.weight", *traits.rope_tensors}
+        norms = ["attn_norm", "ffn_norm"]
+        norms += ["attn_q_norm", "attn_k_norm"] if traits.has_head_norms else []
+        norms += ["post_attention_norm", "post_ffw_norm"] if traits.has_post_norms else []
         for i in range(self.shape.num_layers):
-            known.update(f"blk.{i}.{name}.weight" for name in names)
+            known.update(f"blk.{i}.{name}.weight" for name in (*linear_names(traits), *norms))
+            known.update(f"blk.{i}.{name}.bias" for name in traits.biases)
             known.add(f"blk.{i}.attn_rot_embd.weight")
-        unknown = sorted(set(self._file.tensors) - known)
+        unknown = [
+            name
+            for name in sorted(set(self._file.tensors) - known)
+            if not name.startswith(traits.foreign_prefixes)
+        ]
         if unknown:
             raise UnsupportedModelError(
                 f"{self._file.path} has tensor {unknown[0]} ({len(unknown)} such), which this "
                 f"engine does not compute for architecture {self.shape.architecture}"
             )
 
-    def _vector(self, name: str) -> Tensor:
+    def _vector(self, name: str, size: int) -> Tensor:
         if name not in self._file.tensors:
             raise UnsupportedModelError(f"{self._file.path} has no tensor {name}")
+        if self._file.tensors[name].shape != (size,):
+            found = self._file.tensors[name].shape
+            raise UnsupportedModelError(
+                f"{self._file.path}: {name} has shape {found}, expected ({size},)"
+            )
         return torch.from_numpy(self._file.dequantize(name).copy())
 
-    def _stack(self, prefix: str, *names: str) -> StackedLinear:
+    def _norm(self, name: str) -> Tensor:
+        return self._vector(name, self.shape.width)
+
+    def _stack(self, prefix: str, names: Sequence[str], n_out: int, n_in: int) -> StackedLinear:
         members = tuple(
             PackedMatrix.from_file(self._file, f"{prefix}{name}.weight") for name in names
         )
-        return StackedLinear(members, self.kernels, self._scratch, self.residency)
+        found = sum(member.n_out for member in members), members[0].n_in
+        if found != (n_out, n_in):
+            raise UnsupportedModelError(
+                f"{self._file.path}: {prefix}{' + '.join(names)} has shape {found}, "
+                f"expected ({n_out}, {n_in})"
+            )
+        bias = self._bias(prefix, names, members)
+        return StackedLinear(members, self.kernels, self._scratch, self.residency, bias)
 
-    def _block(self, prefix: str) -> BlockWeights:
-        return BlockWeights(
-            attn_norm=self._vector(prefix + "attn_norm.weight"),
-            qkv=self._stack(prefix, "attn_q", "attn_k", "attn_v"),
-            out=self._stack(prefix, "attn_output"),
-            ffn_norm=self._vector(prefix + "ffn_norm.weight"),
-            gate_up=self._stack(prefix, "ffn_gate", "ffn_up"),
-            down=self._stack(prefix, "ffn_down"),
+    def _bias(
+        self, prefix: str, names: Sequence[str], members: Sequence[PackedMatrix]
+    ) -> Tensor | None:
+        """Return the stacked bias, zero where a member has none; None when no member has one."""
+        biases = [f"{prefix}{name}.bias" for name in names]
+        if not any(bias in self._file.tensors for bias in biases):
+            return None
+        return torch.cat(
+            [
+                self._vector(bias, member.n_out)
+                if bias in self._file.tensors
+                else torch.zeros(member.n_out)
+                for bias, member in zip(biases, members, strict=True)
+            ]
         )
+
+    def _attention(self, prefix: str, index: int) -> Attention:
+        shape, norms = self.shape.attention[index], None
+        if self.shape.traits.has_head_norms:
+            q, k = (
+                self._vector(f"{prefix}attn_{n}_norm.weight", shape.heads.d) for n in ("q", "k")
+            )
+            norms = torch.cat((q.repeat(shape.heads.n_q, 1), k.repeat(shape.heads.n_kv, 1)))
+        return Attention(shape, self.shape.norm_eps, norms)
+
+    def _block(self, index: int) -> BlockWeights:
+        shape, traits, prefix = self.shape, self.shape.traits, f"blk.{index}."
+        qkv, out, gate_up, down = product_names(traits)
+        heads, width, ffn = shape.heads, shape.width, shape.ffn_width
+        post: list[Tensor | None] = [None, None]
+        if traits.has_post_norms:
+            post = [self._norm(f"{prefix}post_{n}_norm.weight") for n in ("attention", "ffw")]
+        return BlockWeights(
+            attn_norm=self._norm(prefix + "attn_norm.weight"),
+            qkv=self._stack(prefix, qkv, (heads.n_q + 2 * heads.n_kv) * heads.d, width),
+            attention=self._attention(prefix, index),
+            out=self._stack(prefix, out, width, heads.n_q * heads.d),
+            post_attn_norm=post[0],
+            ffn_norm=self._norm(prefix + "ffn_norm.weight"),
+            gate_up=self._stack(prefix, gate_up, 2 * ffn, width),
+            gate=traits.gate,
+            down=self._stack(prefix, down, width, ffn),
+            post_ffn_norm=post[1],
+        )
+
+    def _ropes(self, num_positions: int) -> dict[RopeShape, Rope]:
+        """Return each kind of layer's rotations (llama.cpp, llama_model::get_rope_factors)."""
+        names = self.shape.traits.rope_tensors
+        context = max(self._served_context_tokens, num_positions)
+        is_long = context > self.shape.original_context_tokens
+        factors = self._rope_factors.get(names[0 if is_long else -1]) if names else None
+        n_rot = self.shape.heads.n_rot
+        return {
+            rope: rope.table(n_rot, num_positions, factors)
+            for rope in {layer.rope for layer in self.shape.attention}
+        }
 
     def context(self, lengths: Sequence[int]) -> BlockContext:
         """Lay out sequences of the given lengths for one step."""
-        rope = self.shape.rope(max(lengths), self._rope_factors)
-        layout = TokenLayout.of(lengths, self.shape.heads, rope)
-        return BlockContext(self.kernels, layout, self.shape.norm_eps, self.dtype)
+        return BlockContext(
+            self.kernels,
+            TokenLayout.of(lengths, self.shape.heads.n_q),
+            self._ropes(max(lengths)),
+            self.shape.norm_eps,
+            self.shape.residual_scale,
+            self.dtype,
+        )
 
     def stack_adapter(self, adapter: LoraAdapter | None) -> list[BlockAdapter]:
         """Prepare an adapter for one step, one stack per block; None is the bare base.
@@ -198,6 +287,8 @@ class Decoder:
             The last hidden state before the output norm, float32 (T, H), and what was kept.
         """
         x_TH = self.embedding.gather(self.kernels, ids)
+        if self.shape.embedding_scale != 1:
+            x_TH *= self.shape.embedding_scale
         kept = []
         for index, (block, adapter) in enumerate(zip(self.blocks, adapters, strict=True)):
             x_TH, saved = block_forward(x_TH, block, adapter, context)

@@ -25,10 +25,12 @@ class OutputHead:
     Args:
         matrix: Packed weight (V, H); the token embedding when tied.
         kernels: Unpacking and cross-entropy.
+        soft_cap: Logits become cap * tanh(logit / cap); 0 leaves them.
     """
 
-    def __init__(self, matrix: PackedMatrix, kernels: Kernels) -> None:
+    def __init__(self, matrix: PackedMatrix, kernels: Kernels, soft_cap: float = 0.0) -> None:
         self.matrix = matrix
+        self.soft_cap = soft_cap
         self._kernels = kernels
         self._scratch: dict[torch.dtype, Scratch] = {}
 
@@ -61,6 +63,8 @@ class OutputHead:
         logits = h.new_empty(len(h), self.matrix.n_out)
         for columns, weight in blocks or self._unpacked(h.dtype):
             logits[:, columns] = torch.nn.functional.linear(h, weight)
+        if self.soft_cap:
+            self._kernels.soft_cap(logits, 1.0, self.soft_cap)
         return logits
 
     def logits(self, h_NH: Tensor) -> Tensor:
@@ -83,7 +87,10 @@ class OutputHead:
         loss = 0.0
         for rows, blocks in self._chunks(len(h_NH), h_NH.dtype):
             logits = self._logits(h_NH[rows], blocks)
+            capped = logits.clone() if self.soft_cap else None
             log_probability, _ = self._kernels.cross_entropy(logits, targets_N[rows], scale)
+            if capped is not None:
+                self._kernels.soft_cap_backward(capped, logits, self.soft_cap)
             loss -= float(log_probability.double().sum())
             for columns, weight in blocks or self._unpacked(h_NH.dtype):
                 gradient[rows].addmm_(logits[:, columns], weight)

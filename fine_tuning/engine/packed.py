@@ -89,6 +89,7 @@ class StackedLinear:
         kernels: What unpacks them.
         scratch: Where they are unpacked when they stay packed.
         residency: "unpacked" keeps the unpacked stack for good.
+        bias: Added to the product (n_out,); None is none.
 
     Raises:
         UnsupportedModelError: if the members' n_in differ.
@@ -100,7 +101,9 @@ class StackedLinear:
         kernels: Kernels,
         scratch: Scratch,
         residency: Residency,
+        bias: Tensor | None = None,
     ) -> None:
+        self.bias = None if bias is None else bias.to(scratch.dtype)
         self.members = members
         self.n_in = members[0].n_in
         self.n_out = sum(member.n_out for member in members)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,21 @@ import torch
 
 from fine_tuning.core.errors import DataError, UnsupportedModelError
 from fine_tuning.engine import head, step
-from fine_tuning.engine.decoder import LINEAR_NAMES, Decoder
+from fine_tuning.engine.architecture import ARCHITECTURES, linear_names
+from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.lora import LoraAdapter
 from fine_tuning.gguf.types import TensorType
-from tests.engine.tiny import PlainLlama, example, ragged_batch, random_adapter, write_tiny_llama
+from tests.engine.tiny import (
+    LLAMA,
+    MODELS,
+    PlainDecoder,
+    TinyModel,
+    example,
+    ragged_batch,
+    random_adapter,
+    write_tiny,
+    write_tiny_llama,
+)
 
 KERNELS = ("torch", "portable", "avx2", "avx512")
 MIXED = {
@@ -25,7 +37,9 @@ MIXED = {
 }
 
 
-def reference_gradients(path: Path, adapter: LoraAdapter, scale: float) -> dict[str, torch.Tensor]:
+def reference_gradients(
+    path: Path, adapter: LoraAdapter, scale: float, model: TinyModel = LLAMA
+) -> dict[str, torch.Tensor]:
     leaves = [p.detach().clone().requires_grad_() for p in adapter.parameters()]
     copy = LoraAdapter.create(
         {n: (p.b.shape[0], p.a.shape[1]) for n, p in adapter.pairs.items()},
@@ -37,7 +51,7 @@ def reference_gradients(path: Path, adapter: LoraAdapter, scale: float) -> dict[
         name: type(pair)(leaves[2 * i], leaves[2 * i + 1])
         for i, (name, pair) in enumerate(adapter.pairs.items())
     }
-    (PlainLlama(path, copy).loss_sum(ragged_batch()) * scale).backward()
+    (PlainDecoder(path, copy, model).loss_sum(ragged_batch()) * scale).backward()
     return {n: t.grad for n, t in copy.state_dict().items() if t.grad is not None}
 
 
@@ -61,21 +75,42 @@ def assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tenso
 def test_gradients_of_every_adapted_layer(
     tmp_path: Path, kernels: str, types: dict[str, TensorType], is_tied: bool, factors: bool
 ) -> None:
-    path = write_tiny_llama(
-        tmp_path / "tiny.gguf", types=types, is_tied=is_tied, rope_factors=factors
-    )
+    model = replace(MODELS["llama-factors"] if factors else LLAMA, is_tied=is_tied)
+    path = write_tiny(tmp_path / "tiny.gguf", model, types=types)
     with Decoder.open(path, dtype=torch.float32, kernels=kernels) as decoder:
         adapter = random_adapter(decoder.linear_shapes)
         assert len(adapter.pairs) == 7 * len(decoder.blocks)
         result = step.accumulate_gradients(decoder, adapter, ragged_batch(), scale=0.05)
         with torch.no_grad():
-            expected = float(PlainLlama(path, adapter).loss_sum(ragged_batch()))
+            expected = float(PlainDecoder(path, adapter, model).loss_sum(ragged_batch()))
         assert result.loss_sum == pytest.approx(expected, rel=1e-5)
         assert result.num_targets == sum(s.num_targets for s in ragged_batch())
-        assert_close(own_gradients(adapter), reference_gradients(path, adapter, 0.05))
+        assert_close(own_gradients(adapter), reference_gradients(path, adapter, 0.05, model))
 
 
-@pytest.mark.parametrize("name", LINEAR_NAMES)
+@pytest.mark.parametrize("kernels", ["torch", "avx512"])
+@pytest.mark.parametrize("name", MODELS)
+def test_gradients_of_every_architecture(tmp_path: Path, name: str, kernels: str) -> None:
+    model = MODELS[name]
+    path = write_tiny(tmp_path / "tiny.gguf", model)
+    served = 4096 if name == "phi3" else 128
+    with Decoder.open(
+        path, dtype=torch.float32, kernels=kernels, served_context_tokens=served
+    ) as decoder:
+        adapter = random_adapter(decoder.linear_shapes)
+        assert len(adapter.pairs) == (4 if model.is_fused else 7) * model.layers
+        result = step.accumulate_gradients(decoder, adapter, ragged_batch(), scale=0.05)
+        with torch.no_grad():
+            expected = float(PlainDecoder(path, adapter, model).loss_sum(ragged_batch()))
+        assert result.loss_sum == pytest.approx(expected, rel=1e-5)
+        assert_close(own_gradients(adapter), reference_gradients(path, adapter, 0.05, model))
+
+
+def test_every_architecture_has_a_small_model() -> None:
+    assert {model.architecture for model in MODELS.values()} == set(ARCHITECTURES)
+
+
+@pytest.mark.parametrize("name", linear_names(ARCHITECTURES["llama"]))
 @pytest.mark.parametrize("layer", [0, 1])
 def test_one_adapted_linear_alone(tmp_path: Path, name: str, layer: int) -> None:
     path = write_tiny_llama(tmp_path / "tiny.gguf")
@@ -133,7 +168,7 @@ def test_scores_are_the_reference_log_probabilities(tmp_path: Path) -> None:
     with Decoder.open(path, dtype=torch.float32) as decoder:
         adapter = random_adapter(decoder.linear_shapes)
         scores = step.score_targets(decoder, adapter, batch)
-    model = PlainLlama(path, adapter)
+    model = PlainDecoder(path, adapter)
     for sequence, score in zip(batch, scores, strict=True):
         with torch.no_grad():
             log_p = model.logits(sequence.ids).log_softmax(-1)

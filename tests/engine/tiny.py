@@ -1,10 +1,16 @@
-"""Small random models in GGUF, and the same decoder in plain torch with autograd."""
+"""Small random models in GGUF, and the same decoders in plain torch with autograd.
+
+A row of ``MODELS`` says twice what a model is: as metadata keys, which the engine and llama.cpp
+read, and as the numbers of the textbook formula, which :class:`PlainDecoder` computes with.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +24,251 @@ from fine_tuning.gguf.types import TensorType
 from fine_tuning.gguf.writer import TensorSource, write_gguf
 
 WIDTH, FFN, HEADS, KV_HEADS, VOCABULARY, LAYERS = 64, 96, 4, 2, 80, 2
+EPS = 1e-5
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyModel:
+    """One small model: its sizes, its metadata keys, and what its formula does."""
+
+    architecture: str
+    keys: Mapping[str, float | str] = field(default_factory=dict)
+    width: int = WIDTH
+    ffn: int = FFN
+    heads: int = HEADS
+    kv_heads: int = KV_HEADS
+    d: int = WIDTH // HEADS
+    vocabulary: int = VOCABULARY
+    layers: int = LAYERS
+    is_tied: bool = True
+    # The formula:
+    rotates_halves: bool = False
+    has_biases: bool = False
+    has_head_norms: bool = False
+    has_post_norms: bool = False
+    is_fused: bool = False
+    is_gelu: bool = False
+    embedding_scale: float = 1.0
+    attention_scale: float | None = None
+    residual_scale: float = 1.0
+    logit_divisor: float = 1.0
+    attention_cap: float = 0.0
+    logit_cap: float = 0.0
+    windows: tuple[int, ...] = ()
+    rope_bases: tuple[float, ...] = ()
+    rope_scales: tuple[float, ...] = ()
+    factors: tuple[str, ...] = ()
+    factors_used: str = ""
+    magnitude: float = 1.0
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Return all keys but the tokenizer's."""
+        own = {
+            "block_count": self.layers,
+            "context_length": 512,
+            "embedding_length": self.width,
+            "feed_forward_length": self.ffn,
+            "attention.head_count": self.heads,
+            "attention.head_count_kv": self.kv_heads,
+            "attention.layer_norm_rms_epsilon": EPS,
+            "rope.freq_base": 10000.0,
+            **self.keys,
+        }
+        if self.d * self.heads != self.width:
+            own |= {"attention.key_length": self.d, "attention.value_length": self.d}
+        return {
+            "general.architecture": self.architecture,
+            **{f"{self.architecture}.{key}": value for key, value in own.items()},
+        }
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return every tensor's shape, in the file's order."""
+        shapes: dict[str, tuple[int, ...]] = {"token_embd.weight": (self.vocabulary, self.width)}
+        for i in range(self.layers):
+            shapes |= {f"blk.{i}.{name}": shape for name, shape in self._block_shapes().items()}
+        shapes["output_norm.weight"] = (self.width,)
+        if not self.is_tied:
+            shapes["output.weight"] = (self.vocabulary, self.width)
+        return shapes
+
+    def _block_shapes(self) -> dict[str, tuple[int, ...]]:
+        q, kv, width, ffn = self.heads * self.d, self.kv_heads * self.d, self.width, self.ffn
+        qkv = {"attn_q": (q, width), "attn_k": (kv, width), "attn_v": (kv, width)}
+        gate_up = {"ffn_gate": (ffn, width), "ffn_up": (ffn, width)}
+        if self.is_fused:
+            qkv, gate_up = {"attn_qkv": (q + 2 * kv, width)}, {"ffn_up": (2 * ffn, width)}
+        names: dict[str, tuple[int, ...]] = {"attn_norm": (width,), **qkv}
+        names |= {"attn_output": (width, q), "ffn_norm": (width,), **gate_up}
+        names["ffn_down"] = (width, ffn)
+        if self.has_head_norms:
+            names |= {"attn_q_norm": (self.d,), "attn_k_norm": (self.d,)}
+        if self.has_post_norms:
+            names |= {"post_attention_norm": (width,), "post_ffw_norm": (width,)}
+        shapes = {f"{name}.weight": shape for name, shape in names.items()}
+        if self.has_biases:
+            shapes |= {f"{name}.bias": shape[:1] for name, shape in qkv.items()}
+        return shapes
+
+
+GEMMA_WINDOW = 6
+LLAMA = TinyModel(architecture="llama")
+MODELS: Mapping[str, TinyModel] = {
+    "llama": LLAMA,
+    "granite": TinyModel(
+        architecture="granite",
+        keys={
+            "embedding_scale": 6.0,
+            "attention.scale": 0.15,
+            "residual_scale": 0.3,
+            "logit_scale": 1.5,
+        },
+        embedding_scale=6.0,
+        attention_scale=0.15,
+        residual_scale=0.3,
+        logit_divisor=1.5,
+    ),
+    "qwen2": TinyModel(
+        architecture="qwen2",
+        keys={"rope.freq_base": 1e6},
+        rotates_halves=True,
+        has_biases=True,
+        is_tied=False,
+        rope_bases=(1e6, 1e6),
+    ),
+    "qwen3": TinyModel(architecture="qwen3", d=24, rotates_halves=True, has_head_norms=True),
+    "gemma": TinyModel(
+        architecture="gemma",
+        d=24,
+        rotates_halves=True,
+        is_gelu=True,
+        embedding_scale=math.sqrt(WIDTH),
+    ),
+    "gemma2": TinyModel(
+        architecture="gemma2",
+        keys={
+            "attention.sliding_window": GEMMA_WINDOW,
+            "attn_logit_softcapping": 2.0,
+            "final_logit_softcapping": 9.0,
+        },
+        d=24,
+        rotates_halves=True,
+        has_post_norms=True,
+        is_gelu=True,
+        embedding_scale=math.sqrt(WIDTH),
+        attention_cap=2.0,
+        logit_cap=9.0,
+        windows=(GEMMA_WINDOW, 0),
+    ),
+    "gemma3": TinyModel(
+        architecture="gemma3",
+        keys={
+            "attention.sliding_window": GEMMA_WINDOW,
+            "rope.freq_base": 1e6,
+            "rope.scaling.type": "linear",
+            "rope.scaling.factor": 8.0,
+        },
+        d=24,
+        layers=6,
+        rotates_halves=True,
+        has_head_norms=True,
+        has_post_norms=True,
+        is_gelu=True,
+        embedding_scale=math.sqrt(WIDTH),
+        windows=(GEMMA_WINDOW,) * 5 + (0,),
+        rope_bases=(1e4,) * 5 + (1e6,),
+        rope_scales=(1.0,) * 5 + (1 / 8,),
+    ),
+    "phi3": TinyModel(
+        architecture="phi3",
+        keys={
+            "rope.scaling.original_context_length": 4096,
+            "rope.scaling.attn_factor": 1.19,
+            "attention.sliding_window": 4,
+        },
+        rotates_halves=True,
+        is_fused=True,
+        is_tied=False,
+        factors=("rope_factors_long.weight", "rope_factors_short.weight"),
+        factors_used="rope_factors_short.weight",
+        magnitude=1.19,
+    ),
+}
+MODELS = {
+    **MODELS,
+    "llama-factors": replace(
+        LLAMA, factors=("rope_freqs.weight",), factors_used="rope_freqs.weight"
+    ),
+    "llama-linear": replace(
+        LLAMA, keys={"rope.scaling.factor": 4.0}, rope_scales=(0.25, 0.25), is_tied=False
+    ),
+    "phi3-long": replace(
+        MODELS["phi3"],
+        keys={**MODELS["phi3"].keys, "rope.scaling.original_context_length": 64},
+        factors_used="rope_factors_long.weight",
+    ),
+}
+
+
+def write_tiny(
+    path: Path,
+    model: TinyModel,
+    *,
+    types: Mapping[str, TensorType] | None = None,
+    seed: int = 0,
+    gains: Mapping[str, float] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a random model.
+
+    Args:
+        path: Where.
+        model: What.
+        types: Tensor type of matrices by a part of the name, the first match counts; else F32.
+        seed: Of the draw.
+        gains: Factor on a tensor by a part of the name; matrices have variance 1 / n_in, norms
+            lie around 1.
+        metadata: Further keys, such as the tokenizer's.
+    """
+    generator = np.random.default_rng(seed)
+    sources = []
+    for name, shape in model.shapes().items():
+        values = generator.standard_normal(shape).astype(np.float32) / math.sqrt(shape[-1])
+        if len(shape) == 1:
+            noise = 0.1 * values * math.sqrt(shape[-1])
+            values = noise * 5 if name.endswith("bias") else 1 + noise
+        values = values * np.float32(_first(gains, name, 1.0))
+        kind = _first(types, name, TensorType.F32) if len(shape) > 1 else TensorType.F32
+        sources.append(TensorSource(name, shape, kind, _packed(values, kind)))
+    for index, name in enumerate(model.factors):
+        factors = np.linspace(1, 4 + index, model.d // 2, dtype=np.float32)
+        sources.append(TensorSource(name, factors.shape, TensorType.F32, factors))
+    write_gguf(path, {**model.metadata, **(metadata or {})}, sources)
+    return path
+
+
+def _first(table: Mapping[str, Any] | None, name: str, default: Any) -> Any:
+    return next((value for part, value in (table or {}).items() if part in name), default)
+
+
+def _packed(values: np.ndarray, kind: TensorType) -> np.ndarray:
+    return pack_q4_k(values) if kind is TensorType.Q4_K else quantize(values, kind)
+
+
+def pack_q4_k(values: np.ndarray) -> np.ndarray:
+    """Pack into Q4_K with each run's minimum at -7.5 of its scale: sound, if not the best."""
+    runs = values.reshape(-1, 8, 32)
+    scale = np.abs(runs).max(-1) / 7.5
+    d = (scale.max(-1) / 63).astype("<f2")
+    steps = np.ceil(scale / d[:, None].astype(np.float32)).clip(1, 63).astype(np.uint8)
+    unit = (d[:, None].astype(np.float32) * steps)[..., None]
+    q = np.round(runs / unit + 7.5).clip(0, 15).astype(np.uint8).reshape(-1, 4, 2, 32)
+    low, high = steps[:, :4], steps[:, 4:]  # scales and minima are the same numbers
+    six_bits = low | ((high >> 4) << 6)
+    packed = np.concatenate((six_bits, six_bits, (high & 15) * 17), axis=1)
+    halves = np.stack((d, (d.astype(np.float32) * 7.5).astype("<f2")), axis=1).view(np.uint8)
+    nibbles = (q[:, :, 0] | (q[:, :, 1] << 4)).reshape(-1, 128)
+    return np.concatenate((halves, packed, nibbles), axis=1).reshape(-1)
 
 
 def write_tiny_llama(
@@ -29,55 +280,16 @@ def write_tiny_llama(
     seed: int = 0,
 ) -> Path:
     """Write a random llama; ``types`` gives the tensor type by a part of the name, else F32."""
-    generator = np.random.default_rng(seed)
-    d = WIDTH // HEADS
-    shapes: dict[str, tuple[int, ...]] = {"token_embd.weight": (VOCABULARY, WIDTH)}
-    for i in range(LAYERS):
-        shapes |= {
-            f"blk.{i}.attn_norm.weight": (WIDTH,),
-            f"blk.{i}.attn_q.weight": (WIDTH, WIDTH),
-            f"blk.{i}.attn_k.weight": (KV_HEADS * d, WIDTH),
-            f"blk.{i}.attn_v.weight": (KV_HEADS * d, WIDTH),
-            f"blk.{i}.attn_output.weight": (WIDTH, WIDTH),
-            f"blk.{i}.ffn_norm.weight": (WIDTH,),
-            f"blk.{i}.ffn_gate.weight": (FFN, WIDTH),
-            f"blk.{i}.ffn_up.weight": (FFN, WIDTH),
-            f"blk.{i}.ffn_down.weight": (WIDTH, FFN),
-        }
-    shapes["output_norm.weight"] = (WIDTH,)
-    if not is_tied:
-        shapes["output.weight"] = (VOCABULARY, WIDTH)
-    sources = []
-    for name, shape in shapes.items():
-        values = generator.standard_normal(shape).astype(np.float32) / math.sqrt(shape[-1])
-        if len(shape) == 1:
-            values = 1 + 0.1 * values * math.sqrt(shape[-1])
-        kind = next((t for part, t in (types or {}).items() if part in name), TensorType.F32)
-        if len(shape) == 1:
-            kind = TensorType.F32
-        sources.append(TensorSource(name, shape, kind, quantize(values, kind)))
-    if rope_factors:
-        factors = np.linspace(1, 4, d // 2, dtype=np.float32)
-        sources.append(TensorSource("rope_freqs.weight", (d // 2,), TensorType.F32, factors))
-    metadata = {
-        "general.architecture": "llama",
-        "llama.block_count": LAYERS,
-        "llama.context_length": 512,
-        "llama.embedding_length": WIDTH,
-        "llama.feed_forward_length": FFN,
-        "llama.attention.head_count": HEADS,
-        "llama.attention.head_count_kv": KV_HEADS,
-        "llama.attention.layer_norm_rms_epsilon": 1e-5,
-        "llama.rope.freq_base": 10000.0,
-    }
-    write_gguf(path, metadata, sources)
-    return path
+    model = MODELS["llama-factors"] if rope_factors else LLAMA
+    return write_tiny(path, replace(model, is_tied=is_tied), types=types, seed=seed)
 
 
-def example(length: int, targets: Sequence[int], *, seed: int) -> TokenizedExample:
+def example(
+    length: int, targets: Sequence[int], *, seed: int, vocabulary: int = VOCABULARY
+) -> TokenizedExample:
     """Make a random sequence that learns the positions given."""
     generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(VOCABULARY, (length,), generator=generator).tolist()
+    ids = torch.randint(vocabulary, (length,), generator=generator).tolist()
     mask = tuple(int(i in targets) for i in range(length))
     return TokenizedExample(
         example_id=f"e{seed}", conversation_id=f"c{seed}", ids=tuple(ids), mask=mask
@@ -95,60 +307,103 @@ def ragged_batch() -> list[TokenizedExample]:
     ]
 
 
-def random_adapter(shapes: Mapping[str, tuple[int, int]], *, rank: int = 4) -> LoraAdapter:
+def random_adapter(
+    shapes: Mapping[str, tuple[int, int]], *, rank: int = 4, size: float = 0.1
+) -> LoraAdapter:
     """Make an adapter whose B is not zero, so that every gradient path is alive."""
     adapter = LoraAdapter.create(shapes, rank=rank, alpha=8.0, seed=7)
     generator = torch.Generator().manual_seed(8)
     for pair in adapter.pairs.values():
-        pair.b.copy_(0.1 * torch.randn(pair.b.shape, generator=generator))
+        pair.b.copy_(size * torch.randn(pair.b.shape, generator=generator))
     return adapter
 
 
-class PlainLlama:
+class PlainDecoder:
     """The textbook decoder in float32 under autograd, one sequence at a time."""
 
-    def __init__(self, path: Path, adapter: LoraAdapter | None = None) -> None:
+    def __init__(
+        self, path: Path, adapter: LoraAdapter | None = None, model: TinyModel = LLAMA
+    ) -> None:
         with GgufFile.open(path) as file:
             self.w = {n: torch.from_numpy(file.dequantize(n).copy()) for n in file.tensors}
-        self.adapter = adapter
+        self.adapter, self.model = adapter, model
 
     def _linear(self, x: Tensor, name: str) -> Tensor:
-        y = x @ self.w[name].T
-        if self.adapter is not None and (pair := self.adapter.pairs.get(name)) is not None:
+        y = x @ self.w[f"{name}.weight"].T + self.w.get(f"{name}.bias", torch.zeros(1))
+        pair = self.adapter.pairs.get(f"{name}.weight") if self.adapter is not None else None
+        if self.adapter is not None and pair is not None:
             y = y + self.adapter.scale * (x @ pair.a.T @ pair.b.T)
         return y
 
     def _norm(self, x: Tensor, name: str) -> Tensor:
-        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-5) * self.w[name]
+        weight = self.w[f"{name}.weight"]
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + EPS) * weight
 
-    def _rotate(self, x: Tensor) -> Tensor:  # (heads, S, d)
-        d, length = x.shape[-1], x.shape[1]
-        frequency = 10000.0 ** (-torch.arange(0, d, 2) / d)
-        frequency = frequency / self.w.get("rope_freqs.weight", torch.ones(d // 2))
+    def _rotate(self, x: Tensor, layer: int) -> Tensor:  # (heads, S, d)
+        m, d, length = self.model, x.shape[-1], x.shape[1]
+        base = m.rope_bases[layer] if m.rope_bases else 10000.0
+        scale = m.rope_scales[layer] if m.rope_scales else 1.0
+        frequency = scale * base ** (-torch.arange(0, d, 2) / d)
+        frequency = frequency / self.w.get(m.factors_used, torch.ones(d // 2))
         angle = torch.arange(length)[:, None] * frequency
-        turned = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2).contiguous())
-        return torch.view_as_real(turned * torch.polar(torch.ones_like(angle), angle)).flatten(-2)
+        pairs = (
+            x.unflatten(-1, (2, -1)).transpose(-1, -2)
+            if m.rotates_halves
+            else x.unflatten(-1, (-1, 2))
+        )
+        turn = torch.polar(torch.full_like(angle, m.magnitude), angle)
+        turned = torch.view_as_real(torch.view_as_complex(pairs.contiguous()) * turn)
+        return (turned.transpose(-1, -2) if m.rotates_halves else turned).flatten(-2)
+
+    def _attention(self, h: Tensor, layer: int) -> Tensor:
+        m, p, length = self.model, f"blk.{layer}.", len(h)
+        if m.is_fused:
+            sizes = [m.heads * m.d, m.kv_heads * m.d, m.kv_heads * m.d]
+            qkv = self._linear(h, p + "attn_qkv").split(sizes, dim=-1)
+        else:
+            qkv = tuple(self._linear(h, f"{p}attn_{n}") for n in "qkv")
+        q, k, v = (t.view(length, -1, m.d).transpose(0, 1) for t in qkv)
+        if m.has_head_norms:
+            q, k = self._norm(q, p + "attn_q_norm"), self._norm(k, p + "attn_k_norm")
+        q, k = self._rotate(q, layer), self._rotate(k, layer)
+        k, v = (t.repeat_interleave(m.heads // m.kv_heads, 0) for t in (k, v))
+        scores = q @ k.transpose(1, 2) * (m.attention_scale or 1 / math.sqrt(m.d))
+        if m.attention_cap:
+            scores = m.attention_cap * torch.tanh(scores / m.attention_cap)
+        distance = torch.arange(length)[:, None] - torch.arange(length)
+        hidden = distance < 0
+        if m.windows and m.windows[layer]:
+            hidden = hidden | (distance >= m.windows[layer])
+        attended = scores.masked_fill(hidden, float("-inf")).softmax(-1) @ v
+        return self._linear(attended.transpose(0, 1).flatten(1), p + "attn_output")
+
+    def _feed_forward(self, h: Tensor, layer: int) -> Tensor:
+        p = f"blk.{layer}."
+        if self.model.is_fused:
+            gate, up = self._linear(h, p + "ffn_up").chunk(2, dim=-1)
+        else:
+            gate, up = (self._linear(h, f"{p}ffn_{n}") for n in ("gate", "up"))
+        functional = torch.nn.functional
+        is_gelu = self.model.is_gelu
+        active = functional.gelu(gate, approximate="tanh") if is_gelu else functional.silu(gate)
+        return self._linear(active * up, p + "ffn_down")
 
     def logits(self, ids: Sequence[int]) -> Tensor:
-        x, d, length = self.w["token_embd.weight"][list(ids)], WIDTH // HEADS, len(ids)
-        for i in range(LAYERS):
-            p = f"blk.{i}."
-            h = self._norm(x, p + "attn_norm.weight")
-            q, k, v = (
-                self._linear(h, f"{p}attn_{n}.weight").view(length, -1, d).transpose(0, 1)
-                for n in "qkv"
-            )
-            q, k = self._rotate(q), self._rotate(k)
-            k, v = (t.repeat_interleave(HEADS // KV_HEADS, 0) for t in (k, v))
-            scores = q @ k.transpose(1, 2) / math.sqrt(d)
-            hidden = torch.ones(length, length, dtype=torch.bool).triu(1)
-            attended = scores.masked_fill(hidden, float("-inf")).softmax(-1) @ v
-            x = x + self._linear(attended.transpose(0, 1).flatten(1), p + "attn_output.weight")
-            h = self._norm(x, p + "ffn_norm.weight")
-            gate, up = (self._linear(h, f"{p}ffn_{n}.weight") for n in ("gate", "up"))
-            x = x + self._linear(torch.nn.functional.silu(gate) * up, p + "ffn_down.weight")
+        m = self.model
+        x = m.embedding_scale * self.w["token_embd.weight"][list(ids)]
+        for layer in range(m.layers):
+            p = f"blk.{layer}."
+            branch = self._attention(self._norm(x, p + "attn_norm"), layer)
+            if m.has_post_norms:
+                branch = self._norm(branch, p + "post_attention_norm")
+            x = x + m.residual_scale * branch
+            branch = self._feed_forward(self._norm(x, p + "ffn_norm"), layer)
+            if m.has_post_norms:
+                branch = self._norm(branch, p + "post_ffw_norm")
+            x = x + m.residual_scale * branch
         head = self.w.get("output.weight", self.w["token_embd.weight"])
-        return self._norm(x, "output_norm.weight") @ head.T
+        logits = self._norm(x, "output_norm") @ head.T / m.logit_divisor
+        return m.logit_cap * torch.tanh(logits / m.logit_cap) if m.logit_cap else logits
 
     def loss_sum(self, sequences: Sequence[TokenizedExample]) -> Tensor:
         total = torch.zeros(())
