@@ -203,6 +203,8 @@ class EmbeddedServer:
             "n_predict": 1,
             "temperature": 0.0,
             "n_probs": top,
+            # Only the draw ignores it: where the reply's end is likeliest, nothing would come back.
+            "ignore_eos": True,
             "cache_prompt": True,
             "id_slot": 0,
         }

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fine_tuning.core.conversation import Message, Part
+from fine_tuning.core.conversation import Message, Part, ToolCall
 from fine_tuning.core.errors import (
     DataError,
     FineTuningError,
@@ -219,6 +219,24 @@ def test_pictures_are_refused(server: EmbeddedServer) -> None:
     picture = Message(id="1", role="user", content=(Part(type="image_url", data={"url": "x"}),))
     with pytest.raises(DataError, match="image_url"):
         server.renderer.render([picture], add_generation_prompt=True)
+
+
+def test_a_template_that_knows_tools_sees_the_call_as_an_object() -> None:
+    template = (
+        "{% for m in messages %}{{ m.role }}:{{ m.content or '' }}"
+        "{% for c in m.tool_calls or [] %}<{{ c.function.name }}"
+        "{% for key, value in c.function.arguments.items() %} {{ key }}={{ value }}{% endfor %}>"
+        "{% endfor %};{% endfor %}"
+    )
+    call = ToolCall(id="c1", name="weather", arguments={"city": "Oslo", "days": 2})
+    turns = [
+        *ask("Rain?"),
+        Message(id="a", role="assistant", tool_calls=(call,)),
+        Message(id="t", role="tool", content=(Part(text="no"),), tool_call_id="c1"),
+    ]
+    with open_server(chat_template=template) as server:
+        prompt = server.renderer.render(turns, add_generation_prompt=True)
+    assert prompt == "user:Rain?;assistant:<weather city=Oslo days=2>;tool:no;"
 
 
 def test_a_system_prompt_is_set_only_where_there_is_none() -> None:
