@@ -203,8 +203,9 @@ class EmbeddedServer:
             "n_predict": 1,
             "temperature": 0.0,
             "n_probs": top,
-            # Only the draw ignores it: where the reply's end is likeliest, nothing would come back.
-            "ignore_eos": True,
+            # Moves the draw, not the probabilities: the server leaves them out when it draws the
+            # end of the reply or a part of a character.
+            "logit_bias": [["a", 1e6]],
             "cache_prompt": True,
             "id_slot": 0,
         }

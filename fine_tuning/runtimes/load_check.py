@@ -69,10 +69,10 @@ def check_adapter(path: Path, model_path: Path) -> None:
 
 
 def open_gguf(path: Path) -> GgufFile:
-    """Open a GGUF file; a missing one is named with the folder's nearest neighbour left out.
+    """Open a GGUF file; the caller closes it.
 
     Raises:
-        ModelNotFoundError: if the file is missing.
+        ModelNotFoundError: if there is no such file, or a folder in its place.
         StorageError: if it may not be read.
         GgufError: if it is not sound GGUF.
     """
