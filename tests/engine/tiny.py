@@ -216,7 +216,7 @@ def write_tiny(
     *,
     types: Mapping[str, TensorType] | None = None,
     seed: int = 0,
-    gains: Mapping[str, float] | None = None,
+    gains: Mapping[str, Any] | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a random model.
@@ -237,7 +237,7 @@ def write_tiny(
         if len(shape) == 1:
             noise = 0.1 * values * math.sqrt(shape[-1])
             values = noise * 5 if name.endswith("bias") else 1 + noise
-        values = values * np.float32(_first(gains, name, 1.0))
+        values = values * np.asarray(_first(gains, name, 1.0), dtype=np.float32)
         kind = _first(types, name, TensorType.F32) if len(shape) > 1 else TensorType.F32
         sources.append(TensorSource(name, shape, kind, _packed(values, kind)))
     for index, name in enumerate(model.factors):
