@@ -320,10 +320,11 @@ def _attention(
     window = int(_optional(keys, "attention.sliding_window", traits.window))
     if not window:
         return (everywhere,) * num_layers
-    rope = everywhere.rope
+    rope, scaled = everywhere.rope, everywhere.rope.scale
+    base = rope.base
     if traits.window_rope_base is not None:
-        base = keys.number("rope.local.freq_base", traits.window_rope_base)
-        rope = RopeShape(keys.number("rope.freq_base_swa", base), 1.0, rope.magnitude)
+        base, scaled = keys.number("rope.local.freq_base", traits.window_rope_base), 1.0
+    rope = RopeShape(keys.number("rope.freq_base_swa", base), scaled, rope.magnitude)
     windowed = AttentionShape(
         heads=heads, scale=scale, soft_cap=everywhere.soft_cap, window=window, rope=rope
     )

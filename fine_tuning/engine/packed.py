@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fine_tuning.core.errors import UnsupportedModelError
 from fine_tuning.engine.kernels.interface import Kernels, Raw
+from fine_tuning.gguf.dequantize import DEQUANTIZABLE
 from fine_tuning.gguf.reader import GgufFile
 
 MATRIX_DIMENSIONS = 2
@@ -51,7 +52,8 @@ class PackedMatrix:
         """Take a two-dimensional tensor of a file, without copying.
 
         Raises:
-            UnsupportedModelError: if the tensor is missing or not a matrix.
+            UnsupportedModelError: if the tensor is missing, not a matrix, or of a type that
+                cannot be unpacked.
         """
         info = file.tensors.get(name)
         if info is None:
@@ -59,6 +61,11 @@ class PackedMatrix:
         if len(info.shape) != MATRIX_DIMENSIONS:
             raise UnsupportedModelError(
                 f"{file.path}: {name} has shape {info.shape}, expected a matrix"
+            )
+        if info.type not in DEQUANTIZABLE:
+            raise UnsupportedModelError(
+                f"{file.path}: {name} is of type {info.type.name}, expected one of "
+                f"{', '.join(kind.name for kind in DEQUANTIZABLE)}"
             )
         return cls(name, file.raw(name), int(info.type), info.shape[0], info.shape[1])
 

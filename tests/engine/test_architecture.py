@@ -16,7 +16,7 @@ from fine_tuning.core.errors import UnsupportedModelError
 from fine_tuning.engine.architecture import DecoderShape, RopeShape, read_shape
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.gguf.reader import GgufFile
-from fine_tuning.gguf.types import TensorType
+from fine_tuning.gguf.types import TensorType, tensor_num_bytes
 from fine_tuning.gguf.writer import TensorSource, tensor_from_file, write_gguf
 from tests.engine.tiny import LLAMA, MODELS, TinyModel, write_tiny
 
@@ -99,6 +99,19 @@ def test_unsupported_tensors(
 ) -> None:
     with pytest.raises(UnsupportedModelError, match=message):
         Decoder.open(changed(tmp_path, name, tensors))
+
+
+def test_a_type_without_an_unpacker_is_refused_at_opening(tmp_path: Path) -> None:
+    path = write_tiny(tmp_path / "whole.gguf", replace(LLAMA, width=256, d=64))
+    name = "blk.0.attn_q.weight"
+    raw = np.zeros(tensor_num_bytes(TensorType.IQ2_XS, (256, 256)), np.uint8)
+    with GgufFile.open(path) as file:
+        kept = [tensor_from_file(file, n) for n in file.tensors if n != name]
+        keys = {k: v for k, v in file.typed_metadata.items() if k.startswith(("llama", "general"))}
+        sources = [*kept, TensorSource(name, (256, 256), TensorType.IQ2_XS, raw)]
+        write_gguf(tmp_path / "iq2.gguf", keys, sources)
+    with pytest.raises(UnsupportedModelError, match=r"attn_q\.weight is of type IQ2_XS, expected"):
+        Decoder.open(tmp_path / "iq2.gguf")
 
 
 def test_windows_alternate_as_in_llama_cpp(tmp_path: Path) -> None:

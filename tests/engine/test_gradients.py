@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,7 +15,11 @@ from fine_tuning.engine import head, step
 from fine_tuning.engine.architecture import ARCHITECTURES, linear_names
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.lora import LoraAdapter
-from fine_tuning.gguf.types import TensorType
+from fine_tuning.gguf.dequantize import DEQUANTIZABLE
+from fine_tuning.gguf.quantize import quantize
+from fine_tuning.gguf.reader import GgufFile
+from fine_tuning.gguf.types import TensorType, block_format, tensor_num_bytes
+from fine_tuning.gguf.writer import TensorSource, tensor_from_file, write_gguf
 from tests.engine.tiny import (
     LLAMA,
     MODELS,
@@ -130,6 +136,60 @@ def test_unpacked_weights_give_the_same_gradients(tmp_path: Path) -> None:
             step.accumulate_gradients(decoder, adapter, ragged_batch(), scale=1.0)
             gradients.append(own_gradients(adapter))
     assert all(torch.equal(gradients[0][name], gradients[1][name]) for name in gradients[0])
+
+
+def test_every_type_the_reader_unpacks_can_be_trained_on(tmp_path: Path) -> None:
+    """Each block has another type per product: twenty types in one file, dispatched per tensor."""
+    path = write_tiny(tmp_path / "f32.gguf", replace(LLAMA, width=256, ffn=256, d=64, layers=5))
+    generator = np.random.default_rng(0)
+    kinds = cycle(DEQUANTIZABLE)
+    with GgufFile.open(path) as file:
+        model = replace(LLAMA, width=256, ffn=256, d=64, layers=5)
+        sources, seen = [], set()
+        for name, info in file.tensors.items():
+            if len(info.shape) == 1 or name == "token_embd.weight":
+                sources.append(tensor_from_file(file, name))
+                continue
+            kind = next(kinds)
+            seen.add(kind)
+            values = small_weights(kind, info.shape, generator)
+            sources.append(TensorSource(name, info.shape, kind, values))
+        write_gguf(tmp_path / "mixed.gguf", model.metadata, sources)
+    assert seen == set(DEQUANTIZABLE)
+    with Decoder.open(tmp_path / "mixed.gguf", dtype=torch.float32) as decoder:
+        adapter = random_adapter(decoder.linear_shapes)
+        step.accumulate_gradients(decoder, adapter, ragged_batch(), scale=1.0)
+        expected = reference_gradients(tmp_path / "mixed.gguf", adapter, 1.0, model)
+        assert_close(own_gradients(adapter), expected)
+
+
+def small_weights(
+    kind: TensorType, shape: tuple[int, ...], generator: np.random.Generator
+) -> np.ndarray:
+    """Random bytes whose half-precision scales are small; plain numbers for plain types."""
+    dtypes = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "I8": "<i1", "I16": "<i2"}
+    dtypes |= {"I32": "<i4", "I64": "<i8"}
+    if kind is TensorType.BF16:
+        return quantize(generator.normal(0, 0.06, shape).astype(np.float32), kind)
+    if kind.name in dtypes:
+        is_whole = kind.name.startswith("I")
+        draw = generator.integers(-1, 2, shape) if is_whole else generator.normal(0, 0.06, shape)
+        return draw.astype(dtypes[kind.name]).reshape(-1).view(np.uint8)
+    raw = generator.integers(0, 256, tensor_num_bytes(kind, shape), dtype=np.uint8)
+    blocks = raw.reshape(-1, block_format(kind).block_bytes)
+    half = np.frombuffer(np.float16(2e-4).tobytes(), np.uint8)
+    for place in SCALES_AT[kind.name]:
+        blocks[:, place : place + 2] = half
+    return raw
+
+
+SCALES_AT = {
+    **dict.fromkeys(("Q4_0", "Q5_0", "Q8_0", "IQ4_NL", "IQ4_XS"), (0,)),
+    **dict.fromkeys(("Q4_1", "Q5_1", "Q4_K", "Q5_K"), (0, 2)),
+    "Q2_K": (80, 82),
+    "Q3_K": (108,),
+    "Q6_K": (208,),
+}
 
 
 def test_micro_batches_add_up(tmp_path: Path) -> None:

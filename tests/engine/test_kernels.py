@@ -13,30 +13,11 @@ from fine_tuning.core.errors import ConfigError
 from fine_tuning.engine.kernels.interface import Group, HeadShape, Kernels, Rope
 from fine_tuning.engine.kernels.library import LEVELS, library_path, load_kernels
 from fine_tuning.engine.kernels.torch_kernels import TorchKernels
-from fine_tuning.gguf.dequantize import dequantize
+from fine_tuning.gguf.dequantize import DEQUANTIZABLE, dequantize
 from fine_tuning.gguf.types import TensorType, tensor_num_bytes
 
-TYPES = [
-    TensorType[name]
-    for name in (
-        [
-            "F32",
-            "F16",
-            "BF16",
-            "Q4_0",
-            "Q4_1",
-            "Q5_0",
-            "Q5_1",
-            "Q8_0",
-            "Q2_K",
-            "Q3_K",
-            "Q4_K",
-            "Q5_K",
-            "Q6_K",
-            "IQ4_NL",
-            "IQ4_XS",
-        ]
-    )
+BLOCK_TYPES = [
+    kind for kind in DEQUANTIZABLE if not kind.name.startswith(("I8", "I16", "I32", "I64", "F64"))
 ]
 DTYPES = (torch.float32, torch.bfloat16)
 ORACLE = TorchKernels()
@@ -83,7 +64,7 @@ def random_blocks(kind: TensorType, elements: int) -> np.ndarray:
     return raw
 
 
-@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", BLOCK_TYPES, ids=lambda kind: kind.name)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_unpack_is_bit_exact(kernels: Kernels, kind: TensorType, dtype: torch.dtype) -> None:
     elements = 256 * 41
@@ -92,6 +73,15 @@ def test_unpack_is_bit_exact(kernels: Kernels, kind: TensorType, dtype: torch.dt
     kernels.unpack(raw, int(kind), out)
     expected = torch.from_numpy(dequantize(raw, kind, (elements,)).copy()).to(dtype)
     assert torch.equal(out, expected)
+
+
+@pytest.mark.parametrize("dtype", ["<i1", "<i2", "<i4", "<i8", "<f8"])
+def test_rare_types_go_through_numpy(kernels: Kernels, dtype: str) -> None:
+    kind = {"<i1": "I8", "<i2": "I16", "<i4": "I32", "<i8": "I64", "<f8": "F64"}[dtype]
+    values = np.arange(-30, 30).astype(dtype)
+    out = torch.empty(60)
+    kernels.unpack(values.view(np.uint8), int(TensorType[kind]), out)
+    assert torch.equal(out, torch.arange(-30.0, 30.0))
 
 
 @pytest.mark.parametrize("bits", [0x0001, 0x03FF, 0x0400, 0x7BFF, 0x8001, 0x3C00, 0x0000, 0x8000])

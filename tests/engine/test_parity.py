@@ -35,7 +35,7 @@ from tests.engine.tiny import MODELS, TinyModel, example, random_adapter, write_
 
 LOG = logging.getLogger(__name__)
 VOCABULARY, CONTEXT, TOP = 1024, 256, 300
-MAX_MEAN_KL = {"F32": 0.002, "Q8_0": 0.02, "Q4_0": 0.02, "Q4_K": 0.02}
+MAX_MEAN_KL = {"F32": 1e-4, "Q8_0": 0.02, "Q4_0": 0.02, "Q4_K": 0.02}
 MIN_SAME_TOP = 0.95
 
 
@@ -44,7 +44,8 @@ def sized(model: TinyModel) -> TinyModel:
     d = 64 if model.d * model.heads == model.width else 128
     scale = 16.0 if model.embedding_scale == model.width**0.5 else model.embedding_scale
     cap = 30.0 if model.logit_cap else 0.0
-    keys = {**model.keys, **({"final_logit_softcapping": cap} if cap else {})}
+    keys = dict(model.keys)
+    keys |= {"final_logit_softcapping": cap} if cap else {}
     model = replace(model, width=256, ffn=512, d=d, vocabulary=VOCABULARY)
     return replace(model, embedding_scale=scale, logit_cap=cap, keys=keys)
 
@@ -125,8 +126,10 @@ def predicted(path: Path, ids: tuple[int, ...], adapter: LoraAdapter | None = No
         return next_token_logits(decoder, adapter, ids).log_softmax(-1)
 
 
-def write_sized(path: Path, name: str, kind: TensorType, tokenizer: Mapping[str, Any]) -> Path:
-    model = sized(MODELS[name])
+def write_sized(
+    path: Path, model: TinyModel, kind: TensorType, tokenizer: Mapping[str, Any]
+) -> Path:
+    model = sized(model)
     return write_tiny(path, model, types={"": kind}, gains=gains(model, kind), metadata=tokenizer)
 
 
@@ -138,7 +141,37 @@ def random_ids(length: int) -> tuple[int, ...]:
 def test_predictions_are_those_of_llama_cpp(
     tmp_path: Path, tokenizer: Mapping[str, Any], name: str
 ) -> None:
-    check_predictions(tmp_path / "tiny.gguf", tokenizer, name, "F32", random_ids(64))
+    check_predictions(tmp_path / "tiny.gguf", tokenizer, MODELS[name], "F32", random_ids(64))
+
+
+VARIANTS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "llama with biases": ("llama", {}),
+    "granite with biases": ("granite", {}),
+    "llama, type none": ("llama", {"rope.scaling.type": "none", "rope.scaling.factor": 4.0}),
+    "llama, granite's keys": ("llama", {"attention.scale": 0.05, "logit_scale": 2.0}),
+    "qwen2, a window": ("qwen2", {"attention.sliding_window": 5}),
+    "gemma, half rotated": ("gemma", {"rope.dimension_count": 64}),
+    "gemma2, windowed base": ("gemma2", {"rope.freq_base_swa": 20000.0}),
+    "gemma2, linear": ("gemma2", {"rope.scaling.factor": 4.0}),
+    "gemma3, final cap": ("gemma3", {"final_logit_softcapping": 30.0}),
+    "gemma3, scores' cap": ("gemma3", {"attn_logit_softcapping": 2.0}),
+    "gemma3, period": ("gemma3", {"attention.sliding_window_pattern": 2}),
+    "gemma3, windowed base": ("gemma3", {"rope.freq_base_swa": 20000.0}),
+    "gemma3, magnitude": ("gemma3", {"rope.scaling.attn_factor": 1.2}),
+    "phi3, longrope": ("phi3", {"rope.scaling.type": "longrope"}),
+    "phi3, linear": ("phi3", {"rope.scaling.factor": 4.0}),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_keys_are_read_or_not_as_llama_cpp_does(
+    tmp_path: Path, tokenizer: Mapping[str, Any], variant: str
+) -> None:
+    name, keys = VARIANTS[variant]
+    model = replace(MODELS[name], keys={**MODELS[name].keys, **keys})
+    if "biases" in variant:
+        model = replace(model, has_biases=True)
+    check_predictions(tmp_path / "tiny.gguf", tokenizer, model, "F32", random_ids(48))
 
 
 @pytest.mark.slow
@@ -147,16 +180,16 @@ def test_predictions_are_those_of_llama_cpp(
 def test_predictions_from_quantised_weights(
     tmp_path: Path, tokenizer: Mapping[str, Any], name: str, kind: str
 ) -> None:
-    check_predictions(tmp_path / "tiny.gguf", tokenizer, name, kind, random_ids(192))
+    check_predictions(tmp_path / "tiny.gguf", tokenizer, MODELS[name], kind, random_ids(192))
 
 
 def check_predictions(
-    path: Path, tokenizer: Mapping[str, Any], name: str, kind: str, ids: tuple[int, ...]
+    path: Path, tokenizer: Mapping[str, Any], model: TinyModel, kind: str, ids: tuple[int, ...]
 ) -> None:
-    write_sized(path, name, TensorType[kind], tokenizer)
+    write_sized(path, model, TensorType[kind], tokenizer)
     with EmbeddedServer(path, context_tokens=CONTEXT, threads=1) as server:
         agreement = Agreement.of(predicted(path, ids), served(server, ids, TOP), ids)
-    LOG.info("%s %s: %s", name, kind, agreement)
+    LOG.info("%s %s: %s", model.architecture, kind, agreement)
     assert agreement.mean_kl < MAX_MEAN_KL[kind], agreement
     assert agreement.same_top >= MIN_SAME_TOP, agreement
     # Or else agreement would mean little.
@@ -169,7 +202,7 @@ def test_an_adapter_moves_llama_cpp_as_predicted(
     tmp_path: Path, tokenizer: Mapping[str, Any], name: str
 ) -> None:
     path, ids = tmp_path / "tiny.gguf", random_ids(32)
-    write_sized(path, name, TensorType.F32, tokenizer)
+    write_sized(path, MODELS[name], TensorType.F32, tokenizer)
     with Decoder.open(path) as decoder:
         adapter = random_adapter(decoder.linear_shapes, size=0.1)
     write_gguf_adapter(tmp_path / "a.gguf", adapter, architecture=MODELS[name].architecture)
@@ -204,12 +237,14 @@ def test_real_models_on_real_text(tmp_path: Path, name: str) -> None:
     path = gemma_file(tmp_path) if is_gemma else resolve_base_model("embedded").path
     samples = files("fine_tuning") / "data" / "samples" / "handbook_conversations.jsonl"
     lines = samples.read_text(encoding="utf-8").splitlines()
-    text = "\n".join(m["content"] for line in lines[:30] for m in json.loads(line)["messages"])
+    text = "\n".join(m["content"] for line in lines[:60] for m in json.loads(line)["messages"])
     with EmbeddedServer(path, context_tokens=1024) as server:
-        ids = tuple(server.tokenizer.encode(text, add_special=True, parse_special=False)[:600])
-        answers = served(server, ids, 400)
-    agreement = Agreement.of(predicted(path, ids), answers, ids)
-    LOG.info("%s, %d tokens: %s", name, len(ids), agreement)
-    assert len(ids) > 550, "Gemma's window of 512 must matter"
+        ids = tuple(server.tokenizer.encode(text, add_special=True, parse_special=False)[:1000])
+        # Past its window of 512 llama.cpp computes Gemma's whole prompt anew for every position.
+        places = [*range(512), *range(512, len(ids), 12)]
+        answers = [dict(server.next_token_log_probabilities(ids[: i + 1], 400)) for i in places]
+    agreement = Agreement.of(predicted(path, ids)[places], answers, tuple(ids[i] for i in places))
+    LOG.info("%s, %d positions: %s", name, len(places), agreement)
+    assert len(ids) == 1000, "the window must matter"
     assert agreement.mean_kl < 0.02, agreement
     assert agreement.same_top >= MIN_SAME_TOP, agreement

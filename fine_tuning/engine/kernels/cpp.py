@@ -14,6 +14,8 @@ from fine_tuning.engine.kernels.torch_kernels import unpack_with_numpy
 BLOCK_OF_PLAIN_TYPES = 32
 MAX_HEAD_SIZE = 1024
 _PLAIN_TYPES = frozenset({0, 1, 30})
+# What unpack.inc knows; the other types the reader unpacks (integers, float64) are rare weights.
+_UNPACKED_HERE = frozenset({0, 1, 2, 3, 6, 7, 8, 10, 11, 12, 13, 14, 20, 23, 30})
 
 
 def _pointer(tensor: Tensor) -> ctypes.c_void_p:
@@ -47,7 +49,8 @@ class CppKernels:
 
     def unpack(self, raw: Raw, type_id: int, out: Tensor) -> None:
         """See the interface."""
-        if type_id in _PLAIN_TYPES and out.numel() % BLOCK_OF_PLAIN_TYPES:
+        is_odd = type_id in _PLAIN_TYPES and out.numel() % BLOCK_OF_PLAIN_TYPES
+        if is_odd or type_id not in _UNPACKED_HERE:
             unpack_with_numpy(raw, type_id, out)
             return
         source = ctypes.c_void_p(raw.__array_interface__["data"][0])
