@@ -20,10 +20,10 @@ from fine_tuning.gguf.quantize import quantize
 from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.gguf.types import TensorType, block_format, tensor_num_bytes
 from fine_tuning.gguf.writer import TensorSource, tensor_from_file, write_gguf
+from tests.engine.plain import PlainDecoder
 from tests.engine.tiny import (
     LLAMA,
     MODELS,
-    PlainDecoder,
     TinyModel,
     example,
     ragged_batch,
