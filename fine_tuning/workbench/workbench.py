@@ -76,7 +76,7 @@ class Workbench:
         be_a_good_neighbour()
         self.settings = settings
         self.workspace = workspace
-        self._progress = progress
+        self.progress = progress
 
     # Conversations
 
@@ -133,6 +133,19 @@ class Workbench:
         exporter = DataExporter(folder or self.workspace.exports)
         return exporter.export_all_formats(self.clean().kept)
 
+    def export_if_due(self) -> dict[str, Path]:
+        """Export if the settings ask for it and ``export_interval`` more were recorded.
+
+        Returns:
+            The files by format; empty when it was not the time.
+        """
+        collection = self.settings.data_collection
+        if not collection.auto_export:
+            return {}
+        store = open_store(self.workspace.conversations)
+        count = sum(1 for _ in store.conversations())
+        return self.export() if count and count % collection.export_interval == 0 else {}
+
     # Data sets
 
     def base_model(self, name: str | None = None) -> BaseModel:
@@ -166,7 +179,7 @@ class Workbench:
                 seed=self.settings.training.seed,
                 base_model={"name": base.name, "digest": base.digest()},
             )
-            return builder.build(report.kept, self.workspace.datasets, progress=self._progress)
+            return builder.build(report.kept, self.workspace.datasets, progress=self.progress)
 
     def snapshot(self, name: str) -> Snapshot:
         """Open a data set by its content name or folder.
@@ -355,7 +368,7 @@ class Workbench:
             max_reply_tokens=self.settings.evaluation.max_reply_tokens,
             threads=self.settings.training.threads,
         )
-        report = evaluate(task, self._reference(against, run), _candidate(run), self._progress)
+        report = evaluate(task, self._reference(against, run), _candidate(run), self.progress)
         write_file(run.folder / EVALUATION_FILE, canonical_json(report.to_dict()).encode())
         return report
 

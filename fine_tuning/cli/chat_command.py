@@ -1,0 +1,91 @@
+"""The chat command: talk to a model in the terminal; what is said is recorded, if you let it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fine_tuning.cli.options import Config, Home, Overrides, open_workbench
+from fine_tuning.cli.output import remarks, say
+
+if TYPE_CHECKING:
+    from fine_tuning.workbench.chat import ChatSession
+
+HELP = "/good or /bad [why] rates the last reply, /fix TEXT corrects it, /new starts over, /quit"
+app = typer.Typer()
+
+
+@app.command()
+def chat(
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="A run, demo, or a base model; the newest run if absent."),
+    ] = None,
+    message: Annotated[
+        str | None, typer.Option("--message", help="Ask this one thing and leave.")
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(min=0, help="0 always takes the likeliest word.")
+    ] = 0.0,
+    home: Home = None,
+    config: Config = None,
+    overrides: Overrides = None,
+) -> None:
+    """Talk to a base or tuned model; conversations are recorded in the workspace's log.
+
+    Example: fine-tuning chat --model demo --message "When do we get paid?"
+    """
+    from fine_tuning.core.ports import Sampling
+
+    bench = open_workbench(home, config, overrides)
+    from fine_tuning.workbench.chat import ChatSession
+
+    with bench.open_chat(model) as server:
+        session = ChatSession(bench, server, Sampling(temperature=temperature))
+        if message is not None:
+            _stream(session, message)
+            return
+        place = f"recorded in {bench.workspace.conversations}"
+        say(f"Talking to {session.model_name}; {place if session.is_recording else 'unrecorded'}.")
+        say(HELP)
+        while (line := _read_line()) is not None:
+            if line.startswith("/"):
+                if not _command(session, line):
+                    return
+            elif line:
+                _stream(session, line)
+
+
+def _read_line() -> str | None:
+    """Return what the user typed, or None at the end of input or on Ctrl-C."""
+    try:
+        return remarks.input("[bold green]you[/bold green] ").strip()
+    except (EOFError, KeyboardInterrupt):
+        return None
+
+
+def _stream(session: ChatSession, text: str) -> None:
+    for piece in session.say(text):
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+    sys.stdout.write("\n")
+
+
+def _command(session: ChatSession, line: str) -> bool:
+    """Carry out a slash command; return whether the chat goes on."""
+    word, _, rest = line.partition(" ")
+    if word in ("/quit", "/exit"):
+        return False
+    if word == "/new":
+        session.start_over()
+        say("A new conversation.")
+    elif word in ("/good", "/bad"):
+        done = session.rate(1 if word == "/good" else -1, reason=rest.strip())
+        say("Noted." if done else "There is no recorded reply to rate yet.")
+    elif word == "/fix" and rest.strip():
+        say("Noted." if session.correct(rest.strip()) else "There is no recorded reply to correct.")
+    else:
+        say(HELP)
+    return True

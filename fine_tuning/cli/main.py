@@ -1,0 +1,68 @@
+"""The command ``fine-tuning``: the verbs, and the one place that catches errors.
+
+Heavy libraries are loaded inside commands, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import click
+import typer
+
+from fine_tuning.cli import chat_command, data_commands, model_commands, system_commands
+from fine_tuning.core.errors import FineTuningError, InterruptedRunError
+
+# Nothing leaves the machine: switched off before any library could look.
+QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
+
+app = typer.Typer(
+    name="fine-tuning",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for room in (system_commands, chat_command, data_commands, model_commands):
+    app.add_typer(room.app)
+
+
+@app.callback()
+def options(
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log what happens.")] = False,
+) -> None:
+    """Turn the chats you have with your local chatbot into a measurably better local model.
+
+    Start here: fine-tuning demo
+    """
+    if verbose:
+        logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit code."""
+    for key, value in QUIET.items():
+        os.environ.setdefault(key, value)
+    try:
+        code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+    except FineTuningError as error:
+        return _tell(str(error), error.exit_code)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return _tell("interrupted", InterruptedRunError.exit_code)
+    except click.ClickException as error:
+        error.show(sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read the output (head, less) left; the rest has no reader.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code if isinstance(code, int) else 0
+
+
+def _tell(sentence: str, code: int) -> int:
+    sys.stderr.write(f"Error: {sentence}\n")
+    return code

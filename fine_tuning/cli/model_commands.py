@@ -1,0 +1,145 @@
+"""Commands about models: train, evaluate, compare."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fine_tuning.cli.options import AsJson, Base, Config, Home, Overrides, open_workbench
+from fine_tuning.cli.output import GIB, answer, facts, progress_bars, results, say
+
+if TYPE_CHECKING:
+    from fine_tuning.workbench.evaluation import EvaluationReport
+
+app = typer.Typer()
+
+Questions = Annotated[
+    Path | None,
+    typer.Option("--questions", help="JSONL of questions with key_facts, asked of both models."),
+]
+
+
+@app.command()
+def train(
+    base: Base = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="A data set's name; prepared anew if absent.")
+    ] = None,
+    run_id: Annotated[
+        str, typer.Option("--run-id", help="The run's name; the time if absent.")
+    ] = "",
+    resume: Annotated[
+        str | None, typer.Option("--resume", metavar="RUN", help="Go on with an interrupted run.")
+    ] = None,
+    home: Home = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train an adapter on the recorded conversations.
+
+    Ctrl-C leaves a run that --resume goes on with.
+
+    Example: fine-tuning train --base embedded --set training.num_epochs=4
+    """
+    from fine_tuning.training.progress import progress_listener
+
+    with progress_bars() as progress:
+        bench = open_workbench(home, config, overrides, base=base, progress=progress)
+        snapshot = None
+        if resume is None:
+            snapshot = bench.snapshot(dataset) if dataset else bench.prepare()
+            for remark in snapshot.remarks:
+                say(remark)
+    with progress_listener(sys.stderr) as listener:
+        if resume is not None:
+            run = bench.resume(resume, listener)
+        else:
+            run = bench.train(snapshot, run_id=run_id, listener=listener)
+    metrics = run.metrics
+    value = {"run_id": run.run_id, "folder": str(run.folder), **asdict(metrics)}
+    rows = {
+        "run": run.run_id,
+        "loss": f"{metrics.first_loss or 0:.3f} to {metrics.last_loss or 0:.3f}",
+        "validation loss": f"base {_loss(metrics.base_validation_loss)}, best "
+        f"{_loss(metrics.best_validation_loss)} at step {metrics.best_step}",
+        "time": f"{metrics.training_time_s:.0f} s for {metrics.num_steps} steps",
+        "peak memory": f"{metrics.peak_memory_bytes / GIB:.2f} GiB",
+        "adapter": run.adapter_path,
+        "next": f"fine-tuning evaluate {run.run_id}",
+    }
+    answer(value, as_json=as_json, table=facts("trained", rows))
+
+
+def _loss(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.3f}"
+
+
+@app.command()
+def evaluate(
+    run: Annotated[str, typer.Argument(help="A run, the start of its id, latest, or demo.")],
+    questions: Questions = None,
+    home: Home = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a run against its base on conversations it never saw, with error bars."""
+    _compare("base", run, questions, home, config, overrides, as_json)
+
+
+@app.command()
+def compare(
+    reference: Annotated[str, typer.Argument(help="base, or a run.")],
+    candidate: Annotated[str, typer.Argument(help="The run to judge.")],
+    questions: Questions = None,
+    home: Home = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare a run with its base or another run on the same conversations and questions."""
+    _compare(reference, candidate, questions, home, config, overrides, as_json)
+
+
+def _compare(
+    reference: str,
+    candidate: str,
+    questions: Path | None,
+    home: Path | None,
+    config: Path | None,
+    overrides: list[str] | None,
+    as_json: bool,
+) -> None:
+    with progress_bars() as progress:
+        bench = open_workbench(home, config, overrides, progress=progress)
+        from fine_tuning.evaluation.questions import read_questions
+
+        asked = read_questions(questions) if questions else ()
+        report = bench.evaluate(candidate, against=reference, questions=asked)
+    if as_json:
+        answer(report.to_dict(), as_json=True)
+    else:
+        show_report(report)
+
+
+def show_report(report: EvaluationReport) -> None:
+    """Print an evaluation for people."""
+    from rich.markup import escape
+
+    from fine_tuning.evaluation.comparison import table
+
+    for comparison in report.comparisons:
+        results.print(table(comparison))
+        say(comparison.power_sentence(comparison.rows[0].name))
+    for pair in report.side_by_side:
+        results.print(f"\n[bold]{escape(pair.prompt)}[/bold]")
+        for name, reply in pair.replies.items():
+            results.print(f"[cyan]{escape(name)}[/cyan]: {escape(reply)}")
+    results.print(f"\nverdict: [bold]{report.verdict.outcome}[/bold]")
+    for reason in report.verdict.reasons:
+        results.print(f"  {escape(reason.sentence)}")

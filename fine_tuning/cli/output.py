@@ -1,0 +1,68 @@
+"""How commands answer: results on standard output, progress and remarks on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from fine_tuning.core.ports import Progress as ProgressCallback
+
+GIB = 1024**3
+results = Console()
+remarks = Console(stderr=True)
+
+
+def say(text: str) -> None:
+    """Write a remark."""
+    remarks.print(text, markup=False, highlight=False)
+
+
+def answer(value: object, *, as_json: bool, text: str = "", table: Table | None = None) -> None:
+    """Write a result: as JSON, or as text and a table for people."""
+    if as_json:
+        sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        return
+    if table is not None:
+        results.print(table)
+    if text:
+        results.print(text, markup=False, highlight=False)
+
+
+def facts(title: str, rows: dict[str, Any]) -> Table:
+    """Return a two-column table."""
+    grid = Table(title=title, show_header=False, title_justify="left")
+    for name, value in rows.items():
+        grid.add_row(name, str(value))
+    return grid
+
+
+@contextmanager
+def progress_bars() -> Iterator[ProgressCallback]:
+    """Yield a progress callback that draws a bar per kind of work on standard error.
+
+    Without a terminal nothing is drawn.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(20),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, console=remarks, transient=True, disable=not remarks.is_terminal
+    ) as bars:
+        tasks: dict[str, Any] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total or None)
+            bars.update(tasks[what], completed=done, total=total or None)
+
+        yield tell

@@ -1,0 +1,124 @@
+"""Commands about the whole: demo and doctor."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fine_tuning.cli.options import AsJson, Base, Config, Home, Overrides, open_workbench
+from fine_tuning.cli.output import GIB, answer, facts, progress_bars, results, say
+
+if TYPE_CHECKING:
+    from fine_tuning.workbench.demo import DemoResult
+
+app = typer.Typer()
+PARITY_FAILED = 1
+
+
+@app.command()
+def demo(home: Home = None, as_json: AsJson = False) -> None:
+    """Show the whole loop on sample conversations and the embedded model, in minutes, on a CPU.
+
+    Logs, cleans, exports, formats and splits the conversations of a fictional company's handbook,
+    trains an adapter, and asks base and tuned model questions worded unlike the training data.
+    """
+    from fine_tuning.config.workspace import Workspace
+    from fine_tuning.workbench.process import be_a_good_neighbour
+
+    be_a_good_neighbour()
+    from fine_tuning.training.progress import progress_listener
+    from fine_tuning.workbench.demo import run_demo
+
+    folder = Workspace.open(home).demo
+    # Bars would draw over each other: the training bar has the terminal to itself.
+    with progress_listener(sys.stderr) as listener:
+        result = run_demo(folder, listener=listener, on_stage=lambda name: say(f"- {name}"))
+    if as_json:
+        answer(result.to_dict(), as_json=True)
+    else:
+        show_demo(result)
+
+
+def show_demo(result: DemoResult) -> None:
+    """Print the demo's findings for people."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    counts = result.cleaning.counts
+    dropped = ", ".join(f"{number} {reason}" for reason, number in counts["dropped"].items())
+    say(f"\n{counts['in']} conversations logged, {counts['kept']} kept; dropped: {dropped}")
+    grid = Table(title="base against tuned, on what was never trained on")
+    for heading in ("", "base", "tuned"):
+        grid.add_column(heading, justify="right" if heading else "left")
+    before, after = result.evaluation.held_out
+    grid.add_row("held-out loss", f"{before.loss:.3f}", f"{after.loss:.3f}")
+    grid.add_row("perplexity", f"{before.perplexity:.1f}", f"{after.perplexity:.1f}")
+    if (asked := result.evaluation.questions) is not None:
+        shares = [f"{one.fact_recall:.0%}" for one in asked]
+        grid.add_row(f"facts right, {len(asked[0].answers)} reworded questions", *shares)
+    results.print(grid)
+    for pair in result.shown:
+        results.print(f"\n[bold]{escape(pair.prompt)}[/bold]")
+        for name, reply in pair.replies.items():
+            results.print(f"  [cyan]{name:>5}[/cyan]  {escape(' '.join(reply.split()))}")
+    costs = Table(title="\ncost")
+    for heading in ("stage", "time", "peak memory"):
+        costs.add_column(heading, justify="left" if heading == "stage" else "right")
+    for cost in result.costs:
+        memory = f"{cost.peak_memory_bytes / GIB:.2f} GiB"
+        costs.add_row(cost.name, f"{cost.time_s:.1f} s", memory)
+    costs.add_row("all", f"{sum(cost.time_s for cost in result.costs):.1f} s", "")
+    results.print(costs)
+    places = {
+        "conversations": result.home / "conversations.jsonl",
+        "exports": result.home / "exports",
+        "data set": result.snapshot.path,
+        "run": result.run.folder,
+        "adapter for llama.cpp and Ollama": result.run.adapter_path / "adapter.gguf",
+        "summary": result.home / "summary.json",
+    }
+    for name, place in places.items():
+        say(f"{name}: {place}")
+    say("\nTalk to it: fine-tuning chat --model demo")
+
+
+@app.command()
+def doctor(
+    parity: Annotated[
+        bool,
+        typer.Option("--parity", help="Compare the engine with llama.cpp, token by token."),
+    ] = False,
+    base: Base = None,
+    home: Home = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what is installed, what is slow and why; with --parity, prove the engine right.
+
+    --parity takes the base model named by --base (embedded by default) and, if a run on it exists,
+    base and adapter together.
+    """
+    with progress_bars() if parity else nullcontext() as progress:
+        bench = open_workbench(home, config, overrides, base=base, progress=progress)
+        from fine_tuning.workbench.health import check_health, parity_reports
+
+        report = check_health(bench.workspace)
+        reports = parity_reports(bench, base or "embedded") if parity else []
+    value = {"health": report, "parity": [one.to_dict() for one in reports]}
+    answer(value, as_json=as_json, table=facts("health", report))
+    for one in reports if not as_json else []:
+        rows = {
+            "positions": one.num_positions,
+            "mean KL": f"{one.mean_kl:.5f} nats",
+            "largest KL": f"{one.max_kl:.5f} nats",
+            "same likeliest token": f"{one.top1_agreement:.1%}",
+            "compute dtype": one.dtype,
+            "parity": "holds" if one.holds else "FAILS",
+        }
+        results.print(facts(f"parity with llama.cpp: {one.name}", rows))
+    if any(not one.holds for one in reports):
+        raise typer.Exit(PARITY_FAILED)
