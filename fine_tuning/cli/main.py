@@ -9,9 +9,8 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, cast
 
-import click
 import typer
 
 from fine_tuning.cli import chat_command, data_commands, model_commands, system_commands
@@ -19,6 +18,9 @@ from fine_tuning.core.errors import FineTuningError, InterruptedRunError
 
 # Nothing leaves the machine: switched off before any library could look.
 QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
+
+# What typer raises for an unknown verb or option; it exports only this subclass of it.
+USAGE_ERROR = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
 
 app = typer.Typer(
     name="fine-tuning",
@@ -51,9 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
     except FineTuningError as error:
         return _tell(str(error), error.exit_code)
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         return _tell("interrupted", InterruptedRunError.exit_code)
-    except click.ClickException as error:
+    except USAGE_ERROR as error:
         error.show(sys.stderr)
         return error.exit_code
     except BrokenPipeError:

@@ -101,8 +101,7 @@ class Evaluator:
             )
         chosen = [examples[index] for index in kept]
         scores = self._in_batches(f"scoring {model}", chosen, score)
-        for example, result in zip(chosen, scores, strict=True):
-            _check_scores(example, result)
+        _check_scores(chosen, scores)
         values = [result.log_probabilities for result in scores]
         found = [
             measure.loss(values),
@@ -281,11 +280,12 @@ _REFERENCE_METRICS: dict[str, Callable[[Sequence[str], Sequence[str]], measure.M
 }
 
 
-def _check_scores(example: TokenizedExample, scores: TargetScores) -> None:
+def _check_scores(examples: Sequence[TokenizedExample], scores: Sequence[TargetScores]) -> None:
     """Refuse scores that are not one per target token."""
-    found = (len(scores.log_probabilities), len(scores.correct))
-    if found != (example.num_targets, example.num_targets):
-        raise RuntimeFailedError(
-            f"example {example.example_id} was scored with {found[0]} log-probabilities and "
-            f"{found[1]} choices, expected {example.num_targets} of each"
-        )
+    for example, result in zip(examples, scores, strict=True):
+        found = (len(result.log_probabilities), len(result.correct))
+        if found != (example.num_targets, example.num_targets):
+            raise RuntimeFailedError(
+                f"example {example.example_id} was scored with {found[0]} log-probabilities and "
+                f"{found[1]} choices, expected {example.num_targets} of each"
+            )

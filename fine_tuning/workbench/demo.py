@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ DEMO_SETTINGS = Settings.model_validate(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class DemoResult:
     """What the demo did and found."""
 
@@ -143,17 +144,18 @@ def run_demo(
     bench = Workbench(settings, Workspace(home=home), progress)
     meter = CostMeter()
 
-    def stage(name: str) -> Any:  # noqa: ANN401 - the meter's context manager
+    @contextmanager
+    def stage(name: str) -> Iterator[None]:
         on_stage(name)
-        return meter.stage(name)
+        with meter.stage(name):
+            yield
 
     with stage("log conversations"):
         log_samples(bench)
     with stage("clean"):
         cleaning = bench.clean()
-    with stage("export"):
+    with stage("export and format"):
         bench.export()
-    with stage("format"):
         format_pairs(bench, cleaning.kept)
     with stage("build data set"):
         snapshot = bench.prepare()
@@ -164,15 +166,8 @@ def run_demo(
         evaluation = bench.evaluate(RUN_ID, questions=questions, prompts=())
     with stage("chat with the tuned model"):
         chat = ask_once(bench, questions[0])
-    result = DemoResult(
-        home=home,
-        cleaning=cleaning,
-        snapshot=snapshot,
-        run=run,
-        evaluation=evaluation,
-        chat=chat,
-        costs=meter.costs,
-    )
+    found = (cleaning, snapshot, run, evaluation, chat)
+    result = DemoResult(home, *found, costs=tuple(meter.costs))
     write_json(home / SUMMARY_FILE, result.to_dict())
     return result
 

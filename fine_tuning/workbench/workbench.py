@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from fine_tuning.config.schema import Settings
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.clock import SystemClock
@@ -34,7 +32,7 @@ from fine_tuning.storage.open_store import open_store
 from fine_tuning.training.adapter_run import BaseModel as TrainingBase
 from fine_tuning.training.events_file import Listeners
 from fine_tuning.training.lora_trainer import LoRATrainer
-from fine_tuning.training.plan import TrainingData, TrainingPlan
+from fine_tuning.training.plan import TrainingData
 from fine_tuning.training.qlora_trainer import QLoRATrainer
 from fine_tuning.training.run import Listening
 from fine_tuning.training.run_folder import RunFolder, TrainedRun
@@ -44,6 +42,7 @@ from fine_tuning.workbench.evaluation import (
     EvaluationTask,
     evaluate,
 )
+from fine_tuning.workbench.plans import training_plan
 from fine_tuning.workbench.process import be_a_good_neighbour
 from fine_tuning.workbench.runs import FinishedRun, find_run
 
@@ -192,33 +191,6 @@ class Workbench:
 
     # Training
 
-    def plan(self) -> TrainingPlan:
-        """Return what the settings ask of a run."""
-        training = self.settings.training
-        targets = training.target_modules
-        return TrainingPlan(
-            rank=training.lora_r,
-            alpha=training.lora_alpha,
-            use_rslora=training.use_rslora,
-            targets=() if isinstance(targets, str) else targets,
-            learning_rate=training.learning_rate,
-            num_epochs=training.num_epochs,
-            batch_size=training.batch_size,
-            gradient_accumulation=training.gradient_accumulation,
-            warmup_ratio=training.warmup_ratio,
-            schedule=training.schedule,
-            weight_decay=training.weight_decay,
-            max_grad_norm=training.max_grad_norm or 0.0,
-            patience=training.early_stopping_patience or 0,
-            evaluate_every=training.evaluate_every or 0,
-            checkpoint_every=training.checkpoint_every_steps or 0,
-            checkpoint_every_s=training.checkpoint_every_s or 0.0,
-            max_steps=training.max_steps or 0,
-            seed=training.seed,
-            threads=training.threads or psutil.cpu_count(logical=False) or 1,
-            compute_dtype=training.compute_dtype,
-        )
-
     def train(
         self,
         snapshot: Snapshot | None = None,
@@ -251,7 +223,7 @@ class Workbench:
             snapshot=snapshot.name,
         )
         name = run_id or SystemClock().now().strftime("%Y%m%d-%H%M%S")
-        return TRAINERS[self.settings.training.method](self.plan()).train(
+        return TRAINERS[self.settings.training.method](training_plan(self.settings.training)).train(
             data,
             TrainingBase(path=base.path, name=base.name, digest=base.digest()),
             self._run_folder(name),

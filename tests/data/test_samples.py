@@ -15,7 +15,7 @@ import pytest
 from fine_tuning.core.conversation import Conversation
 
 SAMPLES = files("fine_tuning").joinpath("data", "samples")
-WORDS_MAX = 11_000
+WORDS_MAX = 14_500
 # The specification's `max_conversation_length`: no handbook conversation may be dropped for length.
 CONVERSATION_CHARS_MAX = 1000
 EMAIL = re.compile(r"[\w.+-]+@([\w-]+(?:\.[\w-]+)+)")
@@ -78,7 +78,7 @@ USER_TURNS = [text for raw in HANDBOOK for text in texts(raw, "user")]
 def test_counts() -> None:
     user_turns = [len(texts(raw, "user")) for raw in HANDBOOK]
     assert 45 <= len(FACTS) <= 50
-    assert 150 <= len(HANDBOOK) <= 230
+    assert 150 <= len(HANDBOOK) <= 260
     assert sum(turns >= 2 for turns in user_turns) >= 40
     assert max(user_turns) <= 3
     assert 80 <= len(QUESTIONS) <= 100
@@ -120,7 +120,7 @@ def test_fact_table_has_one_value_for_each_fact() -> None:
 def test_every_fact_is_stated_often_enough() -> None:
     stated = Counter(fact for raw in HANDBOOK for fact in set(raw["metadata"]["facts"]))
     assert set(stated) == set(FACTS)
-    assert min(stated.values()) >= 5
+    assert min(stated.values()) >= 7
     alone = Counter(raw["metadata"]["facts"][0] for raw in HANDBOOK if len(raw["messages"]) == 2)
     assert set(alone) == set(FACTS)
     assert min(alone.values()) >= 3
@@ -163,10 +163,10 @@ def test_replies_quote_the_handbook_with_at_most_one_sentence_of_their_own(
         assert sentences(reply) in allowed, reply
 
 
-def test_half_of_the_replies_are_the_passage_and_the_rest_differ() -> None:
+def test_most_replies_are_the_passage_and_the_rest_differ() -> None:
     replies = [reply for raw in HANDBOOK for reply in texts(raw, "assistant")]
     own = [split_reply(reply)[1] for reply in replies]
-    assert 0.4 <= sum(not sentence for sentence in own) / len(replies) <= 0.6
+    assert 0.4 <= sum(not sentence for sentence in own) / len(replies) <= 0.75
     situational = [sentence[0] for sentence in own if sentence]
     assert len(set(situational)) == len(situational)
     for reply in replies:

@@ -1,0 +1,109 @@
+"""The command line as its users meet it: answers, errors, exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fine_tuning.cli.main import main
+
+CHATS = [
+    {"user_message": f"What is rule {i} of the house?", "bot_response": f"Rule {i}: be kind."}
+    for i in range(12)
+]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FINE_TUNING_HOME", str(tmp_path / "home"))
+    file = tmp_path / "chats.jsonl"
+    lines = [json.dumps(chat) for chat in CHATS] + ["{torn"]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return tmp_path
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = main(arguments)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def run_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, object]:
+    code, out, err = run(capsys, *arguments, "--json")
+    assert code == 0, err
+    value = json.loads(out)
+    assert isinstance(value, dict)
+    return value
+
+
+def test_data_from_file_to_data_set(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(home / "chats.jsonl")
+    first = run_json(capsys, "import", file)
+    assert (first["new"], first["known"], len(list(first["skipped"]))) == (12, 0, 1)  # type: ignore[call-overload]
+    again = run_json(capsys, "import", file)
+    assert (again["new"], again["known"]) == (0, 12)
+    assert run_json(capsys, "stats")["total_conversations"] == 12
+    assert run_json(capsys, "clean")["in"] == 12
+    exported = run_json(capsys, "export")
+    assert Path(str(exported["alpaca"])).is_file()
+    prepared = run_json(capsys, "prepare", "--base", "embedded")
+    splits = prepared["splits"]
+    assert isinstance(splits, dict)
+    assert (
+        sum(split["conversations"] for split in splits.values())
+        == run_json(capsys, "clean")["kept"]
+    )
+
+
+def test_tables_for_people(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "import", str(home / "chats.jsonl"))
+    code, out, _ = run(capsys, "clean")
+    assert code == 0
+    assert "kept" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["stats", "--set", "training.lora_rr=8"], 2, "the nearest in section training is lora_r"),
+        (["export"], 3, "No conversations to train on"),
+        (["train", "--base", "embedded"], 3, "No conversations to train on"),
+        (["train", "--resume", "nothing"], 10, "no run 'nothing'"),
+        (["evaluate", "latest"], 4, "no finished run is called 'latest'"),
+        (["chat", "--model", "no/such:model"], 4, "no finished run is called 'no/such:model'"),
+        (["import", "missing.jsonl"], 9, "missing.jsonl is no file"),
+        (["compare", "base", "x", "--questions", "none.jsonl"], 3, "none.jsonl"),
+        (["stats", "--config", "none.yaml"], 2, "none.yaml"),
+    ],
+)
+def test_one_sentence_and_an_exit_code(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    sentence: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FINE_TUNING_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "ollama"))
+    found, out, err = run(capsys, *arguments)
+    assert sentence in err
+    assert found == code
+    assert out == ""
+    assert "Traceback" not in err
+
+
+def test_an_unknown_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "trian")
+    assert code == 2
+    assert "trian" in err
+
+
+def test_doctor_says_what_is_slow_and_why(capsys: pytest.CaptureFixture[str]) -> None:
+    health = run_json(capsys, "doctor")["health"]
+    assert isinstance(health, dict)
+    assert {"kernels", "compute dtype", "sqlite", "base models"} <= health.keys()
+    assert ":" in health["kernels"]
