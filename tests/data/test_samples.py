@@ -120,7 +120,7 @@ def test_fact_table_has_one_value_for_each_fact() -> None:
 def test_every_fact_is_stated_often_enough() -> None:
     stated = Counter(fact for raw in HANDBOOK for fact in set(raw["metadata"]["facts"]))
     assert set(stated) == set(FACTS)
-    assert min(stated.values()) >= 7
+    assert min(stated.values()) >= 8
     alone = Counter(raw["metadata"]["facts"][0] for raw in HANDBOOK if len(raw["messages"]) == 2)
     assert set(alone) == set(FACTS)
     assert min(alone.values()) >= 3
@@ -163,10 +163,10 @@ def test_replies_quote_the_handbook_with_at_most_one_sentence_of_their_own(
         assert sentences(reply) in allowed, reply
 
 
-def test_most_replies_are_the_passage_and_the_rest_differ() -> None:
+def test_half_of_the_replies_are_the_passage_and_the_rest_differ() -> None:
     replies = [reply for raw in HANDBOOK for reply in texts(raw, "assistant")]
     own = [split_reply(reply)[1] for reply in replies]
-    assert 0.4 <= sum(not sentence for sentence in own) / len(replies) <= 0.75
+    assert 0.4 <= sum(not sentence for sentence in own) / len(replies) <= 0.6
     situational = [sentence[0] for sentence in own if sentence]
     assert len(set(situational)) == len(situational)
     for reply in replies:
