@@ -92,6 +92,17 @@ class LoraAdapter:
         """Return all factors, A before B of each weight, in a fixed order."""
         return [tensor for pair in self.pairs.values() for tensor in (pair.a, pair.b)]
 
+    def with_own_gradients(self) -> LoraAdapter:
+        """Return an adapter over the same numbers whose gradients are its own."""
+        pairs = {n: LoraPair(pair.a.detach(), pair.b.detach()) for n, pair in self.pairs.items()}
+        return LoraAdapter(pairs, rank=self.rank, alpha=self.alpha, use_rslora=self.use_rslora)
+
+    def add_gradients(self, other: LoraAdapter) -> None:
+        """Add another adapter's gradients to this one's."""
+        for own, its in zip(self.parameters(), other.parameters(), strict=True):
+            if its.grad is not None:
+                _add_gradient(own, its.grad, 1.0)
+
     def state_dict(self) -> dict[str, Tensor]:
         """Return the factors by llama.cpp's names; the tensors themselves, not copies."""
         state = {}

@@ -6,6 +6,7 @@ Rows of a weight are output features (n_out, n_in), as ggml stores them; the unp
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,8 +24,8 @@ Residency = Literal["packed", "unpacked"]
 """Where weights live: packed as in the file, or unpacked once into the compute dtype."""
 
 
-class Scratch:
-    """One buffer for the weight in use; asking again overwrites it."""
+class Scratch(threading.local):
+    """One buffer per thread for the weight in use; asking again overwrites it."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype

@@ -1,7 +1,8 @@
 """One step: loss of token sequences, and its gradient by the adapter, by hand.
 
 Sequences are cut after their last target (what follows cannot matter), laid side by side without
-padding, and processed in micro-batches of about ``MICRO_BATCH_TOKENS``. Legend: T tokens, N target
+padding, shared out over threads, and processed in micro-batches of about ``MICRO_BATCH_TOKENS``.
+Legend: T tokens, N target
 rows, H width.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -18,6 +20,7 @@ from fine_tuning.core.example import TokenizedExample
 from fine_tuning.engine.block import BlockAdapter, block_backward
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.lora import LoraAdapter
+from fine_tuning.engine.workers import on_each_share
 
 # Matrix products are near their peak from about 512 rows on; more rows only cost memory.
 MICRO_BATCH_TOKENS = 1024
@@ -93,7 +96,6 @@ def micro_batches(
         yield MicroBatch.of(pending)
 
 
-@torch.no_grad()
 def accumulate_gradients(
     decoder: Decoder,
     adapter: LoraAdapter,
@@ -109,11 +111,21 @@ def accumulate_gradients(
         sequences: At least one target among them, or nothing happens.
         scale: 1 / (number of targets of the whole optimizer step) gives the mean loss's gradient.
     """
-    stacks = decoder.stack_adapter(adapter)
-    result = StepResult(0.0, 0, 0)
-    for batch in micro_batches(decoder, sequences):
-        result += _micro_step(decoder, stacks, batch, scale)
-    return result
+
+    @torch.no_grad()
+    def share(part: Sequence[TokenizedExample]) -> tuple[StepResult, LoraAdapter]:
+        own = adapter.with_own_gradients()
+        stacks = decoder.stack_adapter(own)
+        result = StepResult(0.0, 0, 0)
+        for batch in micro_batches(decoder, part):
+            result += _micro_step(decoder, stacks, batch, scale)
+        return result, own
+
+    total = StepResult(0.0, 0, 0)
+    for _, (result, own) in on_each_share(share, sequences):
+        total += result
+        adapter.add_gradients(own)
+    return total
 
 
 def _micro_step(
@@ -157,7 +169,6 @@ class ExampleScore:
     num_tokens: int
 
 
-@torch.no_grad()
 def score_targets(
     decoder: Decoder, adapter: LoraAdapter | None, sequences: Sequence[TokenizedExample]
 ) -> list[ExampleScore]:
@@ -165,6 +176,17 @@ def score_targets(
 
     An example without targets gets an empty score.
     """
+    by_index: dict[int, ExampleScore] = {}
+    work = partial(_score_share, decoder, adapter)
+    for part, scores in on_each_share(work, sequences):
+        by_index.update(zip(part, scores, strict=True))
+    return [by_index[index] for index in range(len(sequences))]
+
+
+@torch.no_grad()
+def _score_share(
+    decoder: Decoder, adapter: LoraAdapter | None, sequences: Sequence[TokenizedExample]
+) -> list[ExampleScore]:
     stacks = decoder.stack_adapter(adapter)
     scores: list[ExampleScore] = []
     for batch in micro_batches(decoder, sequences):
