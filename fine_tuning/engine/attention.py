@@ -54,11 +54,27 @@ class SavedAttention:
         yield from (tensor for heads in self.heads for tensor in heads)
 
 
+# The library behind matrix products compiles and keeps a kernel per shape: with every batch a new
+# shape, two gigabytes of kernels pile up. Rounded sizes repeat.
+TOKEN_MULTIPLE = 32
+LENGTH_MULTIPLE = 16
+
+
+def round_up(size: int, multiple: int) -> int:
+    """Return the next multiple at or above a size."""
+    return -(-size // multiple) * multiple
+
+
 @dataclass(frozen=True, slots=True)
 class TokenLayout:
-    """Where each sequence lies among the flat tokens, and which attend together."""
+    """Where each sequence lies among the flat tokens, and which attend together.
+
+    ``num_tokens`` is ``num_real`` rounded up; the rows between belong to no sequence and their
+    gradients are zero.
+    """
 
     num_tokens: int
+    num_real: int
     groups: tuple[Group, ...]
 
     @classmethod
@@ -78,14 +94,15 @@ class TokenLayout:
                 groups[-1].append(index)
             else:
                 groups.append([index])
-        return cls(first, tuple(_group(g, starts, lengths) for g in groups))
+        num_tokens = round_up(first, TOKEN_MULTIPLE)
+        return cls(num_tokens, first, tuple(_group(g, starts, lengths) for g in groups))
 
 
 def _group(indices: list[int], starts: list[int], lengths: Sequence[int]) -> Group:
     return Group(
         torch.tensor([starts[i] for i in indices]),
         torch.tensor([lengths[i] for i in indices]),
-        max(lengths[i] for i in indices),
+        round_up(max(lengths[i] for i in indices), LENGTH_MULTIPLE),
     )
 
 
@@ -103,6 +120,7 @@ def attend(
     """
     heads = attention.shape.heads
     out = qkv.new_empty(layout.num_tokens, heads.n_q * heads.d)
+    out[layout.num_real :] = 0
     normed, rstd = _normed(kernels, qkv, attention)
     saved = []
     for group in layout.groups:
@@ -147,6 +165,7 @@ def attend_backward(
         normed, rstd = _normed(kernels, saved.rows, attention)
         saved_heads = (kernels.split_heads(normed, g, heads, rope) for g in layout.groups)
     d_qkv = d_out.new_empty(layout.num_tokens, (heads.n_q + 2 * heads.n_kv) * heads.d)
+    d_qkv[layout.num_real :] = 0
     for group, (q, k, v) in zip(layout.groups, saved_heads, strict=True):
         probabilities, scores = _probabilities(kernels, q, k, shape)
         d_attended = kernels.fold(d_out, group, heads)

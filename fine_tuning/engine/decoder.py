@@ -21,7 +21,7 @@ from fine_tuning.engine.architecture import (
     product_names,
     read_shape,
 )
-from fine_tuning.engine.attention import Attention, TokenLayout
+from fine_tuning.engine.attention import LENGTH_MULTIPLE, Attention, TokenLayout, round_up
 from fine_tuning.engine.block import (
     BlockAdapter,
     BlockContext,
@@ -240,7 +240,7 @@ class Decoder:
         factors = self._rope_factors.get(names[0 if is_long else -1]) if names else None
         n_rot = self.shape.heads.n_rot
         return {
-            rope: rope.table(n_rot, num_positions, factors)
+            rope: rope.table(n_rot, round_up(num_positions, LENGTH_MULTIPLE), factors)
             for rope in {layer.rope for layer in self.shape.attention}
         }
 
@@ -284,8 +284,10 @@ class Decoder:
             save_from: First block whose activations are kept for backward; None keeps none.
 
         Returns:
-            The last hidden state before the output norm, float32 (T, H), and what was kept.
+            The last hidden state before the output norm, float32, and what was kept. Its first T
+            rows belong to the ids; rows that only round T up follow them.
         """
+        ids = torch.nn.functional.pad(ids, (0, context.layout.num_tokens - len(ids)))
         x_TH = self.embedding.gather(self.kernels, ids)
         if self.shape.embedding_scale != 1:
             x_TH *= self.shape.embedding_scale

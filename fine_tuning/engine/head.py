@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from fine_tuning.engine.attention import TOKEN_MULTIPLE, round_up
 from fine_tuning.engine.kernels.interface import Kernels
 from fine_tuning.engine.packed import PackedMatrix, Scratch
 
@@ -74,7 +75,11 @@ class OutputHead:
     def log_probabilities(self, h_NH: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
         """Return log-probabilities float32 (N,) of targets and whether each is the likeliest."""
         found = [
-            self._kernels.cross_entropy(self._logits(h_NH[rows], blocks), targets_N[rows], 0.0)
+            self._kernels.cross_entropy(
+                self._logits(_with_whole_rows(h_NH[rows]), blocks)[: len(targets_N[rows])],
+                targets_N[rows],
+                0.0,
+            )
             for rows, blocks in self._chunks(len(h_NH), h_NH.dtype)
         ]
         return torch.cat([f[0] for f in found]), torch.cat([f[1] for f in found]).bool()
@@ -83,15 +88,27 @@ class OutputHead:
         self, h_NH: Tensor, targets_N: Tensor, scale: float
     ) -> tuple[float, Tensor]:
         """Return the summed loss in nats and ``scale`` times its gradient by h (N, H)."""
-        gradient = torch.zeros_like(h_NH)
+        gradient = torch.empty_like(h_NH)
         loss = 0.0
         for rows, blocks in self._chunks(len(h_NH), h_NH.dtype):
-            logits = self._logits(h_NH[rows], blocks)
+            targets = targets_N[rows]
+            padded = _with_whole_rows(h_NH[rows])
+            logits = self._logits(padded, blocks)
             capped = logits.clone() if self.soft_cap else None
-            log_probability, _ = self._kernels.cross_entropy(logits, targets_N[rows], scale)
+            real = logits[: len(targets)]
+            log_probability, _ = self._kernels.cross_entropy(real, targets, scale)
+            logits[len(targets) :] = 0
             if capped is not None:
                 self._kernels.soft_cap_backward(capped, logits, self.soft_cap)
             loss -= float(log_probability.double().sum())
+            part = torch.zeros_like(padded)
             for columns, weight in blocks or self._unpacked(h_NH.dtype):
-                gradient[rows].addmm_(logits[:, columns], weight)
+                part.addmm_(logits[:, columns], weight)
+            gradient[rows] = part[: len(targets)]
         return loss, gradient
+
+
+def _with_whole_rows(h_NH: Tensor) -> Tensor:
+    """Return rows with zero rows behind them, up to a size that repeats (attention.py says why)."""
+    missing = round_up(len(h_NH), TOKEN_MULTIPLE) - len(h_NH)
+    return torch.nn.functional.pad(h_NH, (0, 0, 0, missing)) if missing else h_NH

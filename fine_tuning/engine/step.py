@@ -220,4 +220,4 @@ def next_token_logits(decoder: Decoder, adapter: LoraAdapter | None, ids: Sequen
     context = decoder.context((len(ids),))
     flat, stacks = torch.tensor(ids), decoder.stack_adapter(adapter)
     x_TH, _ = decoder.hidden(flat, stacks, context, save_from=None)
-    return decoder.head.logits(output_norm(decoder, x_TH))
+    return decoder.head.logits(output_norm(decoder, x_TH[: len(ids)]))

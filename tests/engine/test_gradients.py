@@ -269,3 +269,20 @@ def test_a_foreign_adapter_is_refused(tmp_path: Path) -> None:
         adapter = random_adapter({"blk.7.attn_q.weight": (64, 64)})
         with pytest.raises(UnsupportedModelError, match=r"blk\.7\.attn_q\.weight"):
             step.score_targets(decoder, adapter, ragged_batch())
+
+
+def test_rounded_sizes_and_shares_repeat_to_the_bit(tmp_path: Path) -> None:
+    path = write_tiny(tmp_path / "tiny.gguf", MODELS["llama"])
+    gradients = []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with Decoder.open(path) as decoder:
+            for _ in range(3):
+                adapter = random_adapter(decoder.linear_shapes)
+                step.accumulate_gradients(decoder, adapter, ragged_batch(), scale=1.0)
+                gradients.append(own_gradients(adapter))
+    finally:
+        torch.set_num_threads(threads)
+    for other in gradients[1:]:
+        assert all(torch.equal(other[name], gradients[0][name]) for name in gradients[0])
