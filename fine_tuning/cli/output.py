@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -21,7 +23,13 @@ remarks = Console(stderr=True)
 
 def say(text: str) -> None:
     """Write a remark."""
-    remarks.print(text, markup=False, highlight=False)
+    remarks.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def command() -> str:
+    """Return how the user called this command: its name when it is on the path, else its place."""
+    name = Path(sys.argv[0]).name
+    return name if shutil.which(name) else sys.argv[0]
 
 
 def answer(value: object, *, as_json: bool, text: str = "", table: Table | None = None) -> None:

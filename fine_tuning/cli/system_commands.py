@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fine_tuning.cli.options import AsJson, Base, Config, Home, Overrides, open_workbench
-from fine_tuning.cli.output import GIB, answer, facts, progress_bars, results, say
+from fine_tuning.cli.output import GIB, answer, command, facts, progress_bars, results, say
 
 if TYPE_CHECKING:
     from fine_tuning.workbench.demo import DemoResult
@@ -82,7 +82,7 @@ def show_demo(result: DemoResult) -> None:
     }
     for name, place in places.items():
         say(f"{name}: {place}")
-    say("\nTalk to it: fine-tuning chat --model demo")
+    say(f"\nTalk to it: {command()} chat --model demo")
 
 
 @app.command()
