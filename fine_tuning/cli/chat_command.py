@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from fine_tuning.cli.options import Config, Home, Overrides, open_workbench
 from fine_tuning.cli.output import remarks, say
+from fine_tuning.core.errors import ConfigError, FineTuningError
 
 if TYPE_CHECKING:
     from fine_tuning.workbench.chat import ChatSession
@@ -42,20 +44,37 @@ def chat(
     bench = open_workbench(home, config, overrides)
     from fine_tuning.workbench.chat import ChatSession
 
+    if message is not None and not message.strip():
+        raise ConfigError("the message is empty, expected something to ask")
     with bench.open_chat(model) as server:
         session = ChatSession(bench, server, Sampling(temperature=temperature))
         if message is not None:
-            _stream(session, message)
+            _stream(session, message.encode(errors="replace").decode())
             return
         place = f"recorded in {bench.workspace.conversations}"
         say(f"Talking to {session.model_name}; {place if session.is_recording else 'unrecorded'}.")
         say(HELP)
-        while (line := _read_line()) is not None:
-            if line.startswith("/"):
-                if not _command(session, line):
-                    return
-            elif line:
-                _stream(session, line)
+        _take_any_bytes()
+        while (line := _read_line()) is not None and _answer(session, line):
+            pass
+
+
+def _take_any_bytes() -> None:
+    """Read bytes that are no text as replacement characters instead of failing."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
+
+
+def _answer(session: ChatSession, line: str) -> bool:
+    """Answer one line; return whether the chat goes on. One failed turn does not end it."""
+    try:
+        if line.startswith("/"):
+            return _command(session, line)
+        if line:
+            _stream(session, line)
+    except FineTuningError as error:
+        say(f"{error.message}. Shorten the message, or start over with /new.")
+    return True
 
 
 def _read_line() -> str | None:
@@ -63,6 +82,7 @@ def _read_line() -> str | None:
     try:
         return remarks.input("[bold green]you[/bold green] ").strip()
     except (EOFError, KeyboardInterrupt):
+        say("")
         return None
 
 

@@ -105,8 +105,6 @@ def prepare(
     with progress_bars() as progress:
         bench = open_workbench(home, config, overrides, base=base, progress=progress)
         snapshot = bench.prepare()
-    for remark in snapshot.remarks:
-        say(remark)
     splits = snapshot.manifest["splits"]
     rows = {
         name: f"{split['conversations']} conversations, {split['tokens']} tokens, "

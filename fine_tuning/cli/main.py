@@ -14,7 +14,7 @@ from typing import Annotated, cast
 import typer
 
 from fine_tuning.cli import chat_command, data_commands, model_commands, system_commands
-from fine_tuning.core.errors import FineTuningError, InterruptedRunError
+from fine_tuning.core.errors import FineTuningError, InterruptedRunError, StorageError
 
 # Nothing leaves the machine: switched off before any library could look.
 QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
@@ -43,6 +43,8 @@ def options(
     """
     if verbose:
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
+    else:
+        logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,17 +54,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
     except FineTuningError as error:
-        return _tell(str(error), error.exit_code)
+        code = _tell(str(error), error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
-        return _tell("interrupted", InterruptedRunError.exit_code)
+        code = _tell("interrupted", InterruptedRunError.exit_code)
     except USAGE_ERROR as error:
         error.show(sys.stderr)
-        return error.exit_code
-    except BrokenPipeError:
-        # Whoever read the output (head, less) left; the rest has no reader.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        code = error.exit_code
+    except SystemExit:
+        # Whoever read the output (head, less) left; typer turns that into this.
+        code = _without_output(0)
+    except OSError as error:
+        sentence = f"the answer could not be written: {error.strerror or error}"
+        code = _without_output(_tell(sentence, StorageError.exit_code))
     return code if isinstance(code, int) else 0
+
+
+def _without_output(code: int) -> int:
+    """Give what is still to be written nowhere to fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
 
 
 def _tell(sentence: str, code: int) -> int:

@@ -11,8 +11,10 @@ import typer
 
 from fine_tuning.cli.options import AsJson, Base, Config, Home, Overrides, open_workbench
 from fine_tuning.cli.output import GIB, answer, facts, progress_bars, results, say
+from fine_tuning.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from fine_tuning.training.run_folder import TrainedRun
     from fine_tuning.workbench.evaluation import EvaluationReport
 
 app = typer.Typer()
@@ -48,18 +50,27 @@ def train(
     """
     from fine_tuning.training.progress import progress_listener
 
+    if resume is not None and (base or dataset or run_id or overrides):
+        raise ConfigError(
+            "a resumed run keeps the settings it was started with, expected --resume alone",
+            next_command=f"fine-tuning train --resume {resume}",
+        )
     with progress_bars() as progress:
         bench = open_workbench(home, config, overrides, base=base, progress=progress)
         snapshot = None
         if resume is None:
             snapshot = bench.snapshot(dataset) if dataset else bench.prepare()
-            for remark in snapshot.remarks:
-                say(remark)
     with progress_listener(sys.stderr) as listener:
         if resume is not None:
+            if bench.is_finished(resume):
+                say(f"Run {resume} was finished already.")
             run = bench.resume(resume, listener)
         else:
             run = bench.train(snapshot, run_id=run_id, listener=listener)
+    _show_run(run, as_json=as_json)
+
+
+def _show_run(run: TrainedRun, *, as_json: bool) -> None:
     metrics = run.metrics
     value = {"run_id": run.run_id, "folder": str(run.folder), **asdict(metrics)}
     rows = {

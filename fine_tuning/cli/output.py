@@ -46,6 +46,8 @@ def answer(value: object, *, as_json: bool, text: str = "", table: Table | None 
 def facts(title: str, rows: dict[str, Any]) -> Table:
     """Return a two-column table."""
     grid = Table(title=title, show_header=False, title_justify="left")
+    grid.add_column(overflow="fold")
+    grid.add_column(overflow="fold")
     for name, value in rows.items():
         grid.add_row(name, str(value))
     return grid

@@ -103,7 +103,8 @@ def read_conversations(path: Path | str) -> ConversationReader:
     path = Path(path)
     if not path.is_file():
         raise StorageError(
-            f"{path} is no file, expected conversations as JSON Lines",
-            next_command="fine-tuning export",
+            f"{path} {'is a folder' if path.is_dir() else 'does not exist'}, "
+            "expected a file of conversations as JSON Lines",
+            next_command="fine-tuning import FILE",
         )
     return ConversationReader(path)

@@ -76,6 +76,10 @@ def find_run(workspace: Workspace, name: str) -> FinishedRun:
     """
     if name == DEMO:
         workspace, name = _demo(workspace), LATEST
+        if not finished_runs(workspace):
+            raise ModelNotFoundError(
+                f"the demo has not run in {workspace.home} yet", next_command="fine-tuning demo"
+            )
     if (given := _read(Path(name))) is not None:
         return given
     runs = finished_runs(workspace)

@@ -44,7 +44,7 @@ from fine_tuning.workbench.evaluation import (
 )
 from fine_tuning.workbench.plans import training_plan
 from fine_tuning.workbench.process import be_a_good_neighbour
-from fine_tuning.workbench.runs import FinishedRun, find_run
+from fine_tuning.workbench.runs import DEMO, FinishedRun, find_run
 
 TRAINERS = {"lora": LoRATrainer, "qlora": QLoRATrainer}
 CHAT_CONTEXT_TOKENS = 4096
@@ -115,7 +115,13 @@ class Workbench:
             else:
                 num_new += 1
                 known.add(conversation.id)
-        skipped = tuple(str(item) for item in reader.skipped)
+        skipped = tuple(f"line {item.line}: {item.reason}" for item in reader.skipped)
+        if not num_new + num_known:
+            first = f"; {skipped[0]}" if skipped else ""
+            raise DataError(
+                f"{path} holds no conversation in {len(skipped)} lines, expected one JSON object a "
+                f"line: a log, ft/1, ChatML, Alpaca or instruction records{first}"
+            )
         return ImportReport(num_new=num_new, num_known=num_known, skipped=skipped)
 
     def clean(self) -> CleaningReport:
@@ -244,6 +250,10 @@ class Workbench:
         method = RunFolder(folder).settings().method
         return TRAINERS[method]().resume(folder, _listening(listener))
 
+    def is_finished(self, run_id: str) -> bool:
+        """Tell whether a run has its manifest."""
+        return RunFolder(self.workspace.runs / run_id).manifest_path.exists()
+
     def _run_folder(self, name: str) -> Path:
         if Path(name).name != name or name.startswith("."):
             raise ConfigError(f"run id {name!r} is no plain folder name")
@@ -255,15 +265,17 @@ class Workbench:
         """Find a finished run by id, start of id, folder, ``latest`` or ``demo``."""
         return find_run(self.workspace, name)
 
-    def open_model(self, base: BaseModel, adapter: Path | None = None) -> EmbeddedServer:
-        """Load a model into the embedded runtime, for tokenizing or chatting."""
+    def open_model(
+        self, base: BaseModel, adapter: Path | None = None, *, name: str = ""
+    ) -> EmbeddedServer:
+        """Load a model into the embedded runtime under a name, by default the base's."""
         return EmbeddedServer(
             base.path,
             adapter=adapter,
             context_tokens=CHAT_CONTEXT_TOKENS,
             threads=self.settings.training.threads,
             system=base.system,
-            name=base.name,
+            name=name or base.name,
             reuse_prompt=True,
         )
 
@@ -284,12 +296,18 @@ class Workbench:
                 return self.open_model(self.base_model(name))
             except ModelNotFoundError as no_base:
                 if name is None:
-                    raise
+                    raise ModelNotFoundError(
+                        f"no run is finished yet, and {no_base.message}",
+                        next_command="fine-tuning chat --model embedded, or fine-tuning demo",
+                    ) from no_base
+                if name == DEMO:
+                    raise no_run from no_base
                 raise ModelNotFoundError(
                     f"{no_run.message}; nor is it a base model: {no_base.message}",
                     next_command=no_base.next_command,
                 ) from no_base
-        return self.open_model(self.base_of(run), run.adapter_path)
+        base = self.base_of(run)
+        return self.open_model(base, run.adapter_path, name=f"{run.run_id} on {base.name}")
 
     def base_of(self, run: FinishedRun) -> BaseModel:
         """Find the base model of a run, the very file it was trained on.

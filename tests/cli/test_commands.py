@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,7 +75,7 @@ def test_tables_for_people(home: Path, capsys: pytest.CaptureFixture[str]) -> No
         (["train", "--resume", "nothing"], 10, "no run 'nothing'"),
         (["evaluate", "latest"], 4, "no finished run is called 'latest'"),
         (["chat", "--model", "no/such:model"], 4, "no finished run is called 'no/such:model'"),
-        (["import", "missing.jsonl"], 9, "missing.jsonl is no file"),
+        (["import", "missing.jsonl"], 9, "missing.jsonl does not exist"),
         (["compare", "base", "x", "--questions", "none.jsonl"], 3, "none.jsonl"),
         (["stats", "--config", "none.yaml"], 2, "none.yaml"),
     ],
@@ -107,3 +109,54 @@ def test_doctor_says_what_is_slow_and_why(capsys: pytest.CaptureFixture[str]) ->
     assert isinstance(health, dict)
     assert {"kernels", "compute dtype", "sqlite", "base models"} <= health.keys()
     assert ":" in health["kernels"]
+
+
+@pytest.mark.parametrize("content", ["", "[1, 2]\n", "GGUF\x03"])
+def test_a_file_without_conversations_is_no_success(
+    home: Path, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    file = home / "nothing.jsonl"
+    file.write_text(content, encoding="utf-8")
+    code, _, err = run(capsys, "import", str(file))
+    assert code == 3
+    assert "holds no conversation" in err
+
+
+def test_a_resumed_run_keeps_its_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "train", "--resume", "x", "--set", "training.max_steps=2")
+    assert code == 2
+    assert "expected --resume alone" in err
+
+
+def test_an_empty_message_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "chat", "--model", "embedded", "--message", " ")
+    assert code == 2
+    assert "the message is empty" in err
+    assert not (home / "home").exists()
+
+
+@pytest.mark.usefixtures("home")
+def test_the_demo_is_offered_before_it_ran(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "chat", "--model", "demo")
+    assert code == 4
+    assert "Next: fine-tuning demo" in err
+
+
+@pytest.mark.usefixtures("home")
+def test_a_full_disk_is_one_sentence() -> None:
+    command = [sys.executable, "-m", "fine_tuning", "stats"]
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 9
+    assert "could not be written" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.usefixtures("home")
+def test_one_turn_too_long_does_not_end_the_chat() -> None:
+    command = [sys.executable, "-m", "fine_tuning", "chat", "--model", "embedded"]
+    lines = "word " * 6000 + "\n/bad\n/quit\n"
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "4096" in done.stderr
+    assert "There is no recorded reply to rate yet." in done.stderr

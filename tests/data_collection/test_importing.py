@@ -64,7 +64,7 @@ def test_bad_lines_are_counted_among_mixed_formats(tmp_path: Path) -> None:
 
 
 def test_no_file_and_empty_file(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="is no file"):
+    with pytest.raises(StorageError, match="does not exist"):
         read_conversations(tmp_path / "absent.jsonl")
     (tmp_path / "empty.jsonl").write_text("")
     assert list(read_conversations(tmp_path / "empty.jsonl")) == []
