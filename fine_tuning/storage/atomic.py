@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from fine_tuning.core.errors import StorageError
 
@@ -58,8 +59,9 @@ def sync_folder(path: Path) -> None:
         os.close(handle)
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file so that readers see the old content or the new, never a part.
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file to fill; it takes its place at ``path`` only when the body succeeds.
 
     Raises:
         StorageError: if it cannot be written; the old file, if any, stands untouched.
@@ -70,7 +72,7 @@ def write_file(path: Path, content: bytes) -> None:
         temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(content)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             temporary.chmod(0o644)
@@ -78,6 +80,16 @@ def write_file(path: Path, content: bytes) -> None:
             sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file so that readers see the old content or the new, never a part.
+
+    Raises:
+        StorageError: if it cannot be written; the old file, if any, stands untouched.
+    """
+    with whole_file(path) as file:
+        file.write(content)
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from fine_tuning.core.errors import DataError
-from fine_tuning.storage.atomic import storage_errors, sync_folder
+from fine_tuning.storage.atomic import sync_folder, whole_file
 
 MAX_LINE_BYTES = 64 << 20
 _CHUNK_BYTES = 1 << 20
@@ -197,20 +196,8 @@ def whole_lines(path: Path) -> Iterator[Callable[[object], None]]:
     Raises:
         StorageError: if it cannot be written; the old file, if any, stands untouched.
     """
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                yield lambda value: _put(file, value)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.chmod(0o644)
-            temporary.replace(path)
-            sync_folder(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        yield lambda value: _put(file, value)
 
 
 def _put(file: BinaryIO, value: object) -> None:

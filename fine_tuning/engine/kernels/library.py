@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import torch
-
 from fine_tuning.core.errors import ConfigError
 from fine_tuning.engine.kernels.cpp import CppKernels
 from fine_tuning.engine.kernels.interface import Kernels
@@ -66,7 +64,7 @@ def load_kernels(wanted: str | None = None) -> LoadedKernels:
     if path is None:
         reason = "the C++ kernels were not built (no C++ compiler at install time); slower"
         return LoadedKernels(TorchKernels(), "torch", reason)
-    # torch is imported above, so the library finds torch's OpenMP runtime and brings no second one.
+    # torch is loaded by now (torch_kernels): its OpenMP runtime serves, no second one comes in.
     try:
         library = ctypes.CDLL(str(path), mode=os.RTLD_NOW)
     except OSError as error:
@@ -74,8 +72,3 @@ def load_kernels(wanted: str | None = None) -> LoadedKernels:
     level = LEVELS[library.ft_select_level(LEVELS.index(wanted))]
     reason = "best of this processor" if level == LEVELS[-1] else f"asked for {wanted}"
     return LoadedKernels(CppKernels(library), f"C++ {level}", reason)
-
-
-def threads() -> int:
-    """How many threads torch and the kernels use."""
-    return torch.get_num_threads()
