@@ -231,6 +231,71 @@ class ModelRuntime(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedReply:
+    """One reply as its server sent it, with what it says about the work.
+
+    ``ended`` is true when the model ended the reply itself by its end-of-turn token, false when a
+    length limit or a stop text cut it. ``first_token_log_probabilities`` maps the text of the
+    likeliest first tokens to natural log-probabilities, None when the server tells none. Times
+    and counts the server does not tell are None.
+    """
+
+    text: str
+    ended: bool
+    tokens: tuple[str, ...] | None = None
+    first_token_log_probabilities: Mapping[str, float] | None = None
+    prompt_tokens: int | None = None
+    reply_tokens: int | None = None
+    load_s: float | None = None
+    first_token_s: float | None = None
+    tokens_per_s: float | None = None
+
+
+class ServedModel(Protocol):
+    """A model as its server serves it: what a proof of deployment asks.
+
+    * ``rendered_prompt`` MUST be the very text the server puts before the model, or None when the
+      server has no way to tell it.
+    * ``complete`` with greedy ``sampling`` MUST give the same reply for the same messages.
+    """
+
+    @property
+    def name(self) -> str:
+        """The model's name, as its runtime lists it."""
+        ...
+
+    def rendered_prompt(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> str | None:
+        """Return the prompt of these messages, generation prompt included.
+
+        Raises:
+            RuntimeUnavailableError: if no server answers.
+            RuntimeFailedError: if the server reports an error.
+        """
+        ...
+
+    def complete(
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling = GREEDY,
+        *,
+        top_log_probabilities: int = 0,
+    ) -> ServedReply:
+        """Return the whole reply; ``top_log_probabilities`` first tokens are asked for, 0 to 20.
+
+        Raises:
+            RuntimeUnavailableError: if no server answers.
+            RuntimeFailedError: if the server reports an error or stops half-way.
+        """
+        ...
+
+    def memory_bytes(self) -> int | None:
+        """Return the resident memory of the loaded model, or None when it is not told."""
+        ...
+
+
 class RunListener(Protocol):
     """Hears what a run tells. It MUST NOT raise for an event kind it does not know."""
 
