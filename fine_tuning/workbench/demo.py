@@ -23,10 +23,11 @@ from fine_tuning.data_preparation.formatter import TrainingDataFormatter
 from fine_tuning.data_preparation.snapshot import Snapshot
 from fine_tuning.evaluation.questions import Question, read_questions
 from fine_tuning.evaluation.results import SideBySide
+from fine_tuning.storage.atomic import write_file
 from fine_tuning.training.run_folder import TrainedRun
 from fine_tuning.workbench.evaluation import EvaluationReport
 from fine_tuning.workbench.process import CostMeter, StageCost
-from fine_tuning.workbench.workbench import Workbench, write_json
+from fine_tuning.workbench.workbench import Workbench
 
 SAMPLES = Path(__file__).parents[1] / "data" / "samples"
 RUN_ID = "handbook"
@@ -169,7 +170,7 @@ def run_demo(
         chat = ask_once(bench, questions[0])
     found = (cleaning, snapshot, run, evaluation, chat)
     result = DemoResult(home, *found, costs=tuple(meter.costs))
-    write_json(home / SUMMARY_FILE, result.to_dict())
+    _write_json(home / SUMMARY_FILE, result.to_dict())
     return result
 
 
@@ -195,7 +196,7 @@ def format_pairs(bench: Workbench, conversations: Sequence[Conversation]) -> int
     """Write the training pairs in the format of the settings; return how many."""
     kind = bench.settings.data_preparation.format_type
     pairs = TrainingDataFormatter(kind).create_training_pairs(conversations)
-    write_json(bench.workspace.exports / f"training_pairs_{kind}.json", pairs)
+    _write_json(bench.workspace.exports / f"training_pairs_{kind}.json", pairs)
     return len(pairs)
 
 
@@ -214,3 +215,8 @@ def _remove_earlier(home: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     for file in (workspace.conversations, home / SUMMARY_FILE):
         file.unlink(missing_ok=True)
+
+
+def _write_json(path: Path, value: object) -> None:
+    """Write a value as readable JSON, whole or not at all."""
+    write_file(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())

@@ -1,0 +1,91 @@
+"""Training: starting a run and going on with one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fine_tuning.core.clock import SystemClock
+from fine_tuning.core.errors import ConfigError, DataError, TrainingError
+from fine_tuning.core.ports import RunListener
+from fine_tuning.data_preparation.snapshot import Snapshot
+from fine_tuning.training.adapter_run import BaseModel as TrainingBase
+from fine_tuning.training.events_file import Listeners
+from fine_tuning.training.lora_trainer import LoRATrainer
+from fine_tuning.training.plan import TrainingData
+from fine_tuning.training.qlora_trainer import QLoRATrainer
+from fine_tuning.training.run import Listening
+from fine_tuning.training.run_folder import RunFolder, TrainedRun
+from fine_tuning.workbench.collection import Collection
+from fine_tuning.workbench.plans import training_plan
+
+TRAINERS = {"lora": LoRATrainer, "qlora": QLoRATrainer}
+
+
+class Training(Collection):
+    """What a user does with runs."""
+
+    def train(
+        self,
+        snapshot: Snapshot | None = None,
+        *,
+        run_id: str = "",
+        listener: RunListener | None = None,
+    ) -> TrainedRun:
+        """Train an adapter.
+
+        Args:
+            snapshot: What to learn; None prepares the recorded conversations first.
+            run_id: The run's name; "" makes one from the time.
+            listener: Hears the run's events.
+
+        Raises:
+            FineTuningError: as preparing and the trainer raise.
+        """
+        base = self.base_model()
+        snapshot = snapshot or self.prepare(base)
+        made_for = dict(snapshot.manifest.get("base_model") or {})
+        if made_for.get("digest") not in (None, base.digest()):
+            raise DataError(
+                f"data set {snapshot.name} was tokenized for {made_for.get('name')}, "
+                f"expected one made for {base.name}",
+                next_command="fine-tuning prepare",
+            )
+        data = TrainingData(
+            train=snapshot.split("train").examples,
+            validation=snapshot.split("validation").examples,
+            snapshot=snapshot.name,
+        )
+        name = run_id or SystemClock().now().strftime("%Y%m%d-%H%M%S")
+        return TRAINERS[self.settings.training.method](training_plan(self.settings.training)).train(
+            data,
+            TrainingBase(path=base.path, name=base.name, digest=base.digest()),
+            self._run_folder(name),
+            _listening(listener),
+        )
+
+    def resume(self, run_id: str, listener: RunListener | None = None) -> TrainedRun:
+        """Go on with an interrupted run; its own settings hold.
+
+        Raises:
+            TrainingError: if there is no such run, or it cannot go on.
+        """
+        folder = self.workspace.runs / run_id
+        if not folder.is_dir():
+            raise TrainingError(
+                f"no run {run_id!r} in {self.workspace.runs}, expected one that was started there"
+            )
+        method = RunFolder(folder).settings().method
+        return TRAINERS[method]().resume(folder, _listening(listener))
+
+    def is_finished(self, run_id: str) -> bool:
+        """Tell whether a run has its manifest."""
+        return RunFolder(self.workspace.runs / run_id).manifest_path.exists()
+
+    def _run_folder(self, name: str) -> Path:
+        if Path(name).name != name or name.startswith("."):
+            raise ConfigError(f"run id {name!r} is no plain folder name")
+        return self.workspace.runs / name
+
+
+def _listening(listener: RunListener | None) -> Listening:
+    return Listening(listener=listener) if listener else Listening(listener=Listeners(()))
