@@ -130,8 +130,13 @@ def _unmark(block: str) -> str:
     text, before = _FOUND.sub("", _DROPPED.sub("", block)), ""
     while text != before:
         before = text
-        text = _LINK.sub(lambda found: found[1] or found[2].replace("/", " "), text)
+        text = _LINK.sub(_link_text, text)
         text = _STYLE.sub(lambda found: found[1] or found[2] or "", text)
     for escape, character in _ESCAPES.items():
         text = text.replace(escape, character)
     return text
+
+
+def _link_text(found: re.Match[str]) -> str:
+    target = found[2]
+    return found[1] or (target if "://" in target else target.replace("/", " "))
