@@ -231,6 +231,34 @@ class ModelRuntime(Protocol):
         ...
 
 
+class AliasingRuntime(ModelRuntime, Protocol):
+    """A runtime that answers under a second name.
+
+    * While ``point_alias`` works, however it ends, ``alias`` MUST answer as before or as
+      ``target``, never not at all; afterwards ``show(alias).digest`` MUST be
+      ``show(target).digest``, and so it MUST stay when ``target`` is deleted or replaced.
+    * ``point_alias`` and ``warm_up`` MUST leave ``target`` itself as it was.
+    """
+
+    def point_alias(self, alias: str, target: str) -> ModelInfo:
+        """Let a name answer as another model does now; a model of that name is replaced.
+
+        Raises:
+            ModelNotFoundError: if the runtime has no such target; then nothing has changed.
+            DeploymentError: if the runtime refuses the name; then nothing has changed.
+        """
+        ...
+
+    def warm_up(self, name: str) -> None:
+        """Make sure that a model loads and writes a token, and that its next reply need not wait.
+
+        Raises:
+            ModelNotFoundError: if the runtime has no such model.
+            RuntimeFailedError: if the model does not load.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedReply:
     """One reply as its server sent it, with what it says about the work.

@@ -1,0 +1,153 @@
+"""The schema of the model registry, as numbered steps that are never edited again.
+
+``PRAGMA user_version`` holds how many were applied; a new step is appended to :data:`MIGRATIONS`
+with an upgrade test. Versions, events and switchings are only ever added, so that numbers are never
+used twice and the past can be told.
+"""
+
+from __future__ import annotations
+
+APPLICATION_ID = 0x66746D72
+"""Marks a file as a registry of ours in ``PRAGMA application_id`` ("ftmr")."""
+
+_FIRST = """
+CREATE TABLE version (
+    id INTEGER PRIMARY KEY,
+    family TEXT NOT NULL,
+    number INTEGER NOT NULL CHECK (number > 0),
+    stage TEXT NOT NULL CHECK (stage IN ('champion', 'challenger', 'archived')),
+    run_id TEXT NOT NULL,
+    run_folder TEXT NOT NULL,
+    method TEXT NOT NULL,
+    adapter_name TEXT NOT NULL,
+    base_name TEXT NOT NULL,
+    base_digest TEXT NOT NULL,
+    snapshot TEXT NOT NULL,
+    settings TEXT NOT NULL CHECK (json_valid(settings)),
+    metrics TEXT NOT NULL CHECK (json_valid(metrics)),
+    verdict TEXT NOT NULL CHECK (json_valid(verdict)),
+    created_at TEXT NOT NULL,
+    UNIQUE (family, number),
+    UNIQUE (family, run_id, adapter_name)
+) STRICT;
+
+CREATE UNIQUE INDEX version_champion ON version (family) WHERE stage = 'champion';
+CREATE INDEX version_snapshot ON version (snapshot);
+
+CREATE TABLE parent (
+    version_id INTEGER NOT NULL REFERENCES version (id),
+    parent_id INTEGER NOT NULL REFERENCES version (id),
+    PRIMARY KEY (version_id, parent_id),
+    CHECK (parent_id < version_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE artefact (
+    id INTEGER PRIMARY KEY,
+    version_id INTEGER NOT NULL REFERENCES version (id),
+    kind TEXT NOT NULL,
+    path TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL CHECK (size_bytes >= 0),
+    state TEXT NOT NULL CHECK (state IN ('present', 'removing', 'removed')),
+    created_at TEXT NOT NULL,
+    UNIQUE (version_id, path)
+) STRICT;
+
+CREATE INDEX artefact_path ON artefact (path);
+
+CREATE TABLE deployment (
+    id INTEGER PRIMARY KEY,
+    version_id INTEGER NOT NULL REFERENCES version (id),
+    runtime TEXT NOT NULL,
+    name TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('begun', 'active', 'undone', 'retired')),
+    digest TEXT NOT NULL DEFAULT '',
+    details TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(details)),
+    proof TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(proof)),
+    reason TEXT NOT NULL DEFAULT '',
+    created_at TEXT NOT NULL,
+    ended_at TEXT NOT NULL DEFAULT ''
+) STRICT;
+
+CREATE UNIQUE INDEX deployment_active ON deployment (runtime, name) WHERE state = 'active';
+CREATE INDEX deployment_version ON deployment (version_id);
+
+CREATE TABLE member (
+    dataset TEXT NOT NULL,
+    conversation_id TEXT NOT NULL,
+    split TEXT NOT NULL,
+    PRIMARY KEY (dataset, conversation_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX member_conversation ON member (conversation_id);
+
+CREATE TABLE note (
+    id INTEGER PRIMARY KEY,
+    version_id INTEGER NOT NULL REFERENCES version (id),
+    text TEXT NOT NULL,
+    created_at TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE retraining (
+    version_id INTEGER NOT NULL REFERENCES version (id),
+    conversation_id TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    PRIMARY KEY (version_id, conversation_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE event (
+    id INTEGER PRIMARY KEY,
+    family TEXT NOT NULL,
+    version_id INTEGER REFERENCES version (id),
+    kind TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    created_at TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX event_family ON event (family, id);
+
+CREATE TABLE switching (
+    id INTEGER PRIMARY KEY,
+    family TEXT NOT NULL,
+    runtime TEXT NOT NULL,
+    alias TEXT NOT NULL,
+    action TEXT NOT NULL CHECK (action IN ('start', 'switch', 'rollback')),
+    version_id INTEGER REFERENCES version (id),
+    target TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    before_id INTEGER REFERENCES switching (id),
+    state TEXT NOT NULL CHECK (state IN ('begun', 'done', 'undone')),
+    created_at TEXT NOT NULL,
+    ended_at TEXT NOT NULL DEFAULT ''
+) STRICT;
+
+CREATE UNIQUE INDEX switching_open ON switching (runtime, alias) WHERE state = 'begun';
+
+CREATE TABLE pointer (
+    runtime TEXT NOT NULL,
+    alias TEXT NOT NULL,
+    switching_id INTEGER NOT NULL REFERENCES switching (id),
+    PRIMARY KEY (runtime, alias)
+) STRICT, WITHOUT ROWID;
+
+CREATE VIEW pointing AS
+    SELECT pointer.runtime, pointer.alias, switching.id AS switching_id, switching.family,
+           switching.version_id, switching.target, switching.digest, switching.before_id
+    FROM pointer JOIN switching ON switching.id = pointer.switching_id;
+
+CREATE TABLE traffic (
+    runtime TEXT NOT NULL,
+    alias TEXT NOT NULL,
+    family TEXT NOT NULL,
+    version_id INTEGER NOT NULL REFERENCES version (id),
+    target TEXT NOT NULL,
+    share REAL NOT NULL CHECK (share > 0 AND share < 1),
+    salt TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    PRIMARY KEY (runtime, alias)
+) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST,)
+"""Step ``n`` (counted from 1) takes a registry from version ``n - 1`` to ``n``."""
