@@ -1,0 +1,211 @@
+"""POST /api/create as each generation does it: what it accepts, refuses, and makes of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from fine_tuning.core.errors import FineTuningError
+from fine_tuning.gguf.reader import GgufFile
+from fine_tuning.gguf.writer import tensor_from_file, write_gguf
+from fine_tuning.runtimes.ollama_modelfile import parse_modelfile
+from fine_tuning.runtimes.ollama_store import DIGEST, OllamaName
+from tests.ollama_stand_in.generations import Generation
+from tests.ollama_stand_in.go_template import GoTemplateError, parse
+from tests.ollama_stand_in.requests import OPTIONS, RefusedError
+from tests.ollama_stand_in.store import Store, parse_name
+
+Tell = Callable[[str], None]
+Layers = list[tuple[str, str]]
+NOT_A_NAME = "invalid model name"
+REFUSED = "LoRA adapters are no longer supported"
+TEXTS = ("template", "system")
+
+
+def check_request(generation: Generation, request: Mapping[str, Any]) -> OllamaName:
+    """Check what is checked before the first byte is sent; returns the model's name."""
+    if generation.api == "structured":
+        _check_files(request.get("files") or {})
+        if request.get("adapters") and generation.adapters == "refused":
+            raise RefusedError(400, REFUSED)
+        if "typical_p" in (request.get("parameters") or {}) and generation.adapters == "refused":
+            raise RefusedError(
+                400, "typical_p is deprecated and cannot be set as a model parameter"
+            )
+    name = parse_name(request.get("model") or request.get("name"))
+    if name is None:
+        raise RefusedError(400, NOT_A_NAME)
+    if generation.api == "modelfile":
+        if not request.get("modelfile") and not request.get("path"):
+            raise RefusedError(400, "path or Modelfile are required")
+        return name
+    _check_files(request.get("adapters") or {})
+    if request.get("quantize") and generation.adapters == "refused":
+        raise RefusedError(
+            400, "create-time quantization is only supported for safetensors imports"
+        )
+    return name
+
+
+def _check_files(files: Mapping[str, Any]) -> None:
+    for relative, digest in files.items():
+        path = PurePosixPath(relative)
+        if (
+            path.is_absolute()
+            or ".." in path.parts
+            or not relative
+            or re.search(r"[\\:]", relative)
+        ):
+            raise RefusedError(400, f"file path must be relative: {relative}")
+        if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
+            raise RefusedError(400, f"invalid digest for {relative}: invalid digest format")
+
+
+class Creation:
+    """One request to make a model; raises RefusedError at whatever a server refuses half-way."""
+
+    def __init__(self, store: Store, generation: Generation, tell: Tell) -> None:
+        self.store, self.generation, self.tell = store, generation, tell
+        self.layers: Layers = []
+        self.config: dict[str, Any] = {}
+
+    def run(self, name: OllamaName, request: Mapping[str, Any]) -> None:
+        fields = (
+            self._from_modelfile(str(request["modelfile"]))
+            if self.generation.api == "modelfile"
+            else dict(request)
+        )
+        self._begin(fields)
+        adapters = fields.get("adapters") or {}
+        if len(adapters) > 1:
+            raise RefusedError(500, "only one adapter is currently supported")
+        for relative, digest in adapters.items():
+            self._add_file(relative, digest)
+        given = {key: fields.get(key) for key in ("renderer", "parser", "requires")}
+        self.config |= {key: value for key, value in given.items() if value}
+        self._set_texts(fields)
+        self._set_parameters(fields.get("parameters") or {})
+        if fields.get("messages"):
+            self._replace("messages", json.dumps(fields["messages"]))
+        for kind, digest in self.layers:
+            self.tell(f"using existing layer {digest}")
+            if not self.store.blob(digest).exists():
+                raise RefusedError(500, f"open blob {digest}: no such file or directory ({kind})")
+        self.tell("writing manifest")
+        self.store.write(name, self.layers, {"model_format": "gguf", **self.config})
+
+    def _begin(self, fields: Mapping[str, Any]) -> None:
+        if fields.get("from"):
+            self._inherit(str(fields["from"]))
+        elif fields.get("files"):
+            for relative, digest in sorted(fields["files"].items()):
+                self._add_file(relative, digest, rewrite=self.generation.rewrites_files)
+        else:
+            raise RefusedError(400, "neither 'from' or 'files' was specified")
+
+    def _from_modelfile(self, text: str) -> dict[str, Any]:
+        """Return a Modelfile's content in the words of the newer interface."""
+        try:
+            modelfile = parse_modelfile(text)
+        except FineTuningError as error:
+            raise RefusedError(400, error.message) from error
+        for key in modelfile.parameters:
+            if key not in OPTIONS:
+                raise RefusedError(500, f"unknown parameter '{key}'")
+        fields: dict[str, Any] = {
+            "template": modelfile.template,
+            "system": modelfile.system,
+            "parameters": {
+                key: list(value) if isinstance(value, tuple) else value
+                for key, value in modelfile.parameters.items()
+            },
+            "messages": [{"role": role, "content": said} for role, said in modelfile.messages],
+            "adapters": {f"a{n}": self._upload(p) for n, p in enumerate(modelfile.adapters)},
+        }
+        if modelfile.base.startswith("@"):
+            return fields | {"files": {"model": self._upload(modelfile.base)}}
+        return fields | {"from": modelfile.base}
+
+    def _upload(self, reference: str) -> str:
+        if not reference.startswith("@") or not DIGEST.fullmatch(reference[1:]):
+            raise RefusedError(500, f"open {reference}: no such file or directory")
+        return reference[1:]
+
+    def _inherit(self, base: str) -> None:
+        name = parse_name(base)
+        if name is None:
+            raise RefusedError(400, NOT_A_NAME)
+        stored = self.store.find(name)
+        if stored is None:
+            self.tell("pulling manifest")
+            raise RefusedError(500, "pull model manifest: file does not exist")
+        self.layers = [(layer.kind, layer.digest) for layer in stored.manifest.layers]
+        self.config = dict(stored.manifest.config)
+
+    def _add_file(self, relative: str, digest: str, *, rewrite: bool = False) -> None:
+        path = self.store.blob(digest)
+        if not path.exists():
+            raise RefusedError(400, f"blob not found for {relative} (digest {digest})")
+        if path.open("rb").read(4) != b"GGUF":
+            raise RefusedError(400, "supplied file was not in GGUF format")
+        self.tell("parsing GGUF")
+        try:
+            with GgufFile.open(path) as file:
+                kind = file.get("general.type", str, "model")
+                architecture = file.get("general.architecture", str, "")
+        except FineTuningError as error:
+            raise RefusedError(500, f"invalid GGUF: {error.message}") from error
+        is_adapter = kind == "adapter"
+        if is_adapter and self.generation.adapters == "refused":
+            raise RefusedError(400, f"{REFUSED}: {relative} is a LoRA adapter")
+        if rewrite and not is_adapter:
+            self.tell("validating GGUF model")
+            digest = self._rewrite(path)
+        self.layers.append(("adapter" if is_adapter else "model", digest))
+        if not is_adapter:
+            self.config |= {"model_family": architecture, "model_families": [architecture]}
+
+    def _rewrite(self, path: Path) -> str:
+        """Copy a model as llama-quantize COPY does: the same tensors under another digest."""
+        beside = self.store.root / "blobs" / "rewritten"
+        with GgufFile.open(path) as model:
+            metadata = dict(model.typed_metadata)
+            metadata.pop("general.quantization_version", None)
+            write_gguf(
+                beside,
+                {**metadata, "general.quantization_version": 2},
+                [tensor_from_file(model, name) for name in model.tensors],
+            )
+        digest = self.store.add_blob(beside.read_bytes())
+        beside.unlink()
+        return digest
+
+    def _set_texts(self, fields: Mapping[str, Any]) -> None:
+        for kind in TEXTS:
+            text = fields.get(kind)
+            if not text:
+                continue
+            if kind == "template":
+                try:
+                    parse(text)
+                except GoTemplateError as error:
+                    raise RefusedError(400, f"template error: {error}") from error
+                if "{%" in text:
+                    raise RefusedError(
+                        400, 'template error: template: :1: unexpected "%" in command'
+                    )
+            self._replace(kind, text)
+
+    def _set_parameters(self, parameters: Mapping[str, Any]) -> None:
+        if not parameters:
+            return
+        old = [digest for kind, digest in self.layers if kind == "params"]
+        values = json.loads(self.store.blob(old[-1]).read_bytes()) if old else {}
+        self._replace("params", json.dumps({**values, **parameters}))
+
+    def _replace(self, kind: str, text: str) -> None:
+        self.layers = [layer for layer in self.layers if layer[0] != kind]
+        self.layers.append((kind, self.store.add_blob(text.encode())))
