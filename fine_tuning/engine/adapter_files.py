@@ -15,14 +15,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from fine_tuning.core.errors import GgufError, TrainingError
+from fine_tuning.core.errors import TrainingError
 from fine_tuning.engine.architecture import DecoderShape
-from fine_tuning.engine.lora import SUFFIX_A, SUFFIX_B, LoraAdapter, LoraPair
-from fine_tuning.gguf.reader import GgufFile
+from fine_tuning.engine.lora import Form, LoraAdapter, LoraPair
+from fine_tuning.gguf.adapter import ALPHA_KEY, BLOCK_SUM_KEY, SUFFIX_A, SUFFIX_B, AdapterFile
+from fine_tuning.gguf.encode import Writable
 from fine_tuning.gguf.types import TensorType, ValueType
 from fine_tuning.gguf.writer import TensorSource, write_gguf
 
-ALPHA_KEY = "adapter.lora.alpha"
 PEFT_WEIGHTS = "adapter_model.safetensors"
 PEFT_CONFIG = "adapter_config.json"
 
@@ -52,7 +52,9 @@ def write_gguf_adapter(
     architecture: str,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write an adapter in float32, whole or not at all.
+    """Write an adapter in float32, whole or not at all, so that every runtime applies it right.
+
+    A of a block-sum pair is written as it acts on the input itself, and the file names such pairs.
 
     Args:
         path: Where.
@@ -63,11 +65,14 @@ def write_gguf_adapter(
     Raises:
         StorageError: if the file cannot be written.
     """
-    sources = [
-        TensorSource(name, tuple(tensor.shape), TensorType.F32, tensor.contiguous().numpy())
-        for name, tensor in adapter.state_dict().items()
-    ]
-    keys = {
+    sources = []
+    for name, pair in adapter.pairs.items():
+        # One alpha serves all pairs, and llama.cpp divides it by each one's own rank.
+        b = pair.b if pair.rank == adapter.rank else pair.b * (pair.rank / adapter.rank)
+        for suffix, factor in ((SUFFIX_A, pair.expanded_a()), (SUFFIX_B, b)):
+            values = factor.detach().contiguous().numpy()
+            sources.append(TensorSource(name + suffix, values.shape, TensorType.F32, values))
+    keys: dict[str, Writable] = {
         "general.type": "adapter",
         "general.architecture": architecture,
         "adapter.type": "lora",
@@ -75,33 +80,31 @@ def write_gguf_adapter(
         ALPHA_KEY: (float(adapter.scale * adapter.rank), ValueType.FLOAT32),
         **(metadata or {}),
     }
+    if adapter.block_sum:
+        keys[BLOCK_SUM_KEY] = list(adapter.block_sum)
     write_gguf(path, keys, sources)
 
 
 def read_gguf_adapter(path: Path) -> LoraAdapter:
     """Read an adapter GGUF file.
 
+    Pairs of another scale than the first one's (mixed ranks) get the difference folded into B.
+
     Raises:
         GgufError: if it is not a sound file, not a LoRA adapter, or a factor lacks its other half.
     """
-    with GgufFile.open(path) as file:
-        kind = (file.metadata.get("general.type"), file.metadata.get("adapter.type"))
-        if kind != ("adapter", "lora"):
-            raise GgufError(f"{path} is of type {kind[0]!r}, {kind[1]!r}, expected a LoRA adapter")
-        tensors = {name: torch.from_numpy(file.dequantize(name).copy()) for name in file.tensors}
-        found = file.metadata.get(ALPHA_KEY, 0.0)
-        alpha = float(found) if isinstance(found, float) else 0.0
-    pairs = {}
-    for name in [n.removesuffix(SUFFIX_A) for n in tensors if n.endswith(SUFFIX_A)]:
-        if name + SUFFIX_B not in tensors:
-            raise GgufError(f"{path} has {name}{SUFFIX_A} but no {name}{SUFFIX_B}")
-        pairs[name] = LoraPair(tensors[name + SUFFIX_A], tensors[name + SUFFIX_B])
-    if 2 * len(pairs) != len(tensors) or not pairs:
-        raise GgufError(f"{path} holds {len(tensors)} tensors, expected whole pairs of factors")
-    rank = next(iter(pairs.values())).a.shape[0]
-    if any(pair.a.shape[0] != rank or pair.b.shape[1] != rank for pair in pairs.values()):
-        raise GgufError(f"{path} mixes ranks, expected rank {rank} throughout")
-    return LoraAdapter(pairs, rank=rank, alpha=alpha or float(rank))
+    pairs: dict[str, LoraPair] = {}
+    with AdapterFile.open(path) as file:
+        rank = next(iter(file.ranks.values()))
+        alpha = file.alpha or float(rank)
+        for name in file.shapes:
+            found = file.factors(name)
+            a, b = torch.from_numpy(found.a), torch.from_numpy(found.b)
+            if found.scale != alpha / rank:
+                b = b * (found.scale * rank / alpha)
+            form: Form = "block_sum" if found.is_block_sum else "plain"
+            pairs[name] = LoraPair.from_expanded(a, b, form)
+    return LoraAdapter(pairs, rank=rank, alpha=alpha)
 
 
 def _permuted(rows: Tensor, num_heads: int, *, undo: bool) -> Tensor:
@@ -138,7 +141,7 @@ def peft_state(
         if permute and not shape.heads.is_neox and kind in ("attn_q", "attn_k"):
             num_heads = shape.heads.n_q if kind == "attn_q" else shape.heads.n_kv
             b = _permuted(b, num_heads, undo=True)
-        state[f"{module}.lora_A.weight"] = pair.a.contiguous()
+        state[f"{module}.lora_A.weight"] = pair.expanded_a().contiguous()
         state[f"{module}.lora_B.weight"] = b.contiguous()
     return state
 

@@ -6,7 +6,7 @@ through a memory map and stay packed unless asked otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -35,6 +35,7 @@ from fine_tuning.engine.kernels.interface import Rope
 from fine_tuning.engine.kernels.library import load_kernels
 from fine_tuning.engine.lora import LoraAdapter
 from fine_tuning.engine.packed import PackedMatrix, Residency, Scratch, StackedLinear
+from fine_tuning.gguf.promote import PromotedFile
 from fine_tuning.gguf.reader import GgufFile
 
 # The context Ollama serves a model with unless told otherwise.
@@ -102,6 +103,7 @@ class Decoder:
         residency: Residency = "packed",
         kernels: str | None = None,
         served_context_tokens: int = SERVED_CONTEXT_TOKENS,
+        promoted: Callable[[str], bool] | None = None,
     ) -> Self:
         """Open a GGUF file.
 
@@ -112,12 +114,13 @@ class Decoder:
             kernels: Kernel set by name; None takes the best.
             served_context_tokens: Context the model will be served with; llama.cpp chooses
                 between Phi 3's two sets of rope factors by it.
+            promoted: Names tensors to be seen as the merge of a mergeable adapter writes them.
 
         Raises:
             GgufError: if the file is not sound.
             UnsupportedModelError: if the architecture or a tensor is not supported.
         """
-        file = GgufFile.open(path)
+        file = PromotedFile.open_with(path, promoted) if promoted else GgufFile.open(path)
         try:
             return cls(file, dtype, residency, kernels, served_context_tokens)
         except BaseException:

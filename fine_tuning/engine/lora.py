@@ -2,30 +2,69 @@
 
 With ``use_rslora`` s = alpha / sqrt(rank) (rsLoRA, arXiv 2312.03732). A starts uniform in
 +-1/sqrt(n_in) (PEFT's Kaiming choice), B at zero, so that training starts at the base model.
+In the block-sum form (QA-LoRA, arXiv 2309.14717) A reads the sums of x over blocks of 32, so that
+``s * B A`` is constant within a quantisation block and folds into the block's minimum.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from fine_tuning.core.errors import ConfigError, TrainingError
 from fine_tuning.engine.packed import StackedLinear
+from fine_tuning.gguf.adapter import SUFFIX_A, SUFFIX_B
+from fine_tuning.gguf.promote import BLOCK
 
-SUFFIX_A = ".lora_a"
-SUFFIX_B = ".lora_b"
+Form = Literal["plain", "block_sum"]
+"""How A reads its input: each number for itself, or the sums over blocks of 32."""
+
+# Of block sums, so that one learning rate suits both forms; a power of two, so that dividing by it
+# loses nothing.
+BLOCK_GAIN = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class LoraPair:
-    """The two factors of one weight's update, float32 leaves: A (rank, n_in), B (n_out, rank)."""
+    """The two factors of one weight's update, float32 leaves: A (rank, n_in), B (n_out, rank).
+
+    In the form ``block_sum`` A is (rank, n_in / 32) and reads ``BLOCK_GAIN`` times the block sums.
+    """
 
     a: Tensor
     b: Tensor
+    form: Form = "plain"
+
+    @property
+    def rank(self) -> int:
+        """The inner dimension."""
+        return self.a.shape[0]
+
+    def expanded_a(self) -> Tensor:
+        """Return A as it acts on the input itself (rank, n_in)."""
+        if self.form == "plain":
+            return self.a
+        return self.a.mul(BLOCK_GAIN).repeat_interleave(BLOCK, dim=1)
+
+    def compact(self, expanded_RI: Tensor) -> Tensor:
+        """Return the gradient of A, given that of :meth:`expanded_a`."""
+        if self.form == "plain":
+            return expanded_RI
+        blocks = expanded_RI.float().reshape(self.rank, -1, BLOCK)
+        return blocks.sum(-1).mul_(BLOCK_GAIN)
+
+    @classmethod
+    def from_expanded(cls, a: Tensor, b: Tensor, form: Form) -> LoraPair:
+        """Make a pair of an A that acts on the input itself.
+
+        In the form ``block_sum`` the columns of each block MUST be equal; one of them is kept.
+        """
+        return cls(a if form == "plain" else a[:, ::BLOCK] / BLOCK_GAIN, b, form)
 
 
 class LoraAdapter:
@@ -48,6 +87,7 @@ class LoraAdapter:
         alpha: float,
         seed: int,
         use_rslora: bool = False,
+        block_sum: Collection[str] = (),
     ) -> LoraAdapter:
         """Make a fresh adapter.
 
@@ -57,6 +97,8 @@ class LoraAdapter:
             alpha: Numerator of the scale.
             seed: Of the draw of A; the same seed and names give the same adapter.
             use_rslora: Divide by the root of the rank.
+            block_sum: Names of the weights whose pair takes the block-sum form; their n_in is a
+                multiple of 32.
 
         Raises:
             ConfigError: if the rank is below 1 or nothing is to be adapted.
@@ -68,9 +110,12 @@ class LoraAdapter:
         generator = torch.Generator().manual_seed(seed)
         pairs = {}
         for name, (n_out, n_in) in shapes.items():
-            bound = 1 / math.sqrt(n_in)
-            a = torch.empty(rank, n_in).uniform_(-bound, bound, generator=generator)
-            pairs[name] = LoraPair(a, torch.zeros(n_out, rank))
+            bound, width = 1 / math.sqrt(n_in), n_in
+            form: Form = "plain"
+            if name in block_sum:  # the same spread of A x, were x uncorrelated
+                bound, form, width = bound / BLOCK_GAIN, "block_sum", n_in // BLOCK
+            a = torch.empty(rank, width).uniform_(-bound, bound, generator=generator)
+            pairs[name] = LoraPair(a, torch.zeros(n_out, rank), form)
         return cls(pairs, rank=rank, alpha=alpha, use_rslora=use_rslora)
 
     @property
@@ -84,6 +129,11 @@ class LoraAdapter:
         return tuple(self.pairs)
 
     @property
+    def block_sum(self) -> tuple[str, ...]:
+        """Names of the weights whose pair has the block-sum form."""
+        return tuple(name for name, pair in self.pairs.items() if pair.form == "block_sum")
+
+    @property
     def num_parameters(self) -> int:
         """How many numbers are trained."""
         return sum(tensor.numel() for tensor in self.parameters())
@@ -94,7 +144,10 @@ class LoraAdapter:
 
     def with_own_gradients(self) -> LoraAdapter:
         """Return an adapter over the same numbers whose gradients are its own."""
-        pairs = {n: LoraPair(pair.a.detach(), pair.b.detach()) for n, pair in self.pairs.items()}
+        pairs = {
+            name: replace(pair, a=pair.a.detach(), b=pair.b.detach())
+            for name, pair in self.pairs.items()
+        }
         return LoraAdapter(pairs, rank=self.rank, alpha=self.alpha, use_rslora=self.use_rslora)
 
     def add_gradients(self, other: LoraAdapter) -> None:
@@ -142,13 +195,13 @@ class StackedAdapter:
         for member in linear.members:
             if (pair := adapter.pairs.get(member.name)) is not None:
                 self._spans.append((pair, inner, row, row + member.n_out))
-                inner += adapter.rank
+                inner += pair.rank
             row += member.n_out
         self.a_RI = torch.empty(inner, linear.n_in, dtype=dtype)
         self.b_OR = torch.zeros(linear.n_out, inner, dtype=dtype)
         for pair, first, top, bottom in self._spans:
-            self.a_RI[first : first + adapter.rank] = pair.a
-            self.b_OR[top:bottom, first : first + adapter.rank] = pair.b
+            self.a_RI[first : first + pair.rank] = pair.expanded_a()
+            self.b_OR[top:bottom, first : first + pair.rank] = pair.b
 
     @property
     def is_empty(self) -> bool:
@@ -170,8 +223,8 @@ class StackedAdapter:
         da_RI = dt_TR.T @ x_TI
         db_RO = t_TR.T @ dy_TO
         for pair, first, top, bottom in self._spans:
-            inner = slice(first, first + pair.a.shape[0])
-            _add_gradient(pair.a, da_RI[inner], 1.0)
+            inner = slice(first, first + pair.rank)
+            _add_gradient(pair.a, pair.compact(da_RI[inner]), 1.0)
             _add_gradient(pair.b, db_RO[inner, top:bottom].T, self.scale)
 
 

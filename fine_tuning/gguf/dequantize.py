@@ -76,16 +76,17 @@ def _as(blocks: Bytes, dtype: str) -> NDArray[Any]:
     return np.ascontiguousarray(blocks).view(dtype)
 
 
-def _half(blocks: Bytes) -> Floats:
+def read_half(blocks: Bytes) -> Floats:
+    """``(n, 2k)`` bytes to ``(n, k)`` float32 of little-endian fp16."""
     return _as(blocks, "<f2").astype(np.float32)
 
 
-def _nibbles(packed: Bytes) -> Bytes:
+def unpack_nibbles(packed: Bytes) -> Bytes:
     """``(..., k)`` bytes to ``(..., 2k)`` numbers 0 to 15, low halves first."""
     return np.concatenate([packed & 15, packed >> 4], axis=-1)
 
 
-def _bits32(packed: Bytes) -> Bytes:
+def unpack_bits(packed: Bytes) -> Bytes:
     """``(n, 4)`` bytes to ``(n, 32)`` bits, lowest first."""
     bits: Bytes = (packed[:, :, None] >> _BITS) & np.uint8(1)
     return bits.reshape(-1, 32)
@@ -111,43 +112,47 @@ def _integer(dtype: str) -> Callable[[Bytes], Floats]:
 
 
 def _q4_0(blocks: Bytes) -> Floats:
-    quants = _nibbles(blocks[:, 2:]).astype(np.float32)
+    quants = unpack_nibbles(blocks[:, 2:]).astype(np.float32)
     quants -= 8
-    quants *= _half(blocks[:, :2])
+    quants *= read_half(blocks[:, :2])
     return quants
 
 
 def _q4_1(blocks: Bytes) -> Floats:
-    quants = _nibbles(blocks[:, 4:]).astype(np.float32)
-    quants *= _half(blocks[:, :2])
-    quants += _half(blocks[:, 2:4])
+    quants = unpack_nibbles(blocks[:, 4:]).astype(np.float32)
+    quants *= read_half(blocks[:, :2])
+    quants += read_half(blocks[:, 2:4])
     return quants
 
 
 def _q5_0(blocks: Bytes) -> Floats:
-    quants = (_nibbles(blocks[:, 6:]) | (_bits32(blocks[:, 2:6]) << 4)).astype(np.float32)
+    quants = (unpack_nibbles(blocks[:, 6:]) | (unpack_bits(blocks[:, 2:6]) << 4)).astype(np.float32)
     quants -= 16
-    quants *= _half(blocks[:, :2])
+    quants *= read_half(blocks[:, :2])
     return quants
 
 
 def _q5_1(blocks: Bytes) -> Floats:
-    quants = (_nibbles(blocks[:, 8:]) | (_bits32(blocks[:, 4:8]) << 4)).astype(np.float32)
-    quants *= _half(blocks[:, :2])
-    quants += _half(blocks[:, 2:4])
+    quants = (unpack_nibbles(blocks[:, 8:]) | (unpack_bits(blocks[:, 4:8]) << 4)).astype(np.float32)
+    quants *= read_half(blocks[:, :2])
+    quants += read_half(blocks[:, 2:4])
     return quants
 
 
 def _q8_0(blocks: Bytes) -> Floats:
     quants = blocks[:, 2:].view(np.int8).astype(np.float32)
-    quants *= _half(blocks[:, :2])
+    quants *= read_half(blocks[:, :2])
     return quants
 
 
 def _q2_k(blocks: Bytes) -> Floats:
     """Scales and minima (4 bits each, 16 of 16 weights), 64 bytes of 2-bit quants, d, dmin."""
     n = len(blocks)
-    packed_scales, d, dmin = blocks[:, :16], _half(blocks[:, 80:82]), _half(blocks[:, 82:84])
+    packed_scales, d, dmin = (
+        blocks[:, :16],
+        read_half(blocks[:, 80:82]),
+        read_half(blocks[:, 82:84]),
+    )
     packed = blocks[:, 16:80].reshape(n, 2, 1, 32)
     quants = ((packed >> _PAIRS[:, None]) & 3).reshape(n, 16, 16).astype(np.float32)
     quants *= (d * (packed_scales & 15))[:, :, None]
@@ -163,15 +168,15 @@ def _q3_k(blocks: Bytes) -> Floats:
     high = (blocks[:, :32].reshape(n, 1, 32) >> _BITS[:, None]) & 1
     quants = (low | (high << 2)).reshape(n, 16, 16).astype(np.float32)
     quants -= 4
-    low_scales = _nibbles(blocks[:, 96:104])
+    low_scales = unpack_nibbles(blocks[:, 96:104])
     high_scales = (blocks[:, 104:108].reshape(n, 1, 4) >> _PAIRS[:, None]) & 3
     scales = (low_scales | (high_scales.reshape(n, 16) << 4)).astype(np.float32)
     scales -= 32
-    quants *= (_half(blocks[:, 108:110]) * scales)[:, :, None]
+    quants *= (read_half(blocks[:, 108:110]) * scales)[:, :, None]
     return quants.reshape(n, 256)
 
 
-def _k_scales(packed: Bytes) -> tuple[Bytes, Bytes]:
+def unpack_k_scales(packed: Bytes) -> tuple[Bytes, Bytes]:
     """12 bytes to 8 six-bit scales and 8 six-bit minima (``get_scale_min_k4``)."""
     first, second, third = packed[:, :4], packed[:, 4:8], packed[:, 8:12]
     scales = np.concatenate([first & 63, (third & 15) | ((first >> 2) & 48)], axis=1)
@@ -181,20 +186,20 @@ def _k_scales(packed: Bytes) -> tuple[Bytes, Bytes]:
 
 def _scale_k(blocks: Bytes, quants: Floats) -> Floats:
     """Apply d, dmin and the packed scales of Q4_K and Q5_K to ``(n, 8, 32)`` quants."""
-    d, dmin = _half(blocks[:, :2]), _half(blocks[:, 2:4])
-    scales, minima = _k_scales(blocks[:, 4:16])
+    d, dmin = read_half(blocks[:, :2]), read_half(blocks[:, 2:4])
+    scales, minima = unpack_k_scales(blocks[:, 4:16])
     quants *= (d * scales)[:, :, None]
     quants -= (dmin * minima)[:, :, None]
     return quants.reshape(-1, 256)
 
 
 def _q4_k(blocks: Bytes) -> Floats:
-    quants = _nibbles(blocks[:, 16:].reshape(-1, 4, 32)).reshape(-1, 8, 32)
+    quants = unpack_nibbles(blocks[:, 16:].reshape(-1, 4, 32)).reshape(-1, 8, 32)
     return _scale_k(blocks, quants.astype(np.float32))
 
 
 def _q5_k(blocks: Bytes) -> Floats:
-    low = _nibbles(blocks[:, 48:].reshape(-1, 4, 32)).reshape(-1, 8, 32)
+    low = unpack_nibbles(blocks[:, 48:].reshape(-1, 4, 32)).reshape(-1, 8, 32)
     high = (blocks[:, 16:48].reshape(-1, 1, 32) >> _BITS[:, None]) & 1
     return _scale_k(blocks, (low | (high << 4)).astype(np.float32))
 
@@ -208,13 +213,13 @@ def _q6_k(blocks: Bytes) -> Floats:
     quants = (low | (high << 4)).reshape(n, 16, 16).astype(np.float32)
     quants -= 32
     scales = blocks[:, 192:208].view(np.int8).astype(np.float32)
-    quants *= (_half(blocks[:, 208:210]) * scales)[:, :, None]
+    quants *= (read_half(blocks[:, 208:210]) * scales)[:, :, None]
     return quants.reshape(n, 256)
 
 
 def _iq4_nl(blocks: Bytes) -> Floats:
-    values: Floats = _IQ4_VALUES[_nibbles(blocks[:, 2:])]
-    values *= _half(blocks[:, :2])
+    values: Floats = _IQ4_VALUES[unpack_nibbles(blocks[:, 2:])]
+    values *= read_half(blocks[:, :2])
     return values
 
 
@@ -225,15 +230,15 @@ def _iq4_xs(blocks: Bytes) -> Floats:
     high = ((blocks[:, 2:4, None] >> _PAIRS) & 3).reshape(n, 8)
     scales = (low | (high << 4)).astype(np.float32)
     scales -= 32
-    values: Floats = _IQ4_VALUES[_nibbles(blocks[:, 8:].reshape(n, 8, 16))]
-    values *= (_half(blocks[:, :2]) * scales)[:, :, None]
+    values: Floats = _IQ4_VALUES[unpack_nibbles(blocks[:, 8:].reshape(n, 8, 16))]
+    values *= (read_half(blocks[:, :2]) * scales)[:, :, None]
     return values.reshape(n, 256)
 
 
 _UNPACK: Final[Mapping[TensorType, Callable[[Bytes], Floats]]] = MappingProxyType(
     {
         TensorType.F32: _f32,
-        TensorType.F16: _half,
+        TensorType.F16: read_half,
         TensorType.BF16: _bf16,
         TensorType.F64: _f64,
         TensorType.I8: _integer("<i1"),

@@ -51,7 +51,7 @@ def quantize(values: Floats, tensor_type: TensorType) -> Bytes:
     return out.reshape(num_bytes)
 
 
-def _to_half(values: Floats) -> Bytes:
+def write_half(values: Floats) -> Bytes:
     """Round to fp16 and return its bytes along the last axis.
 
     Raises:
@@ -83,7 +83,7 @@ def _round_to(blocks: Floats, inverse: Floats, offset: float, largest: int) -> B
     return clipped
 
 
-def _pack_nibbles(quants: Bytes) -> Bytes:
+def pack_nibbles(quants: Bytes) -> Bytes:
     """``(n, 32)`` numbers to ``(n, 16)`` bytes of their low four bits, first half low."""
     packed: Bytes = (quants[:, : BLOCK // 2] & np.uint8(15)) | (
         quants[:, BLOCK // 2 :] << np.uint8(4)
@@ -91,7 +91,8 @@ def _pack_nibbles(quants: Bytes) -> Bytes:
     return packed
 
 
-def _pack_fifth_bits(quants: Bytes) -> Bytes:
+def pack_fifth_bits(quants: Bytes) -> Bytes:
+    """``(n, 32)`` five-bit numbers to ``(n, 4)`` bytes of their fifth bits, lowest first."""
     return np.packbits(quants >> 4, axis=-1, bitorder="little")
 
 
@@ -101,7 +102,7 @@ def _symmetric(blocks: Floats, levels: int) -> tuple[Bytes, Bytes]:
     place = np.abs(blocks).argmax(axis=-1, keepdims=True)
     scale = np.take_along_axis(blocks, place, axis=-1) / np.float32(-levels)
     quants = _round_to(blocks, _inverse(scale), levels + 0.5, 2 * levels - 1)
-    return _to_half(scale), quants
+    return write_half(scale), quants
 
 
 def _affine(blocks: Floats, largest: int) -> tuple[Bytes, Bytes]:
@@ -112,7 +113,7 @@ def _affine(blocks: Floats, largest: int) -> tuple[Bytes, Bytes]:
         scale = (blocks.max(axis=-1, keepdims=True) - low) / np.float32(largest)
         shifted = blocks - low
     quants = _round_to(shifted, _inverse(scale), 0.5, largest)
-    return np.concatenate([_to_half(scale), _to_half(low)], axis=-1), quants
+    return np.concatenate([write_half(scale), write_half(low)], axis=-1), quants
 
 
 def quantize_q4_0(blocks: Floats) -> Bytes:
@@ -122,7 +123,7 @@ def quantize_q4_0(blocks: Floats) -> Bytes:
         GgufError: if a value is not finite or a scale exceeds fp16.
     """
     scale, quants = _symmetric(blocks, 8)
-    return np.concatenate([scale, _pack_nibbles(quants)], axis=-1)
+    return np.concatenate([scale, pack_nibbles(quants)], axis=-1)
 
 
 def quantize_q4_1(blocks: Floats) -> Bytes:
@@ -132,7 +133,7 @@ def quantize_q4_1(blocks: Floats) -> Bytes:
         GgufError: if a value is not finite or a scale exceeds fp16.
     """
     scales, quants = _affine(blocks, 15)
-    return np.concatenate([scales, _pack_nibbles(quants)], axis=-1)
+    return np.concatenate([scales, pack_nibbles(quants)], axis=-1)
 
 
 def quantize_q5_0(blocks: Floats) -> Bytes:
@@ -142,7 +143,7 @@ def quantize_q5_0(blocks: Floats) -> Bytes:
         GgufError: if a value is not finite or a scale exceeds fp16.
     """
     scale, quants = _symmetric(blocks, 16)
-    return np.concatenate([scale, _pack_fifth_bits(quants), _pack_nibbles(quants)], axis=-1)
+    return np.concatenate([scale, pack_fifth_bits(quants), pack_nibbles(quants)], axis=-1)
 
 
 def quantize_q5_1(blocks: Floats) -> Bytes:
@@ -152,7 +153,7 @@ def quantize_q5_1(blocks: Floats) -> Bytes:
         GgufError: if a value is not finite or a scale exceeds fp16.
     """
     scales, quants = _affine(blocks, 31)
-    return np.concatenate([scales, _pack_fifth_bits(quants), _pack_nibbles(quants)], axis=-1)
+    return np.concatenate([scales, pack_fifth_bits(quants), pack_nibbles(quants)], axis=-1)
 
 
 def quantize_q8_0(blocks: Floats) -> Bytes:
@@ -169,7 +170,7 @@ def quantize_q8_0(blocks: Floats) -> Bytes:
         whole = np.floor(size)
         rounded = np.sign(scaled) * (whole + np.floor(2 * (size - whole)))
         quants = rounded.astype(np.int8).view(np.uint8)
-    return np.concatenate([_to_half(scale), quants], axis=-1)
+    return np.concatenate([write_half(scale), quants], axis=-1)
 
 
 def _pack_f32(blocks: Floats) -> Bytes:
@@ -187,7 +188,7 @@ def _pack_bf16(blocks: Floats) -> Bytes:
 _PACK: Final[Mapping[TensorType, Callable[[Floats], Bytes]]] = MappingProxyType(
     {
         TensorType.F32: _pack_f32,
-        TensorType.F16: _to_half,
+        TensorType.F16: write_half,
         TensorType.BF16: _pack_bf16,
         TensorType.Q4_0: quantize_q4_0,
         TensorType.Q4_1: quantize_q4_1,

@@ -132,9 +132,16 @@ class GgufFile:
         Raises:
             GgufError: if there is no such tensor, or the file was closed.
         """
-        info = self.tensor(name)
+        return self.stored_bytes(self.tensor(name))
+
+    def stored_bytes(self, info: TensorInfo) -> Bytes:
+        """Return the bytes where a description says a tensor lies, as :meth:`raw` does.
+
+        Raises:
+            GgufError: if the file was closed.
+        """
         if self._bytes is None:
-            raise GgufError(f"{self.path}: tensor {quote(name)} was asked of a closed file")
+            raise GgufError(f"{self.path}: tensor {quote(info.name)} was asked of a closed file")
         return self._bytes[info.offset : info.offset + info.num_bytes]
 
     def dequantize(self, name: str) -> Floats:

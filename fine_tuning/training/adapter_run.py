@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +23,7 @@ from fine_tuning.engine.adapter_files import write_gguf_adapter, write_peft_adap
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.lora import LoraAdapter
 from fine_tuning.engine.step import StepResult, accumulate_gradients, evaluate_loss
+from fine_tuning.gguf.promote import PROMOTIONS
 from fine_tuning.training.plan import TrainingData, TrainingPlan
 from fine_tuning.training.run import Listening, carry_out, memory_errors
 from fine_tuning.training.run_folder import (
@@ -188,14 +190,36 @@ def fresh_adapter(decoder: Decoder, plan: TrainingPlan) -> LoraAdapter:
     wanted = plan.targets or known
     shapes = {n: shape for n, shape in decoder.linear_shapes.items() if layers[n] in wanted}
     return LoraAdapter.create(
-        shapes, rank=plan.rank, alpha=plan.alpha, seed=plan.seed, use_rslora=plan.use_rslora
+        shapes,
+        rank=plan.rank,
+        alpha=plan.alpha,
+        seed=plan.seed,
+        use_rslora=plan.use_rslora,
+        block_sum=foldable_weights(decoder) if plan.adapter == "mergeable" else (),
     )
+
+
+def foldable_weights(decoder: Decoder) -> frozenset[str]:
+    """Return the names of linear layers whose type a block sum folds into."""
+    return frozenset(
+        member.name
+        for block in decoder.blocks
+        for linear in block.linears
+        for member in linear.members
+        if member.type_id in PROMOTIONS
+    )
+
+
+def _is_target(plan: TrainingPlan, name: str) -> bool:
+    """Tell whether a plan adapts a tensor, if it is a linear layer."""
+    layer = name.split(".")[2:3]
+    return bool(layer) and (not plan.targets or layer[0] in plan.targets)
 
 
 @contextmanager
 def _opened(settings: RunSettings) -> Iterator[Decoder]:
     """Open the base's weights as the method wants them, in the run's arithmetic if it has one."""
-    name = settings.compute_dtype
+    name, plan = settings.compute_dtype, settings.plan
     dtype: torch.dtype | None = getattr(torch, name) if name else None
     with memory_errors(settings, lambda: "loading the model"):
         decoder = Decoder.open(
@@ -203,6 +227,8 @@ def _opened(settings: RunSettings) -> Iterator[Decoder]:
             dtype=dtype,
             residency=RESIDENCY[settings.method],
             kernels=settings.kernels or None,
+            # A mergeable adapter learns on the weights as its merge will write them.
+            promoted=partial(_is_target, plan) if plan.adapter == "mergeable" else None,
         )
     try:
         yield decoder

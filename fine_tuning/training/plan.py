@@ -16,6 +16,7 @@ from fine_tuning.core.example import TokenizedExample
 
 Schedule = Literal["linear", "cosine", "constant"]
 ComputeDtype = Literal["auto", "float32", "bfloat16"]
+AdapterForm = Literal["lora", "mergeable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,9 @@ class TrainingPlan:
     """Scale by alpha / sqrt(rank) instead (arXiv 2312.03732)."""
     targets: tuple[str, ...] = ()
     """Linear layers of each block to adapt, such as "attn_q"; empty adapts all of them."""
+    adapter: AdapterForm = "lora"
+    """lora, or mergeable: on weights of 4 and 5 bits the adapter reads sums over blocks of 32, so
+    that it folds into them (QA-LoRA, arXiv 2309.14717)."""
     learning_rate: float = 2e-4
     """Peak learning rate; LoRA wants about ten times that of full fine-tuning."""
     num_epochs: int = 3
@@ -102,6 +106,7 @@ class TrainingPlan:
                 and all(0 <= beta < 1 for beta in self.adam_betas),
                 "two numbers from 0 to below 1",
             ),
+            "adapter": (self.adapter in get_args(AdapterForm), " or ".join(get_args(AdapterForm))),
             "schedule": (self.schedule in get_args(Schedule), " or ".join(get_args(Schedule))),
             "compute_dtype": (
                 self.compute_dtype in get_args(ComputeDtype),
