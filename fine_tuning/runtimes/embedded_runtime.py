@@ -1,7 +1,10 @@
-"""Models by name on the embedded llama.cpp: a folder per model, with a recipe and its adapter.
+"""Models by name on the embedded llama.cpp: a recipe per model, adapters named by their content.
 
-A model is a base, found by name or path, and perhaps a LoRA adapter, of which the folder keeps a
-copy. Loads nothing but one trial per ``create``; :meth:`EmbeddedRuntime.open_chat` starts a server.
+    <folder>/<name>/recipe.json       what the model is made of; an alias is a second such file
+    <folder>/.adapters/<sha256>.gguf  copies of adapters, shared by the recipes that name them
+
+A model is a base, found by name or path, and perhaps a LoRA adapter. Loads nothing but one trial
+per ``create`` or ``warm_up``; :meth:`EmbeddedRuntime.open_chat` starts a server.
 """
 
 from __future__ import annotations
@@ -12,7 +15,8 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,19 +25,21 @@ from fine_tuning.core.errors import (
     DeploymentError,
     FineTuningError,
     ModelNotFoundError,
+    RuntimeFailedError,
     StorageError,
 )
-from fine_tuning.core.naming import file_sha256
+from fine_tuning.core.naming import content_name, file_sha256
 from fine_tuning.core.ports import ModelInfo, ModelRecipe, Progress
 from fine_tuning.runtimes.base_model import BaseModel, resolve_base_model
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.load_check import check_adapter
 from fine_tuning.runtimes.trial_load import trial_load
-from fine_tuning.storage.atomic import storage_errors, sync_folder, whole_folder
+from fine_tuning.storage.atomic import storage_errors, sync_folder, whole_file, write_file
+from fine_tuning.storage.locking import locked
 
 RECIPE_FILE = "recipe.json"
-ADAPTER_FILE = "adapter.gguf"
-SCHEMA = "ft-embedded/1"
+ADAPTERS = ".adapters"
+SCHEMA = "ft-embedded/2"
 DEFAULT_CONTEXT_TOKENS = 2048
 STEPS = 3
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/\-]{0,79}")
@@ -41,7 +47,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/\-]{0,79}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRecipe:
-    """What a model's folder remembers; ``adapter_digest`` "" means there is no adapter.
+    """What is known of a model; ``adapter_digest`` "" means there is no adapter.
 
     The base is found again at ``base_path``, or by its name should Ollama have moved it, and must
     still have its digest; an unchanged size and time of change spare reading it all.
@@ -62,7 +68,10 @@ class StoredRecipe:
 
 
 class EmbeddedRuntime:
-    """Serves models by name from this process (core.ports.ModelRuntime).
+    """Serves models by name from this process (core.ports.AliasingRuntime).
+
+    A change is one file renamed into its place, so that a name answers as before or as after it,
+    whatever kills the process.
 
     Args:
         folder: Where the models' folders lie; made when the first is created.
@@ -79,9 +88,7 @@ class EmbeddedRuntime:
         Raises:
             StorageError: if a recipe was damaged.
         """
-        with storage_errors(self._folder):
-            places = sorted(self._folder.glob(f"[!.]*/{RECIPE_FILE}"))
-        return [_info(_read(place.parent), place) for place in places]
+        return [_info(_read(place.parent)) for place in self._recipes()]
 
     def show(self, name: str) -> ModelInfo:
         """Return one model; names are compared without case, as Ollama does.
@@ -90,8 +97,7 @@ class EmbeddedRuntime:
             ModelNotFoundError: if there is no such model.
             StorageError: if its recipe was damaged.
         """
-        place = self._existing(name)
-        return _info(_read(place), place / RECIPE_FILE)
+        return _info(_read(self._existing(name)))
 
     def create(self, name: str, recipe: ModelRecipe, progress: Progress | None = None) -> ModelInfo:
         """Make a model, or replace the one of that name, after it wrote one token in a trial.
@@ -119,27 +125,58 @@ class EmbeddedRuntime:
         if reason:
             raise DeploymentError(f"{name!r} was not created: llama.cpp says {reason}")
         _tell(progress, "writing the model", 2)
-        with whole_folder(place) as folder:
+        with self._held():
             if recipe.adapter is not None:
-                shutil.copyfile(recipe.adapter, folder / ADAPTER_FILE)
-            text = json.dumps(asdict(stored), indent=2, ensure_ascii=False)
-            (folder / RECIPE_FILE).write_text(text + "\n", encoding="utf-8")
+                self._keep_adapter(recipe.adapter, stored.adapter_digest)
+            _write(place, stored)
+            self._drop_unused_adapters()
         _tell(progress, "created", STEPS)
         return self.show(name)
 
     def delete(self, name: str) -> None:
-        """Remove a model, its copy of the adapter included; the base stays.
+        """Remove a model, and its adapter if no other has it; the base stays.
 
         Raises:
             ModelNotFoundError: if there is no such model.
             StorageError: if it cannot be removed.
         """
-        place = self._existing(name)
-        with storage_errors(place):
-            aside = Path(tempfile.mkdtemp(dir=self._folder, prefix=f".{place.name}.old."))
-            place.rename(aside / place.name)
-            sync_folder(self._folder)
-            shutil.rmtree(aside)
+        with self._held():
+            place = self._existing(name)
+            with storage_errors(place):
+                aside = Path(tempfile.mkdtemp(dir=self._folder, prefix=f".{place.name}.old."))
+                place.rename(aside / place.name)
+                sync_folder(self._folder)
+                shutil.rmtree(aside)
+            self._drop_unused_adapters()
+
+    def point_alias(self, alias: str, target: str) -> ModelInfo:
+        """Let a name answer as another model does now; a model of that name is replaced.
+
+        Raises:
+            ModelNotFoundError: if there is no such target; then nothing has changed.
+            DeploymentError: if the alias is not a model name; then nothing has changed.
+            StorageError: if the recipe cannot be written; then nothing has changed.
+        """
+        place = self._place(alias)
+        with self._held():
+            _write(place, replace(_read(self._existing(target)), name=alias))
+            self._drop_unused_adapters()
+        return self.show(alias)
+
+    def warm_up(self, name: str) -> None:
+        """Load a model once, in another process, and let it write a token.
+
+        Afterwards its files are in the system's page cache; servers that are open are not changed.
+
+        Raises:
+            ModelNotFoundError: if there is no such model, or its base is gone.
+            StorageError: if a file was damaged, or the base is not the one it was made from.
+            RuntimeFailedError: if llama.cpp refuses it.
+        """
+        stored = _read(self._existing(name))
+        reason = trial_load(self._base_of(stored), self._adapter_of(stored), stored.template)
+        if reason:
+            raise RuntimeFailedError(f"{name!r} does not load: llama.cpp says {reason}")
 
     def open_chat(
         self, name: str, *, parallel: int = 1, context_tokens: int | None = None
@@ -155,12 +192,8 @@ class EmbeddedRuntime:
             ModelNotFoundError: if there is no such model, or its base is gone.
             StorageError: if a file was damaged, or the base is not the one it was made from.
         """
-        place = self._existing(name)
-        stored = _read(place)
-        base = self._base_of(stored)
-        adapter = place / ADAPTER_FILE if stored.adapter_digest else None
-        if adapter is not None and file_sha256(adapter) != stored.adapter_digest:
-            raise StorageError(f"{adapter} is not the adapter {name!r} was created with")
+        stored = _read(self._existing(name))
+        base, adapter = self._base_of(stored), self._adapter_of(stored)
         parameters = stored.parameters
         stop = parameters.get("stop") or ()
         return EmbeddedServer(
@@ -192,6 +225,44 @@ class EmbeddedRuntime:
         near = difflib.get_close_matches(name, names, 1)
         hint = f"; the nearest is {near[0]!r}" if near else ""
         raise ModelNotFoundError(f"the embedded runtime has no model {name!r}{hint}")
+
+    def _held(self) -> AbstractContextManager[None]:
+        """Let one process at a time change models."""
+        return locked(self._folder / ".lock")
+
+    def _adapter_place(self, digest: str) -> Path:
+        return self._folder / ADAPTERS / f"{digest.removeprefix('sha256:')}.gguf"
+
+    def _adapter_of(self, stored: StoredRecipe) -> Path | None:
+        """Return the adapter's file, or raise when it is not what the model was made from."""
+        if not stored.adapter_digest:
+            return None
+        path = self._adapter_place(stored.adapter_digest)
+        if not path.is_file() or file_sha256(path) != stored.adapter_digest:
+            raise StorageError(f"{path} is not the adapter {stored.name!r} was created with")
+        return path
+
+    def _keep_adapter(self, adapter: Path, digest: str) -> None:
+        place = self._adapter_place(digest)
+        if place.is_file() and file_sha256(place) == digest:
+            return
+        with whole_file(place) as copy, adapter.open("rb") as source:
+            shutil.copyfileobj(source, copy)
+
+    def _drop_unused_adapters(self) -> None:
+        """Remove adapters no recipe names; with a damaged recipe, none."""
+        try:
+            used = {_read(place.parent).adapter_digest for place in self._recipes()}
+        except StorageError:
+            return
+        with storage_errors(self._folder):
+            for path in (self._folder / ADAPTERS).glob("*.gguf"):
+                if f"sha256:{path.stem}" not in used:
+                    path.unlink()
+
+    def _recipes(self) -> Sequence[Path]:
+        with storage_errors(self._folder):
+            return sorted(self._folder.glob(f"[!.]*/{RECIPE_FILE}"))
 
     def _base_of(self, stored: StoredRecipe) -> Path:
         """Return the base's file, or raise when it is not what the model was made from."""
@@ -244,6 +315,11 @@ def _parameters(base: BaseModel) -> dict[str, Any]:
     return raw if isinstance(raw, dict) else {}
 
 
+def _write(place: Path, stored: StoredRecipe) -> None:
+    text = json.dumps(asdict(stored), indent=2, ensure_ascii=False)
+    write_file(place / RECIPE_FILE, text.encode() + b"\n")
+
+
 def _read(place: Path) -> StoredRecipe:
     path = place / RECIPE_FILE
     try:
@@ -255,11 +331,13 @@ def _read(place: Path) -> StoredRecipe:
         ) from error
 
 
-def _info(stored: StoredRecipe, path: Path) -> ModelInfo:
+def _info(stored: StoredRecipe) -> ModelInfo:
+    # Neither its name nor where the base lies says what a model is.
+    told = ("base_digest", "adapter_digest", "template", "system", "parameters")
     return ModelInfo(
         name=stored.name,
         size_bytes=stored.base_size_bytes + stored.adapter_size_bytes,
-        digest=file_sha256(path),
+        digest=content_name({key: getattr(stored, key) for key in told}),
         details={
             "base": stored.base,
             "base_digest": stored.base_digest,

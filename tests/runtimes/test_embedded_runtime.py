@@ -9,7 +9,7 @@ import pytest
 
 from fine_tuning.core.errors import DeploymentError, ModelNotFoundError, StorageError
 from fine_tuning.core.ports import ModelRecipe, Sampling
-from fine_tuning.runtimes.embedded_runtime import ADAPTER_FILE, RECIPE_FILE, EmbeddedRuntime
+from fine_tuning.runtimes.embedded_runtime import ADAPTERS, RECIPE_FILE, EmbeddedRuntime
 from tests.runtimes.models import ask, copy_model, model_path, write_adapter
 from tests.runtimes.ollama_folder import OllamaFolder
 
@@ -74,7 +74,7 @@ def test_a_changed_base_or_adapter_is_refused(runtime: EmbeddedRuntime, tmp_path
     shutil.copyfile(model_path(), base)
     adapter = write_adapter(tmp_path / "adapter.gguf")
     runtime.create("tuned", ModelRecipe(base=str(base), adapter=adapter))
-    kept = tmp_path / "models" / "tuned" / ADAPTER_FILE
+    (kept,) = (tmp_path / "models" / ADAPTERS).iterdir()
     write_adapter(kept, alpha=8.0)
     with pytest.raises(StorageError, match="not the adapter"):
         runtime.open_chat("tuned")
