@@ -6,7 +6,7 @@ pruning and switching stand beside it on the same file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from fine_tuning.core.errors import DataError
 from fine_tuning.core.naming import canonical_json, file_sha256
 from fine_tuning.core.ports import Clock
 from fine_tuning.model_management.deployments import Deployments
+from fine_tuning.model_management.lineage import put_members
 from fine_tuning.model_management.registry_file import RegistryFile
 from fine_tuning.model_management.registry_rows import read_events, read_versions
 from fine_tuning.model_management.versions import (
@@ -242,16 +243,6 @@ class ModelRegistry(RegistryFile):
                 self.now(),
             ),
         )
-
-
-def put_members(
-    connection: apsw.Connection, dataset: str, conversations: Mapping[str, Sequence[str]]
-) -> None:
-    """Store which conversations a data set holds; a data set named by its content never changes."""
-    connection.executemany(
-        "INSERT OR IGNORE INTO member (dataset, conversation_id, split) VALUES (?, ?, ?)",
-        [(dataset, one, split) for split, members in conversations.items() for one in members],
-    )
 
 
 def _described(kind: str, path: Path) -> Artefact:
