@@ -90,7 +90,7 @@ class SwitchJournal:
         """Write down what an alias shall point at, before anything is done; return its id."""
         with self._file.database.writing() as connection:
             before_id = wanted.before_id
-            if before_id is None:
+            if before_id is None and action == "switch":
                 # The first switching of an alias can be rolled back too: to the base model.
                 start = Pointing(**{**_plain(wanted), "version": "", "target": "", "digest": ""})
                 before_id = self._insert(connection, "start", start, "done")

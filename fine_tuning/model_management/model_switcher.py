@@ -1,0 +1,325 @@
+"""Switches a chatbot's model by moving an alias, and back again, whatever kills the process.
+
+A chatbot asks for one name for ever, such as ``fine_tuned_support:champion``. What the alias shall
+become is written down first, then the runtime is told, then asked; a switching that was killed is
+finished or undone by the next one, by what the runtime answers.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from fine_tuning.core.errors import DeploymentError, FineTuningError, ModelNotFoundError
+from fine_tuning.core.ports import AliasingRuntime, ModelInfo, ModelRecipe
+from fine_tuning.model_management.model_registry import ModelRegistry
+from fine_tuning.model_management.switchings import (
+    Action,
+    Pointing,
+    SwitchJournal,
+    Traffic,
+    needed_versions,
+)
+from fine_tuning.model_management.versions import Deployment, ModelVersion
+
+logger = logging.getLogger(__name__)
+CHAMPION_TAG = "champion"
+BASE = "base"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switched:
+    """What a switching did: names of versions, ``support:base`` for the base model.
+
+    ``target`` is the name the alias answers as. ``warm_up_s`` is the time to load it, before the
+    alias was moved; ``switch_s`` the time to move it and to ask.
+    """
+
+    alias: str
+    version: str
+    before: str
+    target: str
+    changed: bool
+    warm_up_s: float = 0.0
+    switch_s: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+
+class ModelSwitcher:
+    """Moves the aliases of one runtime.
+
+    Args:
+        registry: Where versions and their deployments are known.
+        runtime: The runtime that serves.
+        runtime_name: What the registry calls it.
+        prefix: Put before a family to name it on the runtime, as the deployer does.
+    """
+
+    def __init__(
+        self,
+        registry: ModelRegistry,
+        runtime: AliasingRuntime,
+        *,
+        runtime_name: str,
+        prefix: str = "fine_tuned_",
+    ) -> None:
+        self._registry = registry
+        self._runtime = runtime
+        self._prefix = prefix
+        self.journal = SwitchJournal(registry, runtime_name)
+
+    def alias_of(self, family: str) -> str:
+        """Return the name a chatbot asks for to get a family's champion."""
+        return f"{self._prefix}{family.lower()}:{CHAMPION_TAG}"
+
+    def switch(self, name: str) -> Switched:
+        """Let the alias of a version's family answer as that version; it becomes the champion.
+
+        The version is loaded before the alias moves, so that no request waits for it.
+
+        Args:
+            name: Any name :meth:`ModelRegistry.find` takes; ``support:base`` for the base model
+                of the family.
+
+        Raises:
+            ModelNotFoundError: if there is no such version.
+            DeploymentError: if it is not deployed on this runtime, is not what was deployed, or the
+                alias is a model this registry did not make; then nothing has changed.
+            RuntimeFailedError: if it does not load; then nothing has changed.
+        """
+        with self._registry.locked("switch"):
+            self._recover()
+            version, family = self._wanted(name)
+            wanted = self._to_version(version) if version else self._to_base(family)
+            begun_s = time.monotonic()
+            self._runtime.warm_up(wanted.target)
+            return self._move("switch", wanted, warm_up_s=time.monotonic() - begun_s)
+
+    def rollback(self, family: str) -> Switched:
+        """Let a family's alias answer as it did before the last switch; at once, without loading.
+
+        Rolling back again goes one further, at last to the base model.
+
+        Raises:
+            DeploymentError: if there is nothing before, or it is not on the runtime any more; then
+                nothing has changed.
+        """
+        with self._registry.locked("switch"):
+            self._recover()
+            alias = self.alias_of(family)
+            now = self.journal.current(alias)
+            earlier = self.journal.before(now) if now else None
+            if now is None or earlier is None:
+                state = f"is {now.version or 'the base'} from its start" if now else "is nothing"
+                raise DeploymentError(
+                    f"{alias} {state}, expected a version to roll back to",
+                    next_command=f"fine-tuning switch {family}:N",
+                )
+            if earlier.version:
+                wanted = self._to_version(self._registry.find(earlier.version))
+            else:
+                wanted = self._to_base(now.family)
+            return self._move("rollback", replace(wanted, before_id=earlier.before_id))
+
+    def split(self, name: str, share: float) -> Traffic:
+        """Let a version answer a share of its family's sessions, beside the champion.
+
+        A session stays with its version while the share stays, and when it grows; see
+        :class:`~fine_tuning.model_management.router.Router`.
+
+        Raises:
+            DeploymentError: if ``share`` is not between 0 and 1, the version is not deployed, the
+                family has no champion on this runtime, or the version is the champion.
+            RuntimeFailedError: if it does not load; then nothing has changed.
+        """
+        version = self._registry.find(name)
+        alias = self.alias_of(version.family)
+        if not 0 < share < 1:
+            raise DeploymentError(f"share {share:g} is not a share, expected one between 0 and 1")
+        with self._registry.locked("switch"):
+            self._recover()
+            champion = self.journal.current(alias)
+            if champion is None or champion.version == version.name:
+                found = "is nothing yet" if champion is None else f"is {version.name} itself"
+                raise DeploymentError(
+                    f"{alias} {found}, expected a champion to compare {version.name} with",
+                    next_command=f"fine-tuning switch {version.family}:N",
+                )
+            wanted = self._to_version(version)
+            self._runtime.warm_up(wanted.target)
+            traffic = Traffic(
+                runtime=self.journal.runtime,
+                alias=alias,
+                family=version.family,
+                version=version.name,
+                target=wanted.target,
+                share=share,
+                salt=f"{alias} {version.name}",
+            )
+            self.journal.split(traffic)
+            return traffic
+
+    def end_split(self, family: str) -> bool:
+        """Let the champion answer every session again; False if it did already."""
+        return self.journal.end_split(self.alias_of(family))
+
+    def withdraw(self, name: str) -> str:
+        """Remove a version from the runtime, and return the name it had; its files stay.
+
+        Raises:
+            DeploymentError: if it is not deployed there, or an alias needs it.
+        """
+        with self._registry.locked("switch"):
+            self._recover()
+            version = self._registry.find(name)
+            target = self._deployed(version).name
+            with self._registry.database.reading() as connection:
+                reason = needed_versions(connection).get(version.id)
+            if reason:
+                raise DeploymentError(f"{version.name} stays on {self.journal.runtime}: {reason}")
+            if self._show(target) is not None:
+                self._runtime.delete(target)
+            self._registry.deployments.retire(self.journal.runtime, target)
+            return target
+
+    def recover(self) -> None:
+        """Finish or undo what a killed process left; every other method does so first."""
+        with self._registry.locked("switch"):
+            self._recover()
+
+    def _recover(self) -> None:
+        for left in self.journal.begun():
+            info = self._show(left.alias)
+            if info is not None and left.digest and info.digest == left.digest:
+                self.journal.finish(left.switching_id)
+            else:
+                self.journal.undo(left.switching_id, "the process ended before the alias moved")
+
+    def _wanted(self, name: str) -> tuple[ModelVersion | None, str]:
+        """Return the version, or None for the base, and the family."""
+        family, _, tag = name.rpartition(":")
+        if tag.lower() == BASE and family:
+            return None, self._registry.find(family).family
+        version = self._registry.find(name)
+        return version, version.family
+
+    def _to_version(self, version: ModelVersion) -> Pointing:
+        """Return where an alias shall point for a version, seen to be what was deployed."""
+        deployment = self._deployed(version)
+        info = self._show(deployment.name)
+        again = f"fine-tuning deploy {version.name}"
+        if info is None:
+            raise DeploymentError(
+                f"{deployment.name} is gone from {deployment.runtime}, expected it as "
+                f"{version.name} was deployed",
+                next_command=again,
+            )
+        if deployment.digest and info.digest != deployment.digest:
+            raise DeploymentError(
+                f"{deployment.name} is {info.digest}, expected {deployment.digest} as "
+                f"{version.name} was deployed",
+                next_command=again,
+            )
+        return self._pointing(version.family, version.name, info, deployment.name)
+
+    def _to_base(self, family: str) -> Pointing:
+        """Return where an alias shall point for the base; it gets a name if it has none."""
+        version = self._registry.find(family)
+        target, info = version.base_name, self._show(version.base_name)
+        if info is None:
+            target = f"{self._prefix}{version.family}:{BASE}"
+            info = self._runtime.create(target, ModelRecipe(base=version.base_name))
+        digest = info.details.get("base_digest", version.base_digest)
+        if digest != version.base_digest:
+            raise DeploymentError(
+                f"{version.base_name} is {digest} by now, expected {version.base_digest}, which "
+                f"{version.name} was trained on"
+            )
+        return self._pointing(version.family, "", info, target)
+
+    def _pointing(self, family: str, version: str, info: ModelInfo, target: str) -> Pointing:
+        alias = self.alias_of(family)
+        now = self.journal.current(alias)
+        return Pointing(
+            switching_id=0,
+            runtime=self.journal.runtime,
+            alias=alias,
+            family=family,
+            version=version,
+            target=target,
+            digest=info.digest,
+            before_id=now.switching_id if now else None,
+        )
+
+    def _move(self, action: Action, wanted: Pointing, *, warm_up_s: float = 0.0) -> Switched:
+        now, alias = self.journal.current(wanted.alias), self._show(wanted.alias)
+        if now is None and alias is not None:
+            raise DeploymentError(
+                f"{wanted.alias} is a model this registry did not make, expected a free name",
+                next_command="choose another deployment.model_name_prefix, or remove that model",
+            )
+        stays = now is not None and alias is not None and now.version == wanted.version
+        done = Switched(
+            alias=wanted.alias,
+            version=wanted.version or f"{wanted.family}:{BASE}",
+            before=(now.version if now else "") or f"{wanted.family}:{BASE}",
+            target=wanted.target,
+            changed=not (stays and alias is not None and alias.digest == wanted.digest),
+            warm_up_s=warm_up_s,
+        )
+        if not done.changed:
+            return done
+        begun_s = time.monotonic()
+        switching_id = self.journal.begin(action, wanted)
+        try:
+            self._runtime.point_alias(wanted.alias, wanted.target)
+            self._ask(wanted)
+        except BaseException as error:
+            # What cannot be put back now, because the runtime died, stays in the journal.
+            if self._is_put_back(wanted.alias, now, alias):
+                self.journal.undo(switching_id, str(error).partition("\n")[0])
+            raise
+        self.journal.finish(switching_id)
+        return replace(done, switch_s=time.monotonic() - begun_s)
+
+    def _ask(self, wanted: Pointing) -> None:
+        """Ask the runtime whether the alias is what it shall be."""
+        info = self._runtime.show(wanted.alias)
+        if info.digest != wanted.digest:
+            raise DeploymentError(
+                f"{wanted.alias} answers as {info.digest} after it was pointed at "
+                f"{wanted.target}, expected {wanted.digest}; it was put back"
+            )
+
+    def _is_put_back(self, name: str, now: Pointing | None, before: ModelInfo | None) -> bool:
+        """Let an alias answer as before a failed move; False if the runtime does not let us."""
+        try:
+            info = self._show(name)
+            if before is None and info is not None:
+                self._runtime.delete(name)
+            elif before is not None and now is not None and info != before:
+                self._runtime.point_alias(name, now.target)
+        except FineTuningError as error:
+            logger.warning("%s could not be put back: %s", name, error.message)
+            return False
+        return True
+
+    def _deployed(self, version: ModelVersion) -> Deployment:
+        found = version.deployed_on(self.journal.runtime)
+        if found is None:
+            raise DeploymentError(
+                f"{version.name} is not deployed on {self.journal.runtime}, expected it to be",
+                next_command=f"fine-tuning deploy {version.name}",
+            )
+        return found
+
+    def _show(self, name: str) -> ModelInfo | None:
+        try:
+            return self._runtime.show(name)
+        except ModelNotFoundError:
+            return None
