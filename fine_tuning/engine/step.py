@@ -215,9 +215,14 @@ def output_norm(decoder: Decoder, x_NH: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def next_token_logits(decoder: Decoder, adapter: LoraAdapter | None, ids: Sequence[int]) -> Tensor:
-    """Return logits (len(ids), V) in float32: row i predicts the token after ``ids[: i + 1]``."""
+def next_token_logits(
+    decoder: Decoder, adapter: LoraAdapter | None, ids: Sequence[int], *, first: int = 0
+) -> Tensor:
+    """Return logits (len(ids) - first, V) in float32.
+
+    Row i predicts the token after ``ids[: first + i + 1]``.
+    """
     context = decoder.context((len(ids),))
     flat, stacks = torch.tensor(ids), decoder.stack_adapter(adapter)
     x_TH, _ = decoder.hidden(flat, stacks, context, save_from=None)
-    return decoder.head.logits(output_norm(decoder, x_TH[: len(ids)]))
+    return decoder.head.logits(output_norm(decoder, x_TH[first : len(ids)]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -108,7 +109,9 @@ class EmbeddedServer:
         params.n_threads_http = self.parallel + SPARE_HTTP_THREADS
         params.cpuparams.n_threads = self.threads
         params.cpuparams_batch.n_threads = self.threads
+        begin_s = time.monotonic()
         self._server: Any = _start(params, model_path, adapter)
+        self.load_s: float = time.monotonic() - begin_s
         address = self._server.listening_address
         self._client = LlamaClient(address, api_key=key, connections=self.parallel)
         try:

@@ -227,8 +227,19 @@ class LlamaRenderer:
         """The content name of template and rules."""
         return self._fingerprint
 
-    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        add_generation_prompt: bool,
+        tools: Sequence[Mapping[str, Any]] = (),
+    ) -> str:
         """Return the prompt text; a leading BOS is left to the tokenizer, as in serving.
+
+        Args:
+            messages: The conversation.
+            add_generation_prompt: Begin the assistant's turn at the end.
+            tools: What the model may call, in OpenAI's form.
 
         Raises:
             DataError: if there is no message, the template refuses the order of roles, or a
@@ -240,7 +251,9 @@ class LlamaRenderer:
         turns = [openai_message(message) for message in messages]
         if self._system and messages[0].role not in SYSTEM_ROLES:
             turns.insert(0, self._system)
-        body = {"messages": turns, "add_generation_prompt": add_generation_prompt}
+        body: dict[str, Any] = {"messages": turns, "add_generation_prompt": add_generation_prompt}
+        if tools:
+            body["tools"] = list(tools)
         try:
             return str(self._client.post("/apply-template", body)["prompt"])
         except RuntimeFailedError as error:
@@ -331,8 +344,19 @@ class LlamaChatModel:
 
     def complete(self, messages: Sequence[Message], sampling: Sampling = GREEDY) -> Reply:
         """Return the whole reply at once; raises what :meth:`reply` raises."""
-        answer = self._client.post("/completion", self._request(messages, sampling))
+        answer = self.answer(messages, sampling)
         return _reply(answer["content"], answer)
+
+    def answer(
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling = GREEDY,
+        more: Mapping[str, Any] | None = None,
+    ) -> Mapping[str, Any]:
+        """Return llama-server's own answer, with further fields asked for, such as ``n_probs``."""
+        request = {**self._request(messages, sampling), **(more or {})}
+        answer: Mapping[str, Any] = self._client.post("/completion", request)
+        return answer
 
     def _request(self, messages: Sequence[Message], sampling: Sampling) -> dict[str, Any]:
         prompt = self._renderer.render(messages, add_generation_prompt=True)

@@ -1,0 +1,151 @@
+"""Judges how served replies ended, and which model made them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from fine_tuning.model_management.diagnosis import (
+    BASE,
+    MIN_TOKEN_AGREEMENT,
+    NEAR_TIE,
+    SURE_STOP,
+    TRAINED,
+    Answered,
+    Diagnosis,
+    divergence,
+    token_agreement,
+)
+from fine_tuning.model_management.proof_parts import ENDING, OUTPUT, ProofPart
+from fine_tuning.model_management.reference import Followed, Reference
+
+COMPARED_TOKENS = 20
+
+
+def ending_part(
+    reference: Reference, answered: Sequence[Answered], diagnosis: Diagnosis
+) -> ProofPart:
+    """Judge how replies ended, by the model that seems to have made them."""
+    stop = reference.end_of_turn
+    ended = [one.reply.ended for one in answered]
+    figures: dict[str, Any] = {"num_ended": sum(ended), "num_replies": len(ended)}
+    best = diagnosis.best
+    if best is None:
+        sentence = f"{sum(ended)} of {len(ended)} replies ended, and which model made them is open"
+        return ProofPart(name=ENDING, outcome="cannot tell", sentence=sentence, figures=figures)
+    overrun = sum(_overran(followed) for followed in best.followed)
+    right = [
+        followed.end.gap <= NEAR_TIE
+        for one, followed in zip(answered, best.followed, strict=True)
+        if one.reply.ended and followed.end is not None
+    ]
+    figures |= {"num_overrun": overrun, "num_ended_as_trained": sum(right)}
+    if overrun > sum(right):
+        return ProofPart(
+            name=ENDING,
+            outcome="fails",
+            cause="missing_stop_token",
+            sentence=f"{overrun} of {len(ended)} replies go on where the model ends them with "
+            f"{stop!r}: the server does not stop there",
+            figures=figures,
+        )
+    if sum(right) * 2 < len(right):
+        return ProofPart(
+            name=ENDING,
+            outcome="fails",
+            cause="wrong_stop_token",
+            sentence=f"{len(right) - sum(right)} of {len(right)} replies end where the model does "
+            f"not say {stop!r}",
+            figures=figures,
+        )
+    if not right:
+        sentence = "no reply ended within the length asked for, nor was one expected to"
+        return ProofPart(name=ENDING, outcome="cannot tell", sentence=sentence, figures=figures)
+    return ProofPart(
+        name=ENDING,
+        outcome="holds",
+        sentence=f"{sum(right)} replies ended by themselves with {stop!r}, as trained",
+        figures=figures,
+    )
+
+
+def _overran(followed: Followed) -> bool:
+    """Tell whether a reply went on after the reference was sure it had ended."""
+    inside = followed.stop_log_probabilities[: len(followed.tokens)]
+    return any(stop >= SURE_STOP for stop in inside)
+
+
+def output_part(answered: Sequence[Answered], diagnosis: Diagnosis) -> ProofPart:
+    """Name the model that answered, by strength of its adapter."""
+    share, num_tokens = token_agreement(diagnosis.readings[TRAINED].followed)
+    by = "first tokens' log-probabilities" if diagnosis.by == "probabilities" else "greedy tokens"
+    figures: dict[str, Any] = {
+        "by": diagnosis.by,
+        "num_prompts": len(answered),
+        "distance_by_strength": {
+            f"{scale:g}": reading.distance for scale, reading in diagnosis.readings.items()
+        },
+        "limit": diagnosis.readings[TRAINED].limit,
+        "token_agreement": share,
+        "num_tokens": num_tokens,
+    }
+    distance = diagnosis.readings[TRAINED].distance
+    if diagnosis.scale == TRAINED:
+        return _agreeing_part(diagnosis, figures)
+    if diagnosis.scale is None:
+        cause, said = "wrong_base", "neither the trained model nor its base: another base model"
+    elif diagnosis.scale == BASE:
+        cause, said = "adapter_ignored", "the base model: the server ignores the adapter"
+    else:
+        cause = "adapter_scale"
+        said = f"the trained model with its adapter {diagnosis.scale:g} times as strong"
+    return ProofPart(
+        name=OUTPUT,
+        outcome="fails",
+        cause=cause,  # type: ignore[arg-type]
+        sentence=f"by {by} what answers is {said} ({distance:.3f} nats from the trained model)",
+        figures=figures,
+    )
+
+
+def _agreeing_part(diagnosis: Diagnosis, figures: dict[str, Any]) -> ProofPart:
+    """Check the rest of the replies, and whether the adapter could have been missed."""
+    share, distance = figures["token_agreement"], diagnosis.readings[TRAINED].distance
+    if share < MIN_TOKEN_AGREEMENT:
+        return ProofPart(
+            name=OUTPUT,
+            outcome="fails",
+            cause="other_sampling",
+            sentence=f"the first tokens agree, and only {share:.1%} of all tokens are the "
+            "likeliest: the server draws replies otherwise than it was asked to",
+            figures=figures,
+        )
+    effect = _effect(diagnosis)
+    figures["effect_of_adapter"] = effect
+    base = diagnosis.readings[BASE].distance
+    agrees = f"{share:.1%} of {figures['num_tokens']} greedy tokens agree, distance {distance:.4f}"
+    if base < 2 * distance:
+        return ProofPart(
+            name=OUTPUT,
+            outcome="cannot tell",
+            sentence=f"{agrees} nats; the adapter moves the first tokens too little ({effect:.4f} "
+            "nats) to tell the tuned model from its base",
+            figures=figures,
+        )
+    return ProofPart(
+        name=OUTPUT,
+        outcome="holds",
+        sentence=f"{agrees} nats from the trained model, {base:.3f} from its base",
+        figures=figures,
+    )
+
+
+def _effect(diagnosis: Diagnosis) -> float:
+    """Return how far the trained model is from its base, by the reference alone, in nats."""
+    distances = []
+    readings = (diagnosis.readings[scale].followed for scale in (TRAINED, BASE))
+    for tuned, base in zip(*readings, strict=True):
+        likeliest = sorted(tuned.first.items(), key=lambda pair: -pair[1])[:COMPARED_TOKENS]
+        distances.append(divergence(dict(likeliest), base.first))
+    return fmean(distances)

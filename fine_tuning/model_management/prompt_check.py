@@ -1,0 +1,222 @@
+"""Is the server's prompt the one trained on? By its own rendering, else by counting tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from fine_tuning.core.conversation import Message
+from fine_tuning.core.errors import DataError
+from fine_tuning.core.ports import ServedReply
+from fine_tuning.model_management.proof_parts import Cause
+from fine_tuning.model_management.reference import Reference
+
+SHOWN_CHARACTERS = 40
+
+TOOL: Mapping[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "Tell the weather of a city.",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}},
+            "required": ["city"],
+        },
+    },
+}
+
+
+class Asking(Protocol):
+    """What the check needs of a served model."""
+
+    def complete(self, messages: Sequence[Message], max_tokens: int) -> ServedReply:
+        """Return a greedy reply."""
+        ...
+
+    def rendered(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> str | None:
+        """Return the server's own rendering, or None when it tells none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptFinding:
+    """What was found; ``is_certain`` is false when the server told neither prompt nor count.
+
+    ``slack_tokens`` is what all prompts may share: some servers do not count tokens that were in
+    their cache, so that a lack of so many says nothing.
+    """
+
+    cause: Cause = ""
+    sentence: str = ""
+    is_certain: bool = True
+    slack_tokens: int = 0
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def joined(self, long: PromptFinding, num_tokens: int) -> PromptFinding:
+        """Return the finding with that about a long prompt of so many tokens."""
+        figures = {**self.figures, "long_prompt_tokens": num_tokens}
+        if long.cause:
+            # The template was found right on short prompts, so a part of this one is missing.
+            return replace(
+                long,
+                cause="prompt_truncated",
+                sentence=f"the server cuts a prompt of {num_tokens} tokens: {long.sentence}",
+                figures={**figures, **long.figures},
+            )
+        sentence = f"{self.sentence}; one of {num_tokens} tokens arrives whole"
+        return replace(self, figures=figures, sentence=sentence)
+
+
+@dataclass(slots=True)
+class _Comparison:
+    """One conversation: its expected prompt, and what the server said of it."""
+
+    shape: str
+    expected: str
+    expected_tokens: int
+    rendered: str | None = None
+    counted: int | None = None
+
+    @property
+    def text_differs(self) -> bool:
+        return self.rendered is not None and self.rendered != self.expected
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the server's text is a part of the expected one."""
+        text = self.rendered or ""
+        return self.text_differs and len(text) < len(self.expected) and text in self.expected
+
+
+def check_prompts(
+    asking: Asking,
+    reference: Reference,
+    shapes: Mapping[str, Sequence[Message]],
+    *,
+    slack: int | None = None,
+) -> PromptFinding:
+    """Compare the server's prompts with the reference's.
+
+    Args:
+        asking: The served model.
+        reference: What was trained.
+        shapes: Conversations by what they are called in sentences. Shapes the template refuses
+            are passed over; tools are tried where the template shows them.
+        slack: Tokens a count may lack; None takes the length of the shortest prompt.
+    """
+    compared = []
+    for shape, messages in shapes.items():
+        try:
+            expected = reference.prompt(messages)
+        except DataError:
+            continue
+        one = _Comparison(shape, expected, reference.count_tokens(expected))
+        one.rendered = asking.rendered(messages)
+        one.counted = asking.complete(messages, 1).prompt_tokens
+        compared.append(one)
+    if slack is None:
+        compared += _with_tools(asking, reference, next(iter(shapes.values())), compared)
+        slack = min(one.expected_tokens for one in compared)
+    return replace(_finding(compared, slack), slack_tokens=slack)
+
+
+def _with_tools(
+    asking: Asking,
+    reference: Reference,
+    messages: Sequence[Message],
+    compared: Sequence[_Comparison],
+) -> list[_Comparison]:
+    """Render tools where the template has them and the server shows its rendering."""
+    if not compared or compared[0].rendered is None:
+        return []
+    try:
+        expected = reference.prompt(messages, [TOOL])
+    except DataError:
+        return []
+    if TOOL["function"]["name"] not in expected:
+        return []
+    one = _Comparison("tools", expected, reference.count_tokens(expected))
+    one.rendered = asking.rendered(messages, [TOOL])
+    return [one]
+
+
+def _finding(compared: Sequence[_Comparison], slack: int) -> PromptFinding:
+    figures = {
+        "shapes": [one.shape for one in compared],
+        "rendered": any(one.rendered is not None for one in compared),
+        "expected_tokens": [one.expected_tokens for one in compared],
+        "counted_tokens": [one.counted for one in compared],
+    }
+    wrong = (
+        _cut_text(compared)
+        or _other_text(compared)
+        or _cut_count(compared, slack)
+        or _other_count(compared)
+    )
+    if wrong is not None:
+        return PromptFinding(cause=wrong[0], sentence=wrong[1], figures=figures)
+    shapes = ", ".join(one.shape for one in compared)
+    if figures["rendered"]:
+        sentence = f"the server's prompts are those trained on ({shapes})"
+        return PromptFinding(sentence=sentence, figures=figures)
+    if all(one.counted is None for one in compared):
+        sentence = "the server tells neither its prompts nor their lengths"
+        return PromptFinding(sentence=sentence, is_certain=False, figures=figures)
+    return PromptFinding(
+        sentence="the server does not show its prompts; they have as many tokens as those "
+        f"trained on ({shapes})",
+        figures=figures,
+    )
+
+
+def _cut_text(compared: Sequence[_Comparison]) -> tuple[Cause, str] | None:
+    for one in compared:
+        if one.is_cut:
+            return "prompt_truncated", (
+                f"of {len(one.expected)} characters the server keeps {len(one.rendered or '')}"
+            )
+    return None
+
+
+def _other_text(compared: Sequence[_Comparison]) -> tuple[Cause, str] | None:
+    for one in compared:
+        if one.text_differs and one.rendered is not None:
+            at = next(
+                (i for i, (a, b) in enumerate(zip(one.rendered, one.expected, strict=False))
+                 if a != b), min(len(one.rendered), len(one.expected)),
+            )  # fmt: skip
+            found, wanted = (
+                text[at : at + SHOWN_CHARACTERS] for text in (one.rendered, one.expected)
+            )
+            return "wrong_template", (
+                f"the server's prompt of {one.shape} differs at character {at}: "
+                f"{found!r}, trained on {wanted!r}"
+            )
+    return None
+
+
+def _cut_count(compared: Sequence[_Comparison], slack: int) -> tuple[Cause, str] | None:
+    """Find a limit: prompts of different lengths counted alike, or far fewer than there are."""
+    counts = [(one.expected_tokens, one.counted) for one in compared if one.counted is not None]
+    lacking = [(expected, counted) for expected, counted in counts if counted < expected]
+    most = max((counted for _, counted in counts), default=0)
+    at_limit = [pair for pair in lacking if pair[1] == most]
+    far = [pair for pair in lacking if pair[0] - pair[1] > slack]
+    if len(set(at_limit)) > 1 or far:
+        expected, counted = max(far or at_limit)
+        return "prompt_truncated", (f"of a prompt of {expected} tokens the server reads {counted}")
+    return None
+
+
+def _other_count(compared: Sequence[_Comparison]) -> tuple[Cause, str] | None:
+    for one in compared:
+        if one.rendered is None and one.counted not in {None, one.expected_tokens}:
+            return "wrong_template", (
+                f"the server reads {one.counted} tokens for {one.shape}, "
+                f"trained on {one.expected_tokens}"
+            )
+    return None

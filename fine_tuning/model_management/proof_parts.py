@@ -1,0 +1,134 @@
+"""The result of a proof: parts that hold, fail or cannot tell, each in one sentence with figures.
+
+Values only; ``proof`` makes them, the registry stores them, surfaces show them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self, get_args
+
+from fine_tuning.core.errors import DataError
+
+Outcome = Literal["holds", "fails", "cannot tell"]
+OUTCOMES: tuple[str, ...] = get_args(Outcome)
+
+Cause = Literal[
+    "",
+    "wrong_template",
+    "prompt_truncated",
+    "prompt_refused",
+    "missing_stop_token",
+    "wrong_stop_token",
+    "adapter_ignored",
+    "adapter_scale",
+    "wrong_base",
+    "other_sampling",
+    "server_died",
+]
+CAUSES: tuple[str, ...] = get_args(Cause)
+
+PROMPT, ENDING, OUTPUT, SPEED = "prompt", "ending", "output", "speed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProofPart:
+    """One question of a proof and its answer; ``cause`` names what is wrong when it fails."""
+
+    name: str
+    outcome: Outcome
+    sentence: str
+    cause: Cause = ""
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "name": self.name,
+            "outcome": self.outcome,
+            "sentence": self.sentence,
+            "cause": self.cause,
+            "figures": dict(self.figures),
+        }
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+        """Read the form :meth:`to_dict` writes.
+
+        Raises:
+            DataError: if a field is missing or not one of its words.
+        """
+        outcome, cause = raw.get("outcome"), raw.get("cause", "")
+        if outcome not in OUTCOMES or cause not in CAUSES or "name" not in raw:
+            raise DataError(
+                f"a part of a proof has outcome {outcome!r} and cause {cause!r}, "
+                f"expected one of {', '.join(OUTCOMES)}"
+            )
+        return cls(
+            name=str(raw["name"]),
+            outcome=outcome,
+            sentence=str(raw.get("sentence", "")),
+            cause=cause,
+            figures=dict(raw.get("figures") or {}),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """What was found about a served model."""
+
+    model: str
+    parts: tuple[ProofPart, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether the served model is the trained one: nothing fails, and the output agrees."""
+        return not self.failures and self.part(OUTPUT).outcome == "holds"
+
+    @property
+    def failures(self) -> tuple[ProofPart, ...]:
+        """The parts that fail."""
+        return tuple(part for part in self.parts if part.outcome == "fails")
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """What is wrong, in one word each."""
+        return tuple(part.cause for part in self.failures)
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in one sentence."""
+        if self.holds:
+            return f"{self.model} is served as it was trained"
+        said = self.failures or (self.part(OUTPUT),)
+        return f"{self.model} is not proven: " + "; ".join(part.sentence for part in said)
+
+    def part(self, name: str) -> ProofPart:
+        """Return one part; one that was not examined cannot tell."""
+        missing = ProofPart(name=name, outcome="cannot tell", sentence="it was not examined")
+        return next((part for part in self.parts if part.name == name), missing)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "model": self.model,
+            "holds": self.holds,
+            "sentence": self.sentence,
+            "parts": [part.to_dict() for part in self.parts],
+        }
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+        """Read the form :meth:`to_dict` writes; the verdict is derived from the parts again.
+
+        Raises:
+            DataError: if the parts are missing or damaged.
+        """
+        parts = raw.get("parts")
+        if not isinstance(parts, list) or not all(isinstance(part, Mapping) for part in parts):
+            raise DataError(f"a proof's parts are {type(parts).__name__}, expected a list")
+        return cls(
+            model=str(raw.get("model", "")),
+            parts=tuple(ProofPart.from_dict(part) for part in parts),
+        )

@@ -1,0 +1,73 @@
+"""What a served model is compared with: the model as it was trained, computed by the engine.
+
+Log-probabilities are natural. Knows no server and no engine; the composition root brings both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fine_tuning.core.conversation import Message
+
+
+@dataclass(frozen=True, slots=True)
+class FollowedToken:
+    """One token of a served reply: how likely the reference finds it, and its own favourite."""
+
+    log_probability: float
+    best_log_probability: float
+
+    @property
+    def gap(self) -> float:
+        """How far the token is behind the reference's favourite, in nats; 0 for the favourite."""
+        return self.best_log_probability - self.log_probability
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followed:
+    """A served reply as the reference reads it, token after token.
+
+    Attributes:
+        first: Log-probabilities of the likeliest first tokens, by their text.
+        tokens: The tokens of the reply's text, in order.
+        stop_log_probabilities: Of the trained end of turn before each of ``tokens``, and last,
+            after all of them.
+        end: The end of turn after the whole reply.
+    """
+
+    first: Mapping[str, float]
+    tokens: tuple[FollowedToken, ...] = ()
+    stop_log_probabilities: tuple[float, ...] = ()
+    end: FollowedToken | None = None
+
+
+class Reference(Protocol):
+    """The trained model: its prompts, and what it would say.
+
+    * ``prompt`` MUST be the text training put before a reply.
+    * ``follow`` with ``scale`` 1 MUST compute the trained model, with 0 its base, and with any
+      other number the model whose adapter is that many times as strong.
+    """
+
+    @property
+    def end_of_turn(self) -> str:
+        """The text of the trained end of turn."""
+        ...
+
+    def prompt(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> str:
+        """Return the prompt of messages, generation prompt included.
+
+        Raises:
+            DataError: if the template refuses the order of roles.
+        """
+        ...
+
+    def count_tokens(self, prompt: str) -> int:
+        """Return how many tokens a prompt has, those added at its start included."""
+        ...
+
+    def follow(self, messages: Sequence[Message], reply: str, *, scale: float = 1.0) -> Followed:
+        """Read a reply to messages; with "" only the first token is predicted."""
+        ...

@@ -1,0 +1,187 @@
+"""The trained model as the engine computes it, for proofs (model_management.reference.Reference).
+
+Prompts and token ids come from the embedded runtime, as they did when the data set was made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fine_tuning.core.conversation import Message, Part
+from fine_tuning.core.errors import DataError
+from fine_tuning.core.example import Example, TokenizedExample
+from fine_tuning.data_preparation.masking import ExampleTokenizer
+from fine_tuning.data_preparation.snapshot import Snapshot
+from fine_tuning.engine.adapter_files import read_gguf_adapter
+from fine_tuning.engine.decoder import Decoder
+from fine_tuning.engine.following import follow_reply
+from fine_tuning.engine.lora import LoraAdapter
+from fine_tuning.model_management.proof import MIN_PROMPTS
+from fine_tuning.model_management.reference import Followed, FollowedToken
+from fine_tuning.runtimes.embedded import EmbeddedServer
+
+# What lies beyond the likeliest tokens counts as one; these hold nearly all of the probability.
+FIRST_TOKENS = 200
+MAX_TOKENS = 1 << 16
+CONTEXT_TOKENS = 2048
+
+
+class EngineReference:
+    """The trained model.
+
+    Args:
+        decoder: The base it was trained on.
+        adapter: What was trained.
+        server: The embedded runtime with that base, for template and tokenizer.
+    """
+
+    def __init__(self, decoder: Decoder, adapter: LoraAdapter, server: EmbeddedServer) -> None:
+        self._decoder = decoder
+        self._adapter = adapter
+        self._renderer = server.renderer
+        self._tokenizer = server.tokenizer
+        self._examples = ExampleTokenizer(server.tokenizer, server.renderer, max_length=MAX_TOKENS)
+        self._texts: dict[int, str] = {}
+
+    @property
+    def end_of_turn(self) -> str:
+        """The text of the trained end of turn."""
+        return self._examples.ending.end
+
+    def prompt(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> str:
+        """Return the prompt of messages, generation prompt included.
+
+        Raises:
+            DataError: if the template refuses the order of roles.
+        """
+        return self._renderer.render(messages, add_generation_prompt=True, tools=tools)
+
+    def count_tokens(self, prompt: str) -> int:
+        """Return how many tokens a prompt has, those added at its start included."""
+        return len(self._tokenizer.encode(prompt, add_special=True, parse_special=True))
+
+    def follow(self, messages: Sequence[Message], reply: str, *, scale: float = 1.0) -> Followed:
+        """Read a reply to messages; with "" only the first token is predicted."""
+        ids, start = self._ids(messages, reply)
+        adapter = _scaled(self._adapter, scale)
+        read = follow_reply(
+            self._decoder,
+            adapter,
+            ids,
+            start=start,
+            stop=self._examples.end_ids[0],
+            top=FIRST_TOKENS,
+        )
+        tokens = zip(read.said, read.best[:-1], strict=True)
+        return Followed(
+            first=self._first(read.first),
+            tokens=tuple(FollowedToken(said, best) for said, best in tokens),
+            stop_log_probabilities=read.stop,
+            end=FollowedToken(read.stop[-1], read.best[-1]),
+        )
+
+    def _ids(self, messages: Sequence[Message], reply: str) -> tuple[list[int], int]:
+        """Return the ids of prompt and reply, without end of turn, and where the reply begins."""
+        turns = (*messages, Message(id="reply", role="assistant", content=(Part(text=reply),)))
+        example = Example(conversation_id="", messages=turns, targets=(len(messages),))
+        done = self._examples.tokenize(example)
+        if len(done.sequences) != 1:
+            raise DataError(f"a prompt of the proof cannot be learnt: {done.drops[0].reason}")
+        sequence: TokenizedExample = done.sequences[0]
+        start = sequence.mask.index(1)
+        return list(sequence.ids[: len(sequence.ids) - len(self._examples.end_ids)]), start
+
+    def _first(self, likeliest: Iterable[tuple[int, float]]) -> dict[str, float]:
+        """Return tokens by text; tokens with the same text count together."""
+        found: dict[str, float] = {}
+        for token, value in likeliest:
+            text = self._text(token)
+            found[text] = math.log(math.exp(found.get(text, -math.inf)) + math.exp(value))
+        return found
+
+    def _text(self, token: int) -> str:
+        if token not in self._texts:
+            self._texts[token] = self._tokenizer.decode([token])
+        return self._texts[token]
+
+
+def _scaled(adapter: LoraAdapter, scale: float) -> LoraAdapter | None:
+    """Return the adapter so many times as strong; None for the bare base."""
+    if not scale:
+        return None
+    return LoraAdapter(
+        adapter.pairs,
+        rank=adapter.rank,
+        alpha=adapter.alpha * scale,
+        use_rslora=adapter.use_rslora,
+    )
+
+
+@contextmanager
+def open_reference(
+    base_path: Path,
+    adapter_path: Path,
+    *,
+    chat_template: str | None = None,
+    system: str = "",
+    threads: int | None = None,
+) -> Iterator[EngineReference]:
+    """Open the trained model for a proof.
+
+    Args:
+        base_path: The base it was trained on.
+        adapter_path: The trained adapter, GGUF.
+        chat_template: The Jinja template it was trained with; None takes the model's own.
+        system: The system prompt the base brings.
+        threads: llama.cpp's threads; None takes its choice.
+
+    Raises:
+        FineTuningError: as the engine and the embedded runtime raise.
+    """
+    adapter = read_gguf_adapter(adapter_path)
+    with (
+        EmbeddedServer(
+            base_path,
+            context_tokens=CONTEXT_TOKENS,
+            threads=threads,
+            chat_template=chat_template,
+            system=system,
+        ) as server,
+        Decoder.open(base_path) as decoder,
+    ):
+        yield EngineReference(decoder, adapter, server)
+
+
+def held_out_prompts(
+    snapshot: Snapshot, questions: Sequence[str] = (), *, count: int = MIN_PROMPTS
+) -> list[tuple[Message, ...]]:
+    """Return conversations that end before a reply and were not learnt from.
+
+    Those of the test split come first, then of the validation split, then the questions, each a
+    conversation of its own. Only when these are too few, learnt conversations fill up.
+
+    Args:
+        snapshot: The data set the model was trained on.
+        questions: More things to ask.
+        count: How many are wanted.
+    """
+    asked = [(Message(id="0", role="user", content=(Part(text=q),)),) for q in questions]
+    found: dict[str, tuple[Message, ...]] = {}
+    test, validation, train = (_prompts(snapshot, s) for s in ("test", "validation", "train"))
+    for prompts in (test, validation, asked, train):
+        for prompt in prompts:
+            if len(found) < count:
+                found.setdefault("\0".join(f"{m.role}:{m.text}" for m in prompt), prompt)
+    return list(found.values())
+
+
+def _prompts(snapshot: Snapshot, split: str) -> list[tuple[Message, ...]]:
+    return [
+        example.messages[: example.targets[0]]
+        for example in snapshot.split(split).sources
+        if example.targets and example.targets[0]
+    ]
