@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from fine_tuning.core.errors import FineTuningError
 from fine_tuning.core.ports import ChatModel, Sampling
 from fine_tuning.runtimes.embedded import EmbeddedServer
+from fine_tuning.runtimes.ollama_client import OllamaClient
+from fine_tuning.runtimes.ollama_model import OllamaServedModel
+from tests.ollama_stand_in.server import StandIn
 from tests.runtimes.models import ask, messages, model_path
 
 SHORT = Sampling(max_tokens=24)
@@ -23,7 +28,15 @@ def embedded() -> Iterator[ChatModel]:
         yield server.chat_model
 
 
-@pytest.fixture(scope="module", params=[embedded])
+def ollama() -> Iterator[ChatModel]:
+    with TemporaryDirectory() as folder, StandIn(Path(folder), generation="0.33.0") as server:
+        server.add_model("small:latest", model_path())
+        client = OllamaClient(server.url)
+        yield OllamaServedModel(client, "small", context_tokens=512)
+        client.close()
+
+
+@pytest.fixture(scope="module", params=[embedded, ollama])
 def model(request: pytest.FixtureRequest) -> Iterator[ChatModel]:
     opener: Callable[[], Iterator[ChatModel]] = request.param
     yield from opener()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,10 @@ import pytest
 from fine_tuning.core.errors import DeploymentError, ModelNotFoundError
 from fine_tuning.core.ports import ModelRecipe, ModelRuntime
 from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
-from tests.runtimes.models import normal, write_adapter
+from fine_tuning.runtimes.ollama_client import OllamaClient
+from fine_tuning.runtimes.ollama_runtime import OllamaRuntime
+from tests.ollama_stand_in.server import StandIn
+from tests.runtimes.models import model_path, normal, write_adapter
 
 
 @dataclass(frozen=True)
@@ -23,17 +27,35 @@ class Case:
     again: Callable[[], ModelRuntime]
 
 
-def embedded(folder: Path) -> Case:
+def embedded(folder: Path, _stack: ExitStack) -> Case:
     def look() -> ModelRuntime:
         return EmbeddedRuntime(folder / "models", ollama_models=folder / "ollama")
 
     return Case(look(), "embedded", look)
 
 
-@pytest.fixture(params=[embedded])
-def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
-    made: Case = request.param(tmp_path)
-    return made
+def ollama(generation: str) -> Callable[[Path, ExitStack], Case]:
+    def make(folder: Path, stack: ExitStack) -> Case:
+        server = stack.enter_context(StandIn(folder, generation=generation))
+        server.add_model("small:latest", model_path())
+
+        def look() -> ModelRuntime:
+            client = OllamaClient(server.url)
+            stack.callback(client.close)
+            return OllamaRuntime(client)
+
+        return Case(look(), "small", look)
+
+    return make
+
+
+OLLAMAS = [pytest.param(ollama(key), id=f"ollama-{key}") for key in ("0.3.14", "0.33.0")]
+
+
+@pytest.fixture(params=[embedded, *OLLAMAS])
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
+    with ExitStack() as stack:
+        yield request.param(tmp_path, stack)
 
 
 @pytest.fixture

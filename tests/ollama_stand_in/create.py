@@ -149,8 +149,9 @@ class Creation:
         path = self.store.blob(digest)
         if not path.exists():
             raise RefusedError(400, f"blob not found for {relative} (digest {digest})")
-        if path.open("rb").read(4) != b"GGUF":
-            raise RefusedError(400, "supplied file was not in GGUF format")
+        with path.open("rb") as blob:
+            if blob.read(4) != b"GGUF":
+                raise RefusedError(400, "supplied file was not in GGUF format")
         self.tell("parsing GGUF")
         try:
             with GgufFile.open(path) as file:

@@ -1,0 +1,377 @@
+"""Ollama's models by name: list, create in every version's way, alias, load, delete.
+
+A model takes its name only after it wrote a token in a trial; until then whatever had the name
+answers. Does not choose what to create: adapter, merged file and template come in the recipe.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fine_tuning.core.errors import (
+    DataError,
+    DeploymentError,
+    FineTuningError,
+    ModelNotFoundError,
+    RuntimeFailedError,
+)
+from fine_tuning.core.ports import ModelInfo, ModelRecipe, Progress
+from fine_tuning.runtimes.load_check import check_adapter, check_model
+from fine_tuning.runtimes.ollama_client import OllamaClient
+from fine_tuning.runtimes.ollama_model import OllamaServedModel
+from fine_tuning.runtimes.ollama_modelfile import NO_TEMPLATE, Modelfile, parse_modelfile
+from fine_tuning.runtimes.ollama_probe import ServerFacts, probe
+from fine_tuning.runtimes.ollama_store import OllamaName
+
+STAGED = "-new"
+MAX_TAG_CHARACTERS = 80
+STEPS = 4
+_BLOB = re.compile(r"sha256[-:]([0-9a-fA-F]{64})$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OllamaRecipe(ModelRecipe):
+    """A recipe with what only Ollama knows; "" and empty are inherited from a base by name.
+
+    ``renderer`` and ``parser`` name code inside Ollama that replaces the template; ``messages``
+    are (role, text) pairs put before every conversation. ``base_digest`` and ``adapter_digest``
+    spare reading files whose digest is known.
+    """
+
+    renderer: str = ""
+    parser: str = ""
+    messages: tuple[tuple[str, str], ...] = ()
+    base_digest: str = ""
+    adapter_digest: str = ""
+
+
+class OllamaRuntime:
+    """The models of one Ollama server (core.ports.ModelRuntime and AliasingRuntime).
+
+    Args:
+        client: The server.
+    """
+
+    def __init__(self, client: OllamaClient) -> None:
+        self.client = client
+        self._facts: ServerFacts | None = None
+
+    @property
+    def name(self) -> str:
+        """What the registry calls this runtime."""
+        return f"ollama {self.client.url}"
+
+    def facts(self) -> ServerFacts:
+        """Return what the server can do; it is asked once.
+
+        Raises:
+            RuntimeUnavailableError: if no server answers.
+        """
+        if self._facts is None:
+            self._facts = probe(self.client)
+        return self._facts
+
+    def list(self) -> Sequence[ModelInfo]:
+        """Return all models, sorted by name.
+
+        Raises:
+            RuntimeUnavailableError: if no server answers.
+        """
+        rows = self.client.get("/api/tags").get("models") or ()
+        return sorted((_info(row) for row in rows), key=lambda info: info.name)
+
+    def show(self, name: str) -> ModelInfo:
+        """Return one model; names are compared as Ollama does: without case, tag ``latest``.
+
+        Raises:
+            ModelNotFoundError: if there is no such model.
+        """
+        found = self._find(name)
+        if found is not None:
+            return found
+        names = [info.name for info in self.list()]
+        near = difflib.get_close_matches(name, names, 1)
+        hint = f"; the nearest is {near[0]!r}" if near else ""
+        raise ModelNotFoundError(
+            f"Ollama at {self.client.url} has no model {name!r}{hint}", next_command="ollama list"
+        )
+
+    def has(self, name: str) -> bool:
+        """Tell whether there is a model of that name."""
+        return self._find(name) is not None
+
+    def settings(self, name: str) -> Modelfile:
+        """Return what a model brings besides its weights, with the places of these.
+
+        ``template`` is "" when the model has none of its own: some versions then show the GGUF's
+        Jinja template in its place, which must never be sent back as a Go template.
+
+        Raises:
+            ModelNotFoundError: if there is no such model.
+            RuntimeFailedError: if the server shows no Modelfile that can be read.
+        """
+        answer = self.client.post("/api/show", {"model": name, "name": name})
+        try:
+            shown = parse_modelfile(str(answer.get("modelfile") or ""))
+        except DataError as error:
+            raise RuntimeFailedError(
+                f"Ollama's description of {name!r} cannot be read: {error.message}"
+            ) from error
+        is_own = shown.template.strip() != NO_TEMPLATE and "{%" not in shown.template
+        return Modelfile(
+            base=shown.base,
+            adapters=shown.adapters,
+            template=shown.template if is_own else "",
+            system=str(answer.get("system") or ""),
+            renderer=shown.renderer,
+            parser=shown.parser,
+            requires=shown.requires,
+            parameters=shown.parameters,
+            messages=shown.messages,
+        )
+
+    def base_digest(self, name: str) -> str:
+        """Return ``sha256:<64 hex>`` of a model's weights, "" when the server does not tell."""
+        found = _BLOB.search(self.settings(name).base)
+        return f"sha256:{found[1].lower()}" if found else ""
+
+    def create(self, name: str, recipe: ModelRecipe, progress: Progress | None = None) -> ModelInfo:
+        """Make a model, or replace the one of that name, after it wrote one token in a trial.
+
+        ``recipe.template`` is a Go template here. What the recipe leaves None is inherited from a
+        base by name; a base that is a file brings nothing but its weights.
+
+        Raises:
+            DeploymentError: if the recipe leads to no model that loads; then nothing has changed.
+            RuntimeUnavailableError: if no server answers.
+        """
+        try:
+            parsed = OllamaName.parse(name)
+            _tell(progress, "looking up the base", 0)
+            self._check(recipe)
+        except ModelNotFoundError as error:
+            raise _refused(name, error) from error
+        existing = self._find(name)
+        staged = _staged(parsed) if existing else name
+        try:
+            _tell(progress, "creating the model", 1)
+            self._create(staged, recipe, progress)
+            _tell(progress, "trying the model", 2)
+            self.warm_up(staged)
+            if staged != name:
+                _tell(progress, "replacing the model", 3)
+                self.unload(name)
+                self.point_alias(name, staged)
+        except FineTuningError as error:
+            self._remove_quietly(staged)
+            raise _refused(name, error) from error
+        if staged != name:
+            self.delete(staged)
+        _tell(progress, "created", STEPS)
+        return self.show(name)
+
+    def delete(self, name: str) -> None:
+        """Remove a model; weights other models use stay.
+
+        Raises:
+            ModelNotFoundError: if there is no such model.
+        """
+        found = self.show(name)
+        self.client.delete("/api/delete", {"model": found.name, "name": found.name})
+
+    def point_alias(self, alias: str, target: str) -> ModelInfo:
+        """Let a name answer as another model does now; a model of that name is replaced.
+
+        Raises:
+            ModelNotFoundError: if there is no such target; then nothing has changed.
+            DeploymentError: if the server refuses the name; then nothing has changed.
+        """
+        wanted = self.show(target)
+        try:
+            OllamaName.parse(alias)
+            current = self._find(alias)
+            if current is None or current.digest != wanted.digest:
+                self.client.post("/api/copy", {"source": wanted.name, "destination": alias})
+            found = self.show(alias)
+        except (ModelNotFoundError, RuntimeFailedError) as error:
+            raise DeploymentError(
+                f"{alias!r} was not pointed at {target!r}: {error.message}",
+                next_command=error.next_command,
+            ) from error
+        if found.digest != wanted.digest:
+            raise DeploymentError(
+                f"{alias!r} is {found.digest[:12]} after pointing it at {target!r}, "
+                f"expected {wanted.digest[:12]}",
+                next_command="try again; another program may have changed it meanwhile",
+            )
+        return found
+
+    def warm_up(self, name: str) -> None:
+        """Make sure that a model loads and writes a token, and that its next reply need not wait.
+
+        Raises:
+            ModelNotFoundError: if there is no such model.
+            RuntimeFailedError: if it does not load, or writes nothing.
+        """
+        body = {
+            "model": name,
+            "prompt": "1",
+            "raw": True,
+            "stream": False,
+            "options": {"num_predict": 1},
+        }
+        answer = self.client.post("/api/generate", body, is_work=True)
+        if not isinstance(answer, Mapping) or not answer.get("done"):
+            raise RuntimeFailedError(f"Ollama wrote nothing with {name!r}, expected one token")
+
+    def unload(self, name: str) -> None:
+        """Free the memory of a model; one that is not loaded stays so.
+
+        Raises:
+            ModelNotFoundError: if there is no such model.
+        """
+        self.client.post(
+            "/api/generate", {"model": name, "keep_alive": 0, "stream": False}, is_work=True
+        )
+
+    def served(self, name: str, *, context_tokens: int | None = None) -> OllamaServedModel:
+        """Return a model to talk to; asks the server nothing yet."""
+        return OllamaServedModel(self.client, name, context_tokens=context_tokens)
+
+    def _find(self, name: str) -> ModelInfo | None:
+        try:
+            key = OllamaName.parse(name).key
+        except ModelNotFoundError:
+            return None
+        return next((info for info in self.list() if _key(info.name) == key), None)
+
+    def _check(self, recipe: ModelRecipe) -> None:
+        """Refuse what Ollama would accept and fail at later, or answer with a download.
+
+        Raises:
+            ModelNotFoundError: if base or adapter is missing.
+            DeploymentError: if the adapter does not fit, or the server takes none.
+        """
+        if is_file(recipe.base):
+            base: Path | None = Path(recipe.base).expanduser()
+            check_model(Path(recipe.base).expanduser())
+        else:
+            self.show(recipe.base)
+            local = Path(self.settings(recipe.base).base)
+            base = local if local.is_file() else None
+        if recipe.adapter is None:
+            return
+        if not self.facts().takes_adapters:
+            raise DeploymentError(
+                f"the server takes no adapters: {self.facts().adapters_reason}",
+                next_command="deploy the merged model",
+            )
+        if not recipe.adapter.is_file():
+            raise ModelNotFoundError(f"there is no adapter {recipe.adapter}")
+        if base is not None:
+            try:
+                check_adapter(recipe.adapter, base)
+            except FineTuningError as error:
+                raise DeploymentError(error.message) from error
+
+    def _create(self, name: str, recipe: ModelRecipe, progress: Progress | None) -> None:
+        files = self._uploaded(recipe, progress)
+        build = _as_text if self.facts().interface == "modelfile" else _as_fields
+        body = {"model": name, "name": name, **build(recipe, *files)}
+        for line in self.client.lines("/api/create", body):
+            if line.get("status") == "success":
+                return
+        raise RuntimeFailedError(f"Ollama did not say whether it created {name!r}")
+
+    def _uploaded(self, recipe: ModelRecipe, progress: Progress | None) -> tuple[str, str]:
+        """Bring the recipe's files to the server; returns the digests of base and adapter."""
+        base = adapter = ""
+        known = recipe if isinstance(recipe, OllamaRecipe) else OllamaRecipe(base=recipe.base)
+        if is_file(recipe.base):
+            path = Path(recipe.base).expanduser()
+            base = self.client.upload(path, progress, digest=known.base_digest)
+        if recipe.adapter is not None:
+            adapter = self.client.upload(recipe.adapter, progress, digest=known.adapter_digest)
+        return base, adapter
+
+    def _remove_quietly(self, name: str) -> None:
+        """Remove what a failed creation left; a server that is gone cannot be tidied."""
+        try:
+            if self.has(name):
+                self.delete(name)
+        except FineTuningError:
+            return
+
+
+def is_file(base: str) -> bool:
+    """Tell whether a recipe's base is a file rather than a name."""
+    return base.lower().endswith(".gguf") or _BLOB.search(Path(base).name) is not None
+
+
+def _refused(name: str, error: FineTuningError) -> DeploymentError:
+    return DeploymentError(
+        f"{name!r} was not created: {error.message}", next_command=error.next_command
+    )
+
+
+def _staged(name: OllamaName) -> str:
+    """Return the name under which a replacement is tried."""
+    tag = name.tag[: MAX_TAG_CHARACTERS - len(STAGED)] + STAGED
+    return str(OllamaName(host=name.host, namespace=name.namespace, model=name.model, tag=tag))
+
+
+def _key(name: str) -> str:
+    try:
+        return OllamaName.parse(name).key
+    except ModelNotFoundError:
+        return name
+
+
+def _info(row: Mapping[str, Any]) -> ModelInfo:
+    return ModelInfo(
+        name=str(row.get("name") or row.get("model")),
+        size_bytes=int(row.get("size") or 0),
+        digest=str(row.get("digest") or ""),
+        details=dict(row.get("details") or {}),
+    )
+
+
+def _as_fields(recipe: ModelRecipe, base: str, adapter: str) -> dict[str, Any]:
+    """Return a request of 0.5.5 and later; only what is said is sent."""
+    more = recipe if isinstance(recipe, OllamaRecipe) else OllamaRecipe(base=recipe.base)
+    fields: dict[str, Any] = {
+        "files": {"model.gguf": base} if base else None,
+        "from": None if base else recipe.base,
+        "adapters": {"adapter.gguf": adapter} if adapter else None,
+        "template": recipe.template,
+        "system": recipe.system,
+        "parameters": dict(recipe.parameters or {}),
+        "renderer": more.renderer,
+        "parser": more.parser,
+        "messages": [{"role": role, "content": text} for role, text in more.messages],
+    }
+    return {key: value for key, value in fields.items() if value}
+
+
+def _as_text(recipe: ModelRecipe, base: str, adapter: str) -> dict[str, Any]:
+    """Return a request of versions before 0.5.5: a Modelfile that names uploaded blobs."""
+    more = recipe if isinstance(recipe, OllamaRecipe) else OllamaRecipe(base=recipe.base)
+    modelfile = Modelfile(
+        base=f"@{base}" if base else recipe.base,
+        adapters=(f"@{adapter}",) if adapter else (),
+        template=recipe.template or "",
+        system=recipe.system or "",
+        parameters=dict(recipe.parameters or {}),
+        messages=more.messages,
+    )
+    return {"modelfile": modelfile.to_text()}
+
+
+def _tell(progress: Progress | None, what: str, done: int) -> None:
+    if progress:
+        progress(what, done, STEPS)
