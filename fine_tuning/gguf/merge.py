@@ -7,12 +7,12 @@ not adapted are copied byte for byte, and with them all metadata.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeVar
 
 from fine_tuning.core.errors import GgufError, UnsupportedModelError
 from fine_tuning.core.ports import Progress
@@ -34,6 +34,8 @@ from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.gguf.types import Bytes, TensorInfo, TensorType, ValueType, block_format
 from fine_tuning.gguf.values import quote
 from fine_tuning.gguf.writer import TensorSource, write_gguf
+
+Result = TypeVar("Result")
 
 MIN_KEPT: Final = 0.98
 """Share of an update that 8 bits must keep; with less, 16 bits are taken."""
@@ -229,7 +231,7 @@ class _Merge:
         if out.exists() and out.samefile(self.model.path):
             raise GgufError(f"{out} is the base itself, another place was expected")
         infos = self.model.tensors
-        kinds = {name: self._type(info) for name, info in infos.items()}
+        kinds = {name: self._named(info, self._type) for name, info in infos.items()}
         sources = [
             TensorSource(name, info.shape, kinds[name], partial(self._tell, info, kinds[name]))
             for name, info in infos.items()
@@ -283,11 +285,15 @@ class _Merge:
     def _weight(self, info: TensorInfo) -> Weight:
         return Weight(self.model.raw(info.name), info.type, info.shape)
 
-    def _tell(self, info: TensorInfo, kind: TensorType) -> Bytes:
+    def _named(self, info: TensorInfo, work: Callable[[TensorInfo], Result]) -> Result:
+        """Do some work on a tensor, whose name an error gets."""
         try:
-            packed = self._bytes(info, kind)
+            return work(info)
         except GgufError as error:
             raise GgufError(f"{self.model.path}: {quote(info.name)}: {error.message}") from None
+
+    def _tell(self, info: TensorInfo, kind: TensorType) -> Bytes:
+        packed = self._named(info, lambda tensor: self._bytes(tensor, kind))
         self.num_done += 1
         if self.progress:
             self.progress("merging", self.num_done, len(self.model.tensors))
