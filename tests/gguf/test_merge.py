@@ -220,7 +220,7 @@ def test_a_faint_update_gets_sixteen_bits(tmp_path: Path) -> None:
     assert report.tensors[0].kept != 1
 
 
-def test_rows_that_blocks_do_not_fit(tmp_path: Path) -> None:
+def test_rows_that_blocks_do_not_fit() -> None:
     assert fitting_type(TensorType.Q4_K, 576) is TensorType.Q5_0
     assert fitting_type(TensorType.Q6_K, 576) is TensorType.Q8_0
     assert fitting_type(TensorType.Q4_K, 512) is TensorType.Q4_K
