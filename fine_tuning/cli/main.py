@@ -13,7 +13,13 @@ from typing import Annotated, cast
 
 import typer
 
-from fine_tuning.cli import chat_command, data_commands, model_commands, system_commands
+from fine_tuning.cli import (
+    chat_command,
+    data_commands,
+    model_commands,
+    registry_commands,
+    system_commands,
+)
 from fine_tuning.core.errors import FineTuningError, InterruptedRunError, StorageError
 
 # Nothing leaves the machine: switched off before any library could look.
@@ -29,7 +35,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for room in (system_commands, chat_command, data_commands, model_commands):
+for room in (system_commands, chat_command, data_commands, model_commands, registry_commands):
     app.add_typer(room.app)
 
 

@@ -254,6 +254,11 @@ class Deployment(Section):
     model_name_prefix: str = Field(default="fine_tuned_", pattern=r"^[a-zA-Z0-9_.\-]*$")
     """Put before the base model's name to name the tuned one. Letters, digits, `_`, `.` and `-`."""
 
+    family: str | None = Field(default=None, pattern=r"^[a-zA-Z0-9_][a-zA-Z0-9_.\-]{0,47}$")
+    """What tuned models are called after the prefix: with `support`, the third is
+    `fine_tuned_support:3` and the one in use `fine_tuned_support:champion`. null takes the base
+    model's name."""
+
 
 class Settings(Section):
     """All settings, in the order of the pipeline."""

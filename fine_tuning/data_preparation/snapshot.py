@@ -133,6 +133,11 @@ class Snapshot:
         """What a person should know about this data, one sentence each."""
         return tuple(self.manifest["remarks"])
 
+    @property
+    def conversation_ids(self) -> dict[str, tuple[str, ...]]:
+        """The ids of the conversations each split was made from."""
+        return _conversation_ids(self.manifest)
+
     def split(self, name: str) -> SnapshotDataset:
         """Return one split.
 
@@ -210,6 +215,26 @@ def load_snapshot(path: Path | str) -> Snapshot:
     if folder.name.startswith("b2-") and folder.name != folder_name(derived):
         raise _damaged(folder, f"its content is named {derived}")
     return Snapshot(path=folder, manifest=manifest)
+
+
+def snapshot_members(datasets: Path) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Return which conversations the data sets of a folder hold: ids by split, by content name.
+
+    Reads manifests only and checks no file; a folder without a readable one is passed over.
+    """
+    found = {}
+    for folder in sorted(datasets.glob("b2-*")):
+        try:
+            manifest = _read_manifest(folder)
+            found[str(manifest["name"])] = _conversation_ids(manifest)
+        except (DataError, KeyError):
+            continue
+    return found
+
+
+def _conversation_ids(manifest: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    splits = manifest["splits"]
+    return {split: tuple(splits[split]["conversation_ids"]) for split in SPLITS}
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

@@ -155,6 +155,13 @@ class Lineage:
         with self._file.database.writing() as connection:
             put_members(connection, name, conversations)
 
+    def known_datasets(self) -> set[str]:
+        """Return the names of the data sets whose conversations are stored."""
+        with self._file.database.reading() as connection:
+            return {
+                str(row[0]) for row in connection.execute("SELECT DISTINCT dataset FROM member")
+            }
+
     def mark_for_retraining(self, conversation_id: str, reason: str) -> list[str]:
         """Mark every version that learnt from a conversation; return their names.
 

@@ -22,7 +22,7 @@ from fine_tuning.model_management.switchings import (
     Traffic,
     needed_versions,
 )
-from fine_tuning.model_management.versions import Deployment, ModelVersion
+from fine_tuning.model_management.versions import Deployment, ModelVersion, served_name
 
 logger = logging.getLogger(__name__)
 CHAMPION_TAG = "champion"
@@ -75,7 +75,7 @@ class ModelSwitcher:
 
     def alias_of(self, family: str) -> str:
         """Return the name a chatbot asks for to get a family's champion."""
-        return f"{self._prefix}{family.lower()}:{CHAMPION_TAG}"
+        return served_name(self._prefix, family.lower(), CHAMPION_TAG)
 
     def switch(self, name: str) -> Switched:
         """Let the alias of a version's family answer as that version; it becomes the champion.
@@ -232,7 +232,7 @@ class ModelSwitcher:
         version = self._registry.find(family)
         target, info = version.base_name, self._show(version.base_name)
         if info is None:
-            target = f"{self._prefix}{version.family}:{BASE}"
+            target = served_name(self._prefix, version.family, BASE)
             info = self._runtime.create(target, ModelRecipe(base=version.base_name))
         digest = info.details.get("base_digest", version.base_digest)
         if digest != version.base_digest:

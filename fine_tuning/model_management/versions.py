@@ -209,6 +209,11 @@ def family_of(base_name: str) -> str:
     return words[:MAX_FAMILY_CHARACTERS].rstrip("-.") or "model"
 
 
+def served_name(prefix: str, family: str, tag: object) -> str:
+    """Return what a version is called on a runtime, ``fine_tuned_support:3``; or an alias."""
+    return f"{prefix}{family}:{tag}"
+
+
 def check_family(family: str) -> str:
     """Return a family's name in lower case.
 

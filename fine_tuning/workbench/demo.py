@@ -211,7 +211,7 @@ def ask_once(bench: Workbench, question: Question) -> str:
 def _remove_earlier(home: Path) -> None:
     """Remove what a demo makes, and nothing else a user may have put there."""
     workspace = Workspace(home=home)
-    for folder in (workspace.exports, workspace.datasets, workspace.runs):
+    for folder in (workspace.exports, workspace.datasets, workspace.runs, workspace.models):
         shutil.rmtree(folder, ignore_errors=True)
     for file in (workspace.conversations, home / SUMMARY_FILE):
         file.unlink(missing_ok=True)

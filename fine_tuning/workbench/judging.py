@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.naming import canonical_json
-from fine_tuning.data_preparation.snapshot import Snapshot, folder_name, load_snapshot
 from fine_tuning.evaluation.questions import Question
 from fine_tuning.storage.atomic import write_file
-from fine_tuning.workbench.base import WorkbenchBase
 from fine_tuning.workbench.evaluation import (
     Candidate,
     EvaluationReport,
     EvaluationTask,
     evaluate,
 )
+from fine_tuning.workbench.registering import Registering
 from fine_tuning.workbench.runs import FinishedRun
 
 EVALUATION_FILE = "evaluation.json"
 
 
-class Judging(WorkbenchBase):
+class Judging(Registering):
     """What a user asks about a run."""
 
     def evaluate(
@@ -34,7 +34,7 @@ class Judging(WorkbenchBase):
     ) -> EvaluationReport:
         """Evaluate a run on its test split, against its base or an earlier run of it.
 
-        The report is also written into the run's folder.
+        The report is also written into the run's folder, the verdict into the registry.
 
         Args:
             run_name: The run to judge.
@@ -47,7 +47,7 @@ class Judging(WorkbenchBase):
         """
         run = self.find_run(run_name)
         base = self.base_of(run)
-        examples = self._data_of(run).split("test").examples
+        examples = self.data_of(run).split("test").examples
         task = EvaluationTask(
             base=base,
             examples=examples,
@@ -58,12 +58,8 @@ class Judging(WorkbenchBase):
         )
         report = evaluate(task, self._reference(against, run), _candidate(run), self.progress)
         write_file(run.folder / EVALUATION_FILE, canonical_json(report.to_dict()).encode())
+        self.record_verdict(run, report.verdict.to_dict(), _metrics(report))
         return report
-
-    def _data_of(self, run: FinishedRun) -> Snapshot:
-        """Open the data set of a run, beside which the run's folder lies."""
-        own = run.folder.parents[1] / "datasets" / folder_name(run.snapshot)
-        return load_snapshot(own) if own.is_dir() else self.snapshot(run.snapshot)
 
     def _reference(self, name: str, run: FinishedRun) -> Candidate:
         if name == "base":
@@ -79,3 +75,12 @@ class Judging(WorkbenchBase):
 
 def _candidate(run: FinishedRun) -> Candidate:
     return Candidate(name=run.run_id, adapter_path=run.adapter_path, adapter=run.adapter())
+
+
+def _metrics(report: EvaluationReport) -> dict[str, Any]:
+    """Return the numbers a version is known by, beside those of training."""
+    return {
+        f"held_out_{name}": {"reference": getattr(before, name), "candidate": getattr(after, name)}
+        for name in ("loss", "perplexity", "accuracy")
+        for before, after in [report.held_out]
+    }

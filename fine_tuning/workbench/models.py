@@ -1,22 +1,58 @@
-"""Models: what a user talks to, and what becomes of a run that is good."""
+"""Models: what a user talks to, its versions, which one a chatbot gets, where each came from."""
 
 from __future__ import annotations
 
-from fine_tuning.core.errors import ModelNotFoundError
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fine_tuning.core.errors import DeploymentError, ModelNotFoundError
+from fine_tuning.core.ports import AliasingRuntime
+from fine_tuning.data_preparation.snapshot import snapshot_members
+from fine_tuning.model_management.lineage import Lineage, Origin, Use, VersionDiff
+from fine_tuning.model_management.model_registry import ModelRegistry
+from fine_tuning.model_management.model_switcher import ModelSwitcher, Switched
+from fine_tuning.model_management.pruning import KEEP_NEWEST, PrunePlan, Pruner
+from fine_tuning.model_management.router import Router
+from fine_tuning.model_management.switchings import Pointing, Traffic, pointings
+from fine_tuning.model_management.versions import ModelVersion
 from fine_tuning.runtimes.embedded import EmbeddedServer
-from fine_tuning.workbench.base import WorkbenchBase
+from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
+from fine_tuning.workbench.registering import Registering
 from fine_tuning.workbench.runs import DEMO
 
+EMBEDDED = "embedded"
 
-class Models(WorkbenchBase):
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """A runtime that serves tuned models, and what the registry calls it."""
+
+    name: str
+    runtime: AliasingRuntime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversationTrace:
+    """Where a conversation went: the data sets that hold it, by split, and the versions.
+
+    ``served`` are the names by which runtimes answer with what was learnt from it.
+    """
+
+    conversation_id: str
+    datasets: dict[str, str]
+    uses: tuple[Use, ...]
+    served: tuple[str, ...]
+
+
+class Models(Registering):
     """What a user does with models."""
 
     def open_chat(self, name: str | None) -> EmbeddedServer:
         """Load what a user wants to talk to.
 
         Args:
-            name: A run (see :meth:`find_run`) or a base model; None takes the newest run, and
-                without one the base model of the settings.
+            name: A run or a version (see :meth:`find_run`) or a base model; None takes the newest
+                run, and without one the base model of the settings.
 
         Raises:
             ModelNotFoundError: if neither a run nor a base model has that name.
@@ -40,3 +76,169 @@ class Models(WorkbenchBase):
                 ) from no_base
         base = self.base_of(run)
         return self.open_model(base, run.adapter_path, name=f"{run.run_id} on {base.name}")
+
+    # Versions
+
+    def versions(self, family: str | None = None) -> list[ModelVersion]:
+        """Return all versions, or those of a family, oldest first; none before the first run."""
+        try:
+            return self.registry().versions(family)
+        except ModelNotFoundError:
+            return []
+
+    def version(self, name: str) -> ModelVersion:
+        """Find a version: ``support:3``, ``support:champion``, ``latest``, a run, a served name.
+
+        Raises:
+            ModelNotFoundError: if there is none.
+        """
+        return self.registry().find(name)
+
+    def pointings(self) -> list[Pointing]:
+        """Return what every alias points at."""
+        return pointings(ModelRegistry(self.workspace.models)) if self.has_registry else []
+
+    def diff_versions(self, first: str, second: str) -> VersionDiff:
+        """Compare the data, settings and metrics of two versions."""
+        return Lineage(self.registry()).diff(first, second)
+
+    def verify_version(self, name: str) -> list[str]:
+        """Read a version's files again and return what is wrong, a sentence each."""
+        return self.registry().verify(name)
+
+    def note_version(self, name: str, text: str) -> ModelVersion:
+        """Leave a remark on a version."""
+        return self.registry().note(name, text)
+
+    def prune_versions(self, *, keep: int = KEEP_NEWEST, is_trial: bool = False) -> PrunePlan:
+        """Remove the files of versions nobody needs; a trial only says which.
+
+        Args:
+            keep: How many of the newest versions of each family stay whatever their use.
+            is_trial: Remove nothing.
+        """
+        pruner = Pruner(self.registry(), (self.workspace.home, self.workspace.runs))
+        return pruner.plan(keep=keep) if is_trial else pruner.prune(keep=keep)
+
+    # Lineage
+
+    def origins(self, name: str) -> list[Origin]:
+        """Return the conversations a version, or what is served by a name, was made with.
+
+        Raises:
+            ModelNotFoundError: if there is no such version.
+        """
+        return Lineage(self.registry()).conversations(name)
+
+    def trace_conversation(self, conversation_id: str) -> ConversationTrace:
+        """Return the data sets and the versions that hold a conversation.
+
+        Args:
+            conversation_id: Its id or the beginning of one.
+
+        Raises:
+            DataError: if no data set holds it, or several begin like this.
+            ModelNotFoundError: if the workspace holds neither data sets nor versions.
+        """
+        members = snapshot_members(self.workspace.datasets)
+        lineage = self._lineage(members)
+        whole = lineage.conversation_id(conversation_id)
+        uses = lineage.uses(whole)
+        learnt = {use.version for use in uses if use.is_learnt}
+        served = {
+            deployment.name
+            for version in self.versions()
+            if version.name in learnt
+            for deployment in version.deployments
+            if deployment.state == "active"
+        }
+        served |= {one.alias for one in self.pointings() if one.version in learnt}
+        return ConversationTrace(
+            conversation_id=whole,
+            datasets={n: split for n, split in lineage.datasets(whole).items() if n in members},
+            uses=tuple(uses),
+            served=tuple(sorted(served)),
+        )
+
+    def mark_for_retraining(self, conversation_id: str, reason: str) -> list[str]:
+        """Mark the versions that learnt from a conversation; return their names, oldest first."""
+        try:
+            registry = self.registry()
+        except ModelNotFoundError:
+            return []
+        return Lineage(registry).mark_for_retraining(conversation_id, reason)
+
+    def versions_to_retrain(self) -> list[ModelVersion]:
+        """Return the champions and challengers that learnt from what was forgotten since."""
+        return Lineage(self.registry()).to_retrain() if self.versions() else []
+
+    def _lineage(self, members: Mapping[str, Mapping[str, Sequence[str]]]) -> Lineage:
+        """Open the lineage of the versions and of the workspace's data sets."""
+        lineage = Lineage(ModelRegistry(self.workspace.models) if members else self.registry())
+        known = lineage.known_datasets()
+        for name, conversations in members.items():
+            if name not in known:
+                lineage.record_dataset(name, conversations)
+        return lineage
+
+    # Serving
+
+    def serving(self) -> Serving:
+        """Return the runtime tuned models are served by."""
+        return Serving(name=EMBEDDED, runtime=EmbeddedRuntime(self.workspace.models / EMBEDDED))
+
+    def switcher(self) -> ModelSwitcher:
+        """Return what moves the aliases of that runtime."""
+        serving = self.serving()
+        return ModelSwitcher(
+            self.registry(),
+            serving.runtime,
+            runtime_name=serving.name,
+            prefix=self.settings.deployment.model_name_prefix,
+        )
+
+    def switch(self, name: str) -> Switched:
+        """Let a chatbot's alias answer as a version, or as the base (``support:base``).
+
+        Raises:
+            ModelNotFoundError: if there is no such version.
+            DeploymentError: if it is not deployed; then nothing has changed.
+        """
+        return self.switcher().switch(name)
+
+    def rollback(self, family: str | None = None) -> Switched:
+        """Let the alias of a family, or of the only one there is, answer as it did before.
+
+        Raises:
+            DeploymentError: if there is nothing to roll back to, or several families could be
+                meant; then nothing has changed.
+        """
+        return self.switcher().rollback(family or self._only_family())
+
+    def split_traffic(self, name: str, share: float) -> Traffic:
+        """Let a version answer a share of its family's sessions, beside the champion."""
+        return self.switcher().split(name, share)
+
+    def end_split(self, family: str | None = None) -> bool:
+        """Let the champion answer every session again; False if it did already."""
+        return self.switcher().end_split(family or self._only_family())
+
+    def withdraw(self, name: str) -> str:
+        """Remove a version from the runtime; return the name it had. Its files stay."""
+        return self.switcher().withdraw(name)
+
+    def router(self, family: str | None = None) -> Router:
+        """Return what tells a chatbot which model answers which session."""
+        switcher = self.switcher()
+        alias = switcher.alias_of(family or self._only_family())
+        return Router(self.registry(), runtime=switcher.journal.runtime, alias=alias)
+
+    def _only_family(self) -> str:
+        families = sorted({one.family for one in self.pointings()})
+        if len(families) != 1:
+            found = f"aliases of {', '.join(families)}" if families else "no alias yet"
+            raise DeploymentError(
+                f"there are {found}, expected the name of one family",
+                next_command="fine-tuning models",
+            )
+        return families[0]

@@ -43,6 +43,11 @@ class FinishedRun:
         """The content name of the data set it learnt from."""
         return str(self.manifest["snapshot"])
 
+    @property
+    def adapter_name(self) -> str:
+        """The content name of the adapter's numbers."""
+        return str(self.manifest.get("adapter", {}).get("name", ""))
+
     def adapter(self) -> LoraAdapter:
         """Read the adapter.
 
@@ -53,15 +58,19 @@ class FinishedRun:
 
 
 def finished_runs(workspace: Workspace) -> list[FinishedRun]:
-    """Return the finished runs of a workspace, oldest first; damaged folders are passed over."""
-    found = [
-        run
-        for runs in (workspace.runs, _demo(workspace).runs)
-        if runs.is_dir()
-        for folder in sorted(runs.iterdir())
-        if (run := _read(folder)) is not None
-    ]
-    return sorted(found, key=lambda run: str(run.manifest.get("created_at", "")))
+    """Return the finished runs of a workspace and its demo, oldest first."""
+    return sorted([*read_runs(workspace), *read_runs(_demo(workspace))], key=_begun_at)
+
+
+def read_runs(workspace: Workspace) -> list[FinishedRun]:
+    """Return the finished runs of a workspace alone, oldest first; others are passed over."""
+    folders = workspace.runs.iterdir() if workspace.runs.is_dir() else ()
+    found = [run for folder in folders if (run := _read(folder)) is not None]
+    return sorted(found, key=_begun_at)
+
+
+def _begun_at(run: FinishedRun) -> tuple[str, str]:
+    return str(run.manifest.get("created_at", "")), run.run_id
 
 
 def find_run(workspace: Workspace, name: str) -> FinishedRun:

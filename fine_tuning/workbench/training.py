@@ -17,11 +17,12 @@ from fine_tuning.training.run import Listening
 from fine_tuning.training.run_folder import RunFolder, TrainedRun
 from fine_tuning.workbench.collection import Collection
 from fine_tuning.workbench.plans import training_plan
+from fine_tuning.workbench.registering import Registering
 
 TRAINERS = {"lora": LoRATrainer, "qlora": QLoRATrainer}
 
 
-class Training(Collection):
+class Training(Collection, Registering):
     """What a user does with runs."""
 
     def train(
@@ -31,7 +32,7 @@ class Training(Collection):
         run_id: str = "",
         listener: RunListener | None = None,
     ) -> TrainedRun:
-        """Train an adapter.
+        """Train an adapter; the finished run becomes a version in the registry.
 
         Args:
             snapshot: What to learn; None prepares the recorded conversations first.
@@ -56,12 +57,15 @@ class Training(Collection):
             snapshot=snapshot.name,
         )
         name = run_id or SystemClock().now().strftime("%Y%m%d-%H%M%S")
-        return TRAINERS[self.settings.training.method](training_plan(self.settings.training)).train(
+        trainer = TRAINERS[self.settings.training.method](training_plan(self.settings.training))
+        run = trainer.train(
             data,
             TrainingBase(path=base.path, name=base.name, digest=base.digest()),
             self._run_folder(name),
             _listening(listener),
         )
+        self.register_run(self.find_run(str(run.folder)))
+        return run
 
     def resume(self, run_id: str, listener: RunListener | None = None) -> TrainedRun:
         """Go on with an interrupted run; its own settings hold.
@@ -75,7 +79,9 @@ class Training(Collection):
                 f"no run {run_id!r} in {self.workspace.runs}, expected one that was started there"
             )
         method = RunFolder(folder).settings().method
-        return TRAINERS[method]().resume(folder, _listening(listener))
+        run = TRAINERS[method]().resume(folder, _listening(listener))
+        self.register_run(self.find_run(str(run.folder)))
+        return run
 
     def is_finished(self, run_id: str) -> bool:
         """Tell whether a run has its manifest."""

@@ -1,0 +1,157 @@
+"""The registry of a workspace: every finished run becomes a version, found by its name."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fine_tuning.core.errors import DataError, ModelNotFoundError
+from fine_tuning.data_preparation.snapshot import Snapshot, folder_name, load_snapshot
+from fine_tuning.model_management.model_registry import ModelRegistry
+from fine_tuning.model_management.registry_file import DATABASE_FILE
+from fine_tuning.model_management.versions import ModelVersion, NewVersion, family_of
+from fine_tuning.workbench.base import WorkbenchBase
+from fine_tuning.workbench.runs import FinishedRun, read_runs
+
+logger = logging.getLogger(__name__)
+PLAN_KEYS = ("method", "compute_dtype", "kernels", "threads", "seed")
+FILE_KINDS = {
+    "adapter.gguf": "adapter",
+    "adapter_model.safetensors": "peft",
+    "adapter_config.json": "peft config",
+}
+
+
+class Registering(WorkbenchBase):
+    """What the workbench knows about versions."""
+
+    @property
+    def has_registry(self) -> bool:
+        """Whether a version was ever registered in this workspace."""
+        return (self.workspace.models / DATABASE_FILE).exists()
+
+    def registry(self) -> ModelRegistry:
+        """Open the registry, in which every finished run of the workspace is a version.
+
+        Runs that finished when no one could register them, because the process was killed, are
+        registered now.
+
+        Raises:
+            ModelNotFoundError: if no run was ever finished in this workspace.
+            StorageError: if the registry cannot be opened.
+        """
+        runs = read_runs(self.workspace)
+        if not runs and not self.has_registry:
+            raise ModelNotFoundError(
+                f"no model was trained in {self.workspace.home} yet",
+                next_command="fine-tuning train, or fine-tuning demo",
+            )
+        registry = ModelRegistry(self.workspace.models)
+        known = _by_run(registry)
+        for run in runs:
+            if _key(run) not in known:
+                registry.register(self._new_version(run))
+        return registry
+
+    def register_run(self, run: FinishedRun, *, parents: Sequence[str] = ()) -> ModelVersion:
+        """Register a finished run; one that is registered is returned as it is.
+
+        Args:
+            run: The run.
+            parents: The versions its adapter started from.
+
+        Raises:
+            DataError: if a file of the run is missing.
+            ModelNotFoundError: if a parent is unknown.
+            StorageError: if the registry cannot be written.
+        """
+        registry = ModelRegistry(self.workspace.models)
+        return _by_run(registry).get(_key(run)) or registry.register(
+            self._new_version(run, parents)
+        )
+
+    def record_verdict(
+        self, run: FinishedRun, verdict: Mapping[str, Any], metrics: Mapping[str, Any]
+    ) -> None:
+        """Store what was found about a run with its version; a run of elsewhere has none."""
+        if not self.has_registry:
+            return
+        registry = ModelRegistry(self.workspace.models)
+        version = _by_run(registry).get(_key(run))
+        if version is not None:
+            registry.record_verdict(version.name, verdict, metrics)
+
+    def find_run(self, name: str) -> FinishedRun:
+        """Find a finished run by id, folder, ``latest``, ``demo``, or a version's name.
+
+        Raises:
+            ModelNotFoundError: if there is none, or the start of an id fits several.
+        """
+        try:
+            return super().find_run(name)
+        except ModelNotFoundError as no_run:
+            if not self.has_registry:
+                raise
+            try:
+                version = ModelRegistry(self.workspace.models).find(name)
+            except ModelNotFoundError as no_version:
+                raise ModelNotFoundError(
+                    f"{no_run.message}; {no_version.message}", next_command=no_run.next_command
+                ) from no_version
+        if version.adapter_path is None:
+            raise ModelNotFoundError(
+                f"the files of {version.name} were pruned, expected a version that has them",
+                next_command="fine-tuning models",
+            )
+        return super().find_run(str(version.run_folder))
+
+    def data_of(self, run: FinishedRun) -> Snapshot:
+        """Open the data set of a run, beside which the run's folder lies.
+
+        Raises:
+            DataError: if it is missing or damaged.
+        """
+        own = run.folder.parents[1] / "datasets" / folder_name(run.snapshot)
+        return load_snapshot(own) if own.is_dir() else self.snapshot(run.snapshot)
+
+    def _new_version(self, run: FinishedRun, parents: Sequence[str] = ()) -> NewVersion:
+        manifest = run.manifest
+        settings = {key: manifest[key] for key in PLAN_KEYS if key in manifest}
+        settings |= {"plan": manifest.get("plan", {}), "versions": manifest.get("versions", {})}
+        conversations: Mapping[str, Sequence[str]] = {}
+        try:
+            data = self.data_of(run)
+        except DataError as error:
+            logger.warning("the conversations of run %s are not known: %s", run.run_id, error)
+        else:
+            conversations = data.conversation_ids
+            settings["data"] = data.manifest.get("settings", {})
+        folder = run.adapter_path.parent
+        return NewVersion(
+            family=self.settings.deployment.family or family_of(run.base_name),
+            run_id=run.run_id,
+            run_folder=run.folder,
+            method=str(manifest.get("method", "")),
+            adapter_name=run.adapter_name,
+            base_name=run.base_name,
+            base_digest=str(manifest["base_digest"]),
+            snapshot=run.snapshot,
+            artefacts=[
+                (kind, folder / name)
+                for name, kind in FILE_KINDS.items()
+                if (folder / name).is_file()
+            ],
+            conversations=conversations,
+            settings=settings,
+            metrics=manifest.get("metrics", {}),
+            parents=parents,
+        )
+
+
+def _key(run: FinishedRun) -> tuple[str, str]:
+    return run.run_id, run.adapter_name
+
+
+def _by_run(registry: ModelRegistry) -> dict[tuple[str, str], ModelVersion]:
+    return {(one.run_id, one.adapter_name): one for one in registry.versions()}
