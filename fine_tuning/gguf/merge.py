@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from fine_tuning.core.errors import GgufError, UnsupportedModelError
 from fine_tuning.core.ports import Progress
@@ -39,6 +39,8 @@ Result = TypeVar("Result")
 
 MIN_KEPT: Final = 0.98
 """Share of an update that 8 bits must keep; with less, 16 bits are taken."""
+EMBEDDING: Final = "token_embd.weight"
+OUTPUT: Final = "output.weight"
 FILE_TYPE_KEY: Final = "general.file_type"
 QUANTIZATION_KEY: Final = "general.quantization_version"
 QUANTIZATION_VERSION: Final = 2
@@ -122,12 +124,14 @@ class MergeTypes:
     Attributes:
         adapted: Type of the adapted matrices. None takes the most faithful, tensor by tensor: the
             block's minimum where the update is a block sum; the same for F32 and F16; F16 for
-            BF16; else Q8_0, or F16 where 8 bits keep less than 98 % of the update.
-        others: Type of all other matrices; None copies them as they are.
+            BF16; else Q8_0, or F16 where 8 bits keep less than 98 % of the update. "stored" keeps
+            each tensor's own type, which erases much of an update in few bits.
+        others: Type of all other matrices; None copies them as they are. Of types below 8 bits the
+            embedding and the output are spared: they become Q6_K beside K types, else Q8_0.
         pack: Packs types; the default writes F32, F16, BF16, Q4_0 to Q5_1 and Q8_0.
     """
 
-    adapted: TensorType | None = None
+    adapted: TensorType | Literal["stored"] | None = None
     others: TensorType | None = None
     pack: Packer = quantize
 
@@ -182,6 +186,13 @@ def fitting_type(wanted: TensorType, n_in: int) -> TensorType:
     if n_in % block_format(wanted).block_elements:
         wanted = _NARROW.get(wanted, TensorType.F16)
     return TensorType.F16 if n_in % block_format(wanted).block_elements else wanted
+
+
+def _spared(name: str, wanted: TensorType | None) -> TensorType | None:
+    """Return the type of a matrix; what all tokens pass through gets no fewer than six bits."""
+    if name not in (EMBEDDING, OUTPUT) or wanted in (*_WHOLE, TensorType.Q8_0, None):
+        return wanted
+    return TensorType.Q6_K if wanted in _NARROW else TensorType.Q8_0
 
 
 def _check_model(model: GgufFile) -> None:
@@ -257,12 +268,14 @@ class _Merge:
 
     def _type(self, info: TensorInfo) -> TensorType:
         """Choose a tensor's type, before the head of the file is written."""
-        factors = self._factors(info)
+        factors, adapted = self._factors(info), self.types.adapted
         if factors is None:
             is_matrix = len(info.shape) > 1 and info.name.endswith(".weight")
-            wanted = self.types.others if is_matrix else None
+            wanted = _spared(info.name, self.types.others) if is_matrix else None
+        elif adapted == "stored":
+            return info.type
         else:
-            wanted = self.types.adapted or self._faithful(info, factors)
+            wanted = adapted or self._faithful(info, factors)
         return info.type if wanted is None else fitting_type(wanted, info.shape[-1])
 
     def _faithful(self, info: TensorInfo, factors: Factors) -> TensorType:

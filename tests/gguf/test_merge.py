@@ -191,8 +191,10 @@ def test_one_type_for_all_matrices(tmp_path: Path, kind: TensorType, number: int
     types = MergeTypes(adapted=kind, others=kind)
     report = merge_adapter(base, adapter, tmp_path / "out.gguf", types=types)
     with GgufFile.open(tmp_path / "out.gguf") as file:
-        found = {info.type for info in file.tensors.values() if len(info.shape) > 1}
-        assert found == {kind}
+        found = {n: info.type for n, info in file.tensors.items() if len(info.shape) > 1}
+        embedding = found.pop("token_embd.weight")
+        assert set(found.values()) == {kind}
+        assert embedding is (TensorType.Q8_0 if kind is TensorType.Q4_0 else kind)
         assert file.tensors["blk.0.norm.weight"].type is TensorType.F32
         assert file.get("general.file_type", int) == number
     if kind is TensorType.Q4_0:
@@ -208,6 +210,16 @@ def test_converting_alone(tmp_path: Path) -> None:
         name = name_of("f32")
         expected = quantize(before.dequantize(name), TensorType.Q5_1)
         assert np.array_equal(after.raw(name), expected)
+
+
+def test_stored_types_are_kept_on_demand(tmp_path: Path) -> None:
+    base = write_base(tmp_path / "base.gguf")
+    adapter = write_adapter(tmp_path / "a.gguf", list(TYPES), block_sum=False)
+    merge_adapter(base, adapter, tmp_path / "out.gguf", types=MergeTypes(adapted="stored"))
+    with GgufFile.open(base) as before, GgufFile.open(tmp_path / "out.gguf") as after:
+        for name, info in before.tensors.items():
+            assert after.tensors[name].type is info.type
+        assert before.metadata["general.file_type"] == after.metadata["general.file_type"]
 
 
 def test_a_faint_update_gets_sixteen_bits(tmp_path: Path) -> None:

