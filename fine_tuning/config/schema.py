@@ -23,6 +23,7 @@ from pydantic_core import PydanticCustomError
 
 FormatType = Literal["chatml", "alpaca", "instruction"]
 Method = Literal["qlora", "lora"]
+Adapter = Literal["auto", "lora", "mergeable"]
 Schedule = Literal["linear", "cosine", "constant"]
 ComputeDtype = Literal["auto", "float32", "bfloat16"]
 Metric = Literal["perplexity", "accuracy", "bleu", "rouge", "length", "repetition", "refusal_rate"]
@@ -154,6 +155,11 @@ class Training(Section):
     output_dir: Text = "./fine_tuned_models"
     """The folder that gets one folder per run: adapter, checkpoints, manifest, events. A relative
     path starts at the workspace (`--home`)."""
+
+    adapter: Adapter = "auto"
+    """`lora` learns most and is served beside the base model; `mergeable` folds exactly into weights
+    of 4 and 5 bits, for servers that take no adapters (Ollama since 0.34.1), and learns a little
+    less. `auto` asks the server; where none answers it takes `mergeable`, which works everywhere."""
 
     lora_r: int = Field(default=16, ge=1, le=1024)
     """Rank of the adapter: how much it can learn, and how large it is."""

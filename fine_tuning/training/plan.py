@@ -38,6 +38,8 @@ class TrainingPlan:
     adapter: AdapterForm = "lora"
     """lora, or mergeable: on weights of 4 and 5 bits the adapter reads sums over blocks of 32, so
     that it folds into them (QA-LoRA, arXiv 2309.14717)."""
+    adapter_reason: str = ""
+    """Why that adapter; recorded."""
     learning_rate: float = 2e-4
     """Peak learning rate; LoRA wants about ten times that of full fine-tuning."""
     num_epochs: int = 3

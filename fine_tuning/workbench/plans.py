@@ -4,14 +4,47 @@ from __future__ import annotations
 
 import psutil
 
-from fine_tuning.config.schema import Training
-from fine_tuning.training.plan import TrainingPlan
+from fine_tuning.config.schema import Adapter, Training
+from fine_tuning.training.plan import AdapterForm, TrainingPlan
+
+UNKNOWN_RUNTIME = "which runtime will serve it is not known"
 
 
-def training_plan(training: Training) -> TrainingPlan:
-    """Return what the settings ask of a run; where they leave it open, physical cores are used."""
+def choose_adapter(
+    wanted: Adapter, takes_adapters: bool | None = None, why: str = UNKNOWN_RUNTIME
+) -> tuple[AdapterForm, str]:
+    """Return the kind of adapter to train, and the reason.
+
+    Args:
+        wanted: The setting.
+        takes_adapters: Whether the runtime that will serve the model takes an adapter beside it;
+            None when that is not known.
+        why: The reason that is believed.
+    """
+    if wanted != "auto":
+        return wanted, "asked for by training.adapter"
+    if takes_adapters:
+        return "lora", f"learns most, and adapters are served: {why}"
+    if takes_adapters is None:
+        return "mergeable", f"{why}; a mergeable adapter is served as an adapter or merged"
+    return "mergeable", f"folds into the base model, as adapters are not served: {why}"
+
+
+def training_plan(
+    training: Training, takes_adapters: bool | None = None, why: str = UNKNOWN_RUNTIME
+) -> TrainingPlan:
+    """Return what the settings ask of a run; where they leave it open, physical cores are used.
+
+    Args:
+        training: The settings.
+        takes_adapters: See :func:`choose_adapter`.
+        why: See :func:`choose_adapter`.
+    """
     targets = training.target_modules
+    adapter, adapter_reason = choose_adapter(training.adapter, takes_adapters, why)
     return TrainingPlan(
+        adapter=adapter,
+        adapter_reason=adapter_reason,
         rank=training.lora_r,
         alpha=training.lora_alpha,
         use_rslora=training.use_rslora,

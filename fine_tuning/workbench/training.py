@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from fine_tuning.core.clock import SystemClock
-from fine_tuning.core.errors import ConfigError, DataError, TrainingError
+from fine_tuning.core.errors import (
+    ConfigError,
+    DataError,
+    RuntimeFailedError,
+    RuntimeUnavailableError,
+    TrainingError,
+)
 from fine_tuning.core.ports import RunListener
 from fine_tuning.data_preparation.snapshot import Snapshot
+from fine_tuning.runtimes.base_model import EMBEDDED, BaseModel
+from fine_tuning.runtimes.ollama_client import OllamaClient
+from fine_tuning.runtimes.ollama_probe import probe
 from fine_tuning.training.adapter_run import BaseModel as TrainingBase
 from fine_tuning.training.events_file import Listeners
 from fine_tuning.training.lora_trainer import LoRATrainer
@@ -16,7 +26,7 @@ from fine_tuning.training.qlora_trainer import QLoRATrainer
 from fine_tuning.training.run import Listening
 from fine_tuning.training.run_folder import RunFolder, TrainedRun
 from fine_tuning.workbench.collection import Collection
-from fine_tuning.workbench.plans import training_plan
+from fine_tuning.workbench.plans import UNKNOWN_RUNTIME, training_plan
 from fine_tuning.workbench.registering import Registering
 
 TRAINERS = {"lora": LoRATrainer, "qlora": QLoRATrainer}
@@ -57,7 +67,8 @@ class Training(Collection, Registering):
             snapshot=snapshot.name,
         )
         name = run_id or SystemClock().now().strftime("%Y%m%d-%H%M%S")
-        trainer = TRAINERS[self.settings.training.method](training_plan(self.settings.training))
+        plan = training_plan(self.settings.training, *self._takes_adapters(base))
+        trainer = TRAINERS[self.settings.training.method](plan)
         run = trainer.train(
             data,
             TrainingBase(path=base.path, name=base.name, digest=base.digest()),
@@ -86,6 +97,19 @@ class Training(Collection, Registering):
     def is_finished(self, run_id: str) -> bool:
         """Tell whether a run has its manifest."""
         return RunFolder(self.workspace.runs / run_id).manifest_path.exists()
+
+    def _takes_adapters(self, base: BaseModel) -> tuple[bool | None, str]:
+        """Tell whether the runtime of a base model serves adapters, and why that is believed."""
+        if base.source == EMBEDDED:
+            return True, "the embedded llama.cpp takes them"
+        if self.settings.training.adapter != "auto":
+            return None, UNKNOWN_RUNTIME
+        try:
+            with closing(OllamaClient(self.settings.deployment.ollama_base_url)) as client:
+                facts = probe(client)
+        except (RuntimeUnavailableError, RuntimeFailedError) as error:
+            return None, error.message
+        return facts.takes_adapters, facts.adapters_reason
 
     def _run_folder(self, name: str) -> Path:
         if Path(name).name != name or name.startswith("."):
