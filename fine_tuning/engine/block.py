@@ -4,7 +4,8 @@
 
 Some architectures norm or scale what O and D give before it joins the residual stream.
 
-Legend: T tokens, H width, I feed-forward width, R stacked adapter ranks. The residual stream
+Legend: T tokens (behind attention N of them, where only N are needed), H width, I feed-forward
+width, R stacked adapter ranks. The residual stream
 (x, x2, y) and its gradient are float32; what enters products is in the compute dtype. Norm outputs
 and the gated product are computed again in backward instead of kept; weights are unpacked again.
 """
@@ -18,14 +19,9 @@ import torch
 from torch import Tensor
 
 from fine_tuning.engine.architecture import Gate, RopeShape
-from fine_tuning.engine.attention import (
-    Attention,
-    SavedAttention,
-    TokenLayout,
-    attend,
-    attend_backward,
-)
+from fine_tuning.engine.attention import Attention, attend, attend_backward
 from fine_tuning.engine.kernels.interface import Kernels, Rope
+from fine_tuning.engine.layout import TokenLayout
 from fine_tuning.engine.lora import LoraAdapter, StackedAdapter
 from fine_tuning.engine.packed import StackedLinear
 
@@ -68,7 +64,7 @@ class Saved:
     x2: Tensor
     rstd1: Tensor
     rstd2: Tensor
-    attention: SavedAttention
+    qkv: Tensor
     attended: Tensor
     gate_up: Tensor
     branches: tuple[Tensor | None, Tensor | None]
@@ -76,8 +72,8 @@ class Saved:
 
     def tensors(self) -> Iterator[Tensor]:
         """Yield every kept tensor, for counting."""
-        yield from (self.x, self.x2, self.rstd1, self.rstd2, self.attended, self.gate_up)
-        yield from self.attention.tensors()
+        yield from (self.x, self.x2, self.rstd1, self.rstd2)
+        yield from (self.qkv, self.attended, self.gate_up)
         yield from (tensor for tensor in (*self.branches, *self.inner) if tensor is not None)
 
 
@@ -175,24 +171,26 @@ def _adapter_backward(
 def block_forward(
     x_TH: Tensor, weights: BlockWeights, stacks: BlockAdapter, context: BlockContext
 ) -> tuple[Tensor, Saved]:
-    """Return y (T, H) float32 and what backward needs."""
+    """Return y (N, H) float32 and what backward needs."""
     h1, rstd1 = context.norm(x_TH, weights.attn_norm)
     qkv, t_qkv = _product(h1, weights.qkv, stacks.qkv)
-    attended, attention = attend(
+    attended, rows = attend(
         context.kernels, qkv, weights.attention, context.layout, context.rope(weights)
     )
     projected, t_out = _product(attended, weights.out, stacks.out)
-    x2_TH, projected_kept = context.join(x_TH, projected, weights.post_attn_norm)
-    h2, rstd2 = context.norm(x2_TH, weights.ffn_norm)
+    kept = context.layout.kept
+    going_on = x_TH if kept is None else x_TH[kept]
+    x2_NH, projected_kept = context.join(going_on, projected, weights.post_attn_norm)
+    h2, rstd2 = context.norm(x2_NH, weights.ffn_norm)
     gate_up, t_gate_up = _product(h2, weights.gate_up, stacks.gate_up)
     fed, t_down = _product(context.gated(weights, gate_up), weights.down, stacks.down)
-    y_TH, fed_kept = context.join(x2_TH, fed, weights.post_ffn_norm)
+    y_NH, fed_kept = context.join(x2_NH, fed, weights.post_ffn_norm)
     inner, branches = (t_qkv, t_out, t_gate_up, t_down), (projected_kept, fed_kept)
-    return y_TH, Saved(x_TH, x2_TH, rstd1, rstd2, attention, attended, gate_up, branches, inner)
+    return y_NH, Saved(x_TH, x2_NH, rstd1, rstd2, rows, attended, gate_up, branches, inner)
 
 
 def block_backward(
-    dy_TH: Tensor,
+    dy_NH: Tensor,
     saved: Saved,
     weights: BlockWeights,
     adapter: BlockAdapter,
@@ -203,7 +201,7 @@ def block_backward(
     """Accumulate the block's adapter gradients.
 
     Args:
-        dy_TH: Gradient of the block's output, float32; overwritten.
+        dy_NH: Gradient of the block's output, float32, zero in padding; overwritten.
         saved: What :func:`block_forward` kept.
         weights: The block's weights.
         adapter: The block's adapter.
@@ -215,7 +213,7 @@ def block_backward(
     """
     kernels = context.kernels
     t_qkv, t_out, t_gate_up, t_down = saved.inner
-    dy = context.join_backward(dy_TH, saved.branches[1], weights.post_ffn_norm)
+    dy = context.join_backward(dy_NH, saved.branches[1], weights.post_ffn_norm)
     dt = None if t_down is None else adapter.down.inner_gradient(dy)
     dh = torch.mm(dy, weights.down.weight())
     if dt is not None:
@@ -225,16 +223,19 @@ def block_backward(
         adapter.down.accumulate(gated, t_down, dt, dy)
     h2, _ = context.norm(saved.x2, weights.ffn_norm)
     dh2 = _product_backward(d_gate_up, h2, t_gate_up, weights.gate_up, adapter.gate_up)
-    kernels.rmsnorm_backward(dh2, saved.x2, weights.ffn_norm, saved.rstd2, dy_TH)
+    kernels.rmsnorm_backward(dh2, saved.x2, weights.ffn_norm, saved.rstd2, dy_NH)
 
-    dx2 = context.join_backward(dy_TH, saved.branches[0], weights.post_attn_norm)
+    dx2 = context.join_backward(dy_NH, saved.branches[0], weights.post_attn_norm)
     d_attended = _product_backward(dx2, saved.attended, t_out, weights.out, adapter.out)
     attention, rope = weights.attention, context.rope(weights)
-    d_qkv = attend_backward(kernels, d_attended, saved.attention, attention, context.layout, rope)
+    d_qkv = attend_backward(kernels, d_attended, saved.qkv, attention, context.layout, rope)
     h1, _ = context.norm(saved.x, weights.attn_norm)
     if not needs_dx:
         _adapter_backward(d_qkv, h1, t_qkv, adapter.qkv)
-        return dy_TH
+        return dy_NH
+    dx_TH, kept = dy_NH, context.layout.kept
+    if kept is not None:
+        dx_TH = torch.zeros_like(saved.x).index_add_(0, kept, dy_NH)
     dh1 = _product_backward(d_qkv, h1, t_qkv, weights.qkv, adapter.qkv)
-    kernels.rmsnorm_backward(dh1, saved.x, weights.attn_norm, saved.rstd1, dy_TH)
-    return dy_TH
+    kernels.rmsnorm_backward(dh1, saved.x, weights.attn_norm, saved.rstd1, dx_TH)
+    return dx_TH

@@ -7,6 +7,7 @@ through a memory map and stay packed unless asked otherwise.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,18 +22,20 @@ from fine_tuning.engine.architecture import (
     product_names,
     read_shape,
 )
-from fine_tuning.engine.attention import LENGTH_MULTIPLE, Attention, TokenLayout, round_up
+from fine_tuning.engine.attention import Attention
 from fine_tuning.engine.block import (
     BlockAdapter,
     BlockContext,
     BlockWeights,
     Saved,
+    block_backward,
     block_forward,
 )
 from fine_tuning.engine.compute import compute_dtype
 from fine_tuning.engine.head import OutputHead
 from fine_tuning.engine.kernels.interface import Rope
 from fine_tuning.engine.kernels.library import load_kernels
+from fine_tuning.engine.layout import LENGTH_MULTIPLE, Segment, TokenLayout, round_up
 from fine_tuning.engine.lora import LoraAdapter
 from fine_tuning.engine.packed import PackedMatrix, Residency, Scratch, StackedLinear
 from fine_tuning.gguf.promote import PromotedFile
@@ -40,6 +43,19 @@ from fine_tuning.gguf.reader import GgufFile
 
 # The context Ollama serves a model with unless told otherwise.
 SERVED_CONTEXT_TOKENS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    """What the blocks of a step share; the last of them has its own rows to compute."""
+
+    every: BlockContext
+    last: BlockContext
+    num_blocks: int
+
+    def at(self, index: int) -> BlockContext:
+        """Return a block's context."""
+        return self.last if index == self.num_blocks - 1 else self.every
 
 
 class Decoder:
@@ -50,6 +66,7 @@ class Decoder:
         dtype: Compute dtype of products; ``dtype_reason`` says why.
         linear_shapes: (n_out, n_in) of each weight an adapter may change, by name.
         kernels: Operations between products; ``kernels_name`` and ``kernels_reason`` for users.
+        recomputed: Blocks that keep only their input and are computed again in backward.
     """
 
     def __init__(
@@ -86,6 +103,7 @@ class Decoder:
             for name in self.shape.traits.rope_tensors
             if name in file.tensors
         }
+        self.recomputed: frozenset[int] = frozenset()
         self.blocks = [self._block(i) for i in range(self.shape.num_layers)]
         self.linear_shapes: Mapping[str, tuple[int, int]] = {
             member.name: (member.n_out, member.n_in)
@@ -247,16 +265,24 @@ class Decoder:
             for rope in {layer.rope for layer in self.shape.attention}
         }
 
-    def context(self, lengths: Sequence[int]) -> BlockContext:
-        """Lay out sequences of the given lengths for one step."""
-        return BlockContext(
+    def context(
+        self, segments: Sequence[Segment], wanted: Sequence[int] | None = None
+    ) -> StepContext:
+        """Lay out segments for one step; the last block needs the ``wanted`` rows only."""
+        longest = max(len(segment.past) + segment.size for segment in segments)
+        num_heads = self.shape.heads.n_q
+        every = BlockContext(
             self.kernels,
-            TokenLayout.of(lengths, self.shape.heads.n_q),
-            self._ropes(max(lengths)),
+            TokenLayout.of(segments, num_heads),
+            self._ropes(longest),
             self.shape.norm_eps,
             self.shape.residual_scale,
             self.dtype,
         )
+        last = every
+        if wanted is not None:
+            last = replace(every, layout=TokenLayout.of(segments, num_heads, wanted))
+        return StepContext(every, last, len(self.blocks))
 
     def stack_adapter(self, adapter: LoraAdapter | None) -> list[BlockAdapter]:
         """Prepare an adapter for one step, one stack per block; None is the bare base.
@@ -270,33 +296,68 @@ class Decoder:
             raise UnsupportedModelError(f"the adapter adapts {unknown[0]}, which the base has not")
         return [BlockAdapter(adapter, block, self.dtype) for block in self.blocks]
 
-    def hidden(
-        self,
-        ids: Tensor,
-        adapters: Sequence[BlockAdapter],
-        context: BlockContext,
-        *,
-        save_from: int | None,
-    ) -> tuple[Tensor, list[Saved]]:
-        """Run all blocks.
-
-        Args:
-            ids: Flat token ids (T,), int64.
-            adapters: From :meth:`stack_adapter`.
-            context: From :meth:`context`.
-            save_from: First block whose activations are kept for backward; None keeps none.
-
-        Returns:
-            The last hidden state before the output norm, float32, and what was kept. Its first T
-            rows belong to the ids; rows that only round T up follow them.
-        """
-        ids = torch.nn.functional.pad(ids, (0, context.layout.num_tokens - len(ids)))
+    def embed(self, ids: Tensor, context: StepContext) -> Tensor:
+        """Return the embeddings of flat ids (T,), float32, with rows that round T up."""
+        num_tokens = context.every.layout.num_tokens
+        ids = torch.nn.functional.pad(ids, (0, num_tokens - len(ids)))
         x_TH = self.embedding.gather(self.kernels, ids)
         if self.shape.embedding_scale != 1:
             x_TH *= self.shape.embedding_scale
-        kept = []
-        for index, (block, adapter) in enumerate(zip(self.blocks, adapters, strict=True)):
-            x_TH, saved = block_forward(x_TH, block, adapter, context)
+        return x_TH
+
+    def hidden(
+        self,
+        x_TH: Tensor,
+        adapters: Sequence[BlockAdapter],
+        context: StepContext,
+        *,
+        save_from: int | None,
+        first: int = 0,
+        end: int | None = None,
+    ) -> tuple[Tensor, list[Saved | Tensor]]:
+        """Run blocks.
+
+        Args:
+            x_TH: What enters block ``first``, float32.
+            adapters: From :meth:`stack_adapter`.
+            context: From :meth:`context`.
+            save_from: First block whose activations are kept for backward; None keeps none.
+            first: First block to run.
+            end: Block to stop before; None runs to the last.
+
+        Returns:
+            What leaves the last block run, before the output norm, float32 (the wanted rows, if
+            the context names some), and what was kept: of ``recomputed`` blocks their input alone.
+        """
+        kept: list[Saved | Tensor] = []
+        for index in range(first, len(self.blocks) if end is None else end):
+            block, entered = self.blocks[index], x_TH
+            x_TH, saved = block_forward(x_TH, block, adapters[index], context.at(index))
             if save_from is not None and index >= save_from:
-                kept.append(saved)
+                kept.append(entered if index in self.recomputed else saved)
         return x_TH, kept
+
+    def backward(
+        self,
+        dy: Tensor,
+        kept: list[Saved | Tensor],
+        adapters: Sequence[BlockAdapter],
+        context: StepContext,
+        *,
+        lowest: int,
+    ) -> None:
+        """Accumulate the gradients of the adapters of blocks ``lowest`` and above.
+
+        Args:
+            dy: Gradient of what :meth:`hidden` returned, zero in padding; overwritten.
+            kept: What it kept from ``lowest`` on; emptied, so that memory is freed on the way.
+            adapters: As given there.
+            context: As given there.
+            lowest: The lowest block with an adapter.
+        """
+        for index in range(len(self.blocks) - 1, lowest - 1, -1):
+            block, adapter, around = self.blocks[index], adapters[index], context.at(index)
+            saved = kept.pop()
+            if isinstance(saved, Tensor):
+                _, saved = block_forward(saved, block, adapter, around)
+            dy = block_backward(dy, saved, block, adapter, around, needs_dx=index != lowest)

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from fine_tuning.engine.attention import TOKEN_MULTIPLE, round_up
 from fine_tuning.engine.kernels.interface import Kernels
+from fine_tuning.engine.layout import TOKEN_MULTIPLE, round_up
 from fine_tuning.engine.packed import PackedMatrix, Scratch
 
 ROWS_PER_CHUNK = 256
@@ -109,6 +109,6 @@ class OutputHead:
 
 
 def _with_whole_rows(h_NH: Tensor) -> Tensor:
-    """Return rows with zero rows behind them, up to a size that repeats (attention.py says why)."""
+    """Return rows with zero rows behind them, up to a size that repeats (layout.py says why)."""
     missing = round_up(len(h_NH), TOKEN_MULTIPLE) - len(h_NH)
     return torch.nn.functional.pad(h_NH, (0, 0, 0, missing)) if missing else h_NH

@@ -1,9 +1,8 @@
 """One step: loss of token sequences, and its gradient by the adapter, by hand.
 
-Sequences are cut after their last target (what follows cannot matter), laid side by side without
-padding, shared out over threads, and processed in micro-batches of about ``MICRO_BATCH_TOKENS``.
-Legend: T tokens, N target
-rows, H width.
+Sequences are cut after their last target (what follows cannot matter), shared out over threads, and
+processed in micro-batches of about ``MICRO_BATCH_TOKENS``, common beginnings once, behind the last
+attention only rows that predict. Legend: T tokens, U rows that predict, N targets, H width.
 """
 
 from __future__ import annotations
@@ -12,13 +11,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.example import TokenizedExample
-from fine_tuning.engine.block import BlockAdapter, block_backward
+from fine_tuning.engine.block import BlockAdapter
 from fine_tuning.engine.decoder import Decoder
+from fine_tuning.engine.layout import Segment, Tokens, families, shared_length
 from fine_tuning.engine.lora import LoraAdapter
 from fine_tuning.engine.workers import on_each_share
 
@@ -45,27 +46,47 @@ class StepResult:
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """Flat ids (T,), rows that predict a target (N,), the targets (N,), lengths of sequences."""
+    """Sequences laid out for one pass.
+
+    ``rows`` (sorted) predict a target; ``places`` says which of them predicts each of ``targets``,
+    which come sequence by sequence, ``counts`` of each. ``members`` are the sequences' indices.
+    """
 
     ids: Tensor
+    segments: tuple[Segment, ...]
     rows: Tensor
+    places: Tensor
     targets: Tensor
+    counts: tuple[int, ...]
     lengths: tuple[int, ...]
+    members: tuple[int, ...]
 
     @classmethod
-    def of(cls, sequences: Sequence[TokenizedExample]) -> MicroBatch:
-        """Lay sequences side by side; each ends one token before its last target."""
-        ids: list[int] = []
-        rows: list[int] = []
-        targets: list[int] = []
-        lengths = []
-        for sequence in sequences:
-            wanted = [i for i, bit in enumerate(sequence.mask) if bit]
-            rows += [len(ids) + i - 1 for i in wanted]
-            targets += [sequence.ids[i] for i in wanted]
-            ids += sequence.ids[: wanted[-1]]
-            lengths.append(wanted[-1])
-        return cls(torch.tensor(ids), torch.tensor(rows), torch.tensor(targets), tuple(lengths))
+    def of(
+        cls, sequences: Sequence[TokenizedExample], members: Sequence[int] | None = None
+    ) -> MicroBatch:
+        """Lay sequences out; each ends one token before its last target."""
+        wanted = [[i for i, bit in enumerate(each.mask) if bit] for each in sequences]
+        lengths = [places[-1] for places in wanted]
+        tokens = Tokens([s.ids[:n] for s, n in zip(sequences, lengths, strict=True)])
+        asked = [own[np.asarray(w) - 1] for own, w in zip(tokens.rows_of, wanted, strict=True)]
+        rows, places = np.unique(np.concatenate(asked), return_inverse=True)
+        targets = [s.ids[i] for s, w in zip(sequences, wanted, strict=True) for i in w]
+        return cls(
+            torch.tensor(tokens.ids),
+            tuple(tokens.segments),
+            torch.from_numpy(rows),
+            torch.from_numpy(places),
+            torch.tensor(targets),
+            tuple(len(w) for w in wanted),
+            tuple(lengths),
+            tuple(range(len(sequences)) if members is None else members),
+        )
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all sequences, each counted in full."""
+        return sum(self.lengths)
 
 
 def micro_batches(
@@ -73,27 +94,39 @@ def micro_batches(
 ) -> Iterator[MicroBatch]:
     """Cut sequences into micro-batches of at most ``max_tokens`` (a longer sequence goes alone).
 
+    A common beginning counts once, and is not computed again in a next micro-batch to save less
+    than its own length. Sequences without targets are left out.
+
     Raises:
         DataError: if a token id is outside the decoder's vocabulary.
     """
-    pending: list[TokenizedExample] = []
+    learnt = [index for index, sequence in enumerate(sequences) if any(sequence.mask)]
+    for index in learnt:
+        _refuse_foreign(decoder, sequences[index])
+    pending: list[int] = []
     tokens = 0
-    for sequence in sequences:
-        if not any(sequence.mask):
-            continue
-        if max(sequence.ids) >= decoder.shape.vocab_size or min(sequence.ids) < 0:
-            raise DataError(
-                f"example {sequence.example_id} holds a token id outside the vocabulary of "
-                f"{decoder.shape.vocab_size}; it was tokenized for another model",
-                next_command="fine-tuning prepare",
-            )
-        if pending and tokens + len(sequence.ids) > max_tokens:
-            yield MicroBatch.of(pending)
-            pending, tokens = [], 0
-        pending.append(sequence)
-        tokens += len(sequence.ids)
+    for family in families([sequences[index].ids for index in learnt]):
+        before: tuple[int, ...] = ()
+        for index in (learnt[place] for place in family):
+            ids = sequences[index].ids
+            shared = shared_length(before, ids)
+            new_tokens = len(ids) - shared
+            if pending and tokens + new_tokens > max_tokens + shared:
+                yield MicroBatch.of([sequences[i] for i in pending], pending)
+                pending, tokens, new_tokens = [], 0, len(ids)
+            pending.append(index)
+            tokens, before = tokens + new_tokens, ids
     if pending:
-        yield MicroBatch.of(pending)
+        yield MicroBatch.of([sequences[i] for i in pending], pending)
+
+
+def _refuse_foreign(decoder: Decoder, sequence: TokenizedExample) -> None:
+    if max(sequence.ids) >= decoder.shape.vocab_size or min(sequence.ids) < 0:
+        raise DataError(
+            f"example {sequence.example_id} holds a token id outside the vocabulary of "
+            f"{decoder.shape.vocab_size}; it was tokenized for another model",
+            next_command="fine-tuning prepare",
+        )
 
 
 def accumulate_gradients(
@@ -131,21 +164,19 @@ def accumulate_gradients(
 def _micro_step(
     decoder: Decoder, stacks: Sequence[BlockAdapter], batch: MicroBatch, scale: float
 ) -> StepResult:
-    context = decoder.context(batch.lengths)
+    context = decoder.context(batch.segments, batch.rows.tolist())
     lowest = next(i for i, stack in enumerate(stacks) if not stack.is_empty)
-    x_TH, kept = decoder.hidden(batch.ids, stacks, context, save_from=lowest)
-    x_NH = x_TH[batch.rows]
-    h_NH, rstd_N = context.norm(x_NH, decoder.output_norm)
-    loss, dh_NH = decoder.head.loss_and_gradient(h_NH, batch.targets, scale)
-    dx_NH = torch.zeros_like(x_NH)
-    decoder.kernels.rmsnorm_backward(dh_NH, x_NH, decoder.output_norm, rstd_N, dx_NH)
-    dy_TH = torch.zeros_like(x_TH).index_copy_(0, batch.rows, dx_NH)
-    for index in range(len(decoder.blocks) - 1, lowest - 1, -1):
-        block, is_lowest = decoder.blocks[index], index == lowest
-        dy_TH = block_backward(
-            dy_TH, kept.pop(), block, stacks[index], context, needs_dx=not is_lowest
-        )
-    return StepResult(loss, len(batch.targets), len(batch.ids))
+    entered = decoder.embed(batch.ids, context)
+    y_UH, kept = decoder.hidden(entered, stacks, context, save_from=lowest)
+    x_UH = y_UH[: len(batch.rows)]
+    h_UH, rstd_U = context.last.norm(x_UH, decoder.output_norm)
+    loss, dh_NH = decoder.head.loss_and_gradient(h_UH[batch.places], batch.targets, scale)
+    dh_UH = torch.zeros_like(h_UH).index_add_(0, batch.places, dh_NH)
+    dy_UH = torch.zeros_like(y_UH)
+    dx_UH = dy_UH[: len(batch.rows)]
+    decoder.kernels.rmsnorm_backward(dh_UH, x_UH, decoder.output_norm, rstd_U, dx_UH)
+    decoder.backward(dy_UH, kept, stacks, context, lowest=lowest)
+    return StepResult(loss, len(batch.targets), batch.num_tokens)
 
 
 def evaluate_loss(
@@ -188,23 +219,20 @@ def _score_share(
     decoder: Decoder, adapter: LoraAdapter | None, sequences: Sequence[TokenizedExample]
 ) -> list[ExampleScore]:
     stacks = decoder.stack_adapter(adapter)
-    scores: list[ExampleScore] = []
+    scores = [ExampleScore((), (), 0)] * len(sequences)
     for batch in micro_batches(decoder, sequences):
-        context = decoder.context(batch.lengths)
-        x_TH, _ = decoder.hidden(batch.ids, stacks, context, save_from=None)
-        h_NH = output_norm(decoder, x_TH[batch.rows])
-        log_probability, is_top = decoder.head.log_probabilities(h_NH, batch.targets)
-        owner = torch.bucketize(batch.rows, torch.tensor(batch.lengths).cumsum(0), right=True)
-        for index, length in enumerate(batch.lengths):
-            own = owner == index
-            scores.append(
-                ExampleScore(
-                    tuple(log_probability[own].tolist()), tuple(is_top[own].tolist()), length
-                )
+        context = decoder.context(batch.segments, batch.rows.tolist())
+        entered = decoder.embed(batch.ids, context)
+        x_UH, _ = decoder.hidden(entered, stacks, context, save_from=None)
+        h_UH = output_norm(decoder, x_UH[: len(batch.rows)])
+        found = decoder.head.log_probabilities(h_UH[batch.places], batch.targets)
+        parts = (torch.split(tensor, list(batch.counts)) for tensor in found)
+        rows = zip(batch.members, batch.lengths, *parts, strict=True)
+        for index, length, log_probability, is_top in rows:
+            scores[index] = ExampleScore(
+                tuple(log_probability.tolist()), tuple(is_top.tolist()), length
             )
-    found = iter(scores)
-    empty = ExampleScore((), (), 0)
-    return [next(found) if any(sequence.mask) else empty for sequence in sequences]
+    return scores
 
 
 def output_norm(decoder: Decoder, x_NH: Tensor) -> Tensor:
@@ -222,7 +250,7 @@ def next_token_logits(
 
     Row i predicts the token after ``ids[: first + i + 1]``.
     """
-    context = decoder.context((len(ids),))
-    flat, stacks = torch.tensor(ids), decoder.stack_adapter(adapter)
-    x_TH, _ = decoder.hidden(flat, stacks, context, save_from=None)
+    context = decoder.context(Tokens([ids]).segments)
+    stacks, entered = decoder.stack_adapter(adapter), decoder.embed(torch.tensor(ids), context)
+    x_TH, _ = decoder.hidden(entered, stacks, context, save_from=None)
     return decoder.head.logits(output_norm(decoder, x_TH[first : len(ids)]))

@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 from typing import TypeVar
 
 import torch
 
 from fine_tuning.core.example import TokenizedExample
+from fine_tuning.engine.layout import families, shared_length
 
 # Below this share of useful time per thread, all threads work on every product instead.
 MIN_EVENNESS = 0.8
@@ -26,19 +28,47 @@ Result = TypeVar("Result")
 def shares(sequences: Sequence[TokenizedExample], num_threads: int) -> list[list[int]]:
     """Cut sequences into one share of indices per thread, or into a single one if uneven.
 
-    Longest first, each goes to the share with the fewest tokens; within a share the given order
-    stands.
+    Sequences with a common beginning stay together, unless the shares are more even with that
+    beginning computed once per share. What is dealt goes, largest first, to the share with the
+    fewest tokens; within a share the given order stands.
     """
+    whole = [list(range(len(sequences)))]
+    if num_threads == 1 or not sequences:
+        return whole
+    ids = [sequence.ids for sequence in sequences]
+    related = families(ids)
+    useful = sum(_num_tokens(ids, family) for family in related)
+    dealings = [_dealt(ids, related, num_threads)]
+    if any(len(family) > 1 for family in related):
+        dealings.append(_dealt(ids, [[i] for family in related for i in family], num_threads))
+    parts = min(dealings, key=lambda parts: max(_load(ids, part) for part in parts))
+    if useful < MIN_EVENNESS * num_threads * max(_load(ids, part) for part in parts):
+        return whole
+    return [sorted(part) for part in parts if part]
+
+
+def _num_tokens(ids: Sequence[Sequence[int]], family: Sequence[int]) -> int:
+    """Return the tokens computed for neighbours in a family."""
+    common = sum(shared_length(ids[one], ids[other]) for one, other in pairwise(family))
+    return sum(len(ids[index]) for index in family) - common
+
+
+def _load(ids: Sequence[Sequence[int]], part: Sequence[int]) -> int:
+    own = [ids[index] for index in part]
+    return sum(_num_tokens(own, family) for family in families(own))
+
+
+def _dealt(
+    ids: Sequence[Sequence[int]], units: Sequence[Sequence[int]], num_threads: int
+) -> list[list[int]]:
     loads = [0] * num_threads
     parts: list[list[int]] = [[] for _ in loads]
-    by_length = sorted(range(len(sequences)), key=lambda i: (-len(sequences[i].ids), i))
-    for index in by_length:
+    sizes = [_num_tokens(ids, unit) for unit in units]
+    for index in sorted(range(len(units)), key=lambda i: (-sizes[i], min(units[i]))):
         lightest = loads.index(min(loads))
-        parts[lightest].append(index)
-        loads[lightest] += len(sequences[index].ids)
-    if num_threads == 1 or sum(loads) < MIN_EVENNESS * num_threads * max(loads, default=0):
-        return [list(range(len(sequences)))]
-    return [sorted(part) for part in parts if part]
+        parts[lightest] += units[index]
+        loads[lightest] += sizes[index]
+    return parts
 
 
 @cache

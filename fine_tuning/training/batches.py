@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from fine_tuning.core.example import TokenizedExample
 from fine_tuning.core.naming import unit_interval
+from fine_tuning.engine.layout import families
 from fine_tuning.training.plan import TrainingPlan
 
 BUCKET_STEPS = 8
@@ -72,14 +73,20 @@ class BatchOrder:
             self._steps = epoch_steps(self._lengths, size=size, seed=seed, epoch=epoch)
             self._epoch = epoch
         indices = self._steps[step % self.steps_per_epoch]
-        return cut([self._sequences[index] for index in indices], self._plan.batch_size)
+        return cut(together([self._sequences[i] for i in indices]), self._plan.batch_size)
 
 
 def evaluation_batches(
     sequences: Sequence[TokenizedExample], batch_size: int
 ) -> list[list[TokenizedExample]]:
-    """Return the batches of an evaluation: by length, always the same."""
-    return cut(sorted(sequences, key=lambda sequence: len(sequence.ids)), batch_size)
+    """Return the batches of an evaluation: by length, common beginnings together, always equal."""
+    return cut(together(sorted(sequences, key=lambda each: len(each.ids))), batch_size)
+
+
+def together(sequences: Sequence[TokenizedExample]) -> list[TokenizedExample]:
+    """Return sequences with those of a common beginning side by side; the engine shares it."""
+    related = families([sequence.ids for sequence in sequences])
+    return [sequences[index] for family in related for index in family]
 
 
 def cut(sequences: Sequence[TokenizedExample], size: int) -> list[list[TokenizedExample]]:

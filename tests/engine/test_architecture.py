@@ -15,6 +15,7 @@ import torch
 from fine_tuning.core.errors import UnsupportedModelError
 from fine_tuning.engine.architecture import DecoderShape, RopeShape, read_shape
 from fine_tuning.engine.decoder import Decoder
+from fine_tuning.engine.layout import Tokens
 from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.gguf.types import TensorType, tensor_num_bytes
 from fine_tuning.gguf.writer import TensorSource, tensor_from_file, write_gguf
@@ -178,7 +179,7 @@ def test_phi3_rope_factors_follow_the_longest_of_context_and_text(tmp_path: Path
     tables = []
     for served, length in ((4096, 10), (4097, 10), (10, 4097)):
         with Decoder.open(path, served_context_tokens=served) as decoder:
-            (rope,) = decoder.context([length]).ropes.values()
+            (rope,) = decoder.context(Tokens([range(length)]).segments).every.ropes.values()
             tables.append(rope.cosine[:10])
     assert torch.equal(tables[1], tables[2])
     assert not torch.equal(tables[0], tables[1])

@@ -190,44 +190,77 @@ def test_soft_cap_backward_is_the_derivative() -> None:
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("is_neox", [False, True])
 @pytest.mark.parametrize("n_rot", [16, 8])
-def test_heads_there_and_back(
+def test_rotation_there_and_back(
     kernels: Kernels, dtype: torch.dtype, is_neox: bool, n_rot: int
 ) -> None:
     shape = HeadShape(n_q=6, n_kv=2, d=16, n_rot=n_rot, is_neox=is_neox)
-    group = Group(torch.tensor([2, 9]), torch.tensor([5, 7]), 7)
     angle = torch.arange(7)[:, None] * 0.3 ** torch.arange(n_rot // 2)
-    rope = Rope(angle.cos(), angle.sin())
-    qkv = random(16, 10 * 16, dtype=dtype)
-    parts = kernels.split_heads(qkv, group, shape, rope)
-    for found, expected in zip(parts, ORACLE.split_heads(qkv, group, shape, rope), strict=True):
-        close(found, expected)
-    merged = torch.zeros_like(qkv)
-    kernels.merge_heads(parts, merged, group, shape, rope)
-    close(merged[2:7], qkv[2:7])  # a rotation's transpose is its inverse
-    close(merged[9:16], qkv[9:16])
-    assert not merged[:2].any()
-    flat = torch.zeros(16, 96, dtype=dtype)
-    kernels.unfold(parts[0], flat, group, shape)
-    assert torch.equal(kernels.fold(flat, group, shape), parts[0])
-    assert torch.equal(ORACLE.fold(flat, group, shape), parts[0])
+    rope, positions = Rope(angle.cos(), angle.sin()), torch.tensor([3, 0, 6, 6, 1])
+    rows = random(5, 10 * 16, dtype=dtype)
+    found, expected = rows.clone(), rows.clone()
+    kernels.rotate_heads(found, positions, shape, rope)
+    ORACLE.rotate_heads(expected, positions, shape, rope)
+    close(found, expected)
+    assert torch.equal(found[:, 8 * 16 :], rows[:, 8 * 16 :])  # values do not turn
+    kernels.rotate_heads(found, positions, shape, rope, back=True)
+    close(found, rows)  # a rotation's transpose is its inverse
+
+
+# Two runs behind a common beginning of rows 1 and 2, which both have as keys; -1 is padding.
+SHARED = Group(
+    query_rows=torch.tensor([[3, 4, -1], [5, 6, 7]]),
+    key_rows=torch.tensor([[1, 2, 3, 4, -1], [1, 2, 5, 6, 7]]),
+    out_rows=torch.tensor([[0, 1, -1], [2, 4, 3]]),
+    seen=torch.tensor([[3, 4, 1], [3, 4, 5]]),
+)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("length", [1, 17, 64])
+def test_heads_there_and_back(kernels: Kernels, dtype: torch.dtype) -> None:
+    shape = HeadShape(n_q=6, n_kv=2, d=16, n_rot=16, is_neox=False)
+    qkv = random(9, 10 * 16, dtype=dtype)
+    parts = kernels.split_heads(qkv, SHARED, shape)
+    for found, expected in zip(parts, ORACLE.split_heads(qkv, SHARED, shape), strict=True):
+        assert torch.equal(found, expected)
+    merged, sums = torch.zeros_like(qkv), torch.zeros(9, 4 * 16)
+    kernels.merge_heads(parts, merged, sums, SHARED, shape)
+    assert torch.equal(merged[3:8, : 6 * 16], qkv[3:8, : 6 * 16])
+    assert not merged[:3].any()
+    twice = qkv[:, 6 * 16 :].float() * torch.tensor([0, 2, 2, 1, 1, 1, 1, 1, 0])[:, None]
+    close(sums, twice)
+    flat = torch.zeros(5, 96, dtype=dtype)
+    kernels.unfold(parts[0], flat, SHARED, shape)
+    assert torch.equal(flat, qkv[[3, 4, 5, 7, 6], :96])
+    assert torch.equal(kernels.fold(flat, SHARED, shape), parts[0])
+    assert torch.equal(ORACLE.fold(flat, SHARED, shape), parts[0])
+
+
+def group_of(queries: int, keys: int, past: int) -> Group:
+    """Three runs of causal queries behind ``past`` keys."""
+    nothing = torch.zeros(3, queries, dtype=torch.int64)
+    seen = past + 1 + torch.arange(queries).repeat(3, 1)
+    seen[1] -= past  # this one has none before it
+    return Group(nothing, torch.zeros(3, keys, dtype=torch.int64), nothing, seen)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("queries", "past"), [(1, 0), (17, 0), (64, 0), (5, 30)])
 @pytest.mark.parametrize("window", [0, 1, 5, 64])
 def test_causal_softmax_and_its_backward(
-    kernels: Kernels, dtype: torch.dtype, length: int, window: int
+    kernels: Kernels, dtype: torch.dtype, queries: int, past: int, window: int
 ) -> None:
-    scores = 5 * random(3, 2 * length, length, dtype=dtype)
-    gradient = random(3, 2 * length, length, dtype=dtype, seed=1)
-    probabilities = ORACLE.causal_softmax(scores, 0.25, window)
-    close(kernels.causal_softmax(scores, 0.25, window), probabilities)
-    seen = (probabilities > 0).view(-1, length, length).sum(-1)
-    assert (seen <= torch.arange(1, length + 1).clamp(max=window or length)).all()
+    keys = past + queries + 3
+    group = group_of(queries, keys, past)
+    scores = 5 * random(6, 2 * queries, keys, dtype=dtype)
+    gradient = random(6, 2 * queries, keys, dtype=dtype, seed=1)
+    probabilities = ORACLE.causal_softmax(scores, group, 0.25, window)
+    close(kernels.causal_softmax(scores, group, 0.25, window), probabilities)
+    counted = (probabilities > 0).view(3, -1, queries, keys).sum(-1)
+    assert (counted <= group.seen[:, None].clamp(max=window or keys)).all()
     found, expected = gradient.clone(), gradient.clone()
-    kernels.softmax_backward(probabilities, found, 0.25)
-    ORACLE.softmax_backward(probabilities, expected, 0.25)
-    close(found.tril(), expected.tril())
+    kernels.softmax_backward(probabilities, found, group, 0.25)
+    ORACLE.softmax_backward(probabilities, expected, group, 0.25)
+    close(found, expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

@@ -32,8 +32,9 @@ def test_bytes_kept_for_backward(tmp_path: Path, name: str) -> None:
     batch = MicroBatch.of([example(length + 1, [length], seed=i) for i in range(2)])
     with Decoder.open(path, dtype=torch.bfloat16) as decoder, torch.no_grad():
         stacks = decoder.stack_adapter(random_adapter(decoder.linear_shapes, rank=RANK))
-        context = decoder.context(batch.lengths)
-        _, kept = decoder.hidden(batch.ids, stacks, context, save_from=0)
+        context = decoder.context(batch.segments)
+        entered = decoder.embed(batch.ids, context)
+        _, kept = decoder.hidden(entered, stacks, context, save_from=0)
         tensors = [tensor for saved in kept for tensor in saved.tensors()]
     tokens, q_width, kv_width = 2 * length, model.heads * model.d, model.kv_heads * model.d
     floats = 2 * WIDTH + 2  # x, x2 and the norms' two reciprocals

@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fine_tuning.core.example import TokenizedExample
 from fine_tuning.training.batches import BatchOrder, epoch_steps, evaluation_batches
 from fine_tuning.training.plan import TrainingPlan
 from tests.training.tiny import sequences
@@ -59,6 +60,25 @@ def test_steps_depend_on_the_product_of_batch_and_accumulation_only() -> None:
     for step in range(wide.num_steps):
         assert list(chain(*wide.batches(step))) == list(chain(*narrow.batches(step)))
         assert all(len(batch) == 1 for batch in narrow.batches(step))
+
+
+def test_common_beginnings_meet_within_a_step() -> None:
+    starts = [tuple(range(i, i + 20)) for i in (0, 100)]
+    examples = [
+        TokenizedExample(
+            example_id=f"e{i}",
+            conversation_id=f"c{i}",
+            ids=(*starts[i % 2], 200 + i),
+            mask=(0,) * 20 + (1,),
+        )
+        for i in range(8)
+    ]
+    mixed = BatchOrder(examples, TrainingPlan(batch_size=4, gradient_accumulation=2))
+    for batch in mixed.batches(0):
+        assert len({example.ids[0] for example in batch}) == 1
+    assert all(
+        len({example.ids[0] for example in batch}) == 1 for batch in evaluation_batches(examples, 4)
+    )
 
 
 def test_max_steps_ends_the_run() -> None:

@@ -34,11 +34,12 @@ def _size(value: int) -> ctypes.c_int64:
     return ctypes.c_int64(value)
 
 
-def _head_sizes(group: Group, shape: HeadShape) -> ctypes.Array[ctypes.c_int64]:
+def _head_sizes(shape: HeadShape, group: Group | None = None) -> ctypes.Array[ctypes.c_int64]:
     if shape.d > MAX_HEAD_SIZE:
         raise UnsupportedModelError(f"heads of {shape.d} dimensions, expected <= {MAX_HEAD_SIZE}")
-    values = (group.first.numel(), group.length, shape.n_q, shape.n_kv, shape.d, shape.n_rot)
-    return (ctypes.c_int64 * 7)(*values, int(shape.is_neox))
+    values = (shape.n_q, shape.n_kv, shape.d, shape.n_rot, int(shape.is_neox))
+    sizes = (group.batch, group.queries, group.keys) if group else (0, 0, 0)
+    return (ctypes.c_int64 * 8)(*values, *sizes)
 
 
 class CppKernels:
@@ -155,17 +156,28 @@ class CppKernels:
             _is_bf16(gradient),
         )
 
+    def rotate_heads(
+        self, rows: Tensor, positions: Tensor, shape: HeadShape, rope: Rope, *, back: bool = False
+    ) -> None:
+        """See the interface."""
+        self._library.ft_rotate_heads(
+            *map(_pointer, (rows, positions, rope.cosine, rope.sine)),
+            ctypes.c_float(-1.0 if back else 1.0),
+            _size(len(rows)),
+            _head_sizes(shape),
+            _is_bf16(rows),
+        )
+
     def split_heads(
-        self, qkv: Tensor, group: Group, shape: HeadShape, rope: Rope
+        self, qkv: Tensor, group: Group, shape: HeadShape
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See the interface."""
-        n = group.first.numel() * shape.n_kv
-        q = qkv.new_empty(n, shape.n_q // shape.n_kv * group.length, shape.d)
-        k, v = (qkv.new_empty(n, group.length, shape.d) for _ in range(2))
+        n = group.batch * shape.n_kv
+        q = qkv.new_empty(n, shape.n_q // shape.n_kv * group.queries, shape.d)
+        k, v = (qkv.new_empty(n, group.keys, shape.d) for _ in range(2))
         self._library.ft_split_heads(
-            _pointer(qkv),
-            *map(_pointer, (q, k, v, group.first, group.size, rope.cosine, rope.sine)),
-            _head_sizes(group, shape),
+            *map(_pointer, (qkv, q, k, v, group.query_rows, group.key_rows)),
+            _head_sizes(shape, group),
             _is_bf16(qkv),
         )
         return q, k, v
@@ -174,14 +186,14 @@ class CppKernels:
         self,
         grads: tuple[Tensor, Tensor, Tensor],
         out: Tensor,
+        sums: Tensor,
         group: Group,
         shape: HeadShape,
-        rope: Rope,
     ) -> None:
         """See the interface."""
         self._library.ft_merge_heads(
-            *map(_pointer, (*grads, out, group.first, group.size, rope.cosine, rope.sine)),
-            _head_sizes(group, shape),
+            *map(_pointer, (*grads, out, sums, group.query_rows, group.key_rows)),
+            _head_sizes(shape, group),
             _is_bf16(out),
         )
 
@@ -189,8 +201,8 @@ class CppKernels:
         self, padded: Tensor, flat: Tensor, group: Group, shape: HeadShape, to_flat: int
     ) -> None:
         self._library.ft_fold_heads(
-            *map(_pointer, (padded, flat, group.first, group.size)),
-            _head_sizes(group, shape),
+            *map(_pointer, (padded, flat, group.out_rows)),
+            _head_sizes(shape, group),
             to_flat,
             _is_bf16(flat),
         )
@@ -201,34 +213,32 @@ class CppKernels:
 
     def fold(self, flat: Tensor, group: Group, shape: HeadShape) -> Tensor:
         """See the interface."""
-        rows = shape.n_q // shape.n_kv * group.length
-        padded = flat.new_empty(group.first.numel() * shape.n_kv, rows, shape.d)
+        rows = shape.n_q // shape.n_kv * group.queries
+        padded = flat.new_empty(group.batch * shape.n_kv, rows, shape.d)
         self._fold(padded, flat, group, shape, 0)
         return padded
 
-    def causal_softmax(self, scores: Tensor, scale: float, window: int = 0) -> Tensor:
+    def causal_softmax(self, scores: Tensor, group: Group, scale: float, window: int = 0) -> Tensor:
         """See the interface."""
-        out, length = torch.empty_like(scores), scores.shape[-1]
+        out = torch.empty_like(scores)
         self._library.ft_causal_softmax(
-            _pointer(scores),
-            _pointer(out),
+            *map(_pointer, (scores, out, group.seen)),
             ctypes.c_float(scale),
-            _size(scores.numel() // length),
-            _size(length),
-            _size(window or length),
+            _size(scores.numel() // group.keys),
+            *map(_size, (group.batch, group.queries, group.keys, window or group.keys)),
             _is_bf16(scores),
         )
         return out
 
-    def softmax_backward(self, probabilities: Tensor, gradient: Tensor, scale: float) -> None:
+    def softmax_backward(
+        self, probabilities: Tensor, gradient: Tensor, group: Group, scale: float
+    ) -> None:
         """See the interface."""
-        length = probabilities.shape[-1]
         self._library.ft_softmax_backward(
-            _pointer(probabilities),
-            _pointer(gradient),
+            *map(_pointer, (probabilities, gradient, group.seen)),
             ctypes.c_float(scale),
-            _size(probabilities.numel() // length),
-            _size(length),
+            _size(probabilities.numel() // group.keys),
+            *map(_size, (group.batch, group.queries, group.keys)),
             _is_bf16(gradient),
         )
 

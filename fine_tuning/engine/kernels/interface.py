@@ -1,8 +1,8 @@
 """What a set of kernels must offer; shapes and meaning, for every implementation.
 
 Legend: T tokens, H width, I feed-forward width, V vocabulary, d head size, G query heads per
-key-value head, B sequences of a group, S their padded length. *Compute dtype* is float32 or
-bfloat16; the residual stream, norms' weights and rope tables are float32.
+key-value head, B runs of a group, Sq and Sk their padded queries and keys. *Compute dtype* is
+float32 or bfloat16; the residual stream, norms' weights and rope tables are float32.
 """
 
 from __future__ import annotations
@@ -34,15 +34,32 @@ class HeadShape:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Sequences of similar length that attend together, padded to ``length``.
+    """Runs of queries that attend together, each to keys of its own; int64 tensors.
 
-    ``first`` and ``size`` are int64 tensors (B,): where each starts in the flat tokens, and how
-    many it has.
+    ``query_rows`` (B, Sq) and ``key_rows`` (B, Sk) are rows of the flat tokens, a run's keys in
+    the order of their positions from 0 on; -1 is padding. ``out_rows`` (B, Sq) are the rows of the
+    attention's output. A query sees the first ``seen`` (B, Sq) keys, at least 1.
     """
 
-    first: Tensor
-    size: Tensor
-    length: int
+    query_rows: Tensor
+    key_rows: Tensor
+    out_rows: Tensor
+    seen: Tensor
+
+    @property
+    def batch(self) -> int:
+        """B."""
+        return self.query_rows.shape[0]
+
+    @property
+    def queries(self) -> int:
+        """Sq."""
+        return self.query_rows.shape[1]
+
+    @property
+    def keys(self) -> int:
+        """Sk."""
+        return self.key_rows.shape[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,39 +118,50 @@ class Kernels(Protocol):
         """Overwrite the gradient of normed rows with that of the rows before."""
         ...
 
+    def rotate_heads(
+        self, rows: Tensor, positions: Tensor, shape: HeadShape, rope: Rope, *, back: bool = False
+    ) -> None:
+        """Rotate the queries and keys of flat rows by their positions (T,) int64, in place.
+
+        ``back`` rotates by the negative angle: the transpose, for gradients.
+        """
+        ...
+
     def split_heads(
-        self, qkv: Tensor, group: Group, shape: HeadShape, rope: Rope
+        self, qkv: Tensor, group: Group, shape: HeadShape
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return rotated, zero-padded q (B n_kv, G S, d), k and v (B n_kv, S, d) from flat rows."""
+        """Return q (B n_kv, G Sq, d), k and v (B n_kv, Sk, d) of flat rows; padding is zero."""
         ...
 
     def merge_heads(
         self,
         grads: tuple[Tensor, Tensor, Tensor],
         out: Tensor,
+        sums: Tensor,
         group: Group,
         shape: HeadShape,
-        rope: Rope,
     ) -> None:
-        """Write the gradient of flat q|k|v rows: the transpose of :meth:`split_heads`."""
+        """Write dq into flat q|k|v rows; add dk and dv to ``sums``, float32 (T, 2 n_kv d)."""
         ...
 
     def unfold(self, padded: Tensor, flat: Tensor, group: Group, shape: HeadShape) -> None:
-        """Copy (B n_kv, G S, d) into the group's flat rows (T, n_q d), dropping padding."""
+        """Copy (B n_kv, G Sq, d) into the group's output rows (N, n_q d), dropping padding."""
         ...
 
     def fold(self, flat: Tensor, group: Group, shape: HeadShape) -> Tensor:
-        """Copy flat rows (T, n_q d) into a zero-padded (B n_kv, G S, d)."""
+        """Copy output rows (N, n_q d) into a zero-padded (B n_kv, G Sq, d)."""
         ...
 
-    def causal_softmax(self, scores: Tensor, scale: float, window: int = 0) -> Tensor:
-        """Return the softmax of scale * scores (N, G S, S) over keys not after the query.
+    def causal_softmax(self, scores: Tensor, group: Group, scale: float, window: int = 0) -> Tensor:
+        """Return the softmax of scale * scores (B n_kv, G Sq, Sk) over the keys a query sees.
 
         With a window only the last ``window`` of them count, the query's own included.
         """
         ...
 
-    def softmax_backward(self, probabilities: Tensor, gradient: Tensor, scale: float) -> None:
+    def softmax_backward(
+        self, probabilities: Tensor, gradient: Tensor, group: Group, scale: float
+    ) -> None:
         """Overwrite the gradient of probabilities with that of the scores before scaling."""
         ...
 

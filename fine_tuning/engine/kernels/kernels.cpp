@@ -190,44 +190,64 @@ void ft_norm_heads_backward(void* g, const void* x, const float* weight, const f
           CALL(norm_heads_backward, (bf16*)g, (const bf16*)x, weight, rstd, rows, width, heads, d))
 }
 
-void ft_split_heads(const void* qkv, void* q, void* k, void* v, const int64_t* first,
-                    const int64_t* size, const float* cosine, const float* sine,
-                    const int64_t* shape, int is_bf16) {
+// shape: n_q, n_kv, d, n_rot, is_neox, B, Sq, Sk
+void ft_rotate_heads(void* x, const int64_t* positions, const float* cosine, const float* sine,
+                     float direction, int64_t rows, const int64_t* shape, int is_bf16) {
+    const int64_t heads = shape[0] + shape[1], width = (heads + shape[1]) * shape[2];
     CALL2(is_bf16,
-          CALL(split_heads, (const float*)qkv, (float*)q, (float*)k, (float*)v, first, size, cosine,
-               sine, shape[0], shape[1], shape[2], shape[3], shape[4], shape[5], shape[6]),
-          CALL(split_heads, (const bf16*)qkv, (bf16*)q, (bf16*)k, (bf16*)v, first, size, cosine,
-               sine, shape[0], shape[1], shape[2], shape[3], shape[4], shape[5], shape[6]))
+          CALL(rotate_heads, (float*)x, positions, cosine, sine, direction, rows, width, heads,
+               shape[2], shape[3], shape[4]),
+          CALL(rotate_heads, (bf16*)x, positions, cosine, sine, direction, rows, width, heads,
+               shape[2], shape[3], shape[4]))
 }
 
-void ft_merge_heads(const void* dq, const void* dk, const void* dv, void* dqkv,
-                    const int64_t* first, const int64_t* size, const float* cosine,
-                    const float* sine, const int64_t* shape, int is_bf16) {
+void ft_split_heads(const void* qkv, void* q, void* k, void* v, const int64_t* query_rows,
+                    const int64_t* key_rows, const int64_t* shape, int is_bf16) {
+    CALL2(is_bf16,
+          CALL(split_heads, (const float*)qkv, (float*)q, (float*)k, (float*)v, query_rows,
+               key_rows, shape[5], shape[6], shape[7], shape[0], shape[1], shape[2]),
+          CALL(split_heads, (const bf16*)qkv, (bf16*)q, (bf16*)k, (bf16*)v, query_rows, key_rows,
+               shape[5], shape[6], shape[7], shape[0], shape[1], shape[2]))
+}
+
+void ft_merge_heads(const void* dq, const void* dk, const void* dv, void* dqkv, float* sums,
+                    const int64_t* query_rows, const int64_t* key_rows, const int64_t* shape,
+                    int is_bf16) {
     CALL2(is_bf16,
           CALL(merge_heads, (const float*)dq, (const float*)dk, (const float*)dv, (float*)dqkv,
-               first, size, cosine, sine, shape[0], shape[1], shape[2], shape[3], shape[4],
-               shape[5], shape[6]),
-          CALL(merge_heads, (const bf16*)dq, (const bf16*)dk, (const bf16*)dv, (bf16*)dqkv, first,
-               size, cosine, sine, shape[0], shape[1], shape[2], shape[3], shape[4], shape[5],
-               shape[6]))
+               sums, query_rows, key_rows, shape[5], shape[6], shape[7], shape[0], shape[1],
+               shape[2]),
+          CALL(merge_heads, (const bf16*)dq, (const bf16*)dk, (const bf16*)dv, (bf16*)dqkv, sums,
+               query_rows, key_rows, shape[5], shape[6], shape[7], shape[0], shape[1], shape[2]))
 }
 
-void ft_fold_heads(void* padded, void* flat, const int64_t* first, const int64_t* size,
-                   const int64_t* shape, int to_flat, int is_bf16) {
+void ft_fold_heads(void* padded, void* flat, const int64_t* out_rows, const int64_t* shape,
+                   int to_flat, int is_bf16) {
     CALL2(is_bf16,
-          CALL(fold_heads, (float*)padded, (float*)flat, first, size, shape[0], shape[1], shape[2],
-               shape[3], shape[4], to_flat),
-          CALL(fold_heads, (bf16*)padded, (bf16*)flat, first, size, shape[0], shape[1], shape[2],
-               shape[3], shape[4], to_flat))
+          CALL(fold_heads, (float*)padded, (float*)flat, out_rows, shape[5], shape[6], shape[0],
+               shape[1], shape[2], to_flat),
+          CALL(fold_heads, (bf16*)padded, (bf16*)flat, out_rows, shape[5], shape[6], shape[0],
+               shape[1], shape[2], to_flat))
 }
 
-void ft_causal_softmax(const void* scores, void* probabilities, float scale, int64_t rows,
-                       int64_t length, int64_t window, int is_bf16) {
+void ft_causal_softmax(const void* scores, void* probabilities, const int64_t* seen, float scale,
+                       int64_t rows, int64_t batch, int64_t queries, int64_t keys, int64_t window,
+                       int is_bf16) {
     CALL2(is_bf16,
-          CALL(causal_softmax, (const float*)scores, (float*)probabilities, scale, rows, length,
-               window),
-          CALL(causal_softmax, (const bf16*)scores, (bf16*)probabilities, scale, rows, length,
-               window))
+          CALL(causal_softmax, (const float*)scores, (float*)probabilities, seen, scale, rows,
+               batch, queries, keys, window),
+          CALL(causal_softmax, (const bf16*)scores, (bf16*)probabilities, seen, scale, rows, batch,
+               queries, keys, window))
+}
+
+void ft_softmax_backward(const void* probabilities, void* gradient, const int64_t* seen,
+                         float scale, int64_t rows, int64_t batch, int64_t queries, int64_t keys,
+                         int is_bf16) {
+    CALL2(is_bf16,
+          CALL(softmax_backward, (const float*)probabilities, (float*)gradient, seen, scale, rows,
+               batch, queries, keys),
+          CALL(softmax_backward, (const bf16*)probabilities, (bf16*)gradient, seen, scale, rows,
+               batch, queries, keys))
 }
 
 void ft_soft_cap(void* x, float factor, float cap, int64_t elements, int is_bf16) {
@@ -240,14 +260,6 @@ void ft_soft_cap_backward(const void* capped, void* gradient, float inverse_cap,
     CALL2(is_bf16,
           CALL(soft_cap_backward, (const float*)capped, (float*)gradient, inverse_cap, elements),
           CALL(soft_cap_backward, (const bf16*)capped, (bf16*)gradient, inverse_cap, elements))
-}
-
-void ft_softmax_backward(const void* probabilities, void* gradient, float scale, int64_t rows,
-                         int64_t length, int is_bf16) {
-    CALL2(is_bf16,
-          CALL(softmax_backward, (const float*)probabilities, (float*)gradient, scale, rows,
-               length),
-          CALL(softmax_backward, (const bf16*)probabilities, (bf16*)gradient, scale, rows, length))
 }
 
 void ft_cross_entropy(void* logits, const int64_t* target, float* log_probability, uint8_t* is_top,

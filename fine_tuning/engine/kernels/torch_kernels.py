@@ -22,7 +22,7 @@ def unpack_with_numpy(raw: Raw, type_id: int, out: Tensor) -> None:
 
 
 def _rotated(x: Tensor, cosine: Tensor, sine: Tensor, shape: HeadShape) -> Tensor:
-    """Rotate the last dimension of x (B, S, heads, d) by the tables (S, n_rot / 2)."""
+    """Rotate the last dimension of x (T, heads, d) by the tables (T, n_rot / 2)."""
     turned, rest = x[..., : shape.n_rot], x[..., shape.n_rot :]
     c, s = cosine[:, None, :], sine[:, None, :]
     if shape.is_neox:
@@ -34,8 +34,9 @@ def _rotated(x: Tensor, cosine: Tensor, sine: Tensor, shape: HeadShape) -> Tenso
     return torch.cat((turned, rest), dim=-1)
 
 
-def _rows(group: Group) -> list[tuple[int, int]]:
-    return list(zip(group.first.tolist(), group.size.tolist(), strict=True))
+def _taken(flat: Tensor, rows: Tensor) -> Tensor:
+    """Return rows (B, S) of flat rows (T, width) as (B, S, width); row -1 is zeros."""
+    return flat[rows.clamp(min=0)] * (rows >= 0)[..., None]
 
 
 class TorchKernels:
@@ -108,67 +109,77 @@ class TorchKernels:
         mean = (gw * xhat).mean(-1, keepdim=True)
         gradient[:, : n * d] = (rstd_TN[..., None] * (gw - xhat * mean)).flatten(1)
 
+    def rotate_heads(
+        self, rows: Tensor, positions: Tensor, shape: HeadShape, rope: Rope, *, back: bool = False
+    ) -> None:
+        """See the interface."""
+        heads = shape.n_q + shape.n_kv
+        turning = rows[:, : heads * shape.d].float().view(-1, heads, shape.d)
+        cosine, sine = rope.cosine[positions], rope.sine[positions]
+        turned = _rotated(turning, cosine, -sine if back else sine, shape)
+        rows[:, : heads * shape.d] = turned.flatten(1)
+
     def split_heads(
-        self, qkv: Tensor, group: Group, shape: HeadShape, rope: Rope
+        self, qkv: Tensor, group: Group, shape: HeadShape
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See the interface."""
-        heads = shape.n_q + 2 * shape.n_kv
-        padded = qkv.new_zeros(group.first.numel(), group.length, heads, shape.d)
-        for b, (first, size) in enumerate(_rows(group)):
-            padded[b, :size] = qkv[first : first + size].view(size, heads, shape.d)
-        cosine, sine = rope.cosine[: group.length], rope.sine[: group.length]
-        q, k, v = torch.split(padded.float(), [shape.n_q, shape.n_kv, shape.n_kv], dim=2)
-        q, k = _rotated(q, cosine, sine, shape), _rotated(k, cosine, sine, shape)
-        q = q.reshape(*q.shape[:2], shape.n_kv, -1, shape.d).permute(0, 2, 3, 1, 4).flatten(2, 3)
-        return tuple(  # type: ignore[return-value]  # three of them, by the line below
-            t.flatten(0, 1).to(qkv.dtype).contiguous()
-            for t in (q, k.transpose(1, 2), v.transpose(1, 2))
+        batch, d = group.batch, shape.d
+        q = _taken(qkv[:, : shape.n_q * d], group.query_rows)
+        q = q.view(batch, group.queries, shape.n_q, d).transpose(1, 2)
+        kv = _taken(qkv[:, shape.n_q * d :], group.key_rows)
+        k, v = kv.view(batch, group.keys, 2, shape.n_kv, d).permute(2, 0, 3, 1, 4)
+        return (
+            q.reshape(batch * shape.n_kv, -1, d),
+            k.reshape(batch * shape.n_kv, -1, d),
+            v.reshape(batch * shape.n_kv, -1, d),
         )
 
     def merge_heads(
         self,
         grads: tuple[Tensor, Tensor, Tensor],
         out: Tensor,
+        sums: Tensor,
         group: Group,
         shape: HeadShape,
-        rope: Rope,
     ) -> None:
         """See the interface."""
-        batch, length = group.first.numel(), group.length
-        cosine, sine = rope.cosine[:length], -rope.sine[:length]
-        dq, dk, dv = (g.float().view(batch, shape.n_kv, -1, length, shape.d) for g in grads)
-        dq = _rotated(dq.permute(0, 3, 1, 2, 4).flatten(2, 3), cosine, sine, shape)
-        dk = _rotated(dk.permute(0, 3, 1, 2, 4).flatten(2, 3), cosine, sine, shape)
-        merged = torch.cat((dq, dk, dv.permute(0, 3, 1, 2, 4).flatten(2, 3)), dim=2).flatten(2)
-        for b, (first, size) in enumerate(_rows(group)):
-            out[first : first + size] = merged[b, :size]
+        batch, d = group.batch, shape.d
+        dq = grads[0].view(batch, shape.n_q, group.queries, d).transpose(1, 2).flatten(2)
+        kept = group.query_rows >= 0
+        out[group.query_rows[kept], : shape.n_q * d] = dq[kept]
+        kv = torch.stack(grads[1:]).view(2, batch, shape.n_kv, group.keys, d)
+        kv = kv.permute(1, 3, 0, 2, 4).flatten(2).float()
+        kept = group.key_rows >= 0
+        sums.index_add_(0, group.key_rows[kept], kv[kept])
 
     def unfold(self, padded: Tensor, flat: Tensor, group: Group, shape: HeadShape) -> None:
         """See the interface."""
-        heads = padded.view(group.first.numel(), shape.n_q, group.length, shape.d)
-        for b, (first, size) in enumerate(_rows(group)):
-            flat[first : first + size] = heads[b, :, :size].transpose(0, 1).flatten(1)
+        heads = padded.view(group.batch, shape.n_q, group.queries, shape.d)
+        kept = group.out_rows >= 0
+        flat[group.out_rows[kept]] = heads.transpose(1, 2).flatten(2)[kept]
 
     def fold(self, flat: Tensor, group: Group, shape: HeadShape) -> Tensor:
         """See the interface."""
-        heads = flat.new_zeros(group.first.numel(), shape.n_q, group.length, shape.d)
-        for b, (first, size) in enumerate(_rows(group)):
-            rows = flat[first : first + size].view(size, shape.n_q, shape.d)
-            heads[b, :, :size] = rows.transpose(0, 1)
-        return heads.view(-1, shape.n_q // shape.n_kv * group.length, shape.d)
+        heads = _taken(flat, group.out_rows).view(group.batch, group.queries, shape.n_q, shape.d)
+        return heads.transpose(1, 2).reshape(group.batch * shape.n_kv, -1, shape.d)
 
-    def causal_softmax(self, scores: Tensor, scale: float, window: int = 0) -> Tensor:
+    def causal_softmax(self, scores: Tensor, group: Group, scale: float, window: int = 0) -> Tensor:
         """See the interface."""
-        length = scores.shape[-1]
-        everything = torch.ones(length, length, dtype=torch.bool)
-        hidden = everything.triu(1)
+        key, seen = torch.arange(group.keys), group.seen[:, None, :, None]
+        hidden = key >= seen
         if window:
-            hidden |= everything.tril(-window)
-        by_query = scores.float().view(-1, length, length) * scale
+            hidden = hidden | (key < seen - window)
+        by_query = scores.float().view(group.batch, -1, group.queries, group.keys) * scale
         probabilities = by_query.masked_fill(hidden, float("-inf")).softmax(-1)
         return probabilities.view_as(scores).to(scores.dtype)
 
-    def softmax_backward(self, probabilities: Tensor, gradient: Tensor, scale: float) -> None:
+    def softmax_backward(
+        self,
+        probabilities: Tensor,
+        gradient: Tensor,
+        group: Group,  # noqa: ARG002 - hidden keys have probability 0 and drop out by themselves
+        scale: float,
+    ) -> None:
         """See the interface."""
         p, g = probabilities.float(), gradient.float()
         gradient.copy_(p * (g - (p * g).sum(-1, keepdim=True)) * scale)
