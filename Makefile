@@ -1,7 +1,7 @@
 # `make` alone prints the targets. PIP_ARGS goes to every pip install, for instance
 #   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check lint types imports docs-check docs format freeze clean
+.PHONY: help setup demo test test-slow check lint types imports docs-check docs format freeze clean bench-training
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -50,6 +50,16 @@ format: $(VENV)/.develops  ## lay out and mend the code
 
 freeze: $(VENV)/.develops  ## pin the versions of .venv in constraints.txt
 	$(PY) scripts/freeze.py
+
+bench-training: $(VENV)/.develops .venv-peers/.installed  ## training speed and memory against TRL's (half an hour)
+	$(PY) -m benchmarks.training --save
+	$(PY) -m benchmarks.training.to_target --save
+
+.venv-peers/.installed: benchmarks/training/peers.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) torch==2.13.0
+	.venv-peers/bin/python -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) -r $<
+	@touch $@
 
 clean:  ## remove .venv and caches; conversations and models stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -37,7 +37,7 @@ def main(paths: list[str]) -> None:
 
 def write_vocabulary(path: Path) -> None:
     """Write a file with as many tokens, scores, types and merges as a large model's."""
-    random = Random(0)  # noqa: S311  # words, not secrets
+    random = Random(0)  # words, not secrets
     tokens = [
         "".join(random.choices("Ġabcdefghijklmnoprstuvyé雪", k=random.randrange(1, 12)))
         for _ in range(NUM_TOKENS)
@@ -76,7 +76,7 @@ def report(path: Path) -> None:
         f"decode all tokens {median_ms(lambda: list(tokens)):.1f} ms"
     )
     if find_spec("gguf"):
-        import gguf  # noqa: PLC0415  # only here for comparison
+        import gguf  # only here for comparison
 
         start = time.perf_counter()
         gguf.GGUFReader(str(path))
