@@ -16,6 +16,7 @@ import typer
 from fine_tuning.cli import (
     chat_command,
     data_commands,
+    deploy_commands,
     model_commands,
     registry_commands,
     system_commands,
@@ -35,7 +36,14 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for room in (system_commands, chat_command, data_commands, model_commands, registry_commands):
+for room in (
+    system_commands,
+    chat_command,
+    data_commands,
+    model_commands,
+    registry_commands,
+    deploy_commands,
+):
     app.add_typer(room.app)
 
 

@@ -17,6 +17,7 @@ from rich.table import Table
 from fine_tuning.core.ports import Progress as ProgressCallback
 
 GIB = 1024**3
+MIB = 1024**2
 results = Console()
 remarks = Console(stderr=True)
 

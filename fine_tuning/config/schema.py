@@ -254,6 +254,10 @@ class Deployment(Section):
     ollama_base_url: str = Field(default="http://localhost:11434", pattern=r"^https?://[^\s/]+\S*$")
     """Address of the Ollama server."""
 
+    runtime: Literal["auto", "ollama", "embedded"] = "auto"
+    """Which program serves tuned models: `ollama`, `embedded` for llama.cpp without Ollama, or
+    `auto` for Ollama where one answers at ollama_base_url."""
+
     auto_deploy: bool = True
     """Whether a tuned model that is better than its base is deployed without asking."""
 

@@ -19,8 +19,10 @@ from fine_tuning.core.errors import (
     FineTuningError,
     ModelNotFoundError,
     RuntimeFailedError,
+    RuntimeUnavailableError,
 )
 from fine_tuning.core.ports import ModelInfo, ModelRecipe, Progress
+from fine_tuning.runtimes.base_model import EMBEDDED, resolve_base_model
 from fine_tuning.runtimes.load_check import check_adapter, check_model
 from fine_tuning.runtimes.ollama_client import OllamaClient
 from fine_tuning.runtimes.ollama_model import OllamaServedModel
@@ -167,6 +169,8 @@ class OllamaRuntime:
                 _tell(progress, "replacing the model", 3)
                 self.unload(name)
                 self.point_alias(name, staged)
+        except RuntimeUnavailableError:
+            raise
         except FineTuningError as error:
             self._remove_quietly(staged)
             raise _refused(name, error) from error
@@ -257,13 +261,13 @@ class OllamaRuntime:
             ModelNotFoundError: if base or adapter is missing.
             DeploymentError: if the adapter does not fit, or the server takes none.
         """
-        if is_file(recipe.base):
-            base: Path | None = Path(recipe.base).expanduser()
-            check_model(Path(recipe.base).expanduser())
+        base: Path | None = local_base(recipe.base)
+        if base is not None:
+            check_model(base)
         else:
             self.show(recipe.base)
-            local = Path(self.settings(recipe.base).base)
-            base = local if local.is_file() else None
+            shown = Path(self.settings(recipe.base).base)
+            base = shown if shown.is_file() else None
         if recipe.adapter is None:
             return
         if not self.facts().takes_adapters:
@@ -292,8 +296,8 @@ class OllamaRuntime:
         """Bring the recipe's files to the server; returns the digests of base and adapter."""
         base = adapter = ""
         known = recipe if isinstance(recipe, OllamaRecipe) else OllamaRecipe(base=recipe.base)
-        if is_file(recipe.base):
-            path = Path(recipe.base).expanduser()
+        path = local_base(recipe.base)
+        if path is not None:
             base = self.client.upload(path, progress, digest=known.base_digest)
         if recipe.adapter is not None:
             adapter = self.client.upload(recipe.adapter, progress, digest=known.adapter_digest)
@@ -308,9 +312,16 @@ class OllamaRuntime:
             return
 
 
-def is_file(base: str) -> bool:
-    """Tell whether a recipe's base is a file rather than a name."""
-    return base.lower().endswith(".gguf") or _BLOB.search(Path(base).name) is not None
+def local_base(base: str) -> Path | None:
+    """Return the file a recipe's base stands for; None when it is a name on the server.
+
+    Raises:
+        MissingDependencyError: if it is the embedded model, and that is not installed.
+    """
+    if base == EMBEDDED:
+        return resolve_base_model(base).path
+    is_file = base.lower().endswith(".gguf") or _BLOB.search(Path(base).name) is not None
+    return Path(base).expanduser() if is_file else None
 
 
 def _refused(name: str, error: FineTuningError) -> DeploymentError:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fine_tuning.core.errors import DeploymentError, ModelNotFoundError
-from fine_tuning.core.ports import AliasingRuntime
 from fine_tuning.data_preparation.snapshot import snapshot_members
+from fine_tuning.model_management.deployment_target import DeploymentTarget
 from fine_tuning.model_management.lineage import Lineage, Origin, Use, VersionDiff
 from fine_tuning.model_management.model_registry import ModelRegistry
 from fine_tuning.model_management.model_switcher import ModelSwitcher, Switched
@@ -16,19 +16,9 @@ from fine_tuning.model_management.router import Router
 from fine_tuning.model_management.switchings import Pointing, Traffic, pointings
 from fine_tuning.model_management.versions import ModelVersion
 from fine_tuning.runtimes.embedded import EmbeddedServer
-from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
 from fine_tuning.workbench.registering import Registering
 from fine_tuning.workbench.runs import DEMO
-
-EMBEDDED = "embedded"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Serving:
-    """A runtime that serves tuned models, and what the registry calls it."""
-
-    name: str
-    runtime: AliasingRuntime
+from fine_tuning.workbench.targets import open_target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,17 +173,22 @@ class Models(Registering):
 
     # Serving
 
-    def serving(self) -> Serving:
-        """Return the runtime tuned models are served by."""
-        return Serving(name=EMBEDDED, runtime=EmbeddedRuntime(self.workspace.models / EMBEDDED))
+    def target(self) -> DeploymentTarget:
+        """Return the runtime tuned models are deployed to, by the settings and what answers.
+
+        Raises:
+            RuntimeUnavailableError: if Ollama was asked for or is in use, and does not answer.
+        """
+        used = {one.runtime for one in self.pointings()}
+        return open_target(self.settings.deployment, self.workspace.models, used=used)
 
     def switcher(self) -> ModelSwitcher:
         """Return what moves the aliases of that runtime."""
-        serving = self.serving()
+        target = self.target()
         return ModelSwitcher(
             self.registry(),
-            serving.runtime,
-            runtime_name=serving.name,
+            target.runtime,
+            runtime_name=target.name,
             prefix=self.settings.deployment.model_name_prefix,
         )
 

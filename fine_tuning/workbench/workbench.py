@@ -5,10 +5,10 @@ Methods return values; progress is told to the callback, a run's events to the l
 
 from __future__ import annotations
 
+from fine_tuning.workbench.deploying import Deploying
 from fine_tuning.workbench.judging import Judging
-from fine_tuning.workbench.models import Models
 from fine_tuning.workbench.training import Training
 
 
-class Workbench(Training, Judging, Models):
+class Workbench(Training, Judging, Deploying):
     """One user's tools: conversations, data sets, runs, verdicts and models."""

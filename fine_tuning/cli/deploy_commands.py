@@ -1,0 +1,78 @@
+"""The command deploy: a version is served, proven, and given to the chatbot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from fine_tuning.cli.options import AsJson, Config, Home, Overrides, open_workbench
+from fine_tuning.cli.output import MIB, answer, facts, progress_bars, say
+from fine_tuning.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fine_tuning.workbench.deploying import Deployment
+
+app = typer.Typer()
+
+
+@app.command()
+def deploy(
+    name: Annotated[
+        str, typer.Argument(help="support:3, latest, a run, or the start of its id.")
+    ] = "latest",
+    to: Annotated[
+        Literal["auto", "ollama", "embedded"] | None,
+        typer.Option("--to", help="Which program serves it; deployment.runtime if absent."),
+    ] = None,
+    way: Annotated[
+        Literal["adapter", "merged", "mixed"] | None,
+        typer.Option("--way", help="The one way to serve it; the best that works if absent."),
+    ] = None,
+    switch: Annotated[
+        bool, typer.Option("--switch/--no-switch", help="Give it to the chatbot at once.")
+    ] = True,
+    home: Home = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Serve a version, prove that it is what was trained, and give it to your chatbot.
+
+    Whatever fails, what was served before still is; rollback brings back the version before.
+
+    Example: fine-tuning deploy latest
+    """
+    if to and any(item.startswith("deployment.runtime=") for item in overrides or ()):
+        raise ConfigError("--to and --set deployment.runtime say the same, expected one of them")
+    if to:
+        overrides = [*(overrides or ()), f"deployment.runtime={to}"]
+    with progress_bars() as progress:
+        bench = open_workbench(home, config, overrides, progress=progress)
+        done = bench.deploy(name, way=way, switch=switch)
+    show_deployment(done, as_json=as_json)
+
+
+def show_deployment(done: Deployment, *, as_json: bool = False) -> None:
+    """Print a deployment for people, or as JSON."""
+    deployed, switched = done.deployed, done.switched
+    rows = {
+        "version": deployed.version,
+        "served as": f"{deployed.name} on {deployed.runtime}",
+        "size": f"{deployed.size_bytes / MIB:.0f} MiB",
+        "way": f"{deployed.way}: {deployed.reason}",
+    }
+    for attempt in deployed.attempts:
+        rows[f"not {attempt.way}"] = attempt.reason
+    rows |= {key: _words(value) for key, value in deployed.decisions.items() if value}
+    parts = deployed.proof.get("parts") or ()
+    rows |= {f"proof: {part['name']}": f"{part['outcome']}: {part['sentence']}" for part in parts}
+    if switched is not None:
+        rows["your chatbot asks for"] = f"{switched.alias}, before: {switched.before}"
+    if not as_json and not deployed.changed:
+        say(f"{deployed.version} was deployed already.")
+    answer(done.to_dict(), as_json=as_json, table=facts("deployed", rows))
+
+
+def _words(value: object) -> str:
+    return "; ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

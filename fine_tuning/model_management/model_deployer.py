@@ -1,0 +1,298 @@
+"""Deploys a version so that it is served as it was trained, or leaves everything as it was.
+
+A model is made under a name of its own, tried and proven there, and only then takes its place. What
+was begun is written down first: a killed deployment is finished or undone by the next one, by what
+the runtime answers. Which model a chatbot gets is the switcher's business.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fine_tuning.core.errors import (
+    DeploymentError,
+    FineTuningError,
+    ModelNotFoundError,
+    RuntimeUnavailableError,
+)
+from fine_tuning.core.naming import canonical_json
+from fine_tuning.core.ports import ModelInfo, Progress, ServedModel
+from fine_tuning.model_management.deployment_target import Deployable, DeploymentTarget, Made
+from fine_tuning.model_management.ladder import WORDS, Rung, Way
+from fine_tuning.model_management.model_registry import ModelRegistry
+from fine_tuning.model_management.proof_parts import Proof
+from fine_tuning.model_management.versions import Deployment
+from fine_tuning.storage.atomic import write_file
+
+logger = logging.getLogger(__name__)
+STAGED = "-new"
+FAILS_OTHERWISE = ("adapter_ignored", "adapter_scale")
+"""What a server does wrong to adapters only: a merged file may still be served right."""
+
+Prove = Callable[[ServedModel], Proof]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """A way that was tried and failed, and why."""
+
+    way: Way
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployed:
+    """A version that answers.
+
+    ``decisions`` says what was found out and chosen, each with its reason; ``attempts`` the better
+    ways that failed. ``changed`` is false when the version was deployed already.
+    """
+
+    version: str
+    runtime: str
+    name: str
+    digest: str
+    size_bytes: int
+    way: Way | None = None
+    reason: str = ""
+    decisions: Mapping[str, Any] = field(default_factory=dict)
+    attempts: Sequence[Attempt] = ()
+    proof: Mapping[str, Any] = field(default_factory=dict)
+    changed: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "version": self.version,
+            "runtime": self.runtime,
+            "name": self.name,
+            "digest": self.digest,
+            "size_bytes": self.size_bytes,
+            "way": self.way,
+            "reason": self.reason,
+            "decisions": dict(self.decisions),
+            "attempts": [{"way": one.way, "reason": one.reason} for one in self.attempts],
+            "proof": dict(self.proof),
+            "changed": self.changed,
+        }
+
+
+class Deployer:
+    """Deploys versions to one runtime.
+
+    Args:
+        registry: Where deployments are written down.
+        target: The runtime.
+        prove: Asked of every model before it takes its place; see ``proof.prove``.
+    """
+
+    def __init__(self, registry: ModelRegistry, target: DeploymentTarget, prove: Prove) -> None:
+        self._registry = registry
+        self._target = target
+        self._prove = prove
+
+    def deploy(
+        self, what: Deployable, *, only: Way | None = None, progress: Progress | None = None
+    ) -> Deployed:
+        """Serve a version.
+
+        Args:
+            what: The version.
+            only: The one way to try; None tries the best first.
+            progress: Told how far long work is.
+
+        Raises:
+            DeploymentError: if no way leads to a model that is proven; then nothing has changed.
+            RuntimeUnavailableError: if no server answers.
+            StorageError: if another deployment is under way, or the registry cannot be written.
+        """
+        with self._registry.locked("deploy"):
+            self._recover()
+            there = self._deployed_already(what, only)
+            if there is not None:
+                return there
+            rungs = self._target.rungs(what, only)
+            existing = self._show(what.served_as)
+            staged = what.served_as + STAGED
+            begun = self._registry.deployments.begin(
+                what.version,
+                self._target.name,
+                what.served_as,
+                {"staged": staged, "replaces": existing.digest if existing else ""},
+            )
+            try:
+                made, attempts, proof = self._climb(staged, rungs, what, progress)
+                self._write_outcome(begun.id, made, proof)
+                info = self._take_place(staged, what.served_as)
+            except BaseException as error:
+                self._undo(begun, error)
+                raise
+            self._registry.deployments.finish(
+                begun.id, digest=info.digest, proof=_outcome(made, proof)
+            )
+            self._outcome_path(begun.id).unlink(missing_ok=True)
+        return Deployed(
+            version=what.version,
+            runtime=self._target.name,
+            name=info.name,
+            digest=info.digest,
+            size_bytes=info.size_bytes,
+            way=made.rung.way,
+            reason=made.rung.reason,
+            decisions=made.decisions,
+            attempts=attempts,
+            proof=proof.to_dict(),
+        )
+
+    def recover(self) -> list[str]:
+        """Finish or undo what killed deployments left; returns a sentence for each.
+
+        Raises:
+            RuntimeUnavailableError: if no server answers.
+        """
+        with self._registry.locked("deploy"):
+            return self._recover()
+
+    def _recover(self) -> list[str]:
+        told = []
+        for left in self._registry.deployments.unfinished(self._target.name):
+            info = self._show(left.name)
+            placed = info is not None and info.digest != left.details.get("replaces", "")
+            self._remove(str(left.details.get("staged", "")))
+            outcome = self._outcome_path(left.id)
+            if placed and info is not None and outcome.exists():
+                self._registry.deployments.finish(
+                    left.id, digest=info.digest, proof=json.loads(outcome.read_bytes())
+                )
+                told.append(f"{left.name} had been proven before the process ended; it stays")
+            else:
+                if placed:
+                    self._remove(left.name)
+                reason = "the process ended before the model was proven"
+                self._registry.deployments.undo(left.id, reason)
+                told.append(f"{left.name} was undone: {reason}")
+            outcome.unlink(missing_ok=True)
+        self._sweep()
+        for sentence in told:
+            logger.info(sentence)
+        return told
+
+    def _sweep(self) -> None:
+        """Remove staged models a server finished after the process that asked for them ended."""
+        known = {
+            deployment.name + STAGED
+            for version in self._registry.versions()
+            for deployment in version.deployments
+            if deployment.runtime == self._target.name
+        }
+        for info in self._target.runtime.list():
+            if info.name in known:
+                self._remove(info.name)
+
+    def _deployed_already(self, what: Deployable, only: Way | None) -> Deployed | None:
+        before = self._registry.find(what.version).deployed_on(self._target.name)
+        info = self._show(what.served_as)
+        if before is None or info is None or before.name != what.served_as:
+            return None
+        way = before.proof.get("way")
+        if info.digest != before.digest or only not in {None, way}:
+            return None
+        return Deployed(
+            version=what.version,
+            runtime=self._target.name,
+            name=info.name,
+            digest=info.digest,
+            size_bytes=info.size_bytes,
+            way=way,
+            reason=str(before.proof.get("reason", "")),
+            decisions=before.proof.get("decisions", {}),
+            proof=before.proof,
+            changed=False,
+        )
+
+    def _climb(
+        self, staged: str, rungs: Sequence[Rung], what: Deployable, progress: Progress | None
+    ) -> tuple[Made, list[Attempt], Proof]:
+        """Try the ways in order until one is proven.
+
+        Raises:
+            DeploymentError: if none is; the sentence says why of each.
+        """
+        attempts: list[Attempt] = []
+        next_command = ""
+        for rung in rungs:
+            self._remove(staged)
+            try:
+                made = self._target.make(staged, rung, what, progress)
+            except RuntimeUnavailableError:
+                raise
+            except FineTuningError as error:
+                attempts.append(Attempt(way=rung.way, reason=error.message))
+                next_command = error.next_command
+                continue
+            with self._target.served(staged) as served:
+                proof = self._prove(served)
+            if proof.holds:
+                return made, attempts, proof
+            attempts.append(Attempt(way=rung.way, reason=proof.sentence))
+            if not set(proof.causes) <= set(FAILS_OTHERWISE) or not proof.causes:
+                break
+        reasons = "; ".join(f"{WORDS[one.way]}: {one.reason}" for one in attempts)
+        raise DeploymentError(
+            f"{what.version} was not deployed to {self._target.name}, and what was there stands: "
+            f"{reasons}",
+            next_command=next_command,
+        )
+
+    def _take_place(self, staged: str, name: str) -> ModelInfo:
+        """Let the proven model answer under its name."""
+        info = self._target.runtime.point_alias(name, staged)
+        self._remove(staged)
+        return info
+
+    def _undo(self, begun: Deployment, error: BaseException) -> None:
+        """Remove what was staged; a runtime that is gone is tidied by the next deployment."""
+        try:
+            self._remove(str(begun.details["staged"]))
+            info = self._show(begun.name)
+        except FineTuningError:
+            return
+        if info is not None and info.digest != begun.details["replaces"]:
+            return  # It took its place: the next deployment finishes it.
+        self._registry.deployments.undo(begun.id, str(error).partition("\n")[0] or repr(error))
+        self._outcome_path(begun.id).unlink(missing_ok=True)
+
+    def _write_outcome(self, deployment_id: int, made: Made, proof: Proof) -> None:
+        """Keep what was proven, should the process end before the registry knows it."""
+        content = canonical_json(_outcome(made, proof)).encode()
+        write_file(self._outcome_path(deployment_id), content)
+
+    def _outcome_path(self, deployment_id: int) -> Path:
+        return self._registry.folder / f".deployment-{deployment_id}.json"
+
+    def _show(self, name: str) -> ModelInfo | None:
+        try:
+            return self._target.runtime.show(name)
+        except ModelNotFoundError:
+            return None
+
+    def _remove(self, name: str) -> None:
+        if name:
+            with suppress(ModelNotFoundError):
+                self._target.runtime.delete(name)
+
+
+def _outcome(made: Made, proof: Proof) -> dict[str, Any]:
+    """Return what the registry keeps of a proven deployment."""
+    return {
+        **proof.to_dict(),
+        "way": made.rung.way,
+        "reason": made.rung.reason,
+        "decisions": dict(made.decisions),
+    }

@@ -1,0 +1,150 @@
+"""Deploying: from a version in the registry to a proven model a chatbot talks to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fine_tuning.core.errors import DeploymentError
+from fine_tuning.core.ports import Progress, ServedModel
+from fine_tuning.model_management.artefacts import MERGED, is_mergeable, write_merged
+from fine_tuning.model_management.deployment_target import Deployable
+from fine_tuning.model_management.ladder import Way
+from fine_tuning.model_management.model_deployer import Deployed, Deployer
+from fine_tuning.model_management.model_switcher import Switched
+from fine_tuning.model_management.proof import prove
+from fine_tuning.model_management.proof_parts import Proof
+from fine_tuning.model_management.versions import ModelVersion, served_name
+from fine_tuning.runtimes.base_model import BaseModel
+from fine_tuning.runtimes.load_check import check_model
+from fine_tuning.workbench.engine_reference import (
+    EngineReference,
+    held_out_prompts,
+    open_reference,
+)
+from fine_tuning.workbench.models import Models
+from fine_tuning.workbench.runs import FinishedRun
+
+BETTER = "better"
+ARTEFACTS = "artefacts"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """What became of a version: where it answers, and what the chatbot's alias did."""
+
+    deployed: Deployed
+    switched: Switched | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        switched = self.switched.to_dict() if self.switched else None
+        return {**self.deployed.to_dict(), "switched": switched}
+
+
+class Deploying(Models):
+    """What a user does to have a version served."""
+
+    def deploy(
+        self, name: str = "latest", *, way: Way | None = None, switch: bool = True
+    ) -> Deployment:
+        """Serve a version, prove it, and let the chatbot's alias answer as it.
+
+        Args:
+            name: A version or a run.
+            way: The one way to serve it by; None tries the best first.
+            switch: Move the alias ``<prefix><family>:champion`` to it.
+
+        Raises:
+            ModelNotFoundError: if there is no such version.
+            DeploymentError: if it could not be proven; then what was served before still is.
+            RuntimeUnavailableError: if Ollama was asked for and does not answer.
+        """
+        target = self.target()
+        version = self.version_of(name)
+        run = self.find_run(str(version.run_folder))
+        base = self.base_of(run)
+        with open_reference(
+            base.path,
+            run.adapter_path,
+            system=base.system,
+            threads=self.settings.training.threads,
+        ) as reference:
+            deployer = Deployer(self.registry(), target, partial(self._proof, run, reference))
+            deployed = deployer.deploy(
+                self._deployable(version, run, base, reference), only=way, progress=self.progress
+            )
+        switched = self.switch(version.name) if switch else None
+        return Deployment(deployed=deployed, switched=switched)
+
+    def deploy_if_better(self, run_name: str, verdict: Mapping[str, Any]) -> Deployment | None:
+        """Deploy a run when the settings ask for it and its verdict says it is better.
+
+        Returns:
+            None when it was not the time.
+        """
+        if not self.settings.deployment.auto_deploy or verdict.get("outcome") != BETTER:
+            return None
+        return self.deploy(run_name)
+
+    def recover_deployments(self) -> list[str]:
+        """Finish or undo what killed deployments left; returns a sentence for each."""
+        return Deployer(self.registry(), self.target(), _nothing_to_prove).recover()
+
+    def version_of(self, name: str) -> ModelVersion:
+        """Find a version by its name or by its run.
+
+        Raises:
+            ModelNotFoundError: if there is none.
+        """
+        run = self.find_run(name)
+        return self.register_run(run)
+
+    def _proof(self, run: FinishedRun, reference: EngineReference, served: ServedModel) -> Proof:
+        prompts = held_out_prompts(self.data_of(run), self.settings.evaluation.test_prompts)
+        return prove(served, reference, prompts, progress=self.progress)
+
+    def _deployable(
+        self, version: ModelVersion, run: FinishedRun, base: BaseModel, reference: EngineReference
+    ) -> Deployable:
+        has_template = check_model(base.path).has_chat_template
+        return Deployable(
+            version=version.name,
+            served_as=served_name(
+                self.settings.deployment.model_name_prefix, version.family, version.number
+            ),
+            base_name=base.name,
+            base_path=base.path,
+            base_digest=base.digest(),
+            adapter=run.adapter_path,
+            is_mergeable=is_mergeable(run.adapter_path),
+            merged=partial(self._merged, version, run, base),
+            prompt=reference.prompt,
+            system=base.system,
+            # A template that is not the model's own may end turns with a text that is no token.
+            stop=() if has_template else (reference.end_of_turn.strip(),),
+        )
+
+    def _merged(
+        self,
+        version: ModelVersion,
+        run: FinishedRun,
+        base: BaseModel,
+        _way: Way,
+        progress: Progress | None,
+    ) -> Path:
+        """Return the merged file of a version, written when it is not there."""
+        found = next((one.path for one in version.present if one.kind == MERGED), None)
+        if found is not None and found.is_file():
+            return found
+        out = run.folder / ARTEFACTS / f"{MERGED}.gguf"
+        write_merged(base.path, run.adapter_path, out, progress=progress)
+        self.registry().add_artefact(version.name, MERGED, out)
+        return out
+
+
+def _nothing_to_prove(_served: ServedModel) -> Proof:
+    raise DeploymentError("a model was to be proven, expected only names to be tidied")
