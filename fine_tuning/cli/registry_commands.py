@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -79,20 +79,20 @@ def _versions_table(versions: list[ModelVersion]) -> Table:
     from rich.table import Table
 
     grid = Table(title="versions", title_justify="left")
-    for heading in ("version", "stage", "base", "verdict", "loss", "size", "served as", "trained"):
-        grid.add_column(heading, overflow="fold", justify="right" if heading == "size" else "left")
+    for heading in ("version", "stage", "verdict", "loss", "size", "served as"):
+        is_number = heading in ("loss", "size")
+        justify: Literal["left", "right"] = "right" if is_number else "left"
+        grid.add_column(heading, justify=justify, overflow="fold", no_wrap=heading == "version")
     for version in versions:
         served = [one.name for one in version.deployments if one.state == "active"]
         stage = f"{version.stage}, to retrain" if version.retraining else version.stage
         grid.add_row(
             version.name,
             stage,
-            version.base_name,
             version.outcome or "not judged",
             _loss(version),
             f"{version.size_bytes / MIB:.1f} MiB" if version.present else "pruned",
             ", ".join(served) or "-",
-            version.created_at[:16].replace("T", " "),
         )
     return grid
 
@@ -117,6 +117,7 @@ def show(
     version = bench.version(name)
     value = version.to_dict()
     rows: dict[str, Any] = {
+        "trained": version.created_at[:16].replace("T", " "),
         "stage": version.stage,
         "base": f"{version.base_name} ({version.base_digest})",
         "data set": version.snapshot,
@@ -252,7 +253,10 @@ def _show_origins(bench: Workbench, version: ModelVersion, *, as_json: bool) -> 
 
     from rich.table import Table
 
+    from fine_tuning.model_management.lineage import LEARNT
+
     origins = bench.origins(version.name)
+    learnt = sum(one.split in LEARNT for one in origins)
     value = {"version": version.name, "conversations": [asdict(one) for one in origins]}
     grid = Table(title=f"conversations of {version.name}", title_justify="left")
     for heading in ("conversation", "split", "by way of"):
@@ -260,7 +264,7 @@ def _show_origins(bench: Workbench, version: ModelVersion, *, as_json: bool) -> 
     for one in origins:
         grid.add_row(one.conversation_id, one.split, one.via)
     answer(value, as_json=as_json, table=grid)
-    say(f"{len(origins)} conversations; test conversations are not learnt from")
+    say(f"{learnt} conversations learnt from, {len(origins) - learnt} only tested on")
 
 
 def _show_trace(bench: Workbench, name: str, *, as_json: bool) -> None:

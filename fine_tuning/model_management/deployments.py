@@ -142,6 +142,12 @@ class Deployments:
                 connection, "WHERE state = 'begun' AND (?1 IS NULL OR runtime = ?1)", (runtime,)
             )
 
+    def success_rate(self) -> tuple[int, int]:
+        """Return how many deployments succeeded, and how many were tried to the end."""
+        with self._file.database.reading() as connection:
+            ended = read_deployments(connection, "WHERE state <> 'begun'")
+        return sum(one.state != "undone" for one in ended), len(ended)
+
 
 def _by_id(connection: apsw.Connection, deployment_id: int) -> Deployment:
     (found,) = read_deployments(connection, "WHERE id = ?", (deployment_id,))

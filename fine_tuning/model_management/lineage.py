@@ -26,7 +26,7 @@ _ANCESTORS = """
     )
     SELECT conversation_id, dataset, split, family || ':' || number
     FROM line JOIN version ON version.id = line.id JOIN member ON dataset = snapshot
-    ORDER BY version.id DESC, split, conversation_id
+    ORDER BY version.id DESC, split = 'test', split, conversation_id
 """
 _DESCENDANTS = """
     WITH RECURSIVE line (id, via, dataset, split) AS (

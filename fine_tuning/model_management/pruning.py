@@ -181,7 +181,7 @@ def _reasons(
         elif version.stage == "champion":
             kept[version.id] = "it is the champion"
         elif left[version.family] >= 0:
-            kept[version.id] = f"it is one of the {keep} newest of {version.family}"
+            kept[version.id] = f"it is among the newest of {version.family} ({keep} stay)"
     return kept
 
 
