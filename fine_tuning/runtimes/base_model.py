@@ -71,10 +71,19 @@ class BaseModel:
         if self.known_digest:
             return self.known_digest
         try:
-            status = self.path.stat()
-            return _digest(self.path, status.st_size, status.st_mtime_ns)
+            return known_digest(self.path)
         except OSError as error:
             raise StorageError(f"{self.path} could not be read: {error.strerror}") from error
+
+
+def known_digest(path: Path) -> str:
+    """Return ``sha256:<64 hex>`` of a file, read once, and again when it changes.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    status = path.stat()
+    return _digest(path, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=64)

@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -39,6 +40,8 @@ CHATML_TEMPLATE = (
 """Used for models that bring no template (llama.cpp common/chat.cpp, CHATML_TEMPLATE_SRC)."""
 
 SPARE_HTTP_THREADS = 4
+EMBEDDED_TOKENS = 2048
+"""The longest text that can be embedded."""
 
 _MARK = "\u2063reply\u2063"
 
@@ -54,6 +57,14 @@ def default_threads() -> int:
         return int(wished)
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, min(psutil.cpu_count(logical=False) or 1, allowed or 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where a server listens, and the key it expects; for other clients in this process."""
+
+    address: str
+    key: str = field(repr=False)
 
 
 class EmbeddedServer:
@@ -72,6 +83,9 @@ class EmbeddedServer:
         name: What the chat model is called; "" takes the file's name.
         reuse_prompt: Keep what two prompts share, for long chats; see
             :class:`~fine_tuning.runtimes.llama_client.LlamaChatModel`.
+        choices: Adapters that are loaded and not applied; a request names by their index those it
+            wants (llama-server's field ``lora``).
+        embeds: Answer with embeddings, means over the tokens, instead of replies.
 
     Raises:
         ModelNotFoundError: if a file is missing.
@@ -94,16 +108,22 @@ class EmbeddedServer:
         stop: Sequence[str] = (),
         name: str = "",
         reuse_prompt: bool = False,
+        choices: Sequence[Path] = (),
+        embeds: bool = False,
     ) -> None:
         self.parallel = max(1, parallel)
         self.threads = threads or default_threads()
         facts = check_model(model_path)
-        if adapter is not None:
-            check_adapter(adapter, model_path)
+        for path in (*([adapter] if adapter else []), *choices):
+            check_adapter(path, model_path)
         own_template = chat_template is not None or not facts.has_chat_template
         template = chat_template or ("" if facts.has_chat_template else CHATML_TEMPLATE)
         key = secrets.token_urlsafe(24)
-        params = _parameters(model_path, adapter, template, key)
+        params = _parameters(model_path, template, key)
+        applied = [_lora(adapter, 1.0)] if adapter else []
+        params.lora_adapters = [*applied, *(_lora(path, 0.0) for path in choices)]
+        if embeds:
+            _set_embedding(params)
         params.n_ctx = context_tokens * self.parallel
         params.n_parallel = self.parallel
         params.n_threads_http = self.parallel + SPARE_HTTP_THREADS
@@ -114,6 +134,7 @@ class EmbeddedServer:
         self.load_s: float = time.monotonic() - begin_s
         address = self._server.listening_address
         self._client = LlamaClient(address, api_key=key, connections=self.parallel)
+        self.access = Access(address=address, key=key)
         try:
             properties = self._client.get("/props")
             self.context_tokens: int = properties["default_generation_settings"]["n_ctx"]
@@ -235,7 +256,7 @@ class EmbeddedServer:
         self.close()
 
 
-def _parameters(model: Path, adapter: Path | None, template: str, api_key: str) -> Any:  # noqa: ANN401 - llama.cpp's own
+def _parameters(model: Path, template: str, api_key: str) -> Any:  # noqa: ANN401 - llama.cpp's own
     """Return llama.cpp's settings of a silent server that only this process can talk to."""
     import xllamacpp
 
@@ -252,12 +273,25 @@ def _parameters(model: Path, adapter: Path | None, template: str, api_key: str) 
     params.chat_template = template
     # The prompt cache in RAM ignores which adapter a prompt was computed with.
     params.cache_ram_mib = 0
-    if adapter is not None:
-        info = xllamacpp.CommonAdapterLoraInfo()
-        info.path = str(adapter)
-        info.scale = 1.0
-        params.lora_adapters = [info]
     return params
+
+
+def _lora(path: Path, scale: float) -> Any:  # noqa: ANN401 - llama.cpp's own
+    import xllamacpp
+
+    info = xllamacpp.CommonAdapterLoraInfo()
+    info.path = str(path)
+    info.scale = scale
+    return info
+
+
+def _set_embedding(params: Any) -> None:  # noqa: ANN401 - llama.cpp's own
+    import xllamacpp
+
+    params.embedding = True
+    params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    # A text is embedded in one batch.
+    params.n_batch = params.n_ubatch = EMBEDDED_TOKENS
 
 
 def _start(params: Any, model: Path, adapter: Path | None) -> Any:  # noqa: ANN401 - llama.cpp's own

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -30,9 +31,10 @@ from fine_tuning.core.errors import (
 )
 from fine_tuning.core.naming import content_name, file_sha256
 from fine_tuning.core.ports import ModelInfo, ModelRecipe, Progress
-from fine_tuning.runtimes.base_model import BaseModel, resolve_base_model
+from fine_tuning.runtimes.base_model import BaseModel, known_digest, resolve_base_model
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.load_check import check_adapter
+from fine_tuning.runtimes.loadable import LoadableModel
 from fine_tuning.runtimes.trial_load import trial_load
 from fine_tuning.storage.atomic import storage_errors, sync_folder, whole_file, write_file
 from fine_tuning.storage.locking import locked
@@ -192,20 +194,43 @@ class EmbeddedRuntime:
             ModelNotFoundError: if there is no such model, or its base is gone.
             StorageError: if a file was damaged, or the base is not the one it was made from.
         """
-        stored = _read(self._existing(name))
-        base, adapter = self._base_of(stored), self._adapter_of(stored)
-        parameters = stored.parameters
-        stop = parameters.get("stop") or ()
+        model = self.loadable(name)
+        parameters = model.parameters
         return EmbeddedServer(
-            base,
-            adapter=adapter,
-            name=stored.name,
+            model.base_path,
+            adapter=model.adapter_path,
+            name=model.name,
             parallel=parallel,
             context_tokens=context_tokens or parameters.get("num_ctx") or DEFAULT_CONTEXT_TOKENS,
             threads=parameters.get("num_thread"),
-            chat_template=stored.template or None,
+            chat_template=model.template or None,
+            system=model.system,
+            stop=model.stop,
+        )
+
+    def loadable(self, name: str) -> LoadableModel:
+        """Return the parts of a model, checked to be those it was made of.
+
+        Raises:
+            ModelNotFoundError: if there is no such model, or its base is gone.
+            StorageError: if a file was damaged, or the base is not the one it was made from.
+        """
+        place = self._existing(name)
+        stored = _read(place)
+        with storage_errors(place):
+            changed_s = (place / RECIPE_FILE).stat().st_mtime
+        info = _info(stored)
+        return LoadableModel(
+            name=stored.name,
+            base_path=self._base_of(stored),
+            adapter_path=self._adapter_of(stored),
+            template=stored.template,
             system=stored.system,
-            stop=(stop,) if isinstance(stop, str) else tuple(stop),
+            parameters=stored.parameters,
+            digest=info.digest,
+            size_bytes=info.size_bytes,
+            modified_at=datetime.fromtimestamp(changed_s, UTC),
+            parent=stored.base,
         )
 
     def _place(self, name: str) -> Path:
@@ -238,7 +263,7 @@ class EmbeddedRuntime:
         if not stored.adapter_digest:
             return None
         path = self._adapter_place(stored.adapter_digest)
-        if not path.is_file() or file_sha256(path) != stored.adapter_digest:
+        if not path.is_file() or known_digest(path) != stored.adapter_digest:
             raise StorageError(f"{path} is not the adapter {stored.name!r} was created with")
         return path
 

@@ -20,6 +20,7 @@ from fine_tuning.core.naming import content_name
 from fine_tuning.core.ports import GREEDY, Sampling
 
 TOO_LONG = "exceed_context_size_error"
+REFUSED = 400
 CONNECT_TIMEOUT_S = 10.0
 SYSTEM_ROLES = ("system", "developer")
 KEEP_ALIVE_S = 2.0
@@ -96,15 +97,9 @@ class LlamaClient:
         try:
             if response.status_code != httpx.codes.OK:
                 response.read()
-                raise _failure(response)
+                raise failure_of(response)
             for line in response.iter_lines():
-                field, _, value = line.partition(":")
-                if field == "error":
-                    raise _failure_of(json.loads(value))
-                if field == "data" and value.strip() != "[DONE]":
-                    event = json.loads(value)
-                    if "error" in event:
-                        raise _failure_of(event["error"])
+                if (event := event_of(line)) is not None:
                     yield event
         except httpx.TransportError as error:
             raise RuntimeFailedError(f"the model server stopped half-way: {error}") from error
@@ -143,11 +138,33 @@ class LlamaClient:
     def _answer(self, request: httpx.Request) -> Any:  # noqa: ANN401 - JSON
         response = self._send(request)
         if response.status_code != httpx.codes.OK:
-            raise _failure(response)
+            raise failure_of(response)
         return response.json()
 
 
-def _failure(response: httpx.Response) -> RuntimeFailedError:
+class RequestRefusedError(RuntimeFailedError):
+    """llama-server refused a request for what is in it."""
+
+
+def event_of(line: str) -> Mapping[str, Any] | None:
+    """Return the server-sent event of a line, None when there is none in it.
+
+    Raises:
+        RuntimeFailedError: if the event is an error.
+    """
+    field, _, value = line.partition(":")
+    if field == "error":
+        raise _failure_of(json.loads(value))
+    if field != "data" or value.strip() == "[DONE]":
+        return None
+    event: Mapping[str, Any] = json.loads(value)
+    if "error" in event:
+        raise _failure_of(event["error"])
+    return event
+
+
+def failure_of(response: httpx.Response) -> RuntimeFailedError:
+    """Return the error a response that was read tells."""
     try:
         return _failure_of(response.json()["error"])
     except (ValueError, KeyError, TypeError):
@@ -156,12 +173,13 @@ def _failure(response: httpx.Response) -> RuntimeFailedError:
 
 def _failure_of(error: Mapping[str, Any]) -> RuntimeFailedError:
     if error.get("type") == TOO_LONG:
-        return RuntimeFailedError(
+        return RequestRefusedError(
             f"the prompt has {error.get('n_prompt_tokens')} tokens, "
             f"and the model was loaded with room for {error.get('n_ctx')}",
             next_command="shorten the conversation, or load the model with more context tokens",
         )
-    return RuntimeFailedError(f"the model server reports: {error.get('message', error)}")
+    kind = RequestRefusedError if error.get("code") == REFUSED else RuntimeFailedError
+    return kind(f"the model server reports: {error.get('message', error)}")
 
 
 class LlamaTokenizer:
@@ -314,7 +332,7 @@ class LlamaChatModel:
         self._renderer = renderer
         self._name = name
         self._reuse_prompt = reuse_prompt
-        self._stop = tuple(stop)
+        self.stop = tuple(stop)
 
     @property
     def name(self) -> str:
@@ -369,7 +387,7 @@ class LlamaChatModel:
             "min_p": 0.0,
             "seed": sampling.seed,
             "repeat_penalty": sampling.repeat_penalty,
-            "stop": [*self._stop, *sampling.stop],
+            "stop": [*self.stop, *sampling.stop],
             "cache_prompt": self._reuse_prompt,
         }
 

@@ -1,0 +1,99 @@
+"""What must be known of a model to load and serve it; where it is kept is another matter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from fine_tuning.core.ports import ModelRecipe, Progress
+
+LATEST = ":latest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadableModel:
+    """A model that can be loaded.
+
+    ``template`` "" takes the base's own, else ChatML. ``parameters`` are Ollama's (``stop``,
+    ``num_ctx``, ``temperature``, ...).
+    """
+
+    name: str
+    base_path: Path
+    adapter_path: Path | None = None
+    template: str = ""
+    system: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    digest: str = ""
+    size_bytes: int = 0
+    modified_at: datetime | None = None
+    parent: str = ""
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """Texts that end a reply, besides the model's end-of-turn token."""
+        stop = self.parameters.get("stop") or ()
+        return (stop,) if isinstance(stop, str) else tuple(stop)
+
+
+class Catalog(Protocol):
+    """The models a server offers.
+
+    * ``find`` MUST find every name ``models`` lists, with or without ``:latest``, in any case.
+    """
+
+    @property
+    def blobs(self) -> Path:
+        """The folder of uploaded files, named ``sha256-<64 hex>``."""
+        ...
+
+    def models(self) -> Sequence[LoadableModel]:
+        """Return all models; those that cannot be loaded are left out."""
+        ...
+
+    def find(self, name: str) -> LoadableModel:
+        """Return one model, checked to be what it was made of.
+
+        Raises:
+            ModelNotFoundError: if there is no such model.
+            StorageError: if a file of it was damaged.
+        """
+        ...
+
+    def create(self, name: str, recipe: ModelRecipe, progress: Progress | None = None) -> None:
+        """Make a model, or replace the one of that name.
+
+        Raises:
+            DeploymentError: if it is refused; then nothing has changed.
+        """
+        ...
+
+    def copy(self, source: str, destination: str) -> None:
+        """Let another name answer as a model does now.
+
+        Raises:
+            ModelNotFoundError: if there is no such source.
+            DeploymentError: if the destination is not a model name.
+        """
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove a model.
+
+        Raises:
+            ModelNotFoundError: if there is no such model, or it may not be removed.
+        """
+        ...
+
+
+def plain_name(name: str) -> str:
+    """Return a name as it is compared: lower case, without ``:latest``."""
+    return name.strip().lower().removesuffix(LATEST)
+
+
+def tagged_name(name: str) -> str:
+    """Return a name as Ollama lists it: always with a tag."""
+    return name if ":" in name.rpartition("/")[2] else name + LATEST

@@ -1,0 +1,150 @@
+"""Making models over HTTP as Ollama lets one: blobs are uploaded, then named (server/create.go).
+
+The embedded runtime takes adapters, whole GGUF files, and existing models as a base; templates are
+Jinja here, so Ollama's Go templates are refused rather than misread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from fine_tuning.core.errors import DataError, DeploymentError
+from fine_tuning.core.ports import ModelRecipe
+from fine_tuning.runtimes.serving.http import NDJSON, HttpError, answer, body_of, ndjson, streamed
+from fine_tuning.runtimes.serving.pool import Pool
+from fine_tuning.runtimes.serving.requests import Create, read_request
+
+_DIGEST = re.compile(r"sha256[:-]([0-9a-f]{64})")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/\-]{0,79}")
+NOT_HERE = ("modelfile", "path", "quantize", "renderer", "parser", "messages", "license", "info")
+
+
+class Creation:
+    """The routes that make models.
+
+    Args:
+        pool: Whose catalog makes them.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._catalog = pool.catalog
+        self._blobs = pool.catalog.blobs
+
+    def routes(self) -> list[Route]:
+        """Return all routes."""
+        return [
+            Route("/api/create", self.create, methods=["POST"]),
+            Route("/api/blobs/{digest}", self.has_blob, methods=["HEAD"]),
+            Route("/api/blobs/{digest}", self.take_blob, methods=["POST"]),
+        ]
+
+    async def has_blob(self, request: Request) -> Response:
+        """Say whether a blob is here."""
+        is_there = self._place(request.path_params["digest"]).is_file()
+        return Response(status_code=200 if is_there else 404)
+
+    async def take_blob(self, request: Request) -> Response:
+        """Take a file that a later request names."""
+        place = self._place(request.path_params["digest"])
+        if place.is_file():
+            return Response(status_code=200)
+        await asyncio.to_thread(place.parent.mkdir, parents=True, exist_ok=True)
+        sha = hashlib.sha256()
+        with tempfile.NamedTemporaryFile(dir=place.parent, prefix=".upload-", delete=False) as file:
+            beside = Path(file.name)
+            try:
+                async for chunk in request.stream():
+                    sha.update(chunk)
+                    await asyncio.to_thread(file.write, chunk)
+                _check_digest(place, sha.hexdigest())
+                beside.rename(place)
+            except BaseException:
+                beside.unlink(missing_ok=True)
+                raise
+        return Response(status_code=201)
+
+    async def create(self, request: Request) -> Response:
+        """Make a model."""
+        asked = read_request(Create, await body_of(request))
+        name = asked.model or asked.name or ""
+        if not _NAME.fullmatch(name):
+            raise HttpError(400, "invalid model name")
+        recipe = await asyncio.to_thread(self._recipe, asked)
+
+        async def lines() -> AsyncIterator[dict[str, Any]]:
+            yield {"status": "creating the model"}
+            await asyncio.to_thread(self._catalog.create, name, recipe)
+            yield {"status": "success"}
+
+        if asked.stream is False:
+            await asyncio.to_thread(self._catalog.create, name, recipe)
+            return answer({"status": "success"})
+        return await streamed(request, lines(), ndjson, NDJSON)
+
+    def _recipe(self, asked: Create) -> ModelRecipe:
+        """Return what a request describes.
+
+        Raises:
+            DataError: if it describes something that cannot be made here.
+        """
+        for field in NOT_HERE:
+            if getattr(asked, field):
+                raise DataError(f"the field {field!r} is not supported here, expected it absent")
+        if asked.template and "{{ ." in asked.template:
+            raise DataError("the template is one of Go's, and this server takes Jinja templates")
+        adapters = [self._file(name, digest) for name, digest in (asked.adapters or {}).items()]
+        files = [self._file(name, digest) for name, digest in (asked.files or {}).items()]
+        if len(adapters) > 1:
+            raise DataError("only one adapter is currently supported")
+        if bool(asked.from_) == bool(files) or len(files) > 1:
+            raise DataError("neither 'from' or 'files' was specified, expected one of them")
+        adapter = adapters[0] if adapters else None
+        if not asked.from_:
+            return ModelRecipe(
+                base=str(files[0]),
+                adapter=adapter,
+                parameters=asked.parameters,
+                template=asked.template,
+                system=asked.system,
+            )
+        # By name only: a path would let a client read the server's files.
+        base = self._catalog.find(asked.from_)
+        if adapter and base.adapter_path:
+            raise DeploymentError(f"{base.name!r} has an adapter already, expected a bare base")
+        return ModelRecipe(
+            base=str(base.base_path),
+            adapter=adapter or base.adapter_path,
+            parameters={**base.parameters, **(asked.parameters or {})},
+            template=asked.template or base.template or None,
+            system=base.system if asked.system is None else asked.system,
+        )
+
+    def _file(self, name: str, digest: str) -> Path:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or not name or "\\" in name:
+            raise DataError(f"file path must be relative: {name}")
+        place = self._place(digest)
+        if not place.is_file():
+            raise DataError(f"blob not found for {name} (digest {digest})")
+        return place
+
+    def _place(self, digest: str) -> Path:
+        if not (found := _DIGEST.fullmatch(digest)):
+            raise HttpError(400, "invalid digest format")
+        return self._blobs / f"sha256-{found[1]}"
+
+
+def _check_digest(place: Path, found: str) -> None:
+    if place.name != f"sha256-{found}":
+        expected = place.name.replace("-", ":")
+        raise HttpError(400, f"digest mismatch, expected {expected}, got sha256:{found}")

@@ -1,0 +1,297 @@
+"""Ollama's routes (ollama: server/routes.go, docs/api.md)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from fine_tuning.core.errors import DataError
+from fine_tuning.runtimes.loadable import LoadableModel
+from fine_tuning.runtimes.serving import ollama_forms as forms
+from fine_tuning.runtimes.serving.http import (
+    NDJSON,
+    HttpError,
+    answer,
+    body_of,
+    ndjson,
+    streamed,
+    while_connected,
+)
+from fine_tuning.runtimes.serving.pool import Pool
+from fine_tuning.runtimes.serving.requests import (
+    Asking,
+    Chat,
+    Copy,
+    Embed,
+    Generate,
+    Named,
+    Options,
+    read_request,
+)
+from fine_tuning.runtimes.serving.work import Outcome, Work, embed, rendered, reply
+
+# The newest of Ollama's interfaces that is spoken here; clients switch features on by it.
+SPOKEN_VERSION = "0.34.2"
+RUNNING = "Ollama is running"
+
+
+class OllamaApi:
+    """Ollama's routes over a pool of models.
+
+    Args:
+        pool: Where models are loaded; its catalog knows their names.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._catalog = pool.catalog
+
+    def routes(self) -> list[Route]:
+        """Return all routes."""
+        return [
+            Route("/", self.root, methods=["GET", "HEAD"]),
+            Route("/api/version", self.version, methods=["GET", "HEAD"]),
+            Route("/api/tags", self.tags, methods=["GET", "HEAD"]),
+            Route("/api/ps", self.ps, methods=["GET", "HEAD"]),
+            Route("/api/show", self.show, methods=["POST"]),
+            Route("/api/chat", self.chat, methods=["POST"]),
+            Route("/api/generate", self.generate, methods=["POST"]),
+            Route("/api/embed", self.embed, methods=["POST"]),
+            Route("/api/embeddings", self.embeddings, methods=["POST"]),
+            Route("/api/copy", self.copy, methods=["POST"]),
+            Route("/api/delete", self.delete, methods=["DELETE"]),
+            Route("/api/pull", self.no_registry, methods=["POST"]),
+            Route("/api/push", self.no_registry, methods=["POST"]),
+        ]
+
+    async def root(self, _: Request) -> Response:
+        """Say that a server is here."""
+        return PlainTextResponse(RUNNING)
+
+    async def version(self, _: Request) -> Response:
+        """Tell the version of the interface."""
+        return answer({"version": SPOKEN_VERSION})
+
+    async def tags(self, _: Request) -> Response:
+        """List all models."""
+        models = await asyncio.to_thread(self._catalog.models)
+        return answer({"models": await asyncio.to_thread(lambda: [*map(forms.listed, models)])})
+
+    async def ps(self, _: Request) -> Response:
+        """List the loaded models."""
+        models = await asyncio.to_thread(self._catalog.models)
+        loaded = [(model, self._pool.loaded(model)) for model in models]
+        return answer({"models": [forms.running(one, at) for one, at in loaded if at is not None]})
+
+    async def show(self, request: Request) -> Response:
+        """Tell all about one model."""
+        asked = read_request(Named, await body_of(request))
+        model = await self._find(asked.wanted)
+        return answer(await asyncio.to_thread(forms.shown, model))
+
+    async def copy(self, request: Request) -> Response:
+        """Give a model another name."""
+        asked = read_request(Copy, await body_of(request))
+        await asyncio.to_thread(self._catalog.copy, asked.source, asked.destination)
+        return Response(status_code=200)
+
+    async def delete(self, request: Request) -> Response:
+        """Remove a model."""
+        asked = read_request(Named, await body_of(request))
+        await asyncio.to_thread(self._catalog.delete, asked.wanted)
+        return Response(status_code=200)
+
+    async def no_registry(self, request: Request) -> Response:
+        """Refuse to load from or to the internet; a model that is here counts as pulled."""
+        asked = read_request(Named, await body_of(request))
+        if request.url.path.endswith("pull"):
+            await self._find(asked.wanted)
+            return answer({"status": "success"})
+        raise HttpError(501, "this server loads nothing up, expected a model to stay where it is")
+
+    async def chat(self, request: Request) -> Response:
+        """Answer a conversation."""
+        asked = read_request(Chat, await body_of(request))
+        model = await self._find(asked.model)
+        if not asked.messages:
+            return await self._load_only(model, asked, {"message": _EMPTY_MESSAGE})
+        work = Work(
+            model=model,
+            messages=[forms.message(raw) for raw in asked.messages],
+            options=_options(asked.options),
+            fields={
+                **({"tools": asked.tools} if asked.tools else {}),
+                **forms.response_format(asked.format),
+                **forms.thinking_fields(asked),
+            },
+            top_log_probabilities=_top(asked),
+        )
+        if asked.debug_render_only:
+            return await self._render_only(request, asked.model, work)
+        return await self._reply(request, asked, work, self._chat_lines(asked, work))
+
+    async def generate(self, request: Request) -> Response:
+        """Answer a prompt."""
+        asked = read_request(Generate, await body_of(request))
+        model = await self._find(asked.model)
+        for name in ("suffix", "template", "context", "images"):
+            if getattr(asked, name):
+                raise DataError(f"the field {name!r} is not supported here, expected it absent")
+        if not asked.prompt:
+            return await self._load_only(model, asked, {"response": ""})
+        turns = [{"role": "system", "content": asked.system}] if asked.system else []
+        work = Work(
+            model=model,
+            messages=[] if asked.raw else [*turns, {"role": "user", "content": asked.prompt}],
+            prompt=asked.prompt if asked.raw else None,
+            options=_options(asked.options),
+            fields=forms.response_format(asked.format) | forms.thinking_fields(asked),
+            top_log_probabilities=_top(asked),
+        )
+        if asked.debug_render_only:
+            return await self._render_only(request, asked.model, work)
+        return await self._reply(request, asked, work, self._generate_lines(asked, work))
+
+    async def embed(self, request: Request) -> Response:
+        """Embed one text or several."""
+        asked = read_request(Embed, await body_of(request))
+        if asked.input is None:
+            raise DataError("the request has no field 'input', expected a text or a list of texts")
+        outcome = Outcome()
+        texts = [asked.input] if isinstance(asked.input, str) else asked.input
+        vectors = await self._embedded(request, asked.model, texts, outcome)
+        return answer(
+            {
+                "model": asked.model,
+                "embeddings": [_shortened(vector, asked.dimensions) for vector in vectors],
+                "total_duration": forms.figures(outcome)["total_duration"],
+                "load_duration": forms.figures(outcome)["load_duration"],
+                "prompt_eval_count": outcome.prompt_tokens,
+            }
+        )
+
+    async def embeddings(self, request: Request) -> Response:
+        """Embed one text, in the older form."""
+        asked = read_request(Embed, await body_of(request))
+        if asked.prompt is None:
+            raise DataError("the request has no field 'prompt', expected a text")
+        vectors = await self._embedded(request, asked.model, [asked.prompt], Outcome())
+        return answer({"embedding": vectors[0] if vectors else []})
+
+    async def _embedded(
+        self, request: Request, name: str, texts: list[str], outcome: Outcome
+    ) -> list[list[float]]:
+        model = await self._find(name)
+        if not texts or not any(texts):
+            return []
+        vectors, outcome.prompt_tokens, outcome.load_s = await while_connected(
+            request, embed(self._pool, model, texts)
+        )
+        return vectors
+
+    async def _find(self, name: str) -> LoadableModel:
+        return await asyncio.to_thread(self._catalog.find, name)
+
+    async def _load_only(
+        self, model: LoadableModel, asked: Asking, empty: Mapping[str, Any]
+    ) -> Response:
+        """Load or unload a model, as a request without a prompt asks for."""
+        unloads = asked.keep_alive in {0, "0", "0s"}
+        if unloads:
+            await self._pool.unload(model)
+        else:
+            async with self._pool.lease(model, ""):
+                pass
+        reason = "unload" if unloads else "load"
+        line = {"model": asked.model, "created_at": forms.now(), **empty}
+        return answer({**line, "done": True, "done_reason": reason})
+
+    async def _render_only(self, request: Request, name: str, work: Work) -> Response:
+        text = await while_connected(request, rendered(self._pool, work))
+        told = {"rendered_template": text, "image_count": 0}
+        return answer({"model": name, "created_at": forms.now(), "_debug_info": told})
+
+    async def _reply(
+        self,
+        request: Request,
+        asked: Asking,
+        work: Work,
+        lines: AsyncIterator[dict[str, Any]],
+    ) -> Response:
+        if asked.stream is not False:
+            response = await streamed(request, lines, ndjson, NDJSON)
+        else:
+            response = answer(await while_connected(request, _joined(lines)))
+        if asked.keep_alive in {0, "0", "0s"}:
+            response.background = _Unload(self._pool, work.model)  # type: ignore[assignment]
+        return response
+
+    async def _chat_lines(self, asked: Chat, work: Work) -> AsyncIterator[dict[str, Any]]:
+        outcome, deltas = Outcome(), []
+        top = _top(asked)
+        async for piece in reply(self._pool, work, outcome):
+            deltas += list(piece.tool_calls)
+            if piece.text or piece.thinking or piece.log_probabilities:
+                yield forms.chat_line(asked.model, piece, top)
+        last = {"model": asked.model, "created_at": forms.now(), "message": dict(_EMPTY_MESSAGE)}
+        if deltas:
+            last["message"]["tool_calls"] = forms.calls(deltas)  # type: ignore[index]
+        yield {**last, **forms.figures(outcome)}
+
+    async def _generate_lines(self, asked: Generate, work: Work) -> AsyncIterator[dict[str, Any]]:
+        outcome, top = Outcome(), _top(asked)
+        async for piece in reply(self._pool, work, outcome):
+            yield forms.generate_line(asked.model, piece, top)
+        last = {"model": asked.model, "created_at": forms.now(), "response": ""}
+        yield {**last, **forms.figures(outcome)}
+
+
+_EMPTY_MESSAGE: Mapping[str, Any] = {"role": "assistant", "content": ""}
+
+
+class _Unload:
+    """Closes a model's server after the answer was sent."""
+
+    def __init__(self, pool: Pool, model: LoadableModel) -> None:
+        self._pool, self._model = pool, model
+
+    async def __call__(self) -> None:
+        await self._pool.unload(self._model)
+
+
+async def _joined(lines: AsyncIterator[dict[str, Any]]) -> dict[str, Any]:
+    """Return the lines of a stream as the one answer of a request without streaming."""
+    whole: dict[str, Any] = {}
+    texts = {"content": "", "thinking": "", "response": ""}
+    told: list[Any] = []
+    async for line in lines:
+        said = line.get("message") or line
+        for key in texts:
+            texts[key] += said.get(key) or ""
+        told += line.get("logprobs") or []
+        whole = line
+    place = whole.get("message") or whole
+    place |= {key: text for key, text in texts.items() if text}
+    return whole | ({"logprobs": told} if told else {})
+
+
+def _options(options: Options | None) -> dict[str, Any]:
+    return options.model_dump(exclude_none=True) if options else {}
+
+
+def _top(asked: Asking) -> int | None:
+    return (asked.top_logprobs or 0) if asked.logprobs else None
+
+
+def _shortened(vector: list[float], dimensions: int | None) -> list[float]:
+    """Return the first dimensions of a vector, of length 1 again."""
+    if dimensions is None or dimensions >= len(vector):
+        return vector
+    short = vector[:dimensions]
+    length = sum(x * x for x in short) ** 0.5
+    return [x / length for x in short] if length else short

@@ -1,0 +1,267 @@
+"""Ollama's answers: values of this project in the words of its interface (ollama: api/types.go)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fine_tuning.core.errors import DataError
+from fine_tuning.gguf.reader import GgufFile
+from fine_tuning.gguf.values import StringArray
+from fine_tuning.runtimes.loadable import LoadableModel, tagged_name
+from fine_tuning.runtimes.ollama_modelfile import Modelfile
+from fine_tuning.runtimes.serving.pool import Engine
+from fine_tuning.runtimes.serving.requests import Chat, Generate, OllamaMessage
+from fine_tuning.runtimes.serving.work import Outcome, Piece
+
+NS_PER_S = 1e9
+TEMPLATE_KEY = "tokenizer.chat_template"
+MANY = 64
+NEVER = datetime(2318, 1, 1, tzinfo=UTC)
+SIZES = ((1e9, "B"), (1e6, "M"))
+
+
+def now() -> str:
+    """Return the time as Ollama writes it."""
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+
+def message(raw: OllamaMessage) -> dict[str, Any]:
+    """Return a message in OpenAI's form.
+
+    Raises:
+        DataError: if it holds images.
+    """
+    if raw.images:
+        raise DataError("a message holds images, and the embedded runtime reads only text")
+    turn: dict[str, Any] = {"role": raw.role, "content": raw.content or ""}
+    if raw.tool_calls:
+        turn["tool_calls"] = [_call(call, index) for index, call in enumerate(raw.tool_calls)]
+    optional = {
+        "reasoning_content": raw.thinking,
+        "name": raw.tool_name,
+        "tool_call_id": raw.tool_call_id,
+    }
+    return turn | {key: value for key, value in optional.items() if value}
+
+
+def _call(raw: Mapping[str, Any], index: int) -> dict[str, Any]:
+    function = raw.get("function")
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        raise DataError(f"a tool call holds {function!r}, expected an object with a 'name'")
+    arguments = function.get("arguments") or {}
+    return {
+        "id": str(raw.get("id") or f"call_{index}"),
+        "type": "function",
+        "function": {"name": function["name"], "arguments": json.dumps(arguments)},
+    }
+
+
+def calls(deltas: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Join OpenAI's deltas of tool calls into Ollama's whole calls."""
+    joined: dict[int, dict[str, str]] = {}
+    for delta in deltas:
+        call = joined.setdefault(delta.get("index", 0), {"name": "", "arguments": ""})
+        function = delta.get("function") or {}
+        call["name"] += function.get("name") or ""
+        call["arguments"] += function.get("arguments") or ""
+    return [
+        {
+            "function": {
+                "index": index,
+                "name": call["name"],
+                "arguments": _object(call["arguments"]),
+            }
+        }
+        for index, call in sorted(joined.items())
+    ]
+
+
+def _object(text: str) -> Any:  # noqa: ANN401 - JSON
+    try:
+        return json.loads(text or "{}")
+    except ValueError:
+        return {"arguments": text}
+
+
+def response_format(wanted: str | Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return llama-server's field for Ollama's ``format``.
+
+    Raises:
+        DataError: if it is neither "json" nor a schema.
+    """
+    if not wanted:
+        return {}
+    if isinstance(wanted, Mapping):
+        schema = {"name": "reply", "schema": wanted}
+        return {"response_format": {"type": "json_schema", "json_schema": schema}}
+    if wanted != "json":
+        raise DataError(f"format is {wanted!r}, expected 'json' or a JSON schema")
+    return {"response_format": {"type": "json_object"}}
+
+
+def thinking_fields(request: Chat | Generate) -> dict[str, Any]:
+    """Return llama-server's fields for Ollama's ``think``."""
+    if request.think is None:
+        return {}
+    fields: dict[str, Any] = {"chat_template_kwargs": {"enable_thinking": bool(request.think)}}
+    return fields
+
+
+def log_probabilities(told: Sequence[Mapping[str, Any]], top: int) -> list[dict[str, Any]]:
+    """Return tokens with their probabilities."""
+    return [
+        {**_token(one), **({"top_logprobs": [_token(o) for o in likeliest]} if top else {})}
+        for one in told
+        for likeliest in [(one.get("top_logprobs") or ())[:top]]
+    ]
+
+
+def _token(one: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: one[key] for key in ("token", "logprob", "bytes") if key in one}
+
+
+def chat_line(name: str, piece: Piece, top: int | None) -> dict[str, Any]:
+    """Return one line of a chat's stream."""
+    said: dict[str, Any] = {"role": "assistant", "content": piece.text}
+    if piece.thinking:
+        said["thinking"] = piece.thinking
+    line = {"model": name, "created_at": now(), "message": said, "done": False}
+    return line | _told(piece, top)
+
+
+def generate_line(name: str, piece: Piece, top: int | None) -> dict[str, Any]:
+    """Return one line of a generation's stream."""
+    line: dict[str, Any] = {"model": name, "created_at": now(), "response": piece.text}
+    if piece.thinking:
+        line["thinking"] = piece.thinking
+    return line | {"done": False} | _told(piece, top)
+
+
+def _told(piece: Piece, top: int | None) -> dict[str, Any]:
+    if top is None or not piece.log_probabilities:
+        return {}
+    return {"logprobs": log_probabilities(piece.log_probabilities, top)}
+
+
+def figures(outcome: Outcome) -> dict[str, Any]:
+    """Return what the last line of a reply tells."""
+    return {
+        "done": True,
+        "done_reason": "length" if outcome.reason == "length" else "stop",
+        "total_duration": _ns(outcome.total_s),
+        "load_duration": _ns(outcome.load_s),
+        "prompt_eval_count": outcome.prompt_tokens,
+        "prompt_eval_duration": _ns(outcome.prompt_s),
+        "eval_count": outcome.reply_tokens,
+        "eval_duration": _ns(outcome.reply_s),
+    }
+
+
+def _ns(seconds: float) -> int:
+    return int(seconds * NS_PER_S)
+
+
+def listed(model: LoadableModel) -> dict[str, Any]:
+    """Return a model's row of /api/tags."""
+    return {
+        "name": tagged_name(model.name),
+        "model": tagged_name(model.name),
+        "modified_at": (model.modified_at or datetime.fromtimestamp(0, UTC)).isoformat(),
+        "size": model.size_bytes,
+        "digest": model.digest.partition(":")[2] or model.digest,
+        "details": details(model),
+    }
+
+
+def running(model: LoadableModel, engine: Engine) -> dict[str, Any]:
+    """Return a loaded model's row of /api/ps."""
+    row = listed(model)
+    del row["modified_at"]
+    return row | {
+        "size": engine.size_bytes,
+        "size_vram": 0,
+        "expires_at": NEVER.isoformat(),
+        "context_length": engine.server.context_tokens,
+    }
+
+
+def details(model: LoadableModel) -> dict[str, Any]:
+    """Return what Ollama tells of every model."""
+    facts = _facts(model.base_path, model.base_path.stat().st_mtime_ns)
+    family = str(facts["metadata"].get("general.architecture", ""))
+    return {
+        "parent_model": model.parent,
+        "format": "gguf",
+        "family": family,
+        "families": [family],
+        "parameter_size": _size(facts["num_parameters"]),
+        "quantization_level": facts["quantization"],
+    }
+
+
+def shown(model: LoadableModel) -> dict[str, Any]:
+    """Return the answer of /api/show."""
+    facts = _facts(model.base_path, model.base_path.stat().st_mtime_ns)
+    metadata = facts["metadata"]
+    template = model.template or str(metadata.get(TEMPLATE_KEY, ""))
+    modelfile = Modelfile(
+        base=str(model.base_path),
+        adapters=(str(model.adapter_path),) if model.adapter_path else (),
+        system=model.system,
+        parameters=model.parameters,
+    )
+    answer = {
+        "modelfile": modelfile.to_text(),
+        "parameters": "\n".join(
+            f"{key:<30} {json.dumps(one) if isinstance(one, str) else one}"
+            for key, value in model.parameters.items()
+            for one in (value if isinstance(value, (list, tuple)) else (value,))
+        ),
+        "template": template,
+        "details": details(model),
+        "model_info": {k: v for k, v in metadata.items() if k != TEMPLATE_KEY},
+        "capabilities": ["completion", *(["tools"] if "tools" in template else [])],
+        "modified_at": (model.modified_at or datetime.fromtimestamp(0, UTC)).isoformat(),
+    }
+    return answer | ({"system": model.system} if model.system else {})
+
+
+@lru_cache(maxsize=64)
+def _facts(path: Path, _mtime_ns: int) -> dict[str, Any]:
+    """Read a file's small metadata once."""
+    with GgufFile.open(path) as file:
+        metadata = {key: _plain(value) for key, value in file.metadata.items()}
+        sizes: dict[str, int] = {}
+        for info in file.tensors.values():
+            count = int(np.prod(info.shape, dtype=np.int64))
+            sizes[info.type.name] = sizes.get(info.type.name, 0) + count
+    return {
+        "metadata": metadata,
+        "num_parameters": sum(sizes.values()),
+        "quantization": max(sizes, key=lambda kind: sizes[kind]) if sizes else "",
+    }
+
+
+def _plain(value: object) -> Any:  # noqa: ANN401 - JSON
+    """Return a value as JSON; a long list is left out, as Ollama does."""
+    if isinstance(value, StringArray):
+        return list(value) if len(value) <= MANY else None
+    if isinstance(value, np.ndarray):
+        return value.tolist() if value.size <= MANY else None
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value
+
+
+def _size(count: int) -> str:
+    for unit, letter in SIZES:
+        if count >= unit:
+            return f"{count / unit:.1f}{letter}"
+    return str(count)

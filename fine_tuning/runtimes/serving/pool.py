@@ -1,0 +1,259 @@
+"""Loaded models: one llama-server per base, with all its adapters, within a memory budget.
+
+A request leases a server and a slot of it. Servers that nobody uses are closed, the one unused for
+longest first, when another needs the room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fine_tuning.core.errors import FineTuningError
+from fine_tuning.gguf.reader import GgufFile
+from fine_tuning.runtimes.embedded import EMBEDDED_TOKENS, EmbeddedServer
+from fine_tuning.runtimes.loadable import Catalog, LoadableModel
+from fine_tuning.runtimes.serving.llama_stream import LlamaStream
+from fine_tuning.runtimes.serving.slots import NONE, Slots
+
+KV_BYTES = 2  # a half float per number of the cache
+COMPUTE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What models must share to share a server."""
+
+    base: Path
+    template: str = ""
+    embeds: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Engine:
+    """A loaded server and what is known of it."""
+
+    key: Key
+    server: EmbeddedServer
+    adapters: tuple[Path, ...]
+    slots: Slots
+    stream: LlamaStream
+    size_bytes: int
+    loaded_s: float
+    num_users: int = 0
+    used_s: float = 0.0
+    is_retired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to use a slot of a server for one request.
+
+    ``fields`` go into the request's body: the slot, the adapter, and whether what the slot knows
+    may be gone on from. ``load_s`` is how long loading took for this request, 0 when it was loaded.
+    """
+
+    engine: Engine
+    fields: dict[str, Any]
+    load_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a pool may use.
+
+    Args:
+        parallel: Conversations answered at the same time, per server.
+        context_tokens: Room for each; a model's own ``num_ctx`` is stronger.
+        memory_bytes: For weights and caches of all servers together; one is always loaded.
+        max_waiting: Requests that may wait for a slot of one server.
+        threads: Compute threads per server; None takes the physical cores.
+    """
+
+    parallel: int = 4
+    context_tokens: int = 4096
+    memory_bytes: int = 8 << 30
+    max_waiting: int = 512
+    threads: int | None = None
+
+
+@dataclass(slots=True)
+class Pool:
+    """All loaded servers of one event loop."""
+
+    catalog: Catalog
+    limits: Limits
+    engines: list[Engine] = field(default_factory=list)
+    _loading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _closing: set[asyncio.Task[None]] = field(default_factory=set)
+
+    @asynccontextmanager
+    async def lease(
+        self, model: LoadableModel, prompt: str, *, embeds: bool = False, reuse: bool = True
+    ) -> AsyncIterator[Lease]:
+        """Wait for a slot of a model's server, loading it if need be.
+
+        Args:
+            model: What to serve.
+            prompt: Anything that begins alike for prompts that begin alike.
+            embeds: The server that embeds, not the one that replies.
+            reuse: Go on from what the slot knows of the prompt; faster, and then a reply may
+                differ from one computed anew in a near-tie.
+
+        Raises:
+            FineTuningError: if the model cannot be loaded.
+            BusyError: if too many requests wait.
+        """
+        begin_s = time.monotonic()
+        engine, was_loaded = await self._engine(model, embeds=embeds)
+        load_s = 0.0 if was_loaded else time.monotonic() - begin_s
+        engine.num_users += 1
+        adapter = engine.adapters.index(model.adapter_path) if model.adapter_path else NONE
+        try:
+            async with engine.slots.place(adapter, prompt) as place:
+                fields: dict[str, Any] = {} if embeds else {"id_slot": place.index}
+                fields["cache_prompt"] = reuse and place.reuses
+                if engine.adapters:
+                    fields["lora"] = [{"id": adapter, "scale": 1.0}] if adapter != NONE else []
+                yield Lease(engine, fields, load_s)
+        finally:
+            engine.num_users -= 1
+            engine.used_s = time.monotonic()
+            self._close_if_over(engine)
+
+    async def unload(self, model: LoadableModel) -> None:
+        """Close a model's server as soon as nobody uses it."""
+        for engine in [engine for engine in self.engines if engine.key.base == model.base_path]:
+            self._retire(engine)
+
+    async def close(self) -> None:
+        """Close all servers, whoever uses them."""
+        for engine in list(self.engines):
+            self.engines.remove(engine)
+            await _close(engine)
+        await asyncio.gather(*self._closing)
+
+    def loaded(self, model: LoadableModel) -> Engine | None:
+        """Return the server that can answer for a model, if it is loaded."""
+        key = Key(model.base_path, model.template)
+        return next((one for one in self.engines if _serves(one, key, model)), None)
+
+    async def _engine(self, model: LoadableModel, *, embeds: bool) -> tuple[Engine, bool]:
+        key = Key(model.base_path, model.template, embeds)
+        for engine in self.engines:
+            if _serves(engine, key, model):
+                return engine, True
+        async with self._loading:
+            for engine in self.engines:
+                if _serves(engine, key, model):
+                    return engine, False
+            return await self._load(key, model), False
+
+    async def _load(self, key: Key, model: LoadableModel) -> Engine:
+        """Load a base with all adapters the catalog has for it."""
+        adapters = await asyncio.to_thread(self._adapters_of, key, model)
+        context = int(model.parameters.get("num_ctx") or self.limits.context_tokens)
+        count = 1 if key.embeds else self.limits.parallel
+        context = EMBEDDED_TOKENS if key.embeds else context
+        size = await asyncio.to_thread(memory_bytes, key.base, context * count)
+        for engine in [engine for engine in self.engines if engine.key == key]:
+            self._retire(engine)  # it lacks an adapter that came later
+        self._make_room(size)
+        begin_s = time.monotonic()
+        server = await asyncio.to_thread(
+            partial(
+                EmbeddedServer,
+                key.base,
+                choices=adapters,
+                context_tokens=context,
+                parallel=count,
+                threads=self.limits.threads,
+                chat_template=key.template or None,
+                embeds=key.embeds,
+            )
+        )
+        engine = Engine(
+            key=key,
+            server=server,
+            adapters=adapters,
+            slots=Slots(count, self.limits.max_waiting),
+            stream=LlamaStream(server.access),
+            size_bytes=size,
+            loaded_s=time.monotonic() - begin_s,
+            used_s=time.monotonic(),
+        )
+        self.engines.append(engine)
+        return engine
+
+    def _adapters_of(self, key: Key, model: LoadableModel) -> tuple[Path, ...]:
+        """Return the adapters of all models that can share the server, the wanted one's first."""
+        found: dict[Path, None] = {}
+        for one in (model, *self.catalog.models()):
+            if one.adapter_path and (one.base_path, one.template) == (key.base, key.template):
+                found.setdefault(one.adapter_path)
+        return tuple(found)
+
+    def _make_room(self, size_bytes: int) -> None:
+        """Retire unused servers, longest unused first, until another fits."""
+        for engine in sorted(self.engines, key=lambda engine: engine.used_s):
+            if self._used_bytes() + size_bytes <= self.limits.memory_bytes:
+                return
+            if not engine.num_users:
+                self._retire(engine)
+
+    def _close_if_over(self, engine: Engine) -> None:
+        """Close servers that were told to go, or are in the way, once their last user left."""
+        if engine.is_retired:
+            self._retire(engine)
+        elif len(self.engines) > 1:
+            self._make_room(0)
+
+    def _retire(self, engine: Engine) -> None:
+        engine.is_retired = True
+        if not engine.num_users and engine in self.engines:
+            self.engines.remove(engine)
+            task = asyncio.create_task(_close(engine))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    def _used_bytes(self) -> int:
+        return sum(engine.size_bytes for engine in self.engines)
+
+
+def _serves(engine: Engine, key: Key, model: LoadableModel) -> bool:
+    has_adapter = not model.adapter_path or model.adapter_path in engine.adapters
+    return engine.key == key and has_adapter and not engine.is_retired
+
+
+async def _close(engine: Engine) -> None:
+    await engine.stream.close()
+    await asyncio.to_thread(engine.server.close)
+
+
+def memory_bytes(path: Path, context_tokens: int) -> int:
+    """Return about how much memory a loaded model takes: weights, cache, scratch.
+
+    Raises:
+        FineTuningError: if the file cannot be read.
+    """
+    size = path.stat().st_size if path.is_file() else 0
+    with GgufFile.open(path) as file:
+        architecture = file.get("general.architecture", str)
+
+        def number(key: str, default: int) -> int:
+            try:
+                return file.get(f"{architecture}.{key}", int, default)
+            except FineTuningError:  # a list, one number per layer
+                return default
+
+        layers, width = number("block_count", 1), number("embedding_length", 1)
+        heads = max(1, number("attention.head_count", 1))
+        kv_heads = number("attention.head_count_kv", heads)
+        d = number("attention.key_length", width // heads)
+    return size + 2 * layers * kv_heads * d * KV_BYTES * context_tokens + COMPUTE_BYTES
