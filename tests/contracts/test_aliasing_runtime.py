@@ -1,0 +1,82 @@
+"""The laws of the port ``AliasingRuntime``, run against every implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from fine_tuning.core.errors import DeploymentError, ModelNotFoundError
+from fine_tuning.core.ports import AliasingRuntime, ModelRecipe
+from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
+from tests.runtimes.models import write_adapter
+
+
+@dataclass(frozen=True)
+class Case:
+    """A runtime, a base it can build on, and a fresh look at the same models."""
+
+    runtime: AliasingRuntime
+    base: str
+    again: Callable[[], AliasingRuntime]
+
+
+def embedded(folder: Path) -> Case:
+    def look() -> AliasingRuntime:
+        return EmbeddedRuntime(folder / "models", ollama_models=folder / "ollama")
+
+    return Case(look(), "embedded", look)
+
+
+@pytest.fixture(params=[embedded])
+def case(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    made: Case = request.param(tmp_path)
+    adapter = write_adapter(tmp_path / "adapter.gguf")
+    made.runtime.create("one", ModelRecipe(base=made.base, adapter=adapter))
+    made.runtime.create("two", ModelRecipe(base=made.base))
+    return made
+
+
+def test_an_alias_is_its_target_everywhere(case: Case) -> None:
+    before = case.runtime.show("one"), case.runtime.show("two")
+    made = case.runtime.point_alias("alias", "one")
+    for runtime in (case.runtime, case.again()):
+        assert runtime.show("alias") == made
+        assert made.digest == runtime.show("one").digest != runtime.show("two").digest
+    moved = case.runtime.point_alias("alias", "two")
+    assert moved.digest == case.runtime.show("two").digest
+    assert (case.runtime.show("one"), case.runtime.show("two")) == before
+    assert len(case.runtime.list()) == 3
+
+
+def test_an_alias_stays_what_it_was_made(case: Case) -> None:
+    made = case.runtime.point_alias("alias", "one")
+    case.runtime.create("one", ModelRecipe(base=case.base))
+    assert case.runtime.show("one").digest != made.digest
+    assert case.runtime.show("alias") == made
+    case.runtime.delete("one")
+    assert case.again().show("alias") == made
+    case.runtime.warm_up("alias")
+    case.runtime.delete("alias")
+    assert [info.name for info in case.runtime.list()] == [case.runtime.show("two").name]
+
+
+def test_an_unknown_target_changes_nothing(case: Case) -> None:
+    before = case.runtime.list()
+    for alias in ("alias", "other"):
+        with pytest.raises(ModelNotFoundError):
+            case.runtime.point_alias(alias, "never-there")
+    with pytest.raises(DeploymentError):
+        case.runtime.point_alias("../no name", "one")
+    assert case.runtime.list() == before
+
+
+def test_warming_up_changes_nothing(case: Case) -> None:
+    before = case.runtime.list()
+    case.runtime.warm_up("one")
+    with pytest.raises(ModelNotFoundError):
+        case.runtime.warm_up("never-there")
+    assert case.runtime.list() == before
