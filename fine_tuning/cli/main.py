@@ -19,6 +19,7 @@ from fine_tuning.cli import (
     deploy_commands,
     model_commands,
     registry_commands,
+    serve_command,
     system_commands,
 )
 from fine_tuning.core.errors import FineTuningError, InterruptedRunError, StorageError
@@ -43,6 +44,7 @@ for room in (
     model_commands,
     registry_commands,
     deploy_commands,
+    serve_command,
 ):
     app.add_typer(room.app)
 

@@ -99,39 +99,55 @@ def evaluate(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a run against its base on conversations it never saw, with error bars."""
-    _compare("base", run, questions, home, config, overrides, as_json)
+    """Measure a run against its base on conversations it never saw, with error bars.
+
+    Stopped half-way, the same command goes on where it was.
+    """
+    _compare(["base", run], questions, home, config, overrides, as_json)
 
 
 @app.command()
 def compare(
-    reference: Annotated[str, typer.Argument(help="base, or a run.")],
-    candidate: Annotated[str, typer.Argument(help="The run to judge.")],
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="REFERENCE [RUN]... CANDIDATE",
+            help="base or a run, further runs to show beside it, and last the run to judge.",
+        ),
+    ],
     questions: Questions = None,
     home: Home = None,
     config: Config = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare a run with its base or another run on the same conversations and questions."""
-    _compare(reference, candidate, questions, home, config, overrides, as_json)
+    """Compare runs on the same conversations, questions and tasks; the last one is judged.
+
+    Example: fine-tuning compare base monday latest
+    """
+    _compare(models, questions, home, config, overrides, as_json)
 
 
 def _compare(
-    reference: str,
-    candidate: str,
+    models: list[str],
     questions: Path | None,
     home: Path | None,
     config: Path | None,
     overrides: list[str] | None,
     as_json: bool,
 ) -> None:
+    if len(models) < 2:  # noqa: PLR2004 - a pair
+        raise ConfigError(
+            f"only {models[0]!r} was named, expected a reference and a run to judge",
+            next_command=f"fine-tuning compare base {models[0]}",
+        )
+    reference, *beside, candidate = models
     with progress_bars() as progress:
         bench = open_workbench(home, config, overrides, progress=progress)
         from fine_tuning.evaluation.questions import read_questions
 
-        asked = read_questions(questions) if questions else ()
-        report = bench.evaluate(candidate, against=reference, questions=asked)
+        asked = read_questions(questions) if questions else None
+        report = bench.evaluate(candidate, against=reference, beside=beside, questions=asked)
     if as_json:
         answer(report.to_dict(), as_json=True)
     else:
@@ -142,15 +158,26 @@ def show_report(report: EvaluationReport) -> None:
     """Print an evaluation for people."""
     from rich.markup import escape
 
-    from fine_tuning.evaluation.comparison import table
+    from fine_tuning.evaluation.comparison_table import table
 
-    for comparison in report.comparisons:
-        results.print(table(comparison))
-        say(comparison.power_sentence(comparison.rows[0].name))
+    results.print(table(report.comparisons))
+    for comparison in report.against(report.verdict.reference):
+        if comparison.suite == report.policy.suite:
+            say(comparison.power_sentence(report.policy.metric))
+    if report.drift:
+        results.print(table(report.drift))
+    if report.contamination and report.contamination.contaminated:
+        found = len(report.contamination.contaminated)
+        say(f"{found} test items were left out: their words stand in the training text.")
     for pair in report.side_by_side:
         results.print(f"\n[bold]{escape(pair.prompt)}[/bold]")
         for name, reply in pair.replies.items():
             results.print(f"[cyan]{escape(name)}[/cyan]: {escape(reply)}")
     results.print(f"\nverdict: [bold]{report.verdict.outcome}[/bold]")
-    for reason in report.verdict.reasons:
-        results.print(f"  {escape(reason.sentence)}")
+    for reason in sorted(report.verdict.reasons, key=lambda r: _FINDINGS.index(r.finding)):
+        mark = {"fails": "[red]fails[/red]", "undecided": "[yellow]open[/yellow]"}
+        shown = mark.get(reason.finding, "[green]holds[/green]")
+        results.print(f"  {shown}  {escape(reason.check)}: {escape(reason.sentence)}")
+
+
+_FINDINGS = ("fails", "undecided", "holds")

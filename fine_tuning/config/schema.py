@@ -270,6 +270,31 @@ class Deployment(Section):
     model's name."""
 
 
+class Serving(Section):
+    """How `fine-tuning serve` answers chat clients without Ollama."""
+
+    host: Text = "127.0.0.1"
+    """Address to listen on. Any but this machine's own (127.0.0.1, ::1, localhost) makes every
+    request bring a token."""
+
+    port: int = Field(default=11434, ge=0, le=65535)
+    """Port to listen on; Ollama's own, so that its clients find the server. 0 takes a free one."""
+
+    parallel: int = Field(default=4, ge=1, le=64)
+    """Conversations answered at the same time per base model; others wait their turn."""
+
+    context_tokens: int = Field(default=4096, ge=256, le=1_048_576)
+    """Room for prompt and reply of each conversation, in tokens; a model's own `num_ctx` is
+    stronger."""
+
+    memory_gib: float | None = Field(default=None, gt=0)
+    """Memory for all loaded models together, in GiB; the one unused for longest makes room. null
+    takes half of the machine's."""
+
+    max_waiting: int = Field(default=512, ge=0, le=100_000)
+    """Requests that may wait for a model; more are told to come again."""
+
+
 class Settings(Section):
     """All settings, in the order of the pipeline."""
 
@@ -287,3 +312,6 @@ class Settings(Section):
 
     deployment: Deployment = Deployment()
     """Serving it."""
+
+    serving: Serving = Serving()
+    """Serving it without Ollama."""

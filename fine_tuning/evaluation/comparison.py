@@ -12,7 +12,6 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import numpy as np
-from rich.table import Table
 
 from fine_tuning.core.errors import DataError
 from fine_tuning.evaluation import resampling
@@ -180,46 +179,12 @@ def compare(
     )
 
 
-def table(comparison: Comparison) -> Table:
-    """Return the comparison as a table for a terminal; green is better, red is worse."""
-    grid = Table(title=f"{comparison.suite}: {comparison.candidate} against {comparison.reference}")
-    grid.caption = (
-        f"difference: with its {comparison.confidence:.0%} interval; p: after Holm's correction; "
-        f"visible from: a true difference this set shows with {comparison.power:.0%} power"
+def corrected_together(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    """Apply Holm's correction over the metrics of several suites, which are asked at once."""
+    rows = iter(_with_holm([row for found in comparisons for row in found.rows]))
+    return tuple(
+        replace(found, rows=tuple(next(rows) for _ in found.rows)) for found in comparisons
     )
-    grid.add_column("metric", no_wrap=True)
-    for heading in (comparison.reference, comparison.candidate):
-        grid.add_column(heading, justify="right", overflow="fold")
-    for heading in ("difference", "p", "win/tie/loss", "visible from"):
-        grid.add_column(heading, justify="right")
-    for row in comparison.rows:
-        detectable = row.smallest_detectable
-        grid.add_row(
-            row.name,
-            f"{row.reference:.4g}",
-            f"{row.candidate:.4g}",
-            _interval_text(row),
-            "-" if row.p_holm is None else f"{row.p_holm:.3g}",
-            f"{row.wins}/{row.ties}/{row.losses}",
-            "-" if detectable is None else f"{detectable:.3g}",
-            style=_style(row),
-        )
-    return grid
-
-
-def _interval_text(row: ComparedMetric) -> str:
-    if row.low is None or row.high is None:
-        return f"{row.difference:+.3g}"
-    return f"{row.difference:+.3g} ({row.low:+.3g} to {row.high:+.3g})"
-
-
-def _style(row: ComparedMetric) -> str:
-    interval = row.gain_interval
-    if interval is None or row.higher_is_better is None:
-        return ""
-    if interval[0] > 0:
-        return "green"
-    return "red" if interval[1] < 0 else ""
 
 
 def _order(reference: SuiteResult, candidate: SuiteResult) -> list[int]:

@@ -15,7 +15,12 @@ from fine_tuning.core.example import Example, TokenizedExample
 from fine_tuning.core.ports import Progress
 from fine_tuning.evaluation import metrics as measure
 from fine_tuning.evaluation import similarity
+from fine_tuning.evaluation.answering import GivenReply
+from fine_tuning.evaluation.embeddings import embedding_similarity
+from fine_tuning.evaluation.languages import language_of
+from fine_tuning.evaluation.probes import ProbeItem, TokenizedProbe, ability_suites, right_share
 from fine_tuning.evaluation.questions import Question
+from fine_tuning.evaluation.relevance import first_replies, relevance, with_other_questions
 from fine_tuning.evaluation.results import (
     Answer,
     HeldOutResult,
@@ -46,14 +51,17 @@ class TargetScores(Protocol):
 
 ScoreTargets = Callable[[Sequence[TokenizedExample]], Sequence[TargetScores]]
 """Scores examples: one result each, in order."""
-ReplyMany = Callable[[Sequence[Sequence[Message]]], Sequence[str]]
+ReplyMany = Callable[[Sequence[Sequence[Message]]], Sequence[GivenReply]]
 """Answers conversations that end with a user turn: one reply each, in order."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-REFERENCE_METRICS = ("bleu", "chrf", "rouge", "exact_match", "f1")
-REPLY_METRICS = (*REFERENCE_METRICS, *measure.TEXT_METRICS)
+REFERENCE_METRICS = (
+    *("bleu", "chrf", "rouge", "exact_match", "f1"),
+    *("length_gap", "embedding_similarity"),
+)
+REPLY_METRICS = (*REFERENCE_METRICS, *measure.TEXT_METRICS, "language_match", "stop_rate")
 """What :meth:`Evaluator.evaluate_replies` can compute."""
 
 
@@ -78,6 +86,7 @@ class Evaluator:
         score: ScoreTargets,
         *,
         model: str = "model",
+        suite_name: str = "held_out",
         target_bytes: Sequence[int] | None = None,
     ) -> HeldOutResult:
         """Score the target tokens of held-out examples: loss, perplexity, accuracy.
@@ -86,6 +95,7 @@ class Evaluator:
             examples: The held-out split; examples without targets are counted and passed over.
             score: Scores a batch of examples.
             model: The name results are filed under.
+            suite_name: What the suite is called.
             target_bytes: UTF-8 bytes of each example's target text; adds ``bits_per_byte``.
 
         Raises:
@@ -111,7 +121,7 @@ class Evaluator:
         if target_bytes is not None:
             found.append(measure.bits_per_byte(values, [target_bytes[index] for index in kept]))
         suite = SuiteResult(
-            suite="held_out",
+            suite=suite_name,
             model=model,
             item_ids=tuple(example.example_id for example in chosen),
             clusters=tuple(example.conversation_id for example in chosen),
@@ -123,6 +133,67 @@ class Evaluator:
             skipped=len(examples) - len(chosen),
         )
 
+    def evaluate_relevance(
+        self,
+        examples: Sequence[TokenizedExample],
+        score: ScoreTargets,
+        *,
+        model: str = "model",
+    ) -> SuiteResult | None:
+        """Score each first reply after its own and after another conversation's question.
+
+        Returns:
+            The suite ``relevance``, or None when there are not two conversations with different
+            questions.
+        """
+        firsts = first_replies(examples)
+        swapped = with_other_questions(firsts)
+        if not swapped:
+            return None
+        scores = self._in_batches(f"scoring {model}", [*firsts, *swapped], score)
+        _check_scores([*firsts, *swapped], scores)
+        values = [result.log_probabilities for result in scores]
+        return SuiteResult(
+            suite="relevance",
+            model=model,
+            item_ids=tuple(example.example_id for example in firsts),
+            clusters=tuple(example.conversation_id for example in firsts),
+            metrics=(relevance(values[: len(firsts)], values[len(firsts) :]),),
+        )
+
+    def evaluate_ability(
+        self,
+        probes: Sequence[TokenizedProbe],
+        score: ScoreTargets,
+        reply_many: ReplyMany | None = None,
+        *,
+        model: str = "model",
+    ) -> tuple[SuiteResult, ...]:
+        """Put the probe tasks to a model: its choice by likelihood, and what it answers.
+
+        Args:
+            probes: The tasks, tokenized for the model.
+            score: Scores a batch of examples.
+            reply_many: Answers a batch of conversations; None leaves ``tasks_passed`` out.
+            model: The name results are filed under.
+
+        Returns:
+            The suite of all tasks, then one for each skill.
+        """
+        sequences = [sequence for probe in probes for sequence in probe.sequences]
+        scores = self._in_batches(f"probing {model}", sequences, score)
+        _check_scores(sequences, scores)
+        sums = iter([sum(result.log_probabilities) for result in scores])
+        shares = [right_share([next(sums) for _ in probe.sequences]) for probe in probes]
+        items: list[ProbeItem] = [probe.item for probe in probes]
+        replies: Sequence[GivenReply] = ()
+        if reply_many is not None:
+            prompts = [item.messages() for item in items]
+            replies = self._in_batches(f"probing {model}", prompts, reply_many)
+        return ability_suites(
+            items, model=model, shares=shares, replies=[reply.text for reply in replies]
+        )
+
     def evaluate_questions(
         self,
         questions: Sequence[Question],
@@ -130,6 +201,7 @@ class Evaluator:
         *,
         model: str = "model",
         system: str = "",
+        suite_name: str = "questions",
     ) -> QuestionsResult:
         """Ask questions and look for their key facts in the replies.
 
@@ -138,21 +210,24 @@ class Evaluator:
             reply_many: Answers a batch of conversations.
             model: The name results are filed under.
             system: A system message to put before every question; "" for none.
+            suite_name: What the suite is called.
 
         Raises:
             DataError: if there are no questions.
             RuntimeFailedError: if ``reply_many`` returns another number of replies.
         """
         prompts = [question.messages(system) for question in questions]
-        replies = self._in_batches(f"asking {model}", prompts, reply_many)
+        given = self._in_batches(f"asking {model}", prompts, reply_many)
+        replies = [reply.text for reply in given]
         suite = SuiteResult(
-            suite="questions",
+            suite=suite_name,
             model=model,
             item_ids=tuple(question.id for question in questions),
             clusters=tuple(question.cluster for question in questions),
             metrics=(
                 measure.fact_recall(replies, questions),
                 *(metric(replies) for metric in measure.TEXT_METRICS.values()),
+                measure.stop_rate([reply.ended for reply in given]),
             ),
         )
         answers = tuple(
@@ -187,7 +262,13 @@ class Evaluator:
             raise DataError(
                 f"metric {unknown[0]!r} is unknown, expected one of {', '.join(REPLY_METRICS)}"
             )
-        turns = [(example, target) for example in examples for target in example.targets]
+        # A turn that calls a tool has no text to compare with.
+        turns = [
+            (example, target)
+            for example in examples
+            for target in example.targets
+            if target and example.messages[target].text.strip()
+        ]
         if not turns:
             raise DataError(
                 f"none of {len(examples)} held-out conversations has a reply to compare with"
@@ -200,9 +281,14 @@ class Evaluator:
             model=model,
             item_ids=tuple(f"{example.id}/{target}" for example, target in turns),
             clusters=tuple(example.conversation_id for example, _ in turns),
-            metrics=reply_metrics(replies, references, names),
+            metrics=reply_metrics(replies, references, [p[-1].text for p in prompts], names),
         )
-        return RepliesResult(suite=suite, replies=tuple(replies), references=tuple(references))
+        return RepliesResult(
+            suite=suite,
+            prompts=tuple(prompt[-1].text for prompt in prompts),
+            replies=tuple(reply.text for reply in replies),
+            references=tuple(references),
+        )
 
     def side_by_side(
         self, prompts: Sequence[str], models: Mapping[str, ReplyMany]
@@ -225,7 +311,7 @@ class Evaluator:
             for name, reply_many in models.items()
         }
         return tuple(
-            SideBySide(prompt=prompt, replies={name: replies[name][i] for name in models})
+            SideBySide(prompt=prompt, replies={name: replies[name][i].text for name in models})
             for i, prompt in enumerate(prompts)
         )
 
@@ -252,19 +338,28 @@ class Evaluator:
 
 
 def reply_metrics(
-    replies: Sequence[str], references: Sequence[str], names: Iterable[str]
+    given: Sequence[GivenReply],
+    references: Sequence[str],
+    prompts: Sequence[str],
+    names: Iterable[str],
 ) -> tuple[measure.MetricResult, ...]:
     """Compute metrics of replies by name; ``rouge`` gives its three.
 
     Raises:
-        DataError: if there are no replies, or not one reference each.
+        DataError: if there are no replies, or not one reference and one prompt each.
+        MissingDependencyError: if a metric needs an optional package that is not installed.
     """
+    replies = [reply.text for reply in given]
     results: list[measure.MetricResult] = []
     for name in names:
         if name == "rouge":
             results.extend(similarity.rouge(replies, references))
         elif name in measure.TEXT_METRICS:
             results.append(measure.TEXT_METRICS[name](replies))
+        elif name == "stop_rate":
+            results.append(measure.stop_rate([reply.ended for reply in given]))
+        elif name == "language_match":
+            results.append(measure.language_match(replies, prompts, language_of))
         else:
             results.append(_REFERENCE_METRICS[name](replies, references))
     return tuple(results)
@@ -277,6 +372,8 @@ _REFERENCE_METRICS: dict[str, Callable[[Sequence[str], Sequence[str]], measure.M
         replies, [[r] for r in references]
     ),
     "f1": lambda replies, references: measure.f1(replies, [[r] for r in references]),
+    "length_gap": measure.length_gap,
+    "embedding_similarity": embedding_similarity,
 }
 
 

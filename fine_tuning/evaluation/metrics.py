@@ -231,6 +231,42 @@ def length(replies: Sequence[str]) -> MetricResult:
     return _mean("length", items, higher_is_better=None, unit="words")
 
 
+def length_gap(replies: Sequence[str], references: Sequence[str]) -> MetricResult:
+    """Mean number of doublings between the words of a reply and of the person's own reply.
+
+    0 is equally long, 1 twice or half as long.
+
+    Raises:
+        DataError: if there is no reply, or not one reference each.
+    """
+    _check_lengths("references", len(references), len(replies))
+    items = [
+        abs(math.log2((len(reply.split()) + 1) / (len(reference.split()) + 1)))
+        for reply, reference in zip(replies, references, strict=True)
+    ]
+    return _mean("length_gap", items, higher_is_better=False, unit="doublings")
+
+
+def language_match(
+    replies: Sequence[str], prompts: Sequence[str], language_of: Callable[[str], str]
+) -> MetricResult:
+    """Share of replies that are not in another language than their prompt.
+
+    Args:
+        replies: What the model said.
+        prompts: What it was asked.
+        language_of: Returns a language code, or "" where a text is too short to tell; such texts
+            count as a match.
+
+    Raises:
+        DataError: if there is no reply, or not one prompt each.
+    """
+    _check_lengths("prompts", len(prompts), len(replies))
+    pairs = [(language_of(r), language_of(p)) for r, p in zip(replies, prompts, strict=True)]
+    items = [float(not said or not asked or said == asked) for said, asked in pairs]
+    return _mean("language_match", items, higher_is_better=True, unit="share of replies")
+
+
 def repetition_of(reply: str, *, order: int = 4) -> float:
     """Share of a reply's word n-grams that stood in it before: 0 for none, near 1 for a loop.
 

@@ -168,15 +168,20 @@ class QuestionsResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepliesResult:
-    """A model's replies where the held-out conversations have theirs."""
+    """A model's replies where the held-out conversations have theirs.
+
+    ``prompts`` are the last turns before them; all three are in the order of the suite's items.
+    """
 
     suite: SuiteResult
+    prompts: tuple[str, ...]
     replies: tuple[str, ...]
     references: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return {
+            "prompts": list(self.prompts),
             "replies": list(self.replies),
             "references": list(self.references),
             "suite": self.suite.to_dict(),

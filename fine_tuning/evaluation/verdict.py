@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from fine_tuning.core.errors import DataError
@@ -43,6 +43,10 @@ class Policy:
     metric: str
     guards: tuple[Guard, ...] = ()
     min_clusters: int = MIN_CLUSTERS
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +98,8 @@ def decide(
     comparisons: Sequence[Comparison],
     policy: Policy,
     canaries: Mapping[str, bool] | None = None,
+    *,
+    since_zero: Sequence[Comparison] = (),
 ) -> Verdict:
     """Judge a candidate by its comparisons with the reference, one per suite.
 
@@ -101,6 +107,9 @@ def decide(
         comparisons: All against the same reference; each suite at most once.
         policy: The primary metric and the guards.
         canaries: Named checks that must hold, such as a phrase that must never be said.
+        since_zero: Comparisons with the untuned base, where the reference is a tuned model: every
+            guard on a suite among them must hold against the base too, so that many small losses
+            do not add up unseen.
 
     Raises:
         DataError: if a suite is missing or twice, a metric is missing, or the comparisons are
@@ -112,6 +121,11 @@ def decide(
     for guard in policy.guards:
         row = _find(suites, guard.suite, guard.metric)
         reasons.append(_guard_reason(row, guard, policy.min_clusters))
+    for zero in since_zero:
+        for guard in (guard for guard in policy.guards if guard.suite == zero.suite):
+            found = _guard_reason(zero.row(guard.metric), guard, policy.min_clusters)
+            since = f"since generation zero, {found.sentence}"
+            reasons.append(replace(found, check=f"{found.check} since zero", sentence=since))
     for name, holds in (canaries or {}).items():
         said = "holds" if holds else "does not hold"
         reasons.append(
@@ -169,11 +183,16 @@ def _primary_reason(row: ComparedMetric, comparison: Comparison, min_clusters: i
         return Reason(check=check, finding="holds", sentence=f"{seen}: better beyond chance")
     if interval[1] < 0:
         return Reason(check=check, finding="fails", sentence=f"{seen}: worse beyond chance")
+    if not row.wins and not row.losses:
+        same = f"equal: {row.name} is the same on each of {row.num_items} items"
+        return Reason(check=check, finding="undecided", sentence=same)
+    needed = _needed(row.smallest_detectable, row.gain, row.num_clusters)
+    power = comparison.power_sentence(row.name)
     return Reason(
         check=check,
         finding="undecided",
-        sentence=f"{seen}: no difference beyond chance; {comparison.power_sentence(row.name)}",
-        items_needed=_needed(row.smallest_detectable, row.gain, row.num_clusters),
+        sentence=f"{seen}: no difference beyond chance; {power}{_more(needed, row)}",
+        items_needed=needed,
     )
 
 
@@ -190,12 +209,20 @@ def _guard_reason(row: ComparedMetric, guard: Guard, min_clusters: int) -> Reaso
     if interval[1] < -guard.margin:
         return Reason(check=check, finding="fails", sentence=f"{seen}: worse than allowed")
     # Enough items would move the lower end of the interval up to the margin.
+    needed = _needed(row.gain - interval[0], row.gain + guard.margin, row.num_clusters)
     return Reason(
         check=check,
         finding="undecided",
-        sentence=f"{seen}: the interval reaches beyond the margin",
-        items_needed=_needed(row.gain - interval[0], row.gain + guard.margin, row.num_clusters),
+        sentence=f"{seen}: the interval reaches beyond the margin{_more(needed, row)}",
+        items_needed=needed,
     )
+
+
+def _more(needed: int | None, row: ComparedMetric) -> str:
+    """Say how many more items would decide, if the difference stays as it was seen."""
+    if needed is None:
+        return ""
+    return f"; about {needed - row.num_clusters} more items like these would decide"
 
 
 def _signed(row: ComparedMetric, interval: tuple[float, float]) -> str:

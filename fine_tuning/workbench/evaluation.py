@@ -1,150 +1,172 @@
-"""Base against tuned on what neither was trained on: likelihood, facts, replies side by side.
-
-Likelihood is computed by the training engine, replies come from the embedded runtime, the same
-llama.cpp that serves.
-"""
+"""Is the candidate better? Every model measured on the same items, compared, and judged once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fine_tuning.core.conversation import Message
-from fine_tuning.core.example import TokenizedExample
-from fine_tuning.core.ports import Progress, Sampling
+from fine_tuning.core.ports import Progress
 from fine_tuning.engine.decoder import Decoder
-from fine_tuning.engine.lora import LoraAdapter
-from fine_tuning.engine.step import ExampleScore, score_targets
-from fine_tuning.evaluation.comparison import Comparison, compare
-from fine_tuning.evaluation.evaluator import Evaluator
-from fine_tuning.evaluation.questions import Question
-from fine_tuning.evaluation.results import HeldOutResult, QuestionsResult, SideBySide
+from fine_tuning.evaluation.comparison import Comparison, compare, corrected_together
+from fine_tuning.evaluation.contamination import ContaminationReport
+from fine_tuning.evaluation.gate import Margins, gate_policy
+from fine_tuning.evaluation.results import (
+    HeldOutResult,
+    QuestionsResult,
+    SideBySide,
+    SuiteResult,
+)
 from fine_tuning.evaluation.verdict import Policy, Verdict, decide
-from fine_tuning.runtimes.base_model import BaseModel
-from fine_tuning.runtimes.embedded import EmbeddedServer
+from fine_tuning.workbench.measuring import Candidate, EvaluationTask, Meter, ModelResult
 
-PARALLEL_REPLIES = 8
-# Room for a test prompt besides the reply; a longer prompt is refused by name.
-PROMPT_TOKENS = 512
-Score = Callable[[Sequence[TokenizedExample]], Sequence[ExampleScore]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """A model to evaluate: the base, with or without an adapter, under a name for reports."""
-
-    name: str
-    adapter_path: Path | None = None
-    adapter: LoraAdapter | None = None
+SHOWN_METRICS = {
+    "held_out": ("loss", "perplexity", "accuracy", "bits_per_byte"),
+    "questions": ("fact_recall", "stop_rate", "repetition"),
+}
+"""Where a suite has more metrics than a reader needs, those that are compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationReport:
-    """What was found about two models; the second is compared with the first."""
+    """What was found about two or more models; the last is judged against the first.
 
-    held_out: tuple[HeldOutResult, HeldOutResult]
+    ``comparisons`` are the candidate's with each other model, suite by suite; ``drift`` is that
+    with the untuned base where the reference is a tuned model. ``provenance`` says what decided
+    the numbers: names, digests, settings, seeds.
+    """
+
+    models: tuple[ModelResult, ...]
     comparisons: tuple[Comparison, ...]
+    drift: tuple[Comparison, ...] = ()
+    policy: Policy
     verdict: Verdict
-    questions: tuple[QuestionsResult, QuestionsResult] | None
     side_by_side: tuple[SideBySide, ...]
+    contamination: ContaminationReport | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def held_out(self) -> tuple[HeldOutResult, HeldOutResult]:
+        """The likelihoods of the reference and of the candidate."""
+        return self.models[0].held_out, self.models[-1].held_out
+
+    @property
+    def questions(self) -> tuple[QuestionsResult, QuestionsResult] | None:
+        """The answers of the reference and of the candidate."""
+        before, after = self.models[0].questions, self.models[-1].questions
+        return None if before is None or after is None else (before, after)
+
+    def against(self, reference: str) -> tuple[Comparison, ...]:
+        """Return the comparisons with one model."""
+        return tuple(found for found in self.comparisons if found.reference == reference)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return {
             "held_out": [result.to_dict() for result in self.held_out],
             "questions": [result.to_dict() for result in self.questions or ()],
+            "models": [model.to_dict() for model in self.models],
             "comparisons": [comparison.to_dict() for comparison in self.comparisons],
+            "drift": [comparison.to_dict() for comparison in self.drift],
+            "policy": self.policy.to_dict(),
             "verdict": self.verdict.to_dict(),
             "side_by_side": [pair.to_dict() for pair in self.side_by_side],
+            "contamination": self.contamination and self.contamination.to_dict(),
+            "provenance": dict(self.provenance),
         }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationTask:
-    """What two models are evaluated on.
+class GateSettings:
+    """What the gate asks: the primary metric, the margins, and the seed of every resampling."""
 
-    ``examples`` is the held-out split; ``questions`` may be empty; ``prompts`` are answered side
-    by side. ``max_reply_tokens`` cuts replies, ``threads`` None takes the runtime's choice.
-    """
-
-    base: BaseModel
-    examples: Sequence[TokenizedExample]
-    questions: Sequence[Question] = ()
-    prompts: Sequence[str] = ()
-    max_reply_tokens: int = 256
-    threads: int | None = None
+    primary: str = "loss"
+    margins: Margins = field(default_factory=Margins)
+    seed: int = 0
 
 
 def evaluate(
     task: EvaluationTask,
-    reference: Candidate,
-    candidate: Candidate,
+    models: Sequence[Candidate],
+    *,
+    gate: GateSettings | None = None,
+    contamination: ContaminationReport | None = None,
     progress: Progress | None = None,
 ) -> EvaluationReport:
-    """Evaluate two models of one base.
+    """Measure models of one base, and judge the last against the first.
+
+    Args:
+        task: What they are measured on.
+        models: The reference, further models to stand beside it, the candidate.
+        gate: What the candidate must show; None takes the defaults.
+        contamination: What was left out of the task before, for the report.
+        progress: Told how far it is.
 
     Raises:
-        DataError: if no held-out example has a target.
+        DataError: if no held-out example has a target, or the primary metric was not measured.
         FineTuningError: as the engine and the embedded runtime raise.
     """
-    models = (reference, candidate)
-    evaluator = Evaluator(progress=progress)
+    gate = gate or GateSettings()
+    meter = Meter(task, progress)
     with Decoder.open(task.base.path) as decoder:
-        before, after = (
-            evaluator.evaluate_held_out(task.examples, _scores(decoder, model), model=model.name)
-            for model in models
-        )
-    answers = [_answers(task, model, progress) for model in models]
-    comparisons = [compare(before.suite, after.suite, metrics=("loss", "accuracy"))]
-    questions = None
-    if answers[0][0] is not None and answers[1][0] is not None:
-        questions = (answers[0][0], answers[1][0])
-        comparisons.append(
-            compare(questions[0].suite, questions[1].suite, metrics=("fact_recall",))
-        )
+        results = tuple(meter.measure(decoder, model) for model in models)
+        # Where no model is the untuned base, the base is asked for its abilities alone.
+        tuned = all(model.adapter_name for model in models)
+        zero = meter.measure_ability(decoder, Candidate(name="base")) if tuned else ()
+    *references, candidate = results
+    comparisons = corrected_together(
+        [
+            comparison
+            for reference in references
+            for comparison in _compared(reference.suites, candidate.suites, gate.seed)
+        ]
+    )
+    drift = corrected_together(_compared(zero, candidate.further, gate.seed))
+    first = [found for found in comparisons if found.reference == references[0].name]
+    policy = gate_policy(first, primary=gate.primary, margins=gate.margins)
     return EvaluationReport(
-        held_out=(before, after),
-        comparisons=tuple(comparisons),
-        verdict=decide(comparisons, Policy(suite="held_out", metric="loss")),
-        questions=questions,
-        side_by_side=tuple(
-            SideBySide(prompt=one.prompt, replies={**one.replies, **other.replies})
-            for one, other in zip(answers[0][1], answers[1][1], strict=True)
-        ),
+        models=results,
+        comparisons=comparisons,
+        drift=drift,
+        policy=policy,
+        verdict=decide(first, policy, candidate.canaries, since_zero=drift),
+        side_by_side=_side_by_side(task, results),
+        contamination=contamination,
     )
 
 
-def _scores(decoder: Decoder, model: Candidate) -> Score:
-    return lambda examples: score_targets(decoder, model.adapter, examples)
+def _compared(
+    reference: Sequence[SuiteResult], candidate: Sequence[SuiteResult], seed: int
+) -> list[Comparison]:
+    """Compare the suites both models have."""
+    there = {suite.suite: suite for suite in candidate}
+    pairs = [(suite, there[suite.suite]) for suite in reference if suite.suite in there]
+    return [compare(before, after, metrics=_chosen(before), seed=seed) for before, after in pairs]
 
 
-def _answers(
-    task: EvaluationTask, model: Candidate, progress: Progress | None
-) -> tuple[QuestionsResult | None, Sequence[SideBySide]]:
-    """Let one model answer the questions and the prompts."""
-    if not task.questions and not task.prompts:
-        return None, ()
-    sampling = Sampling(max_tokens=task.max_reply_tokens)
-    with EmbeddedServer(
-        task.base.path,
-        adapter=model.adapter_path,
-        parallel=PARALLEL_REPLIES,
-        context_tokens=PROMPT_TOKENS + task.max_reply_tokens,
-        threads=task.threads,
-        system=task.base.system,
-    ) as server:
+def _chosen(suite: SuiteResult) -> tuple[str, ...]:
+    have = {metric.name for metric in suite.metrics}
+    return tuple(name for name in SHOWN_METRICS.get(suite.suite, ()) if name in have)
 
-        def reply_many(conversations: Sequence[Sequence[Message]]) -> list[str]:
-            return server.reply_many(conversations, sampling)
 
-        # Batches of several rounds of all slots, so that no slot idles while the last one ends.
-        evaluator = Evaluator(batch_size=4 * PARALLEL_REPLIES, progress=progress)
-        questions = (
-            evaluator.evaluate_questions(task.questions, reply_many, model=model.name)
-            if task.questions
-            else None
+def _side_by_side(task: EvaluationTask, results: Sequence[ModelResult]) -> tuple[SideBySide, ...]:
+    names = _distinct([result.name for result in results])
+    return tuple(
+        SideBySide(
+            prompt=prompt,
+            replies={n: r.prompts[i] for n, r in zip(names, results, strict=True)},
         )
-        pairs = evaluator.side_by_side(task.prompts, {model.name: reply_many})
-    return questions, pairs
+        for i, prompt in enumerate(task.prompts)
+    )
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Return names of which none stands twice: a model may be compared with itself."""
+    return [
+        name if name not in names[:place] else f"{name} again" for place, name in enumerate(names)
+    ]
+
+
+def with_provenance(report: EvaluationReport, found: Mapping[str, Any]) -> EvaluationReport:
+    """Return the report with what decided its numbers."""
+    return replace(report, provenance=dict(found))

@@ -1,24 +1,34 @@
-"""Judging: is a run better than its base, or than an earlier run?"""
+"""Judging: is a run better than its base, or than earlier runs?"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fine_tuning.core.errors import DataError
-from fine_tuning.core.naming import canonical_json
-from fine_tuning.evaluation.questions import Question
+from fine_tuning.core.example import Example, TokenizedExample
+from fine_tuning.core.naming import canonical_json, content_name, file_sha256, unit_interval
+from fine_tuning.evaluation.cache import ResultCache
+from fine_tuning.evaluation.canaries import read_canaries
+from fine_tuning.evaluation.contamination import ContaminationReport, find_contamination
+from fine_tuning.evaluation.gate import OLD_SUITE, Margins
+from fine_tuning.evaluation.probes import PROBE_FILE, read_probe_items
+from fine_tuning.evaluation.questions import Question, read_questions
 from fine_tuning.storage.atomic import write_file
 from fine_tuning.workbench.evaluation import (
-    Candidate,
     EvaluationReport,
-    EvaluationTask,
+    GateSettings,
     evaluate,
+    with_provenance,
 )
+from fine_tuning.workbench.measuring import Candidate, EvaluationTask
 from fine_tuning.workbench.registering import Registering
 from fine_tuning.workbench.runs import FinishedRun
 
+BASE = "base"
 EVALUATION_FILE = "evaluation.json"
+CACHE_FILE = "evaluation_cache.db"
+QUESTIONS_FILE = "questions.jsonl"
 
 
 class Judging(Registering):
@@ -28,53 +38,173 @@ class Judging(Registering):
         self,
         run_name: str,
         *,
-        against: str = "base",
-        questions: Sequence[Question] = (),
+        against: str = BASE,
+        beside: Sequence[str] = (),
+        questions: Sequence[Question] | None = None,
         prompts: Sequence[str] | None = None,
     ) -> EvaluationReport:
         """Evaluate a run on its test split, against its base or an earlier run of it.
 
-        The report is also written into the run's folder, the verdict into the registry.
+        What was answered and scored before is not computed again, so a killed evaluation goes on
+        where it stopped. The report is also written into the run's folder, the verdict into the
+        registry.
 
         Args:
             run_name: The run to judge.
             against: ``base``, or another run on the same base model.
-            questions: Questions with key facts, asked of both.
+            beside: Further runs (or ``base``) to show on the same items; the verdict is that
+                against the first.
+            questions: Questions with key facts, asked of all; None takes those of
+                ``questions.jsonl`` in the run's workspace, if there are any.
             prompts: Answered side by side; None takes those of the settings.
 
         Raises:
             DataError: if the test split is empty, or the runs have different bases.
         """
         run = self.find_run(run_name)
-        base = self.base_of(run)
-        examples = self.data_of(run).split("test").examples
-        task = EvaluationTask(
-            base=base,
-            examples=examples,
-            questions=questions,
-            prompts=self.settings.evaluation.test_prompts if prompts is None else prompts,
-            max_reply_tokens=self.settings.evaluation.max_reply_tokens,
-            threads=self.settings.training.threads,
+        if questions is None:
+            own = run.folder.parents[1] / QUESTIONS_FILE
+            questions = read_questions(own) if own.is_file() else ()
+        others = {name: self._run_beside(name, run) for name in (against, *beside)}
+        task, contamination = self._task(run, others, questions, prompts)
+        models = [_candidate(other) for other in (*others.values(), run)]
+        report = evaluate(
+            task,
+            models,
+            gate=self._gate(),
+            contamination=contamination,
+            progress=self.progress,
         )
-        report = evaluate(task, self._reference(against, run), _candidate(run), self.progress)
+        report = with_provenance(report, self._provenance(task, models, run))
         write_file(run.folder / EVALUATION_FILE, canonical_json(report.to_dict()).encode())
         self.record_verdict(run, report.verdict.to_dict(), _metrics(report))
         return report
 
-    def _reference(self, name: str, run: FinishedRun) -> Candidate:
-        if name == "base":
-            return Candidate(name="base")
+    def _task(
+        self,
+        run: FinishedRun,
+        others: Mapping[str, FinishedRun | None],
+        questions: Sequence[Question],
+        prompts: Sequence[str] | None,
+    ) -> tuple[EvaluationTask, ContaminationReport]:
+        """Gather what models are measured on, without what the candidate has seen."""
+        settings, data = self.settings.evaluation, self.data_of(run)
+        held_out, train = data.split("test"), data.split("train")
+        contamination = _contamination(held_out.sources, questions, train.sources)
+        kept = contamination.kept
+        sources = [source for source in held_out.sources if source.id in kept]
+        canary_file = settings.canary_file
+        return (
+            EvaluationTask(
+                base=self.base_of(run),
+                examples=[e for e in held_out.examples if e.example_id in kept],
+                sources=_chosen(sources, settings.max_replies),
+                questions=[question for question in questions if question.id in kept],
+                prompts=settings.test_prompts if prompts is None else prompts,
+                probes=read_probe_items() if settings.ability_probe else (),
+                canaries=read_canaries(self.workspace.resolve(canary_file)) if canary_file else (),
+                old=self._old_splits(run, others),
+                old_questions=self._old_questions(),
+                metrics=[name for name in settings.metrics if name not in _LIKELIHOODS],
+                max_reply_tokens=settings.max_reply_tokens,
+                threads=self.settings.training.threads,
+                cache=ResultCache(self.workspace.home / CACHE_FILE),
+            ),
+            contamination,
+        )
+
+    def _old_splits(
+        self, run: FinishedRun, others: Mapping[str, FinishedRun | None]
+    ) -> dict[str, Sequence[TokenizedExample]]:
+        """Return the test splits earlier runs were judged on, where they are not this run's."""
+        found: dict[str, Sequence[TokenizedExample]] = {}
+        for other in others.values():
+            if other is not None and other.snapshot != run.snapshot:
+                examples = self.data_of(other).split("test").examples
+                seen = {e.conversation_id for e in self.data_of(run).split("train").examples}
+                unseen = [e for e in examples if e.conversation_id not in seen and e.num_targets]
+                if unseen:
+                    found[f"{OLD_SUITE}/{other.run_id}"] = unseen
+        return found
+
+    def _old_questions(self) -> dict[str, Sequence[Question]]:
+        files = [self.workspace.resolve(name) for name in self.settings.evaluation.suite_files]
+        return {f"{OLD_SUITE}/{file.stem}": read_questions(file) for file in files}
+
+    def _gate(self) -> GateSettings:
+        settings = self.settings.evaluation
+        margins = Margins(
+            ability=settings.max_ability_loss,
+            skill=settings.max_skill_loss,
+            tasks=settings.max_tasks_loss,
+            stop_rate=settings.max_stop_rate_loss,
+            facts=settings.max_fact_loss,
+        )
+        seed = self.settings.training.seed
+        return GateSettings(primary=settings.primary_metric, margins=margins, seed=seed)
+
+    def _provenance(
+        self, task: EvaluationTask, models: Sequence[Candidate], run: FinishedRun
+    ) -> dict[str, Any]:
+        """Return what decided the numbers: a report that cannot say this proves nothing."""
+        return {
+            "base": {"name": task.base.name, "digest": task.base.digest()},
+            "models": {model.name: model.adapter_name or "untuned" for model in models},
+            "data_set": run.snapshot,
+            "probe_items": file_sha256(PROBE_FILE) if task.probes else None,
+            "questions": content_name([question.to_dict() for question in task.questions]),
+            "settings": self.settings.evaluation.model_dump(mode="json"),
+            "seed": self.settings.training.seed,
+        }
+
+    def _run_beside(self, name: str, run: FinishedRun) -> FinishedRun | None:
+        """Return a run to compare with; None for the base."""
+        if name == BASE:
+            return None
         other = self.find_run(name)
         if other.manifest["base_digest"] != run.manifest["base_digest"]:
             raise DataError(
                 f"run {other.run_id} has base {other.base_name} and run {run.run_id} has "
                 f"{run.base_name}, expected runs on the same base"
             )
-        return _candidate(other)
+        return other
 
 
-def _candidate(run: FinishedRun) -> Candidate:
-    return Candidate(name=run.run_id, adapter_path=run.adapter_path, adapter=run.adapter())
+_LIKELIHOODS = ("perplexity", "accuracy", "bits_per_byte")
+
+
+def _candidate(run: FinishedRun | None) -> Candidate:
+    if run is None:
+        return Candidate(name=BASE)
+    return Candidate(
+        name=run.run_id,
+        adapter_path=run.adapter_path,
+        adapter=run.adapter(),
+        adapter_name=run.manifest["adapter"]["name"],
+        training=run.manifest["metrics"],
+    )
+
+
+def _chosen(sources: Sequence[Example], limit: int) -> list[Example]:
+    """Return at most so many examples, always the same ones, in their order."""
+    drawn = {source.id for source in sorted(sources, key=lambda s: unit_interval(s.id))[:limit]}
+    return [source for source in sources if source.id in drawn]
+
+
+def _contamination(
+    held_out: Sequence[Example], questions: Sequence[Question], train: Sequence[Example]
+) -> ContaminationReport:
+    """Look for what is asked in the test in what was asked in training.
+
+    Only the words of the person count: a right answer may well be one that was learnt.
+    """
+    items = {source.id: _asked(source) for source in held_out}
+    items |= {question.id: question.question for question in questions}
+    return find_contamination(items, ((source.id, _asked(source)) for source in train))
+
+
+def _asked(example: Example) -> str:
+    return "\n".join(message.text for message in example.messages if message.role == "user")
 
 
 def _metrics(report: EvaluationReport) -> dict[str, Any]:

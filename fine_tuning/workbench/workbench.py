@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from fine_tuning.workbench.deploying import Deploying
 from fine_tuning.workbench.judging import Judging
+from fine_tuning.workbench.serving import Serving
 from fine_tuning.workbench.training import Training
 
 
-class Workbench(Training, Judging, Deploying):
+class Workbench(Training, Judging, Deploying, Serving):
     """One user's tools: conversations, data sets, runs, verdicts and models."""

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from fine_tuning.core.errors import DataError
 from fine_tuning.evaluation import metrics, similarity
-from fine_tuning.evaluation.comparison import Comparison, compare, table
+from fine_tuning.evaluation.comparison import Comparison, compare, corrected_together
+from fine_tuning.evaluation.comparison_table import table
 from fine_tuning.evaluation.metrics import MetricResult
 from fine_tuning.evaluation.results import SuiteResult
 
@@ -175,8 +176,8 @@ def test_the_same_seed_gives_the_same_digits_and_json_keeps_them() -> None:
 
 
 def drawn(comparison: Comparison) -> str:
-    console = Console(width=90, file=io.StringIO(), record=True)
-    console.print(table(comparison))
+    console = Console(width=120, file=io.StringIO(), record=True)
+    console.print(table([comparison]))
     return console.export_text()
 
 
@@ -190,3 +191,25 @@ def test_the_table_shows_what_was_found() -> None:
     assert "cannot reliably show a difference in fact_recall below 0." in found.power_sentence(
         "fact_recall"
     )
+
+
+def test_holm_counts_the_metrics_of_all_suites() -> None:
+    base, tuned = [0.0] * 30 + [1.0] * 10, [0.0] * 22 + [1.0] * 18
+    one = compare(suite("base", share(base)), suite("tuned", share(tuned)))
+    two = replace(one, suite="other")
+    alone, (first, second) = one.rows[0], corrected_together([one, two])
+    assert alone.p_holm == alone.p
+    assert first.rows[0].p_holm == second.rows[0].p_holm == pytest.approx(2 * alone.p)
+
+
+def test_a_table_of_several_references_has_one_row_for_a_metric() -> None:
+    first, second = [0.0] * 30 + [1.0] * 10, [0.0] * 20 + [1.0] * 20
+    tuned = suite("tuned", share([0.0] * 10 + [1.0] * 30))
+    found = [compare(suite(n, share(v)), tuned) for n, v in (("base", first), ("old", second))]
+    console = Console(width=160, file=io.StringIO(), record=True)
+    console.print(table(found))
+    text = console.export_text()
+    (line,) = [line for line in text.splitlines() if "fact_recall" in line]
+    for expected in ("0.25", "0.75", "+0.5 (", "0.5", "+0.25 ("):
+        assert expected in line
+    assert "tuned against base, old" in text

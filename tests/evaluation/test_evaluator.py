@@ -14,6 +14,7 @@ import pytest
 from fine_tuning.core.conversation import Conversation, Message
 from fine_tuning.core.errors import DataError, RuntimeFailedError
 from fine_tuning.core.example import Example, TokenizedExample
+from fine_tuning.evaluation.answering import GivenReply
 from fine_tuning.evaluation.evaluator import REPLY_METRICS, Evaluator
 from fine_tuning.evaluation.questions import Question
 from fine_tuning.evaluation.results import SuiteResult
@@ -123,7 +124,11 @@ def test_scores_that_do_not_fit_are_refused() -> None:
         Evaluator(batch_size=0)
 
 
-def handbook(conversations: Sequence[Sequence[Message]]) -> list[str]:
+def given(texts: Sequence[str]) -> list[GivenReply]:
+    return [GivenReply(text=text, ended=True) for text in texts]
+
+
+def handbook(conversations: Sequence[Sequence[Message]]) -> list[GivenReply]:
     """Answer from two rules, echo otherwise; a system message sets the language."""
     replies = []
     for messages in conversations:
@@ -135,7 +140,7 @@ def handbook(conversations: Sequence[Sequence[Message]]) -> list[str]:
             replies.append(f"{polite}It is 1,200 euros until May.")
         else:
             replies.append(f"{polite}{question}")
-    return replies
+    return given(replies)
 
 
 QUESTIONS = [
@@ -203,7 +208,7 @@ def test_an_unknown_metric_is_named_with_the_known_ones() -> None:
 def test_prompts_side_by_side() -> None:
     rows = Evaluator(batch_size=1).side_by_side(
         ["My leave?", "Hello"],
-        {"rules": handbook, "echo": lambda batch: [messages[-1].text for messages in batch]},
+        {"rules": handbook, "echo": lambda batch: given([m[-1].text for m in batch])},
     )
     assert [row.to_dict() for row in rows] == [
         {"prompt": "My leave?", "replies": {"rules": "You get 17 days.", "echo": "My leave?"}},

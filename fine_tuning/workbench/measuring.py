@@ -1,0 +1,361 @@
+"""Measures one model: what the engine finds likely, what the runtime answers, what serving costs.
+
+Likelihood is computed by the training engine, replies come from the embedded runtime, the same
+llama.cpp that serves. Both are kept by content, so that a base is measured once, and an evaluation
+that was killed goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fine_tuning.core.conversation import Message, Part
+from fine_tuning.core.example import Example, TokenizedExample
+from fine_tuning.core.naming import content_name
+from fine_tuning.core.ports import Progress, Sampling
+from fine_tuning.engine.decoder import Decoder
+from fine_tuning.engine.lora import LoraAdapter
+from fine_tuning.engine.step import ExampleScore, score_targets
+from fine_tuning.evaluation.answering import Answerer, GivenReply
+from fine_tuning.evaluation.cache import ResultCache
+from fine_tuning.evaluation.canaries import Canary
+from fine_tuning.evaluation.evaluator import Evaluator, ReplyMany
+from fine_tuning.evaluation.probes import ProbeItem, TokenizedProbe, tokenize_probes
+from fine_tuning.evaluation.questions import Question
+from fine_tuning.evaluation.results import (
+    HeldOutResult,
+    QuestionsResult,
+    RepliesResult,
+    SuiteResult,
+)
+from fine_tuning.runtimes.base_model import BaseModel
+from fine_tuning.runtimes.embedded import EmbeddedServer
+from fine_tuning.runtimes.embedded_served import EmbeddedServedModel
+
+PARALLEL_REPLIES = 16
+# Room for a prompt besides the reply where nothing longer is asked.
+PROMPT_TOKENS = 512
+PROBE_REPLY_TOKENS = 40
+"""A probe's right answer is short; what comes later is not looked at."""
+SCORE_BATCH = 64
+ALWAYS_MEASURED = ("stop_rate", "length_gap", "language_match")
+"""Metrics of replies that guards look at, whatever the settings ask for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A model to measure: the base, with or without an adapter, under a name for reports.
+
+    ``adapter_name`` is the content name of the adapter's numbers, "" for the base; ``training``
+    holds what its run measured.
+    """
+
+    name: str
+    adapter_path: Path | None = None
+    adapter: LoraAdapter | None = None
+    adapter_name: str = ""
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationTask:
+    """What models of one base are measured on.
+
+    ``examples`` is the held-out split as tokens, ``sources`` the same as messages; ``old`` are
+    held-out splits and ``old_questions`` question files that earlier models were judged on, by
+    suite name. All but ``base`` and ``examples`` may be empty. ``metrics`` are those of the
+    settings, ``max_reply_tokens`` cuts replies, ``threads`` None takes the runtime's choice.
+    """
+
+    base: BaseModel
+    examples: Sequence[TokenizedExample]
+    sources: Sequence[Example] = ()
+    questions: Sequence[Question] = ()
+    prompts: Sequence[str] = ()
+    probes: Sequence[ProbeItem] = ()
+    canaries: Sequence[Canary] = ()
+    old: Mapping[str, Sequence[TokenizedExample]] = field(default_factory=dict)
+    old_questions: Mapping[str, Sequence[Question]] = field(default_factory=dict)
+    metrics: Sequence[str] = ()
+    max_reply_tokens: int = 256
+    threads: int | None = None
+    cache: ResultCache | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelResult:
+    """What was measured of one model; a part that was not asked for is None or empty.
+
+    ``deployment`` holds load_s, first_token_s, tokens_per_s, memory_bytes and success.
+    """
+
+    name: str
+    held_out: HeldOutResult
+    questions: QuestionsResult | None = None
+    replies: RepliesResult | None = None
+    further: tuple[SuiteResult, ...] = ()
+    prompts: tuple[str, ...] = ()
+    canaries: Mapping[str, bool] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    deployment: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def suites(self) -> tuple[SuiteResult, ...]:
+        """Every suite, in the order in which they are shown."""
+        asked = self.questions.suite if self.questions else None
+        answered = self.replies.suite if self.replies else None
+        found = (self.held_out.suite, asked, answered, *self.further)
+        return tuple(suite for suite in found if suite is not None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "name": self.name,
+            "held_out": self.held_out.to_dict(),
+            "questions": self.questions and self.questions.to_dict(),
+            "replies": self.replies and self.replies.to_dict(),
+            "further": [suite.to_dict() for suite in self.further],
+            "prompts": list(self.prompts),
+            "canaries": dict(self.canaries),
+            "training": dict(self.training),
+            "deployment": dict(self.deployment),
+        }
+
+
+class Meter:
+    """Measures models on one task; the base is opened once.
+
+    Args:
+        task: What models are measured on.
+        progress: Told how far it is.
+    """
+
+    def __init__(self, task: EvaluationTask, progress: Progress | None = None) -> None:
+        self._task = task
+        self._progress = progress
+        self._scoring = Evaluator(batch_size=SCORE_BATCH, progress=progress)
+        # The answerer tells progress and keeps all slots busy, so it gets all items at once.
+        self._answering = Evaluator(batch_size=1 << 30)
+        self._probes: tuple[TokenizedProbe, ...] | None = None
+
+    def measure(self, decoder: Decoder, model: Candidate) -> ModelResult:
+        """Measure everything the task holds.
+
+        Args:
+            decoder: The opened base.
+            model: What to measure.
+
+        Raises:
+            DataError: if no held-out example has a target.
+            FineTuningError: as the engine and the embedded runtime raise.
+        """
+        task, score = self._task, self._score(decoder, model)
+        held_out = self._scoring.evaluate_held_out(
+            task.examples,
+            score,
+            model=model.name,
+            target_bytes=target_bytes(task.examples, task.sources),
+        )
+        relevance = self._scoring.evaluate_relevance(task.examples, score, model=model.name)
+        old = [self._old(name, examples, score, model) for name, examples in task.old.items()]
+        with self._server(model) as server:
+            ability = self._ability(server, model, score)
+            ask = partial(self._ask, server, model)
+            return ModelResult(
+                name=model.name,
+                held_out=held_out,
+                questions=self._questions(ask(task.max_reply_tokens), model),
+                replies=self._replies(ask(task.max_reply_tokens), model),
+                further=(
+                    *([relevance] if relevance else []),
+                    *ability,
+                    *old,
+                    *self._old_questions(ask(task.max_reply_tokens), model),
+                ),
+                prompts=self._prompts(ask(task.max_reply_tokens)),
+                canaries=self._canaries(ask(task.max_reply_tokens)),
+                training=model.training,
+                deployment=deployment_metrics(server),
+            )
+
+    def measure_ability(self, decoder: Decoder, model: Candidate) -> tuple[SuiteResult, ...]:
+        """Put only the probe tasks to a model; returns no suite when the task has none."""
+        if not self._task.probes:
+            return ()
+        with self._server(model) as server:
+            return self._ability(server, model, self._score(decoder, model))
+
+    def _ability(
+        self, server: EmbeddedServer, model: Candidate, score: Callable[..., Any]
+    ) -> tuple[SuiteResult, ...]:
+        if not self._task.probes:
+            return ()
+        if self._probes is None:
+            self._probes = tokenize_probes(self._task.probes, server.tokenizer, server.renderer)
+        reply_many = self._ask(server, model, PROBE_REPLY_TOKENS)
+        # The scoring evaluator would cut the replies into batches; the answerer needs them whole.
+        return self._answering.evaluate_ability(self._probes, score, reply_many, model=model.name)
+
+    def _questions(self, reply_many: ReplyMany, model: Candidate) -> QuestionsResult | None:
+        if not self._task.questions:
+            return None
+        return self._answering.evaluate_questions(
+            self._task.questions, reply_many, model=model.name
+        )
+
+    def _replies(self, reply_many: ReplyMany, model: Candidate) -> RepliesResult | None:
+        if not self._task.sources:
+            return None
+        names = (*(name for name in self._task.metrics), *ALWAYS_MEASURED)
+        return self._answering.evaluate_replies(
+            self._task.sources, reply_many, model=model.name, metrics=names
+        )
+
+    def _old(
+        self,
+        name: str,
+        examples: Sequence[TokenizedExample],
+        score: Callable[..., Any],
+        model: Candidate,
+    ) -> SuiteResult:
+        return self._scoring.evaluate_held_out(
+            examples, score, model=model.name, suite_name=name
+        ).suite
+
+    def _old_questions(self, reply_many: ReplyMany, model: Candidate) -> tuple[SuiteResult, ...]:
+        return tuple(
+            self._answering.evaluate_questions(
+                questions, reply_many, model=model.name, suite_name=name
+            ).suite
+            for name, questions in self._task.old_questions.items()
+        )
+
+    def _prompts(self, reply_many: ReplyMany) -> tuple[str, ...]:
+        conversations = [_asked(f"prompt/{i}", text) for i, text in enumerate(self._task.prompts)]
+        return tuple(reply.text for reply in reply_many(conversations))
+
+    def _canaries(self, reply_many: ReplyMany) -> dict[str, bool]:
+        canaries = self._task.canaries
+        replies = reply_many([canary.messages() for canary in canaries])
+        return {
+            canary.id: canary.holds(reply.text)
+            for canary, reply in zip(canaries, replies, strict=True)
+        }
+
+    @contextmanager
+    def _server(self, model: Candidate) -> Iterator[EmbeddedServer]:
+        task = self._task
+        longest = max((len(example.ids) for example in task.examples), default=0)
+        with EmbeddedServer(
+            task.base.path,
+            adapter=model.adapter_path,
+            parallel=PARALLEL_REPLIES,
+            context_tokens=max(PROMPT_TOKENS, longest) + task.max_reply_tokens,
+            threads=task.threads,
+            system=task.base.system,
+            name=model.name,
+        ) as server:
+            yield server
+
+    def _ask(self, server: EmbeddedServer, model: Candidate, max_tokens: int) -> ReplyMany:
+        answerer = Answerer(
+            lambda: EmbeddedServedModel(server),
+            name=content_name([self._name(model), server.renderer.fingerprint]),
+            sampling=Sampling(max_tokens=max_tokens),
+            parallel=PARALLEL_REPLIES,
+            cache=self._task.cache,
+        )
+
+        def reply_many(conversations: Sequence[Sequence[Message]]) -> list[GivenReply]:
+            what = f"asking {model.name}"
+            return answerer.answer(conversations, what=what, progress=self._progress)
+
+        return reply_many
+
+    def _score(
+        self, decoder: Decoder, model: Candidate
+    ) -> Callable[[Sequence[TokenizedExample]], list[ExampleScore]]:
+        """Return a function that scores examples, those known to the cache without the engine."""
+        cache, name = self._task.cache, self._name(model)
+
+        def score(examples: Sequence[TokenizedExample]) -> list[ExampleScore]:
+            names = [content_name(["score/1", name, e.ids, e.mask]) for e in examples]
+            found = {
+                key: ExampleScore(tuple(raw[0]), tuple(bit == "1" for bit in raw[1]), raw[2])
+                for key, raw in (cache.find(names) if cache else {}).items()
+            }
+            wanted = dict(zip(names, examples, strict=True))
+            missing = [key for key in wanted if key not in found]
+            for start in range(0, len(missing), SCORE_BATCH):
+                keys = missing[start : start + SCORE_BATCH]
+                scores = score_targets(decoder, model.adapter, [wanted[key] for key in keys])
+                new = dict(zip(keys, scores, strict=True))
+                if cache:
+                    cache.keep({key: _plain(value) for key, value in new.items()})
+                found |= new
+            return [found[key] for key in names]
+
+        return score
+
+    def _name(self, model: Candidate) -> str:
+        return content_name(["model/1", self._task.base.digest(), model.adapter_name])
+
+
+def deployment_metrics(server: EmbeddedServer) -> dict[str, Any]:
+    """Measure what serving costs, on one prompt alone.
+
+    Returns:
+        load_s, first_token_s, tokens_per_s, memory_bytes (resident, of the whole process) and
+        success: whether a reply came.
+    """
+    model = EmbeddedServedModel(server)
+    reply = model.complete(_asked("deployment", "What is the capital of France?"), _SHORT)
+    return {
+        "load_s": reply.load_s,
+        "first_token_s": reply.first_token_s,
+        "tokens_per_s": reply.tokens_per_s,
+        "memory_bytes": model.memory_bytes(),
+        "success": bool(reply.text.strip()),
+    }
+
+
+def target_bytes(
+    examples: Sequence[TokenizedExample], sources: Sequence[Example]
+) -> list[int] | None:
+    """Return the UTF-8 bytes of the text each sequence asks for, or None where it is not known.
+
+    A sequence holds the next replies of its example, one for each run of its mask.
+    """
+    texts = {
+        source.id: [source.messages[target].text for target in source.targets] for source in sources
+    }
+    sizes = []
+    for example in examples:
+        left = texts.get(example.example_id, [])
+        num_runs = sum(
+            bit and not before
+            for before, bit in zip((0, *example.mask), example.mask, strict=False)
+        )
+        own, texts[example.example_id] = left[:num_runs], left[num_runs:]
+        size = sum(len(text.encode()) for text in own)
+        if len(own) < num_runs or (num_runs and not size):
+            return None
+        sizes.append(size)
+    return sizes
+
+
+def _plain(score: ExampleScore) -> list[Any]:
+    bits = "".join("1" if bit else "0" for bit in score.correct)
+    return [list(score.log_probabilities), bits, score.num_tokens]
+
+
+def _asked(identity: str, text: str) -> tuple[Message, ...]:
+    return (Message(id=identity, role="user", content=(Part(text=text),)),)
+
+
+_SHORT = Sampling(max_tokens=32)

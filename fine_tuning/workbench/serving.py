@@ -1,0 +1,116 @@
+"""Serving without Ollama: the workspace's models over HTTP, on this machine or with a token."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from fine_tuning.core.errors import FineTuningError
+from fine_tuning.core.naming import content_name
+from fine_tuning.model_management.embedded_target import NAME
+from fine_tuning.runtimes.base_model import BaseModel, list_base_models
+from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
+from fine_tuning.runtimes.loadable import LoadableModel
+from fine_tuning.runtimes.serving.app import make_app
+from fine_tuning.runtimes.serving.catalog import EmbeddedCatalog
+from fine_tuning.runtimes.serving.pool import Limits
+from fine_tuning.runtimes.serving.server import is_loopback, listen, read_token, serve
+from fine_tuning.workbench.models import Models
+from fine_tuning.workbench.runs import finished_runs
+
+GIB = 1 << 30
+TOKEN_FILE = "serve.token"  # noqa: S105 - a file's name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedAt:
+    """Where a server answers, and what it offers; ``token_file`` None lets this machine in."""
+
+    url: str
+    models: tuple[str, ...]
+    token_file: Path | None
+
+
+class Serving(Models):
+    """What a user does to let other programs talk to the workspace's models."""
+
+    def serve(
+        self,
+        *,
+        host: str | None = None,
+        port: int | None = None,
+        token_file: Path | None = None,
+        started: Callable[[ServedAt], None] | None = None,
+    ) -> None:
+        """Answer as Ollama and as OpenAI would, until Ctrl-C.
+
+        Args:
+            host: The address to listen on; None takes the setting.
+            port: The port; None takes the setting, 0 a free one.
+            token_file: The file of the token every request must bring. None asks for none on this
+                machine's own address, and elsewhere takes ``serve.token`` in the workspace, which
+                is made when it is not there.
+            started: Told once requests are answered.
+
+        Raises:
+            RuntimeUnavailableError: if the port is taken.
+            ConfigError: if the token's file can be read by others.
+        """
+        settings = self.settings.serving
+        host = host or settings.host
+        if token_file is None and not is_loopback(host):
+            token_file = self.workspace.home / TOKEN_FILE
+        token = read_token(token_file) if token_file else ""
+        folder = self.workspace.models / NAME
+        catalog = EmbeddedCatalog(EmbeddedRuntime(folder), folder / ".blobs", self._other_models)
+        memory_gib = settings.memory_gib or psutil.virtual_memory().total / GIB / 2
+        limits = Limits(
+            parallel=settings.parallel,
+            context_tokens=settings.context_tokens,
+            memory_bytes=int(memory_gib * GIB),
+            max_waiting=settings.max_waiting,
+            threads=self.settings.training.threads,
+        )
+        listening = listen(host, settings.port if port is None else port)
+        names = tuple(model.name for model in catalog.models())
+        app = make_app(catalog, limits, token=token)
+        if started:
+            started(ServedAt(url=_url(host, listening), models=names, token_file=token_file))
+        serve(app, listening)
+
+    def _other_models(self) -> list[LoadableModel]:
+        """Return what can be asked besides deployed models: finished runs, and base models."""
+        found: list[LoadableModel] = []
+        for run in reversed(finished_runs(self.workspace)):
+            try:
+                base = self.base_of(run)
+            except FineTuningError:
+                continue  # its base is gone or another by now
+            found.append(_loadable(base, name=run.run_id, adapter=run.adapter_path))
+        bases = list_base_models()
+        return [*found, *(_loadable(base, name=base.name) for base in bases)]
+
+
+def _loadable(base: BaseModel, *, name: str, adapter: Path | None = None) -> LoadableModel:
+    changed_s = (adapter or base.path).stat().st_mtime
+    named = [str(base.path), base.size_bytes, str(adapter or ""), changed_s]
+    return LoadableModel(
+        name=name,
+        base_path=base.path,
+        adapter_path=adapter,
+        system=base.system,
+        digest=(not adapter and base.known_digest) or content_name(named),
+        size_bytes=base.size_bytes + (adapter.stat().st_size if adapter else 0),
+        modified_at=datetime.fromtimestamp(changed_s, UTC),
+        parent=base.name if adapter else "",
+    )
+
+
+def _url(host: str, listening: socket.socket) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{listening.getsockname()[1]}"
