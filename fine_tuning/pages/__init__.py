@@ -1,0 +1,1 @@
+"""Self-contained pages: text, tables and plots as one HTML file, or as Markdown."""
