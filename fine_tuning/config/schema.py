@@ -26,7 +26,26 @@ Method = Literal["qlora", "lora"]
 Adapter = Literal["auto", "lora", "mergeable"]
 Schedule = Literal["linear", "cosine", "constant"]
 ComputeDtype = Literal["auto", "float32", "bfloat16"]
-Metric = Literal["perplexity", "accuracy", "bleu", "rouge", "length", "repetition", "refusal_rate"]
+Metric = Literal[
+    "perplexity",
+    "accuracy",
+    "bits_per_byte",
+    "bleu",
+    "chrf",
+    "rouge",
+    "exact_match",
+    "f1",
+    "embedding_similarity",
+    "length",
+    "length_gap",
+    "repetition",
+    "refusal_rate",
+    "language_match",
+    "stop_rate",
+]
+PrimaryMetric = Literal[
+    "loss", "accuracy", "relevance", "fact_recall", "bleu", "chrf", "rougeL", "f1"
+]
 TargetModule = Literal[
     "attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"
 ]
@@ -237,15 +256,56 @@ class Evaluation(Section):
     """How a model is measured and compared."""
 
     metrics: Metrics = ("perplexity", "accuracy", "bleu", "rouge")
-    """What is measured on the test share: `perplexity` (lower is better), `accuracy` (tokens
-    predicted right), `bleu` and `rouge` (likeness of the replies to the recorded ones); of the
-    replies alone `length`, `repetition` and `refusal_rate`."""
+    """What is measured on the test share: `perplexity` and `bits_per_byte` (lower is better),
+    `accuracy` (tokens predicted right), likeness of the replies to the recorded ones by `bleu`,
+    `chrf`, `rouge`, `exact_match`, `f1` and `embedding_similarity` (needs the extra `embed`); of
+    the replies alone `length`, `length_gap` (doublings off the recorded reply), `repetition`,
+    `refusal_rate`, `language_match` (the language of the question) and `stop_rate` (ended by
+    itself); the gate looks at the last two and at `length_gap` whether they stand here or not."""
 
     test_prompts: tuple[Text, ...] = ("What is machine learning?", "Explain neural networks")
     """Questions both models answer side by side."""
 
     max_reply_tokens: int = Field(default=256, ge=1, le=131_072)
     """Tokens after which a reply is cut during evaluation."""
+
+    max_replies: int = Field(default=200, ge=0)
+    """Held-out conversations that are answered anew and compared with the recorded replies; of
+    more, these many are chosen by content. 0 answers none and measures likelihood only."""
+
+    primary_metric: PrimaryMetric = "loss"
+    """What must get better for a model to be promoted: `loss`, `accuracy` or `relevance` of the
+    held-out replies, `fact_recall` of questions, or likeness of the replies to the recorded
+    ones."""
+
+    ability_probe: bool = True
+    """Whether the built-in tasks of general ability are put to every model, to notice what it
+    forgot."""
+
+    max_ability_loss: float = Field(default=0.05, ge=0, le=1)
+    """How much of the chance a model gives to the right choice, over all built-in tasks, may be
+    lost without rejection."""
+
+    max_skill_loss: float = Field(default=0.15, ge=0, le=1)
+    """The same for the tasks of a single skill, of which there are fewer."""
+
+    max_tasks_loss: float = Field(default=0.1, ge=0, le=1)
+    """Share of the built-in tasks that may be answered wrongly where the reference was right,
+    less those won."""
+
+    max_stop_rate_loss: float = Field(default=0.05, ge=0, le=1)
+    """How much the share of replies that end by themselves may fall."""
+
+    max_fact_loss: float = Field(default=0.1, ge=0, le=1)
+    """How much the share of right answers may fall, on the questions and on old suites."""
+
+    suite_files: tuple[Text, ...] = ()
+    """JSONL files of questions with key_facts that earlier models were judged on: a new one must
+    not get worse on them. A relative path starts at the workspace (`--home`)."""
+
+    canary_file: Text | None = None
+    """A JSONL file of prompts whose replies must pass a check, such as {"id": "name", "prompt":
+    "Who are you?", "check": {"kind": "contains", "any": ["assistant"]}}. null has none."""
 
 
 class Deployment(Section):

@@ -57,6 +57,8 @@ ReplyMany = Callable[[Sequence[Sequence[Message]]], Sequence[GivenReply]]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+LIKELIHOOD_METRICS = ("perplexity", "accuracy", "bits_per_byte")
+"""What :meth:`Evaluator.evaluate_held_out` computes, besides the loss."""
 REFERENCE_METRICS = (
     *("bleu", "chrf", "rouge", "exact_match", "f1"),
     *("length_gap", "embedding_similarity"),

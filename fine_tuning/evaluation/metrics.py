@@ -19,8 +19,6 @@ from fine_tuning.core.errors import DataError
 from fine_tuning.evaluation.questions import Question
 
 Aggregation = Literal["mean", "geometric_mean", "corpus"]
-METRIC_NAMES = ("perplexity", "accuracy", "bleu", "rouge")
-"""The names the configuration's ``evaluation.metrics`` may hold besides those of TEXT_METRICS."""
 MAX_NATS = 700.0
 """A mean loss above this is reported as this: exp() of more is no longer a float."""
 LN_2 = math.log(2.0)

@@ -11,6 +11,7 @@ from fine_tuning.core.naming import canonical_json, content_name, file_sha256, u
 from fine_tuning.evaluation.cache import ResultCache
 from fine_tuning.evaluation.canaries import read_canaries
 from fine_tuning.evaluation.contamination import ContaminationReport, find_contamination
+from fine_tuning.evaluation.evaluator import REPLY_METRICS
 from fine_tuning.evaluation.gate import OLD_SUITE, Margins
 from fine_tuning.evaluation.probes import PROBE_FILE, read_probe_items
 from fine_tuning.evaluation.questions import Question, read_questions
@@ -105,7 +106,7 @@ class Judging(Registering):
                 canaries=read_canaries(self.workspace.resolve(canary_file)) if canary_file else (),
                 old=self._old_splits(run, others),
                 old_questions=self._old_questions(),
-                metrics=[name for name in settings.metrics if name not in _LIKELIHOODS],
+                metrics=_reply_metrics((*settings.metrics, settings.primary_metric)),
                 max_reply_tokens=settings.max_reply_tokens,
                 threads=self.settings.training.threads,
                 cache=ResultCache(self.workspace.home / CACHE_FILE),
@@ -170,7 +171,10 @@ class Judging(Registering):
         return other
 
 
-_LIKELIHOODS = ("perplexity", "accuracy", "bits_per_byte")
+def _reply_metrics(names: Sequence[str]) -> list[str]:
+    """Return those of the names that are measured on replies, each once."""
+    asked = dict.fromkeys("rouge" if name == "rougeL" else name for name in names)
+    return [name for name in asked if name in REPLY_METRICS]
 
 
 def _candidate(run: FinishedRun | None) -> Candidate:

@@ -21,13 +21,15 @@ from fine_tuning.config.schema import (
     ComputeDtype,
     FormatType,
     Metric,
+    PrimaryMetric,
     Schedule,
     Settings,
 )
 from fine_tuning.config.yaml_text import bare, parse_mapping, parse_value
 from fine_tuning.core.formats import FORMATS
 from fine_tuning.engine.adapter_files import PEFT_MODULES
-from fine_tuning.evaluation.metrics import METRIC_NAMES, TEXT_METRICS
+from fine_tuning.evaluation.evaluator import LIKELIHOOD_METRICS, REPLY_METRICS
+from fine_tuning.evaluation.gate import PRIMARY_SUITES
 from fine_tuning.training import plan
 
 ALL = [setting for group in settings_reference().values() for setting in group]
@@ -54,7 +56,8 @@ def test_the_names_settings_accept_are_those_the_rooms_know() -> None:
     """Rooms do not import the schema, so each has its own list; here they meet."""
     assert get_args(FormatType) == FORMATS
     assert set(TARGET_MODULES) <= set(PEFT_MODULES)
-    assert set(get_args(Metric)) == {*METRIC_NAMES, *TEXT_METRICS}
+    assert set(get_args(Metric)) == {*LIKELIHOOD_METRICS, *REPLY_METRICS}
+    assert set(get_args(PrimaryMetric)) <= set(PRIMARY_SUITES)
     assert get_args(Schedule) == get_args(plan.Schedule)
     assert get_args(ComputeDtype) == get_args(plan.ComputeDtype)
 
