@@ -52,6 +52,7 @@ class BlockAdapter:
 
     def __init__(self, adapter: LoraAdapter, weights: BlockWeights, dtype: torch.dtype) -> None:
         stacks = [StackedAdapter(adapter, linear, dtype) for linear in weights.linears]
+        self.stacks = stacks
         self.qkv, self.out, self.gate_up, self.down = stacks
         self.is_empty = all(stack.is_empty for stack in stacks)
 

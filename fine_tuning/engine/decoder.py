@@ -6,7 +6,7 @@ through a memory map and stay packed unless asked otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +41,9 @@ from fine_tuning.engine.packed import PackedMatrix, Residency, Scratch, StackedL
 from fine_tuning.gguf.promote import PromotedFile
 from fine_tuning.gguf.reader import GgufFile
 
+# With larger weights every thread works on every product: they scale well over threads, and one
+# thread per share would unpack each weight once per thread, into a buffer of its own.
+MAX_SCRATCH_BYTES = 64 << 20
 # The context Ollama serves a model with unless told otherwise.
 SERVED_CONTEXT_TOKENS = 4096
 
@@ -66,6 +69,7 @@ class Decoder:
         dtype: Compute dtype of products; ``dtype_reason`` says why.
         linear_shapes: (n_out, n_in) of each weight an adapter may change, by name.
         kernels: Operations between products; ``kernels_name`` and ``kernels_reason`` for users.
+        shares_steps: Whether a step's sequences are shared out over threads.
         recomputed: Blocks that keep only their input and are computed again in backward.
     """
 
@@ -105,6 +109,9 @@ class Decoder:
         }
         self.recomputed: frozenset[int] = frozenset()
         self.blocks = [self._block(i) for i in range(self.shape.num_layers)]
+        linears = [linear for block in self.blocks for linear in block.linears]
+        largest_bytes = max(linear.n_out * linear.n_in for linear in linears) * self.dtype.itemsize
+        self.shares_steps = largest_bytes <= MAX_SCRATCH_BYTES
         self.linear_shapes: Mapping[str, tuple[int, int]] = {
             member.name: (member.n_out, member.n_in)
             for block in self.blocks
@@ -144,6 +151,12 @@ class Decoder:
         except BaseException:
             file.close()
             raise
+
+    def unpack(self, blocks: Iterable[int]) -> None:
+        """Keep the weights of some blocks unpacked from now on."""
+        for index in blocks:
+            for linear in self.blocks[index].linears:
+                linear.unpack()
 
     def close(self) -> None:
         """Release the file."""
@@ -335,6 +348,7 @@ class Decoder:
             x_TH, saved = block_forward(x_TH, block, adapters[index], context.at(index))
             if save_from is not None and index >= save_from:
                 kept.append(entered if index in self.recomputed else saved)
+            del saved, entered  # not two blocks' at once
         return x_TH, kept
 
     def backward(
@@ -361,3 +375,4 @@ class Decoder:
             if isinstance(saved, Tensor):
                 _, saved = block_forward(saved, block, adapter, around)
             dy = block_backward(dy, saved, block, adapter, around, needs_dx=index != lowest)
+            del saved

@@ -123,7 +123,12 @@ class StackedLinear:
         self._scratch = scratch
         self._kept: Tensor | None = None
         if residency == "unpacked":
-            self._kept = self._fill(torch.empty(self.n_out, self.n_in, dtype=scratch.dtype))
+            self.unpack()
+
+    def unpack(self) -> None:
+        """Keep the unpacked stack from now on."""
+        if self._kept is None:
+            self._kept = self._fill(torch.empty(self.n_out, self.n_in, dtype=self._scratch.dtype))
 
     def _fill(self, out: Tensor) -> Tensor:
         row = 0

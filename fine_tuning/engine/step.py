@@ -147,7 +147,7 @@ def accumulate_gradients(
 
     @torch.no_grad()
     def share(part: Sequence[TokenizedExample]) -> tuple[StepResult, LoraAdapter]:
-        own = adapter.with_own_gradients()
+        own = adapter if len(part) == len(sequences) else adapter.with_own_gradients()
         stacks = decoder.stack_adapter(own)
         result = StepResult(0.0, 0, 0)
         for batch in micro_batches(decoder, part):
@@ -155,9 +155,10 @@ def accumulate_gradients(
         return result, own
 
     total = StepResult(0.0, 0, 0)
-    for _, (result, own) in on_each_share(share, sequences):
+    for _, (result, own) in on_each_share(share, sequences, may_share=decoder.shares_steps):
         total += result
-        adapter.add_gradients(own)
+        if own is not adapter:
+            adapter.add_gradients(own)
     return total
 
 
@@ -209,7 +210,7 @@ def score_targets(
     """
     by_index: dict[int, ExampleScore] = {}
     work = partial(_score_share, decoder, adapter)
-    for part, scores in on_each_share(work, sequences):
+    for part, scores in on_each_share(work, sequences, may_share=decoder.shares_steps):
         by_index.update(zip(part, scores, strict=True))
     return [by_index[index] for index in range(len(sequences))]
 

@@ -80,16 +80,20 @@ def _pool(num_threads: int) -> ThreadPoolExecutor:
 
 
 def on_each_share(
-    work: Callable[[Sequence[TokenizedExample]], Result], sequences: Sequence[TokenizedExample]
+    work: Callable[[Sequence[TokenizedExample]], Result],
+    sequences: Sequence[TokenizedExample],
+    *,
+    may_share: bool = True,
 ) -> list[tuple[list[int], Result]]:
     """Return (indices, result) of each share, in a fixed order.
 
     Args:
         work: Computes one share; with several shares it is called from several threads at once.
         sequences: What is shared out, over as many threads as torch has.
+        may_share: False makes one share of all.
     """
     num_threads = torch.get_num_threads()
-    parts = shares(sequences, num_threads)
+    parts = shares(sequences, num_threads if may_share else 1)
     chosen = [[sequences[i] for i in part] for part in parts]
     if len(parts) == 1:
         return [(parts[0], work(chosen[0]))]
