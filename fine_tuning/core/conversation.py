@@ -114,6 +114,9 @@ class Message:
     @property
     def text(self) -> str:
         """All text parts, joined by newlines."""
+        if len(self.content) == 1:  # nearly always, and asked for very often
+            (part,) = self.content
+            return part.text if part.type == "text" else ""
         return "\n".join(part.text for part in self.content if part.type == "text")
 
     def with_text(self, text: str) -> Message:

@@ -1,44 +1,44 @@
-"""The steps of cleaning, one table: edits, which change texts, then filters, which drop.
+"""The steps of cleaning that look at one conversation at a time, one table, in order.
 
-Each step looks at one conversation; only the duplicate filter remembers earlier ones. To add a
-step, write a function and put it into :func:`steps`.
+A step edits, drops, or does both: a refusing reply is first kept from being learnt, and only a
+conversation with nothing else to learn is dropped. To add a step, write a function, put it into
+:func:`steps`, and name it in the settings' ``StepName``. Near duplicates, which need all
+conversations, come after these, in ``cleaning``.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
 
-import ftfy
 import xxhash
 
-from fine_tuning.core.conversation import Conversation, Message, Part, ToolCall
-from fine_tuning.data_collection.redaction import Redactor
-from fine_tuning.data_collection.wording import loop, swear_word
+from fine_tuning.core.conversation import Conversation, Message
+from fine_tuning.core.token_estimate import estimate_tokens
+from fine_tuning.data_collection.entry import Entry, edit_texts
+from fine_tuning.data_collection.language import UNDETERMINED, conversation_language
+from fine_tuning.data_collection.moderation import ModerationBackend, WordJudge
+from fine_tuning.data_collection.private_values import DEFAULT_REGIONS, KINDS
+from fine_tuning.data_collection.quality import quality
+from fine_tuning.data_collection.redaction import redact_entry
+from fine_tuning.data_collection.text_repair import (
+    may_need_unicode,
+    may_need_whitespace,
+    normalize_whitespace,
+    repair_unicode,
+)
+from fine_tuning.data_collection.wording import cut_off, loop, may_refuse, refusal
 
-Reason = Literal[
-    "empty",
-    "no_reply",
-    "role_order",
-    "too_short",
-    "too_long",
-    "repetitive",
-    "inappropriate",
-    "duplicate",
-]
-REASONS: tuple[Reason, ...] = get_args(Reason)
-"""Why a conversation can be dropped, in the order in which it is asked."""
+NEAR_DUPLICATE = "near_duplicate"
 
-Edit = Callable[[Conversation], Conversation]
-Filter = Callable[[Conversation], str | None]
-"""Returns what was found that drops the conversation, or None to keep it."""
+Edit = Callable[[Entry], Conversation]
+Filter = Callable[[Sequence[Entry]], list[str | None]]
+"""Returns for each entry what was found that drops it, or None to keep it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: an edit, or a filter whose name is the reason it drops for."""
+    """One step; what its filter drops is dropped for its name."""
 
     name: str
     edit: Edit | None = None
@@ -47,167 +47,157 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds of the filters; lengths are characters of one exchange, question and reply."""
+    """Bounds of the steps; lengths are characters of one exchange, question and reply.
 
-    min_length: int
-    max_length: int
-    phone_regions: Sequence[str]
+    ``None`` and empty mean no bound. ``similarity`` is that of ``near_duplicates``.
+    """
+
+    min_length: int = 10
+    max_length: int = 1000
+    max_tokens: int | None = None
+    phone_regions: Sequence[str] = DEFAULT_REGIONS
+    private_kinds: Sequence[str] = KINDS
+    languages: Sequence[str] = ()
+    min_quality: float = 0.0
+    max_same_reply: int | None = 20
+    similarity: float = 0.7
+    judges: Sequence[ModerationBackend] = (WordJudge(),)
 
 
 def steps(limits: Limits) -> tuple[Step, ...]:
     """Return all steps in order, with no memory of earlier conversations."""
-
-    def redact(conversation: Conversation) -> Conversation:
-        return redact_conversation(conversation, limits.phone_regions)
-
+    boilerplate = _Boilerplate(limits.max_same_reply)
     return (
-        Step("unicode", edit=lambda c: edit_texts(c, repair_unicode)),
-        Step("whitespace", edit=lambda c: edit_texts(c, normalize_whitespace)),
-        Step("redaction", edit=redact),
-        Step("unfinished", edit=leave_out_unfinished),
-        Step("empty", drop=_empty),
-        Step("no_reply", drop=_no_reply),
-        Step("role_order", drop=_role_order),
-        Step("too_short", drop=lambda c: _too_short(c, limits.min_length)),
-        Step("too_long", drop=lambda c: _too_long(c, limits.max_length)),
-        Step("repetitive", drop=_repetitive),
-        Step("inappropriate", drop=_inappropriate),
-        Step("duplicate", drop=_Duplicates()),
-    )
-
-
-STEP_NAMES: tuple[str, ...] = (
-    *("unicode", "whitespace", "redaction", "unfinished"),
-    *REASONS,
-)
-
-_INVISIBLE = re.compile(
-    "[\x00-\x08\x0e-\x1f\x7f\u00ad\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069]"
-)
-_SPACES = re.compile(r"(?<=\S)[^\S\n]+")
-_BLANK_LINES = re.compile(r"\n{3,}")
-_LINE_ENDS = re.compile(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]")
-_FENCED = re.compile(r"(^[ \t]*```.*?(?:^[ \t]*```[^\n]*$|\Z))", re.DOTALL | re.MULTILINE)
-_FTFY = ftfy.TextFixerConfig(
-    unescape_html=False,
-    uncurl_quotes=False,
-    fix_latin_ligatures=False,
-    fix_character_width=False,
-)
-
-
-def repair_unicode(text: str) -> str:
-    """Mend text that was decoded wrongly, compose accents, and drop invisible controls."""
-    if not text.isascii():
-        text = ftfy.fix_text(text, _FTFY)
-    return _INVISIBLE.sub("", text)
-
-
-def normalize_whitespace(text: str) -> str:
-    """Make line ends and spaces uniform; indentation and fenced code blocks stay as they are."""
-    pieces = _FENCED.split(_LINE_ENDS.sub("\n", text))
-    for index in range(0, len(pieces), 2):  # odd ones are code
-        lines = (_SPACES.sub(" ", line).rstrip() for line in pieces[index].split("\n"))
-        pieces[index] = _BLANK_LINES.sub("\n\n", "\n".join(lines))
-    joined = "".join(pieces)
-    return joined.strip() if len(pieces) == 1 else joined.strip("\n")
-
-
-def edit_texts(conversation: Conversation, edit: Callable[[str], str]) -> Conversation:
-    """Return the conversation with every text people or models wrote edited.
-
-    Messages' texts and reasoning, arguments of tool calls, and the title; what nothing changed in
-    is the very same object.
-    """
-    messages = tuple(_edit_message(message, edit) for message in conversation.messages)
-    title = edit(conversation.title)
-    is_same = all(a is b for a, b in zip(messages, conversation.messages, strict=True))
-    if is_same and title == conversation.title:
-        return conversation
-    return replace(conversation, messages=messages, title=title)
-
-
-def _edit_message(message: Message, edit: Callable[[str], str]) -> Message:
-    content = tuple(_edit_part(part, edit) for part in message.content)
-    content = tuple(part for part in content if part.type != "text" or part.text)
-    edited = replace(
-        message,
-        content=content,
-        reasoning=edit(message.reasoning),
-        tool_calls=tuple(
-            ToolCall(id=call.id, name=call.name, arguments=_edit_value(call.arguments, edit))
-            for call in message.tool_calls
+        Step("unicode", edit=_repair),
+        Step("whitespace", edit=_normalize),
+        Step(
+            "redaction",
+            edit=lambda e: redact_entry(e, limits.phone_regions, limits.private_kinds),
         ),
+        Step("unfinished", edit=leave_out_unfinished),
+        Step("empty", drop=_each(_empty)),
+        Step("no_reply", drop=_each(_no_reply)),
+        Step("role_order", drop=_each(_role_order)),
+        Step("refusal", edit=_leave_out_refusals, drop=_each(_nothing_left("refuses"))),
+        Step("cut_off", edit=_leave_out_cut, drop=_each(_nothing_left("is cut off"))),
+        Step("too_short", drop=_each(lambda e: _too_short(e, limits.min_length))),
+        Step("too_long", drop=_each(lambda e: _too_long(e, limits.max_length))),
+        Step("too_many_tokens", drop=_each(lambda e: _too_many_tokens(e, limits.max_tokens))),
+        Step("repetitive", drop=_each(_repetitive)),
+        Step("inappropriate", drop=lambda entries: _inappropriate(entries, limits.judges)),
+        Step("language", drop=_each(lambda e: _other_language(e, limits.languages))),
+        Step("low_quality", drop=_each(lambda e: _low_quality(e, limits.min_quality))),
+        Step("duplicate", drop=_each(_Duplicates())),
+        Step("boilerplate", edit=boilerplate, drop=_each(_nothing_left("was given too often"))),
     )
-    return message if edited == message else edited
 
 
-def _edit_part(part: Part, edit: Callable[[str], str]) -> Part:
-    return replace(part, text=edit(part.text)) if part.type == "text" else part
+EDITS: tuple[str, ...] = ("unicode", "whitespace", "redaction", "unfinished")
+REASONS: tuple[str, ...] = (
+    *("empty", "no_reply", "role_order", "refusal", "cut_off", "too_short", "too_long"),
+    *("too_many_tokens", "repetitive", "inappropriate", "language", "low_quality"),
+    *("duplicate", "boilerplate", NEAR_DUPLICATE),
+)
+"""Why a conversation can be dropped, in the order in which it is asked."""
+
+STEP_NAMES: tuple[str, ...] = (*EDITS, *REASONS)
 
 
-def _edit_value(value: Any, edit: Callable[[str], str]) -> Any:  # noqa: ANN401 - any JSON value
-    if isinstance(value, str):
-        return edit(value)
-    if isinstance(value, Mapping):
-        return {key: _edit_value(item, edit) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_edit_value(item, edit) for item in value]
-    return value
+def _each(judge: Callable[[Entry], str | None]) -> Filter:
+    return lambda entries: [judge(entry) for entry in entries]
 
 
-def redact_conversation(conversation: Conversation, regions: Sequence[str]) -> Conversation:
-    """Put placeholders for URLs, e-mail addresses and phone numbers, stable in the conversation."""
-    redactor = Redactor(regions)
-    for message in conversation.messages:
-        redactor.reserve(message.text)
-    return edit_texts(conversation, redactor.redact)
+def _repair(entry: Entry) -> Conversation:
+    if not may_need_unicode(entry.joined):
+        return entry.conversation
+    return edit_texts(entry.conversation, repair_unicode)
 
 
-def leave_out_unfinished(conversation: Conversation) -> Conversation:
+def _normalize(entry: Entry) -> Conversation:
+    if not may_need_whitespace(entry.joined):
+        return entry.conversation
+    return edit_texts(entry.conversation, normalize_whitespace)
+
+
+def leave_out_unfinished(entry: Entry) -> Conversation:
     """Keep unfinished words from being learnt; they stay in the tree.
 
     A reply that was stopped or failed gets weight 0, and a branch that ends with a question ends
     at the reply before it.
     """
-    messages = tuple(
-        replace(message, weight=0)
-        if message.role == "assistant" and message.status != "complete" and message.weight
-        else message
+    conversation = entry.conversation
+    unfinished = {
+        message.id
         for message in conversation.messages
-    )
-    path = conversation.path()
+        if message.role == "assistant" and message.status != "complete" and message.weight
+    }
+    path = entry.path
     while path and path[-1].role not in {"assistant", "tool"}:
         path = path[:-1]
-    leaf_id = conversation.leaf_id
-    if path and path[-1].id != conversation.path()[-1].id:
-        leaf_id = path[-1].id
-    if leaf_id == conversation.leaf_id and messages == conversation.messages:
+    is_whole = not path or path[-1].id == entry.path[-1].id
+    if is_whole and not unfinished:
         return conversation
-    return replace(conversation, messages=messages, leaf_id=leaf_id)
+    leaf_id = conversation.leaf_id if is_whole else path[-1].id
+    return replace(_without_learning(conversation, unfinished), leaf_id=leaf_id)
 
 
-def exchange_lengths(conversation: Conversation) -> list[int]:
-    """Return the characters of each exchange: a user's message with the replies to it."""
-    lengths: list[int] = []
-    for message in conversation.path():
-        if message.role == "user":
-            lengths.append(len(message.text))
-        elif message.role == "assistant" and lengths:
-            lengths[-1] += len(message.text)
-    return lengths
+def _without_learning(conversation: Conversation, message_ids: set[str]) -> Conversation:
+    """Return the conversation with weight 0 on these messages; the same object if none is named."""
+    if not message_ids:
+        return conversation
+    messages = tuple(
+        replace(message, weight=0) if message.id in message_ids else message
+        for message in conversation.messages
+    )
+    return replace(conversation, messages=messages)
 
 
-def _empty(conversation: Conversation) -> str | None:
-    said = any(message.content or message.tool_calls for message in conversation.path())
+def learnt_replies(entry: Entry) -> list[Message]:
+    """Return the replies on the branch that would be learnt."""
+    return [
+        message
+        for message in entry.path
+        if message.role == "assistant"
+        and message.weight
+        and (message.tool_calls or message.text.strip())
+    ]
+
+
+def _leave_out_refusals(entry: Entry) -> Conversation:
+    if not may_refuse(entry.joined):
+        return entry.conversation
+    found = {m.id for m in learnt_replies(entry) if not m.tool_calls and refusal(m.text)}
+    return _without_learning(entry.conversation, found)
+
+
+def _leave_out_cut(entry: Entry) -> Conversation:
+    found = {
+        m.id
+        for m in learnt_replies(entry)
+        if not m.tool_calls
+        and cut_off(
+            m.text, str(m.metadata.get("finish_reason") or m.metadata.get("done_reason") or "")
+        )
+    }
+    return _without_learning(entry.conversation, found)
+
+
+def _nothing_left(what: str) -> Callable[[Entry], str | None]:
+    def judge(entry: Entry) -> str | None:
+        return (
+            None if learnt_replies(entry) else f"its only reply {what}, so nothing is left to learn"
+        )
+
+    return judge
+
+
+def _empty(entry: Entry) -> str | None:
+    said = any(message.content or message.tool_calls for message in entry.path)
     return None if said else "nothing is said in it"
 
 
-def _no_reply(conversation: Conversation) -> str | None:
-    replies = (m for m in conversation.path() if m.role == "assistant" and m.weight)
-    if any(m.text.strip() or m.tool_calls for m in replies):
-        return None
-    return "no finished reply with a text is in it"
+def _no_reply(entry: Entry) -> str | None:
+    return None if learnt_replies(entry) else "no finished reply with a text is in it"
 
 
 _MAY_FOLLOW: dict[str, set[str]] = {
@@ -220,9 +210,14 @@ _MAY_FOLLOW: dict[str, set[str]] = {
 }
 
 
-def _role_order(conversation: Conversation) -> str | None:
+def _role_order(entry: Entry) -> str | None:
+    return misplaced_role(entry.path)
+
+
+def misplaced_role(path: Sequence[Message]) -> str | None:
+    """Return the first message of a branch whose role may not stand there, in words, or None."""
     before = ""
-    for number, message in enumerate(conversation.path(), 1):
+    for number, message in enumerate(path, 1):
         allowed = _MAY_FOLLOW[before]
         if message.role not in allowed:
             expected = " or ".join(sorted(allowed))
@@ -232,32 +227,79 @@ def _role_order(conversation: Conversation) -> str | None:
     return None
 
 
-def _too_short(conversation: Conversation, min_length: int) -> str | None:
-    longest = max(exchange_lengths(conversation), default=0)
+def exchange_lengths(path: Sequence[Message]) -> list[int]:
+    """Return the characters of each exchange: a user's message with the replies to it."""
+    lengths: list[int] = []
+    for message in path:
+        if message.role == "user":
+            lengths.append(len(message.text))
+        elif message.role == "assistant" and lengths:
+            lengths[-1] += len(message.text)
+    return lengths
+
+
+def _too_short(entry: Entry, min_length: int) -> str | None:
+    longest = max(exchange_lengths(entry.path), default=0)
     if longest >= min_length:
         return None
     return f"the longest exchange has {longest} characters, expected {min_length} or more"
 
 
-def _too_long(conversation: Conversation, max_length: int) -> str | None:
-    longest = max(exchange_lengths(conversation), default=0)
+def _too_long(entry: Entry, max_length: int) -> str | None:
+    longest = max(exchange_lengths(entry.path), default=0)
     if longest <= max_length:
         return None
     return f"an exchange has {longest} characters, expected {max_length} or fewer"
 
 
-def _repetitive(conversation: Conversation) -> str | None:
-    for message in conversation.path():
+def _too_many_tokens(entry: Entry, max_tokens: int | None) -> str | None:
+    if max_tokens is None or len(entry.joined) <= max_tokens:
+        return None
+    found = sum(estimate_tokens(message.text) for message in entry.path)
+    return (
+        f"it has about {found} tokens, expected {max_tokens} or fewer"
+        if found > max_tokens
+        else None
+    )
+
+
+def _repetitive(entry: Entry) -> str | None:
+    for message in entry.path:
         if message.role == "assistant" and (found := loop(message.text)):
             return f"a reply repeats {found}"
     return None
 
 
-def _inappropriate(conversation: Conversation) -> str | None:
-    for message in conversation.path():
-        if found := swear_word(message.text):
-            return f"the {message.role} says {found!r}"
-    return None
+def _inappropriate(
+    entries: Sequence[Entry], judges: Sequence[ModerationBackend]
+) -> list[str | None]:
+    said = [(index, m) for index, entry in enumerate(entries) for m in entry.path]
+    texts = [message.text for _, message in said]
+    details: list[str | None] = [None] * len(entries)
+    for judge in judges:
+        for (index, message), found in zip(said, judge.judge(texts), strict=True):
+            if found is not None and details[index] is None:
+                details[index] = f"the {message.role} says {found}"
+    return details
+
+
+def _other_language(entry: Entry, languages: Sequence[str]) -> str | None:
+    if not languages:
+        return None
+    found = conversation_language(entry.conversation)
+    if found in {UNDETERMINED, *languages}:
+        return None
+    return f"it is in {found}, expected {' or '.join(languages)}"
+
+
+def _low_quality(entry: Entry, least: float) -> str | None:
+    if not least:
+        return None
+    found = quality(entry.conversation)
+    if found.score >= least:
+        return None
+    name, worst = min(found.parts().items(), key=lambda part: part[1])
+    return f"its quality is {found.score:.2f}, expected {least:g} or more; {name} is {worst:.2f}"
 
 
 class _Duplicates:
@@ -266,10 +308,13 @@ class _Duplicates:
     def __init__(self) -> None:
         self._first: dict[bytes, str] = {}
 
-    def __call__(self, conversation: Conversation) -> str | None:
+    def __call__(self, entry: Entry) -> str | None:
         digest = xxhash.xxh3_128()
-        for message in conversation.path():
+        for message in entry.path:
             words = " ".join(message.text.casefold().split())
+            if not message.tool_calls and len(message.content) == 1 and message.content[0].text:
+                digest.update(f"{message.role}\0{words}\0".encode("utf-8", "surrogatepass"))
+                continue
             others = [part.to_dict() for part in message.content if part.type != "text"]
             calls = [call.to_dict() for call in message.tool_calls]
             said = repr((message.role, words, others, calls))
@@ -277,5 +322,27 @@ class _Duplicates:
         key = digest.digest()
         if key in self._first:
             return f"it says the same as conversation {self._first[key]}"
-        self._first[key] = conversation.id
+        self._first[key] = entry.conversation.id
         return None
+
+
+class _Boilerplate:
+    """Counts replies by their words; from one after the most on, they are not learnt."""
+
+    def __init__(self, most: int | None) -> None:
+        self._most = most
+        self._counts: dict[int, int] = {}
+
+    def __call__(self, entry: Entry) -> Conversation:
+        if self._most is None:
+            return entry.conversation
+        too_often: set[str] = set()
+        for message in learnt_replies(entry):
+            if message.tool_calls:
+                continue
+            words = " ".join(message.text.casefold().split())
+            key = xxhash.xxh3_64_intdigest(words.encode("utf-8", "surrogatepass"))
+            count = self._counts[key] = self._counts.get(key, 0) + 1
+            if count > self._most:
+                too_often.add(message.id)
+        return _without_learning(entry.conversation, too_often)

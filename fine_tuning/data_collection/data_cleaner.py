@@ -1,54 +1,42 @@
 """Cleans conversations and says of each one that leaves why it does.
 
-Runs the steps of ``cleaning_steps`` over conversations of any known shape. The law, which every
-report keeps: what came in is what was kept plus what was dropped, reason by reason.
+The door to ``cleaning_steps`` and ``cleaning``: a list in and a report out for what fits in
+memory, a stream for what does not. The law, which every report keeps: what came in is what was
+kept plus what was dropped, reason by reason.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any, cast
+from pathlib import Path
+from typing import Any
 
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.errors import ConfigError
-from fine_tuning.core.formats import as_conversation, as_conversations
+from fine_tuning.core.formats import as_conversation
+from fine_tuning.core.naming import canonical_json
+from fine_tuning.data_collection.cleaning import Alike, Cleaning, Dropped, Item, StepCount
 from fine_tuning.data_collection.cleaning_steps import (
-    REASONS,
+    EDITS,
+    NEAR_DUPLICATE,
     STEP_NAMES,
     Limits,
-    Reason,
     Step,
-    normalize_whitespace,
-    repair_unicode,
     steps,
 )
-from fine_tuning.data_collection.redaction import DEFAULT_REGIONS, Redactor, known_regions
+from fine_tuning.data_collection.entry import Entry
+from fine_tuning.data_collection.moderation import DEFAULT_THRESHOLD, judges
+from fine_tuning.data_collection.private_values import DEFAULT_REGIONS, KINDS, known_regions
+from fine_tuning.data_collection.redaction import Redactor
+from fine_tuning.data_collection.shelf import FileShelf, MemoryShelf
+from fine_tuning.data_collection.text_repair import normalize_whitespace, repair_unicode
+
+__all__ = ["Alike", "Change", "CleaningReport", "DataCleaner", "Dropped", "StepCount"]
 
 _log = logging.getLogger(__name__)
-Item = Conversation | Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """A conversation that was left out, as it came in; ``detail`` says what was found."""
-
-    conversation: Conversation
-    reason: Reason
-    detail: str
-
-
-@dataclass(slots=True)
-class StepCount:
-    """What one step did: conversations it saw, changed and dropped."""
-
-    name: str
-    seen: int = 0
-    changed: int = 0
-    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,30 +44,26 @@ class CleaningReport:
     """What cleaning kept, dropped and did.
 
     ``kept`` are cleaned conversations, ``dropped`` original ones, both in their given order.
+    ``clusters`` names the cluster of each kept conversation that has near duplicates; ``review``
+    are pairs just below the bar, for a person to look at.
     """
 
     kept: list[Conversation]
     dropped: list[Dropped]
     steps: list[StepCount]
+    counts: dict[str, Any]
+    clusters: dict[str, str] = field(default_factory=dict)
+    review: list[Alike] = field(default_factory=list)
 
-    @property
-    def counts(self) -> dict[str, Any]:
-        """``in``, ``kept``, ``dropped`` (reason to number) and ``steps``, as plain JSON values."""
-        reasons = Counter(item.reason for item in self.dropped)
-        return {
-            "in": len(self.kept) + len(self.dropped),
-            "kept": len(self.kept),
-            "dropped": {reason: reasons[reason] for reason in REASONS if reasons[reason]},
-            "steps": [
-                {
-                    "name": step.name,
-                    "seen": step.seen,
-                    "changed": step.changed,
-                    "dropped": step.dropped,
-                }
-                for step in self.steps
-            ],
-        }
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A text as it was said and as it would be learnt; ``role`` is "title" for a title."""
+
+    conversation_id: str
+    role: str
+    before: str
+    after: str
 
 
 class DataCleaner:
@@ -93,31 +77,60 @@ class DataCleaner:
         max_length: The greatest length an exchange may have.
         skip: Names of steps to leave out; see ``cleaning_steps.STEP_NAMES``.
         phone_regions: Countries (ISO 3166) whose national phone numbers are replaced.
+        private_kinds: What is replaced by placeholders; see ``private_values.KINDS``.
+        max_tokens: The most tokens of a conversation, estimated; None sets no limit.
+        languages: ISO 639-1 codes of the languages to keep; empty keeps all.
+        min_quality: The least heuristic quality, 0 to 1.
+        max_same_reply: How often one reply is learnt; None sets no limit.
+        similarity: The least Jaccard similarity of near duplicates.
+        moderation: Judges of inappropriate content; see ``moderation.JUDGES``.
+        toxicity_threshold: The probability from which the ``toxicity`` judge drops.
 
     Raises:
         ConfigError: if a length is negative, the lengths contradict, or a name is unknown.
+        MissingDependencyError: if a judge's package is not installed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the settings of cleaning, all optional
         self,
         min_length: int = 10,
         max_length: int = 1000,
         *,
         skip: Collection[str] = (),
         phone_regions: Sequence[str] = DEFAULT_REGIONS,
+        private_kinds: Sequence[str] = KINDS,
+        max_tokens: int | None = None,
+        languages: Sequence[str] = (),
+        min_quality: float = 0.0,
+        max_same_reply: int | None = 20,
+        similarity: float = 0.7,
+        moderation: Sequence[str] = ("words",),
+        toxicity_threshold: float = DEFAULT_THRESHOLD,
     ) -> None:
         if not 0 <= min_length <= max_length:
             raise ConfigError(
                 f"min_length is {min_length} and max_length {max_length}, "
                 "expected 0 <= min_length <= max_length"
             )
+        if not 0 < similarity <= 1:
+            raise ConfigError(f"similarity is {similarity}, expected above 0 and up to 1")
         _check_names("step", skip, STEP_NAMES)
         _check_names("region", phone_regions, sorted(known_regions()))
+        _check_names("private kind", private_kinds, KINDS)
         self.min_length = min_length
         self.max_length = max_length
         self._skip = frozenset(skip)
         self._limits = Limits(
-            min_length=min_length, max_length=max_length, phone_regions=tuple(phone_regions)
+            min_length=min_length,
+            max_length=max_length,
+            max_tokens=max_tokens,
+            phone_regions=tuple(phone_regions),
+            private_kinds=tuple(private_kinds),
+            languages=tuple(languages),
+            min_quality=min_quality,
+            max_same_reply=max_same_reply,
+            similarity=similarity,
+            judges=judges(moderation, toxicity_threshold),
         )
 
     def filter_conversations(self, conversations: Iterable[Item]) -> list[Conversation]:
@@ -133,21 +146,47 @@ class DataCleaner:
         return self.clean(conversations).kept
 
     def clean(self, conversations: Iterable[Item]) -> CleaningReport:
-        """Clean conversations and account for every one.
+        """Clean conversations that fit in memory, and account for every one.
 
         Raises:
             DataError: naming the index of the first item that is no conversation.
         """
-        active = self._steps()
-        report = CleaningReport([], [], [StepCount(step.name) for step in active])
-        for conversation in as_conversations(conversations):
-            result = _run(conversation, active, report.steps)
-            if isinstance(result, Dropped):
-                report.dropped.append(result)
+        run = self._cleaning(conversations, MemoryShelf())
+        kept: list[Conversation] = []
+        dropped: list[Dropped] = []
+        for outcome in run:
+            if isinstance(outcome, Dropped):
+                dropped.append(outcome)
             else:
-                report.kept.append(result)
-        _log.debug("cleaned: %s", report.counts)
-        return report
+                kept.append(outcome)
+        dropped.sort(key=lambda item: item.number)
+        _log.debug("cleaned: %s", run.counts)
+        return CleaningReport(kept, dropped, run.steps, run.counts, run.clusters, run.review)
+
+    def stream(self, conversations: Iterable[Item], folder: Path | None = None) -> Cleaning:
+        """Return a cleaning of any number of conversations; memory grows by 0.5 KB for each.
+
+        Args:
+            conversations: Read once.
+            folder: Where cleaned conversations wait; the system's temporary folder if None.
+
+        Raises:
+            StorageError: if no file can be made there.
+        """
+        return self._cleaning(conversations, FileShelf(folder))
+
+    def changes(self, conversations: Iterable[Item]) -> Iterator[Change]:
+        """Yield every text that the edits would change, for review; nothing is kept in memory.
+
+        Raises:
+            DataError: if an item is no conversation.
+        """
+        edits = [step for step in self._steps() if step.name in EDITS and step.edit is not None]
+        for item in conversations:
+            entry = Entry(as_conversation(item))
+            for step in edits:
+                entry.conversation = step.edit(entry)  # type: ignore[misc]
+            yield from _changes(entry.original, entry.conversation)
 
     def is_valid(self, conversation: Item) -> bool:
         """Tell whether cleaning would keep a conversation, were it the only one.
@@ -155,9 +194,7 @@ class DataCleaner:
         Raises:
             DataError: if the item is no conversation.
         """
-        counts = [StepCount(step.name) for step in self._steps()]
-        result = _run(as_conversation(conversation), self._steps(), counts)
-        return isinstance(result, Conversation)
+        return bool(self.clean([conversation]).kept)
 
     def normalize_text(self, text: str) -> str:
         """Return one text as cleaning leaves it: repaired, spaced evenly, redacted."""
@@ -172,29 +209,36 @@ class DataCleaner:
         return text
 
     def _redact(self, text: str) -> str:
-        redactor = Redactor(self._limits.phone_regions)
+        redactor = Redactor(self._limits.phone_regions, self._limits.private_kinds)
         redactor.reserve(text)
         return redactor.redact(text)
 
     def _steps(self) -> list[Step]:
         return [step for step in steps(self._limits) if step.name not in self._skip]
 
+    def _cleaning(self, items: Iterable[Item], shelf: MemoryShelf | FileShelf) -> Cleaning:
+        return Cleaning(
+            items,
+            self._steps(),
+            similarity=self._limits.similarity,
+            drop_near_duplicates=NEAR_DUPLICATE not in self._skip,
+            shelf=shelf,
+        )
 
-def _run(
-    conversation: Conversation, active: Sequence[Step], counts: Sequence[StepCount]
-) -> Conversation | Dropped:
-    """Take a conversation through the steps, until one drops it."""
-    current = conversation
-    for step, count in zip(active, counts, strict=True):
-        count.seen += 1
-        if step.edit is not None:
-            edited = step.edit(current)
-            count.changed += edited != current
-            current = edited
-        elif step.drop is not None and (detail := step.drop(current)) is not None:
-            count.dropped += 1
-            return Dropped(conversation, cast("Reason", step.name), detail)
-    return current
+
+def _changes(before: Conversation, after: Conversation) -> Iterator[Change]:
+    if before is after:
+        return
+    if before.title != after.title:
+        yield Change(before.id, "title", before.title, after.title)
+    for one, other in zip(before.messages, after.messages, strict=True):
+        if one.text != other.text:
+            yield Change(before.id, one.role, one.text, other.text)
+        if one.reasoning != other.reasoning:
+            yield Change(before.id, f"{one.role}, thinking", one.reasoning, other.reasoning)
+        if one.tool_calls != other.tool_calls:
+            calls = [canonical_json([c.to_dict() for c in m.tool_calls]) for m in (one, other)]
+            yield Change(before.id, f"{one.role}, calling", *calls)
 
 
 def _check_names(what: str, names: Collection[str], accepted: Sequence[str]) -> None:

@@ -11,6 +11,8 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
+import re2
+
 _STEMS = (
     "fuck shit cunt asshole arsehole bitch bastard wanker twat motherfuck bullshit dickhead "
     "cocksuck dumbass jackass blowjob handjob whore slut nigger nigga faggot kike wetback gook "
@@ -39,12 +41,22 @@ _SPELLED = re.compile(r"(?<!\w)(?:\w[ .\-_]){3,}\w(?!\w)")
 _LONG_RUN = re.compile(r"(\w)\1{2,}")
 _FENCE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 
+_HINT = re2.compile(
+    r"(?i)" + "|".join("+".join(stem) for stem in _STEMS.split()) + r"|\*|[^\x00-\x7f\pS\pP\pZ]"
+    r"|(?:\w[ .\-_]){3}\w"
+)
+
 MAX_PERIOD_WORDS = 24
 MIN_REPEATS_OF_ONE, MIN_REPEATS, MIN_LOOP_WORDS = 8, 4, 12
 MIN_LINE_CHARS, MIN_EQUAL_LINES = 12, 5
 MIN_LETTER_RUN = 30
 _LETTER_RUN = re.compile(rf"([^\W\d_])\1{{{MIN_LETTER_RUN - 1},}}")
 _TOKEN = re.compile(r"[^\W_]+")
+
+
+def may_swear(joined: str) -> bool:
+    """Tell whether :func:`swear_word` can find something in one of some joined texts."""
+    return bool(_HINT.search(joined.translate(_LOOKALIKES)))
 
 
 def swear_word(text: str) -> str | None:
@@ -95,13 +107,19 @@ def loop(text: str) -> str | None:
     twelve words in all), a line of twelve characters five times, or a letter thirty times. Takes
     time linear in the text.
     """
-    prose = _FENCE.sub("\n", text)
-    if found := _LETTER_RUN.search(prose):
+    if len(text) < MIN_REPEATS_OF_ONE:
+        return None
+    prose = _FENCE.sub("\n", text) if "```" in text else text
+    words = [found.casefold() for found in _TOKEN.findall(prose)]
+    longest = max(map(len, words), default=0)
+    if longest >= MIN_LETTER_RUN and (found := _LETTER_RUN.search(prose)):
         return f"the letter {found[1]!r}"
-    return _looping_line(prose) or _looping_phrase(prose)
+    return _looping_line(prose) or _looping_phrase(words)
 
 
 def _looping_line(prose: str) -> str | None:
+    if prose.count("\n") < MIN_EQUAL_LINES - 1:
+        return None
     counts: dict[str, int] = {}
     for line in (line.strip().casefold() for line in prose.splitlines()):
         if len(line) < MIN_LINE_CHARS or not any(char.isalpha() for char in line):
@@ -112,8 +130,10 @@ def _looping_line(prose: str) -> str | None:
     return None
 
 
-def _looping_phrase(prose: str) -> str | None:
-    words = [found.casefold() for found in _TOKEN.findall(prose) if not found.isdigit()]
+def _looping_phrase(spoken: list[str]) -> str | None:
+    words = [word for word in spoken if not word.isdigit()]
+    if len(words) < MIN_REPEATS_OF_ONE or not _repeats_itself(words):
+        return None
     for period in range(1, min(MAX_PERIOD_WORDS, len(words) // 2) + 1):
         needed = MIN_REPEATS_OF_ONE if period == 1 else MIN_REPEATS
         needed_words = max(needed * period, MIN_LOOP_WORDS if period > 1 else 0)
@@ -123,3 +143,71 @@ def _looping_phrase(prose: str) -> str | None:
             if run >= needed_words:
                 return f"the words {' '.join(words[index - period + 1 : index + 1])[:60]!r}"
     return None
+
+
+def _repeats_itself(words: list[str]) -> bool:
+    """Tell whether words can loop: a loop says at least four triples of words it said before."""
+    triples = list(zip(words, words[1:], words[2:], strict=False))
+    return len(triples) - len(set(triples)) >= MIN_REPEATS
+
+
+_APOSTROPHE = r"['\x{2019}]"
+_CANNOT = rf"can(?:no|{_APOSTROPHE})t"
+_I_AM = rf"i(?:{_APOSTROPHE}m| am)"
+_REFUSAL = re2.compile(
+    r"(?i)\b(?:as an? (?:ai|artificial intelligence)(?: language)?(?: model| assistant)?\b"
+    rf"|{_I_AM} (?:just |only )?an? (?:ai|language model)\b.{{0,60}}\b"
+    rf"(?:{_CANNOT}|do(?:n{_APOSTROPHE}t| not)|unable)"
+    rf"|{_I_AM} (?:sorry|afraid),? (?:but )?(?:i|that) "
+    rf"(?:{_CANNOT}|am (?:not able|unable)|won{_APOSTROPHE}t)"
+    rf"|{_I_AM} (?:not able|unable) to (?:help|assist|fulfil|comply|provide|answer)"
+    rf"|i {_CANNOT} (?:help|assist|comply|fulfil|provide|do that|engage)"
+    r"|(?:es tut mir leid|leider),? (?:aber )?(?:ich )?kann ich (?:dir|ihnen)? ?(?:dabei |damit )?"
+    r"nicht)"
+)
+_REFUSAL_REACH_CHARS = 200
+_ENDED = re2.compile(
+    r"[.!?:;)\]}\"'`*_\x{2026}\x{201d}\x{2019}\x{bb}\x{3002}\x{ff01}\x{ff1f}>|~=]\s*$"
+)
+_SENTENCE_END = re2.compile(r"[.!?](?:\s|$)")
+_LIST_LINE = re2.compile(r"^\s*(?:[-*+#>|]|\d+[.)]|\$|    )")
+MIN_CUT_CHARS = 200
+_END_CHARS = 12
+_CUT_REASONS = frozenset({"length", "max_tokens", "model_length"})
+
+
+def may_refuse(joined: str) -> bool:
+    """Tell whether :func:`refusal` can find something in one of some joined texts."""
+    return bool(_REFUSAL.search(joined))
+
+
+def refusal(text: str) -> str | None:
+    """Return the words with which a reply refuses, or None; only its first sentences are read."""
+    found = _REFUSAL.search(text[:_REFUSAL_REACH_CHARS])
+    return found.group() if found else None
+
+
+def cut_off(text: str, finish_reason: str = "") -> str | None:
+    """Return why a reply looks cut off, or None.
+
+    The server said so, a code block is open, or prose of 200 characters and two sentences ends
+    without a sign of an end. Lists, headings and short or unpunctuated chat are left alone.
+    """
+    if finish_reason.lower() in _CUT_REASONS:
+        return f"the server ended it: {finish_reason}"
+    if "```" in text and text.count("```") % 2:
+        return "a code block is open at its end"
+    is_whole = len(text) < MIN_CUT_CHARS or _ENDED.search(text[-_END_CHARS:])
+    return None if is_whole else _open_end(text)
+
+
+def _open_end(text: str) -> str | None:
+    """Return how prose ends that has no sign of an end, unless its writer ends no line with one."""
+    *lines, last_line = text.rstrip().split("\n")
+    if _LIST_LINE.search(last_line) or len(_SENTENCE_END.findall(text)) < len("ab"):
+        return None
+    if any(line.strip() and not _ENDED.search(line[-_END_CHARS:]) for line in lines):
+        return None
+    last = text.rstrip()[-1]
+    is_open = last in ",-(" or last.isalnum()
+    return f"it ends with {last_line[-40:]!r}" if is_open else None

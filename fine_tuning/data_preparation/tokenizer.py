@@ -8,8 +8,6 @@ learnt is decided in ``masking.py``.
 from __future__ import annotations
 
 import logging
-import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.errors import DataError, ModelNotFoundError, RuntimeUnavailableError
 from fine_tuning.core.example import Example, TokenizedExample
 from fine_tuning.core.ports import PromptRenderer, Tokenizer
+from fine_tuning.core.token_estimate import estimate_tokens
 from fine_tuning.data_preparation.hf_hub import cached_folder, download_folder, is_repo_name
 from fine_tuning.data_preparation.hf_tokenizer import HfRenderer, HfTokenizer, has_tokenizer
 from fine_tuning.data_preparation.masking import (
@@ -45,14 +44,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
-
-# Today's vocabularies hold most English words whole, split longer ones, and take digits one by one;
-# other scripts take about one token for three bytes of UTF-8. Against SmolLM2's tokenizer this is
-# within 10 % for English prose, Markdown and Python, and 20 to 40 % low for other languages.
-_PIECES = re.compile(r"(?P<word>[^\W\d_]+)|\d|_+|(?P<marks>[^\w\s]+)|\n+|[^\S\n]{2,}")
-_LETTERS_PER_TOKEN = 8
-_MARKS_PER_TOKEN = 2
-_OTHER_BYTES_PER_TOKEN = 3
 
 _SERVER_CONTEXT_TOKENS = 256  # only tokenises and renders, so the cache of keys can be small
 
@@ -141,16 +132,7 @@ class TokenizerUtils:
         Close for English, Markdown and code (10 %); too low by up to 40 % for other languages in
         a vocabulary made for English.
         """
-        num_tokens = 0.0
-        for match in _PIECES.finditer(text):
-            piece = match.group()
-            if not piece.isascii():
-                num_tokens += len(piece.encode("utf-8", "surrogatepass")) / _OTHER_BYTES_PER_TOKEN
-            elif match["word"]:
-                num_tokens += math.ceil(len(piece) / _LETTERS_PER_TOKEN)
-            else:
-                num_tokens += math.ceil(len(piece) / _MARKS_PER_TOKEN) if match["marks"] else 1
-        return math.ceil(num_tokens)
+        return estimate_tokens(text)
 
     def tokenize_conversation(self, user_msg: str, bot_response: str) -> dict[str, list[int]]:
         """Return one exchange as the model is trained on it.

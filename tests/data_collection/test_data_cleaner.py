@@ -12,15 +12,15 @@ import fine_tuning
 from fine_tuning.core.conversation import Conversation, Message, Part
 from fine_tuning.core.errors import ConfigError, DataError
 from fine_tuning.data_collection.cleaning_steps import (
+    NEAR_DUPLICATE,
     REASONS,
     STEP_NAMES,
     Limits,
-    normalize_whitespace,
-    repair_unicode,
     steps,
 )
 from fine_tuning.data_collection.data_cleaner import DataCleaner
 from fine_tuning.data_collection.importing import read_conversations
+from fine_tuning.data_collection.text_repair import normalize_whitespace, repair_unicode
 from fine_tuning.data_collection.wording import loop, swear_word
 from tests.strategies import conversations as any_conversations
 
@@ -106,7 +106,7 @@ def test_the_first_of_equals_is_kept() -> None:
     chats = [
         chat("What is a sail?", GOOD, name="first"),
         chat("what IS a  sail?", GOOD.upper(), name="shouted"),
-        chat("What is a sail?", GOOD + " Yes.", name="other"),
+        chat("What is a mast?", "It is the tall pole that carries the sails.", name="other"),
         chat("What is a sail?", GOOD, name="first"),
     ]
     cleaner = DataCleaner()
@@ -195,9 +195,9 @@ def test_skipped_steps_do_nothing() -> None:
 
 def test_the_table_and_its_names_agree() -> None:
     table = steps(Limits(min_length=1, max_length=2, phone_regions=()))
-    assert tuple(step.name for step in table) == STEP_NAMES
-    assert tuple(step.name for step in table if step.drop) == REASONS
-    assert all((step.edit is None) != (step.drop is None) for step in table)
+    assert (*(step.name for step in table), NEAR_DUPLICATE) == STEP_NAMES
+    assert (*(step.name for step in table if step.drop), NEAR_DUPLICATE) == REASONS
+    assert all(step.edit or step.drop for step in table)
 
 
 @pytest.mark.parametrize(

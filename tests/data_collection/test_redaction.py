@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fine_tuning.data_collection.redaction import Redactor, find_private
+from fine_tuning.data_collection.private_values import find_private
+from fine_tuning.data_collection.redaction import Redactor
 
 PRIVATE = [
     ("see https://a.b/c?x=1, or", "see <URL_1>, or"),

@@ -1,0 +1,249 @@
+"""One cleaning: conversations stream in, kept and dropped ones stream out, everything is counted.
+
+Conversations go through the steps in batches; what is left waits on a shelf until all were seen,
+because near duplicates are only known then. The law: what came in is what was kept plus what was
+dropped, step by step and reason by reason.
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import Any
+
+from fine_tuning.core.conversation import Conversation
+from fine_tuning.core.errors import DataError
+from fine_tuning.core.formats import as_conversation
+from fine_tuning.data_collection.cleaning_steps import NEAR_DUPLICATE, REASONS, Step
+from fine_tuning.data_collection.entry import Entry
+from fine_tuning.data_collection.near_duplicates import Found, NearDuplicates
+from fine_tuning.data_collection.quality import quality
+from fine_tuning.data_collection.shelf import Shelf
+
+Item = Conversation | Mapping[str, Any]
+EXAMPLES_PER_STEP = 5
+BATCH = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A conversation that was left out; ``detail`` says what was found.
+
+    ``conversation`` is as it came in; a near duplicate from a shelf on disk is as it was cleaned.
+    ``number`` is its place among those given, counted from 0.
+    """
+
+    conversation: Conversation
+    reason: str
+    detail: str
+    number: int = 0
+
+
+@dataclass(slots=True)
+class StepCount:
+    """What one step did: conversations it saw, changed and dropped, and its processor seconds.
+
+    ``examples`` are ids of the first few it changed or dropped, with what was found.
+    """
+
+    name: str
+    seen: int = 0
+    changed: int = 0
+    dropped: int = 0
+    cpu_s: float = 0.0
+    examples: list[list[str]] = field(default_factory=list)
+
+    def note(self, conversation_id: str, what: str) -> None:
+        """Keep an example, if there are few."""
+        if len(self.examples) < EXAMPLES_PER_STEP:
+            self.examples.append([conversation_id, what])
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """Two kept conversations that are alike, yet not enough to be called duplicates."""
+
+    first_id: str
+    second_id: str
+    similarity: float
+
+
+class Cleaning:
+    """Iterates over the outcome of every conversation: itself, cleaned, or :class:`Dropped`.
+
+    Drops come as soon as they are known, kept conversations in their given order at the end. It
+    can be gone through once; counts are whole when it is at its end.
+
+    Args:
+        items: What to clean.
+        active: The steps that look at one conversation.
+        similarity: That of near duplicates.
+        drop_near_duplicates: Keep the best of each cluster only; else all, and only name clusters.
+        shelf: Where conversations wait; closed at the end.
+
+    Raises:
+        DataError: while iterating, naming the index of the first item that is no conversation.
+    """
+
+    def __init__(
+        self,
+        items: Iterable[Item],
+        active: Sequence[Step],
+        *,
+        similarity: float,
+        drop_near_duplicates: bool,
+        shelf: Shelf,
+    ) -> None:
+        self._items = items
+        self._active = active
+        self._near = NearDuplicates(similarity)
+        self._drop_near = drop_near_duplicates
+        self._shelf = shelf
+        self._numbers = array("Q")
+        self._ids: list[str] = []
+        self._times: list[str] = []
+        self.steps = [StepCount(step.name) for step in active]
+        self.near_step = StepCount(NEAR_DUPLICATE)
+        if drop_near_duplicates:
+            self.steps.append(self.near_step)
+        self.num_in = 0
+        self.num_kept = 0
+        self.dropped: Counter[str] = Counter()
+        self.clusters: dict[str, str] = {}
+        """The cluster of each kept conversation that has near duplicates: its oldest one's id."""
+        self.review: list[Alike] = []
+        """Pairs for a person to look at, likest first: just below the bar, by words alone."""
+
+    def __iter__(self) -> Iterator[Conversation | Dropped]:
+        try:
+            yield from self._first_pass()
+            yield from self._second_pass()
+        finally:
+            self._shelf.close()
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """``in``, ``kept``, ``dropped`` (reason to number) and ``steps``, as plain JSON values."""
+        return {
+            "in": self.num_in,
+            "kept": self.num_kept,
+            "dropped": {reason: self.dropped[reason] for reason in REASONS if self.dropped[reason]},
+            "steps": [asdict(step) for step in self.steps],
+            "clusters": len(set(self.clusters.values())),
+            "review": [asdict(pair) for pair in self.review],
+        }
+
+    def _first_pass(self) -> Iterator[Dropped]:
+        source = _read(self._items)
+        while batch := [
+            Entry(conversation, self.num_in + place)
+            for place, conversation in enumerate(islice(source, BATCH))
+        ]:
+            self.num_in += len(batch)
+            for step, count in zip(self._active, self.steps, strict=False):
+                batch = yield from self._run(step, count, batch)
+            with _timed(self.near_step):
+                for entry in batch:
+                    self._near.add(len(self._ids), entry.spoken())
+                    self._ids.append(entry.conversation.id)
+                    self._times.append(entry.conversation.created_at)
+                    self._numbers.append(entry.number)
+                    self._shelf.put(entry.conversation, entry.original)
+
+    def _run(
+        self, step: Step, count: StepCount, batch: list[Entry]
+    ) -> Generator[Dropped, None, list[Entry]]:
+        """Take a batch through one step; yield what it drops and return what it keeps."""
+        count.seen += len(batch)
+        kept = batch
+        lost: list[Dropped] = []
+        with _timed(count):
+            if step.edit is not None:
+                _edit(step.edit, count, batch)
+            if step.drop is not None:
+                kept = []
+                for entry, detail in zip(batch, step.drop(batch), strict=True):
+                    if detail is None:
+                        kept.append(entry)
+                    else:
+                        lost.append(Dropped(entry.original, step.name, detail, entry.number))
+        for one in lost:
+            count.dropped += 1
+            self.dropped[step.name] += 1
+            count.note(one.conversation.id, one.detail)
+            yield one
+        return kept
+
+    def _second_pass(self) -> Iterator[Conversation | Dropped]:
+        losers: dict[int, tuple[int, float]] = {}
+        with _timed(self.near_step):
+            found = self._near.find(self._spoken)
+            for cluster in found.clusters:
+                losers |= self._judge(cluster, found)
+        for number, name in enumerate(self._ids):
+            self.near_step.seen += 1
+            if number in losers:
+                winner, alike = losers[number]
+                detail = f"it nearly says what conversation {self._ids[winner]} says ({alike:.0%})"
+                self.near_step.dropped += 1
+                self.near_step.note(name, detail)
+                self.dropped[NEAR_DUPLICATE] += 1
+                original = self._shelf.original(number)
+                yield Dropped(original, NEAR_DUPLICATE, detail, self._numbers[number])
+            else:
+                self.num_kept += 1
+                yield self._shelf.get(number)
+        self.review = [
+            Alike(self._ids[pair.first], self._ids[pair.second], pair.similarity)
+            for pair in found.review
+            if pair.first not in losers and pair.second not in losers
+        ]
+
+    def _judge(self, cluster: list[int], found: Found) -> dict[int, tuple[int, float]]:
+        """Name a cluster by its oldest member; return those that give way to the best."""
+        oldest = min(cluster, key=lambda n: (self._times[n] == "", self._times[n], n))
+        if not self._drop_near:
+            self.clusters |= {self._ids[n]: self._ids[oldest] for n in cluster}
+            return {}
+        scores = {n: quality(self._shelf.get(n)).score for n in cluster}
+        best = max(cluster, key=lambda n: (scores[n], -n))
+        self.clusters[self._ids[best]] = self._ids[oldest]
+        return {n: (best, found.similarity.get(n, 0.0)) for n in cluster if n != best}
+
+    def _spoken(self, number: int) -> str:
+        return Entry(self._shelf.get(number)).spoken()
+
+
+class _timed:  # noqa: N801 - reads as a verb
+    """Adds the processor time of its body to a step's."""
+
+    def __init__(self, count: StepCount) -> None:
+        self._count = count
+        self._start_s = 0.0
+
+    def __enter__(self) -> None:
+        self._start_s = time.process_time()
+
+    def __exit__(self, *_: object) -> None:
+        self._count.cpu_s += time.process_time() - self._start_s
+
+
+def _edit(edit: Callable[[Entry], Conversation], count: StepCount, batch: list[Entry]) -> None:
+    for entry in batch:
+        edited = edit(entry)
+        if edited is not entry.conversation and edited != entry.conversation:
+            count.changed += 1
+            count.note(edited.id, "changed")
+            entry.conversation = edited
+
+
+def _read(items: Iterable[Item]) -> Iterator[Conversation]:
+    for index, item in enumerate(items):
+        try:
+            yield as_conversation(item)
+        except DataError as error:
+            raise DataError(f"conversation {index}: {error.message}") from error
