@@ -7,21 +7,13 @@ no path (``workspace`` does).
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Literal, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationInfo,
-    field_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, Field
 
-FormatType = Literal["chatml", "alpaca", "instruction"]
+from fine_tuning.config.data_sections import DataCollection, DataPreparation
+from fine_tuning.config.section import Section, Text, distinct
+
 Method = Literal["qlora", "lora"]
 Adapter = Literal["auto", "lora", "mergeable"]
 Schedule = Literal["linear", "cosine", "constant"]
@@ -51,113 +43,8 @@ TargetModule = Literal[
 ]
 TARGET_MODULES: tuple[TargetModule, ...] = get_args(TargetModule)
 
-# Three decimal ratios such as 0.8 + 0.1 + 0.1 miss 1 by a few units in the last place.
-RATIO_TOLERANCE = 1e-6
-
-
-def _distinct(items: tuple[str, ...]) -> tuple[str, ...]:
-    """Refuse a list that names something twice."""
-    if repeated := sorted({item for item in items if items.count(item) > 1}):
-        raise ValueError(f"each item once, and {', '.join(repeated)} stands there more than once")
-    return items
-
-
-Text = Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
-TargetModules = Annotated[tuple[TargetModule, ...], Field(min_length=1), AfterValidator(_distinct)]
-Metrics = Annotated[tuple[Metric, ...], AfterValidator(_distinct)]
-
-
-class Section(BaseModel):
-    """A frozen group of settings, closed to unknown keys and documented by its docstrings."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        use_attribute_docstrings=True,
-        allow_inf_nan=False,
-        validate_default=True,
-    )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _keep_truth_from_numbers(cls, value: object, info: ValidationInfo) -> object:
-        """Refuse true and false where a number belongs; Python would read them as 1 and 0."""
-        expected = cls.model_fields[info.field_name or ""].annotation
-        if isinstance(value, bool) and expected is not bool:
-            raise PydanticCustomError("bool_refused", "true and false belong to switches")
-        return value
-
-
-class DataCollection(Section):
-    """Which conversations are recorded, where, and which are long enough to learn from."""
-
-    enabled: bool = True
-    """Whether the chatbot's conversations are recorded. false records nothing; what is there
-    stays."""
-
-    log_file: Text = "conversations.jsonl"
-    """The file conversations are appended to: `.jsonl` for JSON lines, `.db` for SQLite. A relative
-    path starts at the workspace (`--home`)."""
-
-    min_conversation_length: int = Field(default=10, ge=0)
-    """Characters of question and reply together. A conversation is dropped as too short when every
-    exchange in it is shorter."""
-
-    max_conversation_length: int = Field(default=1000, ge=1)
-    """Characters of question and reply together. A conversation is dropped as too long when any
-    exchange in it is longer."""
-
-    auto_export: bool = True
-    """Whether the recorded conversations are exported on their own every `export_interval`
-    conversations."""
-
-    export_interval: int = Field(default=100, ge=1)
-    """Conversations recorded between two automatic exports."""
-
-    @field_validator("max_conversation_length")
-    @classmethod
-    def _above_minimum(cls, value: int, info: ValidationInfo) -> int:
-        """Refuse a range that holds nothing."""
-        minimum = info.data.get("min_conversation_length", 0)
-        if value < minimum:
-            raise ValueError(f"at least min_conversation_length, which is {minimum}")
-        return value
-
-
-class DataPreparation(Section):
-    """How conversations become examples, and examples a data set."""
-
-    format_type: FormatType = "chatml"
-    """The form training pairs are written in. Training itself always follows the base model's own
-    chat template."""
-
-    max_length: int = Field(default=2048, ge=16, le=1_048_576)
-    """Tokens of the longest example. A longer one is shortened or dropped, and counted."""
-
-    train_ratio: float = Field(default=0.8, gt=0, le=1)
-    """Share of the conversations that is learnt from. The three ratios add up to 1."""
-
-    validation_ratio: float = Field(default=0.1, ge=0, lt=1)
-    """Share that is measured during training, to stop in time."""
-
-    test_ratio: float = Field(default=0.1, ge=0, lt=1)
-    """Share that is kept for the evaluation and never seen in training."""
-
-    @field_validator("test_ratio")
-    @classmethod
-    def _ratios_fill_one(cls, value: float, info: ValidationInfo) -> float:
-        """Refuse shares that leave data over or use it twice."""
-        others = [info.data.get(key) for key in ("train_ratio", "validation_ratio")]
-        shares = [share for share in (*others, value) if share is not None]
-        if len(shares) == len(others) + 1 and not math.isclose(
-            sum(shares), 1, abs_tol=RATIO_TOLERANCE
-        ):
-            written = " + ".join(f"{share:g}" for share in shares)
-            raise ValueError(
-                f"train_ratio, validation_ratio and test_ratio that add up to 1; "
-                f"{written} is {sum(shares):g}"
-            )
-        return value
+TargetModules = Annotated[tuple[TargetModule, ...], Field(min_length=1), AfterValidator(distinct)]
+Metrics = Annotated[tuple[Metric, ...], AfterValidator(distinct)]
 
 
 class Training(Section):

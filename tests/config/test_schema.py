@@ -16,10 +16,10 @@ from fine_tuning.config.reference import (
     settings_reference,
     yaml_value,
 )
+from fine_tuning.config.data_sections import FormatType, Judge, PrivateKind, StepName
 from fine_tuning.config.schema import (
     TARGET_MODULES,
     ComputeDtype,
-    FormatType,
     Metric,
     PrimaryMetric,
     Schedule,
@@ -27,6 +27,9 @@ from fine_tuning.config.schema import (
 )
 from fine_tuning.config.yaml_text import bare, parse_mapping, parse_value
 from fine_tuning.core.formats import FORMATS
+from fine_tuning.data_collection.cleaning_steps import STEP_NAMES
+from fine_tuning.data_collection.moderation import JUDGES
+from fine_tuning.data_collection.private_values import DEFAULT_REGIONS, KINDS
 from fine_tuning.engine.adapter_files import PEFT_MODULES
 from fine_tuning.evaluation.evaluator import LIKELIHOOD_METRICS, REPLY_METRICS
 from fine_tuning.evaluation.gate import PRIMARY_SUITES
@@ -55,6 +58,10 @@ def test_the_file_holds_exactly_the_defaults() -> None:
 def test_the_names_settings_accept_are_those_the_rooms_know() -> None:
     """Rooms do not import the schema, so each has its own list; here they meet."""
     assert get_args(FormatType) == FORMATS
+    assert get_args(StepName) == STEP_NAMES
+    assert get_args(PrivateKind) == KINDS
+    assert get_args(Judge) == JUDGES
+    assert Settings().data_collection.phone_regions == DEFAULT_REGIONS
     assert set(TARGET_MODULES) <= set(PEFT_MODULES)
     assert set(get_args(Metric)) == {*LIKELIHOOD_METRICS, *REPLY_METRICS}
     assert set(get_args(PrimaryMetric)) <= set(PRIMARY_SUITES)

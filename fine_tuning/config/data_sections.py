@@ -1,0 +1,164 @@
+"""The settings of the data: what is recorded, how it is cleaned, and what is made of it."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator
+
+from fine_tuning.config.section import Section, Text, distinct
+
+FormatType = Literal["chatml", "alpaca", "instruction"]
+StepName = Literal[
+    "unicode",
+    "whitespace",
+    "redaction",
+    "unfinished",
+    "empty",
+    "no_reply",
+    "role_order",
+    "refusal",
+    "cut_off",
+    "too_short",
+    "too_long",
+    "too_many_tokens",
+    "repetitive",
+    "inappropriate",
+    "language",
+    "low_quality",
+    "duplicate",
+    "boilerplate",
+    "near_duplicate",
+]
+PrivateKind = Literal["URL", "EMAIL", "PHONE", "CARD", "IBAN", "IP", "SECRET"]
+Judge = Literal["words", "profanex", "toxicity"]
+TrainOn = Literal["weighted", "all", "last", "rated_up"]
+Truncation = Literal["cut", "drop", "oldest"]
+Region = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
+Language = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")]
+StepNames = Annotated[tuple[StepName, ...], AfterValidator(distinct)]
+PrivateKinds = Annotated[tuple[PrivateKind, ...], AfterValidator(distinct)]
+Judges = Annotated[tuple[Judge, ...], AfterValidator(distinct)]
+
+# Three decimal ratios such as 0.8 + 0.1 + 0.1 miss 1 by a few units in the last place.
+RATIO_TOLERANCE = 1e-6
+
+
+class DataCollection(Section):
+    """Which conversations are recorded, where, and which are long enough to learn from."""
+
+    enabled: bool = True
+    """Whether the chatbot's conversations are recorded. false records nothing; what is there
+    stays."""
+
+    log_file: Text = "conversations.jsonl"
+    """The file conversations are appended to: `.jsonl` for JSON lines, `.db` for SQLite. A relative
+    path starts at the workspace (`--home`)."""
+
+    min_conversation_length: int = Field(default=10, ge=0)
+    """Characters of question and reply together. A conversation is dropped as too short when every
+    exchange in it is shorter."""
+
+    max_conversation_length: int = Field(default=1000, ge=1)
+    """Characters of question and reply together. A conversation is dropped as too long when any
+    exchange in it is longer."""
+
+    skip_steps: StepNames = ()
+    """Steps of cleaning that are left out, of those `fine-tuning clean` lists."""
+
+    redact: PrivateKinds = ("URL", "EMAIL", "PHONE", "CARD", "IBAN", "IP", "SECRET")
+    """Private values that are replaced by placeholders such as `<EMAIL_1>` before anything is
+    learnt; the log keeps them. SECRET covers passwords, keys and tokens."""
+
+    phone_regions: tuple[Region, ...] = ("US", "GB", "DE")
+    """Countries (ISO 3166) whose national phone numbers are found; numbers with a country code are
+    found everywhere."""
+
+    max_conversation_tokens: int | None = Field(default=None, ge=1)
+    """Tokens, estimated without a model, above which a conversation is dropped. null sets no
+    limit."""
+
+    languages: tuple[Language, ...] = ()
+    """Languages to keep (ISO 639-1, such as `en`). Empty keeps all; what is too short to tell is
+    always kept."""
+
+    min_quality: float = Field(default=0.0, ge=0, le=1)
+    """Least heuristic quality of a conversation's replies, 0 to 1; `fine-tuning stats` shows how
+    yours are spread."""
+
+    max_same_reply: int | None = Field(default=20, ge=1)
+    """How often one and the same reply is learnt, so that stock phrases do not take over. null
+    sets no limit."""
+
+    near_duplicate_similarity: float = Field(default=0.7, gt=0, le=1)
+    """Share of word triples two conversations must have in common (Jaccard similarity) to be near
+    duplicates, of which the best is kept; they also share one split."""
+
+    moderation: Judges = ("words",)
+    """Who judges inappropriate content: `words` (a small list), `profanex` (a large one) and
+    `toxicity` (a model); the last two need the extra `moderation`."""
+
+    toxicity_threshold: float = Field(default=0.8, gt=0, le=1)
+    """Probability from which `toxicity` drops a conversation."""
+
+    auto_export: bool = True
+    """Whether the recorded conversations are exported on their own every `export_interval`
+    conversations."""
+
+    export_interval: int = Field(default=100, ge=1)
+    """Conversations recorded between two automatic exports."""
+
+    @field_validator("max_conversation_length")
+    @classmethod
+    def _above_minimum(cls, value: int, info: ValidationInfo) -> int:
+        """Refuse a range that holds nothing."""
+        minimum = info.data.get("min_conversation_length", 0)
+        if value < minimum:
+            raise ValueError(f"at least min_conversation_length, which is {minimum}")
+        return value
+
+
+class DataPreparation(Section):
+    """How conversations become examples, and examples a data set."""
+
+    format_type: FormatType = "chatml"
+    """The form training pairs are written in. Training itself always follows the base model's own
+    chat template."""
+
+    max_length: int = Field(default=2048, ge=16, le=1_048_576)
+    """Tokens of the longest example. A longer one is shortened or dropped, and counted."""
+
+    train_on: TrainOn = "weighted"
+    """Which replies are learnt: `weighted` (every finished one whose weight is not 0), `all` (every
+    finished one), `last` (the last one of each conversation), or `rated_up` (those with a thumb up,
+    a rating of 7 and more, or a correction)."""
+
+    truncation: Truncation = "cut"
+    """What becomes of a reply that crosses max_length: `cut` learns it up to there, `drop` does not
+    learn it, `oldest` leaves out the conversation's oldest turns until it fits."""
+
+    train_ratio: float = Field(default=0.8, gt=0, le=1)
+    """Share of the conversations that is learnt from. The three ratios add up to 1."""
+
+    validation_ratio: float = Field(default=0.1, ge=0, lt=1)
+    """Share that is measured during training, to stop in time."""
+
+    test_ratio: float = Field(default=0.1, ge=0, lt=1)
+    """Share that is kept for the evaluation and never seen in training."""
+
+    @field_validator("test_ratio")
+    @classmethod
+    def _ratios_fill_one(cls, value: float, info: ValidationInfo) -> float:
+        """Refuse shares that leave data over or use it twice."""
+        others = [info.data.get(key) for key in ("train_ratio", "validation_ratio")]
+        shares = [share for share in (*others, value) if share is not None]
+        if len(shares) == len(others) + 1 and not math.isclose(
+            sum(shares), 1, abs_tol=RATIO_TOLERANCE
+        ):
+            written = " + ".join(f"{share:g}" for share in shares)
+            raise ValueError(
+                f"train_ratio, validation_ratio and test_ratio that add up to 1; "
+                f"{written} is {sum(shares):g}"
+            )
+        return value
