@@ -121,7 +121,7 @@ class Answerer:
     ) -> None:
         """Take replies as they come; at the first failure those under way are still kept."""
         what, progress = telling
-        failures: list[tuple[str, FineTuningError]] = []
+        failures: dict[str, FineTuningError] = {}
         for future in as_completed(waiting):
             name = waiting[future]
             try:
@@ -129,7 +129,7 @@ class Answerer:
             except CancelledError:
                 continue
             except FineTuningError as error:
-                failures.append((name, error))
+                failures[name] = error
                 for other in waiting:
                     other.cancel()
                 continue
@@ -139,9 +139,10 @@ class Answerer:
             if progress:
                 progress(what, len(replies), len(wanted))
         if failures:
-            name, cause = failures[0]
+            # A dead model fails whatever was under way: the earliest item tells where it died.
+            name = next(name for name in wanted if name in failures)
             counts = (len(replies), len(wanted))
-            raise _explained(cause, what, wanted[name], counts) from cause
+            raise _explained(failures[name], what, wanted[name], counts) from failures[name]
 
     def _reply_name(self, messages: Sequence[Message]) -> str:
         turns = [
