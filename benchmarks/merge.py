@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import islice
@@ -32,16 +31,17 @@ from fine_tuning.core.example import Example, TokenizedExample
 from fine_tuning.data_preparation.masking import ExampleTokenizer
 from fine_tuning.engine.adapter_files import read_gguf_adapter
 from fine_tuning.engine.decoder import Decoder
-from fine_tuning.engine.step import score_targets
+from fine_tuning.engine.step import ExampleScore, score_targets
 from fine_tuning.gguf.merge import MergeReport, MergeTypes, merge_adapter
 from fine_tuning.gguf.types import TensorType
 from fine_tuning.runtimes.base_model import resolve_base_model
 from fine_tuning.runtimes.embedded import EmbeddedServer
+from fine_tuning.runtimes.ggml_quantize import pack
 from fine_tuning.training.adapter_run import BaseModel
 from fine_tuning.training.lora_trainer import LoRATrainer
 from fine_tuning.training.plan import TrainingData, TrainingPlan
 
-NUM_TRAIN, NUM_TUNING, NUM_TEST = 400, 48, 96
+NUM_TRAIN, NUM_TUNING, NUM_TEST = 400, 48, 64
 NUM_PAIRS = 620  # more than is used: too long a question is passed over
 MAX_TOKENS = 96
 SERVED_TARGETS = 200
@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument("--model", choices=("smollm2", "gemma"), default="smollm2")
     parser.add_argument("--steps", type=int, default=100, help="optimizer steps of 8 examples")
     parser.add_argument("--tuning-steps", type=int, default=40, help="steps per learning rate")
+    parser.add_argument("--rates", type=float, nargs=2, help="of LoRA and mergeable; not tuned")
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--out", type=Path, help="write the table here too")
     given = parser.parse_args()
@@ -89,13 +90,15 @@ def measure(given: argparse.Namespace, folder: Path) -> Iterator[str]:
     targets = sum(example.num_targets for example in test)
     yield f"# {base.name}, {len(train)} pairs learnt, {len(test)} held out ({targets} targets)\n"
     yield f"{given.steps} steps of 8, rank {given.rank}; {machine()}\n"
-    rates = {kind: best_rate(kind, given, base, (train, tuning), folder) for kind in RATES}
-    for kind, (rate, losses) in rates.items():
+    rates = dict(zip(RATES, given.rates or (), strict=False))
+    for kind in RATES if not rates else ():
+        rates[kind], losses = best_rate(kind, given, base, (train, tuning), folder)
         tried = ", ".join(f"{r:g}: {loss:.4f}" for r, loss in losses.items())
-        yield f"- {kind}: rate {rate:g} (tuning loss after {given.tuning_steps} steps: {tried})"
+        yield f"- {kind}: {given.tuning_steps} steps, loss on {len(tuning)} other pairs: {tried}"
+    yield "- learning rates " + ", ".join(f"{kind} {rate:g}" for kind, rate in rates.items())
     adapters = {
-        kind: trained(kind, rate, given.steps, given.rank, base, train, folder)
-        for kind, (rate, _) in rates.items()
+        kind: trained(kind, rate, (given.steps, given.rank), train, base, folder)
+        for kind, rate in rates.items()
     }
     yield from table(list(served_files(base, adapters, folder)), test)
 
@@ -120,14 +123,14 @@ def pairs() -> list[Conversation]:
     for chat in chitchat_conversations():
         first = chat.messages[:2]
         text = "\n".join(message.text for message in first)
-        if [m.role for m in first] != ["user", "assistant"] or text in seen or len(text) < 80:  # noqa: PLR2004  # characters
+        if [m.role for m in first] != ["user", "assistant"] or text in seen or len(text) < 80:  # characters
             continue
         seen.add(text)
         turns = [("user", first[0].text), ("assistant", first[1].text)]
         found.append(Conversation.from_turns(turns, id=chat.id, source="import:chitchat"))
         if len(found) == NUM_PAIRS:
             break
-    Random(0).shuffle(found)  # noqa: S311  # an order, not a secret
+    Random(0).shuffle(found)  # an order, not a secret
     return found
 
 
@@ -145,16 +148,16 @@ def examples(base: Path) -> tuple[list[TokenizedExample], ...]:
         return tuple(list(islice(done, count)) for count in (NUM_TRAIN, NUM_TUNING, NUM_TEST))
 
 
-def trained(  # noqa: PLR0913 - the numbers of a run
+def trained(
     kind: str,
     rate: float,
-    steps: int,
-    rank: int,
-    base: Path,
+    size: tuple[int, int],
     train: Sequence[TokenizedExample],
+    base: Path,
     folder: Path,
 ) -> Path:
-    """Train as the product does; return the adapter's file."""
+    """Train as the product does, so many steps at such a rank; return the adapter's file."""
+    steps, rank = size
     plan = TrainingPlan(
         adapter="mergeable" if kind == "mergeable" else "lora",
         rank=rank,
@@ -188,8 +191,8 @@ def best_rate(
     train, tuning = data
     losses = {}
     for rate in RATES[kind]:
-        path = trained(kind, rate, given.tuning_steps, given.rank, base, train, folder)
-        losses[rate] = loss(Served(name="", model=base, adapter=path), tuning)
+        path = trained(kind, rate, (given.tuning_steps, given.rank), train, base, folder)
+        losses[rate] = mean_loss(scores_of(Served(name="", model=base, adapter=path), tuning))
     return min(losses, key=lambda rate: losses[rate]), losses
 
 
@@ -198,10 +201,9 @@ def served_files(base: Path, adapters: dict[str, Path], folder: Path) -> Iterato
     yield Served(name="base", model=base)
     yield Served(name="LoRA adapter", model=base, adapter=adapters["lora"])
     yield Served(name="mergeable adapter", model=base, adapter=adapters["mergeable"])
-    requantised = TensorType.Q4_1
     for name, kind, types in (
         ("mergeable merged", "mergeable", MergeTypes()),
-        ("LoRA merged, requantised to Q4_1", "lora", MergeTypes(adapted=requantised)),
+        ("LoRA merged, requantised", "lora", MergeTypes(adapted="stored", pack=pack)),
         ("LoRA merged to Q8_0", "lora", MergeTypes(adapted=TensorType.Q8_0)),
     ):
         out = folder / f"{name}.gguf"
@@ -209,27 +211,24 @@ def served_files(base: Path, adapters: dict[str, Path], folder: Path) -> Iterato
         yield Served(name=name, model=out, report=report)
 
 
-@contextmanager
-def opened(served: Served) -> Iterator[tuple[Decoder, Any]]:
-    """Open a file in the engine, in float32, with its adapter."""
+def scores_of(served: Served, held_out: Sequence[TokenizedExample]) -> list[ExampleScore]:
+    """Score the targets by the engine, in float32, from the file and its adapter."""
     adapter = read_gguf_adapter(served.adapter) if served.adapter else None
     with Decoder.open(served.model, dtype=torch.float32, residency="unpacked") as decoder:
-        yield decoder, adapter
+        return score_targets(decoder, adapter, held_out)
 
 
-def loss(served: Served, held_out: Sequence[TokenizedExample]) -> float:
-    """Return nats per target, by the engine."""
-    with opened(served) as (decoder, adapter):
-        scores = score_targets(decoder, adapter, held_out)
+def mean_loss(scores: Sequence[ExampleScore]) -> float:
+    """Return nats per target."""
     values = [value for score in scores for value in score.log_probabilities]
     return -math.fsum(values) / len(values)
 
 
-def cross_check(served: Served, held_out: Sequence[TokenizedExample]) -> tuple[float, float, int]:
+def cross_check(
+    served: Served, held_out: Sequence[TokenizedExample], scores: Sequence[ExampleScore]
+) -> tuple[float, float, int]:
     """Return llama.cpp's loss and the engine's on the first targets llama.cpp lists."""
     own, other = [], []
-    with opened(served) as (decoder, adapter):
-        scores = score_targets(decoder, adapter, held_out)
     options = {"context_tokens": 512, "threads": 1, "adapter": served.adapter}
     with EmbeddedServer(served.model, **options) as server:
         for example, score in zip(held_out, scores, strict=True):
@@ -246,14 +245,15 @@ def cross_check(served: Served, held_out: Sequence[TokenizedExample]) -> tuple[f
 
 def table(files: Sequence[Served], test: Sequence[TokenizedExample]) -> Iterator[str]:
     """Yield a row per file, then what of it was asked for."""
-    losses = {served.name: loss(served, test) for served in files}
+    scores = {served.name: scores_of(served, test) for served in files}
+    losses = {name: mean_loss(found) for name, found in scores.items()}
     base, lora = losses["base"], losses["LoRA adapter"]
     yield ""
     yield "| file | MB | loss | share of LoRA's gain | llama.cpp | engine, same targets |"
     yield "| --- | --- | --- | --- | --- | --- |"
     for served in files:
         share = (base - losses[served.name]) / (base - lora)
-        theirs, ours, count = cross_check(served, test)
+        theirs, ours, count = cross_check(served, test, scores[served.name])
         yield (
             f"| {served.name} | {served.num_bytes / 1e6:.1f} | {losses[served.name]:.4f} | "
             f"{share:.1%} | {theirs:.4f} | {ours:.4f} ({count}) |"
@@ -277,7 +277,9 @@ def summary(report: MergeReport) -> str:
     kinds = ", ".join(f"{count} {change}" for change, count in changes.items())
     noise = max(tensor.noise for tensor in report.tensors)
     growth = report.num_bytes / report.base_bytes - 1
-    return f"{kinds}; kept {report.kept:.1%} at least, noise {noise:.1%} at most, size {growth:+.1%}"
+    return (
+        f"{kinds}; kept {report.kept:.1%} at least, noise {noise:.1%} at most, size {growth:+.1%}"
+    )
 
 
 def verdict(name: str, value: float, holds: Callable[[float], bool]) -> str:

@@ -132,7 +132,8 @@ def repack_rows(
     if factors is None:
         return pack(before, kind).reshape(len(before), -1)
     update = _product(factors, rows, factors.a)
-    after = before + update
+    with np.errstate(all="ignore"):  # what is not finite is refused next
+        after = before + update
     if not np.isfinite(after).all():
         raise GgufError("a merged weight is NaN or infinite, finite weights were expected")
     packed = pack(after, kind).reshape(len(after), -1)
@@ -141,7 +142,7 @@ def repack_rows(
 
 
 def _product(factors: Factors, rows: slice, a: Floats) -> Floats:
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused later
+    with np.errstate(all="ignore"):  # what is not finite is refused later
         return np.float32(factors.scale) * (factors.b[rows] @ a)
 
 

@@ -86,7 +86,8 @@ def shift_minima(blocks: Bytes, delta: Floats) -> None:
     Raises:
         GgufError: if a sum is not finite or does not fit fp16.
     """
-    minima = read_half(blocks[:, _MINIMUM])[:, 0] + delta
+    with np.errstate(all="ignore"):
+        minima = read_half(blocks[:, _MINIMUM])[:, 0] + delta
     if not np.isfinite(minima).all():
         raise GgufError("a block's minimum became NaN or infinite, finite numbers were expected")
     blocks[:, _MINIMUM] = write_half(minima[:, None])

@@ -109,7 +109,7 @@ def write_gguf(
         place.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
         temporary = Path(name)
-        with os.fdopen(handle, "wb", buffering=1 << 20) as file:
+        with os.fdopen(handle, "wb", buffering=1 << 16) as file:
             _write_head(file, typed, sources, sizes, alignment)
             for source, num_bytes in zip(sources, sizes, strict=True):
                 file.write(_tensor_bytes(source, num_bytes))
