@@ -230,17 +230,20 @@ class ModelSwitcher:
     def _to_base(self, family: str) -> Pointing:
         """Return where an alias shall point for the base; it gets a name if it has none."""
         version = self._registry.find(family)
-        target, info = version.base_name, self._show(version.base_name)
-        if info is None:
-            target = served_name(self._prefix, version.family, BASE)
-            info = self._runtime.create(target, ModelRecipe(base=version.base_name))
-        digest = info.details.get("base_digest", version.base_digest)
-        if digest != version.base_digest:
+        own = served_name(self._prefix, version.family, BASE)
+        for target in (version.base_name, own):
+            info = self._show(target)
+            if info is not None and _base_digest(info) in ("", version.base_digest):
+                return self._pointing(version.family, "", info, target)
+        info = self._runtime.create(own, ModelRecipe(base=version.base_name))
+        if _base_digest(info) not in ("", version.base_digest):
+            self._runtime.delete(own)
             raise DeploymentError(
-                f"{version.base_name} is {digest} by now, expected {version.base_digest}, which "
-                f"{version.name} was trained on"
+                f"{version.base_name} is {_base_digest(info)} by now, expected "
+                f"{version.base_digest}, which {version.name} was trained on",
+                next_command="bring that base model back, or train again on the new one",
             )
-        return self._pointing(version.family, "", info, target)
+        return self._pointing(version.family, "", info, own)
 
     def _pointing(self, family: str, version: str, info: ModelInfo, target: str) -> Pointing:
         alias = self.alias_of(family)
@@ -323,3 +326,8 @@ class ModelSwitcher:
             return self._runtime.show(name)
         except ModelNotFoundError:
             return None
+
+
+def _base_digest(info: ModelInfo) -> str:
+    """Return which base a model has; "" if the runtime does not tell."""
+    return str(info.details.get("base_digest", ""))

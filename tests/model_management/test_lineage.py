@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fine_tuning.core.errors import DataError, ModelNotFoundError
@@ -111,6 +111,7 @@ def test_the_difference_of_two_versions(tmp_path: Path) -> None:
     )
 
 
+@settings(max_examples=30)
 @given(
     data=st.lists(
         st.tuples(

@@ -82,6 +82,13 @@ def test_the_base_can_be_switched_to(home: Path) -> None:
     assert mover.rollback("support").version == "support:2"
 
 
+def test_a_base_that_changed_is_not_rolled_back_to(home: Path) -> None:
+    register(home, "run9", family="other", base_digest="sha256:gone")
+    with pytest.raises(DeploymentError, match="by now, expected sha256:gone"):
+        switcher(home).switch("other:base")
+    assert not any("other" in info.name for info in embedded(home).list())
+
+
 def test_switching_to_what_is_there_changes_nothing(home: Path) -> None:
     mover = switcher(home)
     mover.switch("support:1")

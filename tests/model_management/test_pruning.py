@@ -232,8 +232,8 @@ class Model:
             assert self._is_there(f"support:{one}")
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-@given(steps=st.lists(step, max_size=25))
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@given(steps=st.lists(step, max_size=20))
 def test_nothing_needed_is_ever_pruned(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
 ) -> None:
