@@ -1,7 +1,7 @@
 # `make` alone prints the targets. PIP_ARGS goes to every pip install, for instance
 #   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check lint types imports docs-check docs format freeze clean bench-training
+.PHONY: help setup demo test test-slow fuzz-importers bench-logging check lint types imports docs-check docs format freeze clean bench-training
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,7 +13,7 @@ BUILD_FILES := pyproject.toml setup.py constraints.txt $(KERNELS)
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest
 
 help:  ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.runs  ## set up if need be, then the whole loop on sample conversations
 	@$(VENV)/bin/fine-tuning demo
@@ -25,6 +25,12 @@ test: $(VENV)/.develops  ## the tests that take minutes in all
 
 test-slow: $(VENV)/.develops  ## the long tests
 	$(PYTEST) -m "slow and not gpu and not network"
+
+fuzz-importers: $(VENV)/.develops  ## import a hundred thousand damaged files
+	FUZZ_INPUTS=100000 $(PYTEST) -s -m slow tests/data_collection/importers/test_fuzz.py
+
+bench-logging: $(VENV)/.develops  ## measure what logging a turn costs on this disk
+	$(PY) benchmarks/log_turns.py
 
 check: lint types imports docs-check test  ## everything CI runs, cheapest first
 

@@ -1,7 +1,7 @@
 """Conversations read from JSON Lines files: our log, our exports, ChatML, Alpaca, Instruction.
 
-A line that cannot be read is skipped and counted, never fatal. Formats of other programs' exports
-are not known here.
+A line that cannot be read is skipped and counted, never fatal. Other programs' exports are read in
+``importers``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.errors import DataError, StorageError
+from fine_tuning.core.feedback import Feedback
 from fine_tuning.core.formats import (
     TURN,
     as_conversation,
@@ -49,6 +50,15 @@ class ConversationReader:
         store = JsonlConversationStore(self.path)
         yield from store.conversations()
         self.skipped = store.skipped
+
+    def feedback(self) -> Iterator[Feedback]:
+        """Yield the judgements in the file; only logs hold any.
+
+        Raises:
+            StorageError: if the file cannot be read.
+        """
+        store = JsonlConversationStore(self.path)
+        yield from store.feedback()
 
     def _is_log(self) -> bool:
         """Tell whether turns must be gathered: the first sound line is one of a log."""

@@ -1,0 +1,185 @@
+"""Claude's data export: ``conversations.json``, or the ZIP archive it comes in.
+
+Older exports hold only ``text``, in which tools are replaced by a notice; newer ones hold blocks,
+which are preferred. A turn with tool calls becomes the call, its result and the rest of the reply.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fine_tuning.core.conversation import Conversation, Message, Part, Role
+from fine_tuning.core.errors import DataError
+from fine_tuning.core.naming import content_name
+from fine_tuning.data_collection.importers.fields import (
+    iso_time,
+    mapping,
+    name_of,
+    objects,
+    parts,
+    text,
+    tool_call,
+    words,
+)
+from fine_tuning.data_collection.importers.items import (
+    Imported,
+    Judgements,
+    importer_of_records,
+    reference,
+)
+from fine_tuning.data_collection.importers.trees import Node, arrange
+
+SOURCE = "import:claude"
+_ROLES: dict[str, Role] = {"human": "user", "user": "user", "assistant": "assistant"}
+
+
+def _accepts(record: Mapping[str, Any]) -> bool:
+    return isinstance(record.get("chat_messages"), list)
+
+
+def _convert(record: Mapping[str, Any]) -> Iterator[Imported]:
+    items = objects(record, "chat_messages")
+    ref = name_of(record, "uuid", "id") or content_name(items)
+    name = reference(SOURCE, ref)
+    judgements = Judgements(name)
+    nodes: dict[str, Node] = {}
+    before: str | None = None
+    for index, item in enumerate(items):
+        key = text(item, "uuid", "id") or f"{name}/{index}"
+        own = _messages(key, item)
+        # Without parents the order is the conversation; a parent that is absent is its beginning.
+        parent = text(item, "parent_message_uuid") if "parent_message_uuid" in item else before
+        nodes[key] = Node(parent or None, tuple(own))
+        _judge(judgements, item, own)
+        before = key
+    current = text(record, "current_leaf_message_uuid") or before
+    messages, leaf_id = arrange(nodes, current)
+    notes = {"model": record["model"]} if isinstance(record.get("model"), str) else {}
+    if summary := text(record, "summary"):
+        notes["summary"] = summary
+    yield Imported(
+        conversation=Conversation(
+            id=name,
+            messages=messages,
+            leaf_id=leaf_id,
+            source=SOURCE,
+            source_ref=ref,
+            title=text(record, "name", "title"),
+            created_at=iso_time(record.get("created_at")),
+            metadata=notes,
+        ),
+        feedback=tuple(judgements.found),
+    )
+
+
+def _messages(key: str, item: Mapping[str, Any]) -> list[Message]:
+    """Return the messages of a turn: one, or more when tools were called within it.
+
+    Raises:
+        DataError: if the sender is unknown.
+    """
+    role = _ROLES.get(str(item.get("sender")))
+    if role is None:
+        raise DataError(f"a message has the sender {item.get('sender')!r}")
+    at = iso_time(item.get("created_at"))
+    blocks = objects(item, "content") if isinstance(item.get("content"), list) else []
+    if not any(block.get("type") in {"text", "tool_use", "tool_result"} for block in blocks):
+        said = [words(item, "text"), *_attached(item)]
+        content = tuple(Part(text=one) for one in said if one)
+        thoughts = _joined(blocks, "thinking")
+        return [Message(id=key, role=role, content=content, reasoning=thoughts, created_at=at)]
+    turn = _Turn(key, role, at)
+    for block in blocks:
+        turn.take(block)
+    found = turn.finished()
+    extra = tuple(Part(text=one) for one in _attached(item))
+    if extra and found:
+        found[0] = Message(
+            id=found[0].id, role=role, content=(*found[0].content, *extra), created_at=at
+        )
+    return found
+
+
+class _Turn:
+    """Cuts the blocks of a turn into messages."""
+
+    def __init__(self, key: str, role: Role, at: str) -> None:
+        self._key, self._role, self._at = key, role, at
+        self._done: list[Message] = []
+        self._fields: dict[str, Any] = {}
+
+    def take(self, block: Mapping[str, Any]) -> None:
+        kind = block.get("type")
+        if kind == "tool_result":
+            self._close()
+            self._add("tool", content=parts(_result(block)), tool_call_id=_call_id(block))
+            return
+        if kind == "text":
+            if self._fields.get("tool_calls"):
+                self._close()
+            self._more("content", (Part(text=words(block, "text")),))
+        elif kind == "thinking":
+            said = self._fields.get("reasoning", "")
+            self._fields["reasoning"] = "\n\n".join(filter(None, [said, words(block, "thinking")]))
+        elif kind == "tool_use":
+            call = tool_call(block.get("id"), block.get("name"), block.get("input"))
+            self._more("tool_calls", (call,))
+
+    def finished(self) -> list[Message]:
+        """Return the messages; one of nothing when no block said anything."""
+        self._close()
+        if not self._done:
+            self._add(self._role)
+        return self._done
+
+    def _more(self, key: str, value: tuple[Any, ...]) -> None:
+        self._fields[key] = (*self._fields.get(key, ()), *value)
+
+    def _close(self) -> None:
+        if self._fields:
+            self._add(self._role, **self._fields)
+            self._fields = {}
+
+    def _add(self, role: Role, **fields: Any) -> None:  # noqa: ANN401 - a message's
+        key = f"{self._key}#{len(self._done)}" if self._done else self._key
+        self._done.append(Message(id=key, role=role, created_at=self._at, **fields))
+
+
+def _call_id(block: Mapping[str, Any]) -> str:
+    return text(block, "tool_use_id")
+
+
+def _result(block: Mapping[str, Any]) -> str:
+    content = block.get("content")
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        said = [text(one, "text") for one in content if isinstance(one, Mapping)]
+        return "\n".join(filter(None, said)) or json.dumps(content, ensure_ascii=False)
+    return "" if content is None else json.dumps(content, ensure_ascii=False)
+
+
+def _joined(blocks: list[dict[str, Any]], key: str) -> str:
+    return "\n\n".join(filter(None, (text(block, key) for block in blocks)))
+
+
+def _attached(item: Mapping[str, Any]) -> list[str]:
+    """Return the texts of attachments, which the model has read, each under its file's name."""
+    return [
+        f"[{text(one, 'file_name') or 'attachment'}]\n{said}"
+        for one in objects(item, "attachments")
+        if (said := text(one, "extracted_content"))
+    ]
+
+
+def _judge(judgements: Judgements, item: Mapping[str, Any], messages: list[Message]) -> None:
+    verdict = mapping(item, "chat_feedback")
+    kind = text(verdict, "type")
+    if kind and messages:
+        value = 1 if kind == "upvote" else -1
+        judgements.add(messages[-1].id, "thumb", value=value, comment=text(verdict, "reason"))
+
+
+CLAUDE = importer_of_records("claude", "Claude export", _accepts, _convert)

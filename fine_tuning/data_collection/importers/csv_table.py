@@ -1,0 +1,234 @@
+"""Plain tables: a question and its reply per row, or a row per message with a role.
+
+Columns may be called by any usual name, in any case and order. Rows with a role belong to the
+conversation a column names; without such a column a system row or an empty row begins a new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fine_tuning.core.conversation import Conversation, Message, Role
+from fine_tuning.core.errors import DataError
+from fine_tuning.core.feedback import RATING_RANGE
+from fine_tuning.core.naming import content_name
+from fine_tuning.data_collection.importers.fields import iso_time, parts
+from fine_tuning.data_collection.importers.items import (
+    Imported,
+    Importer,
+    Item,
+    Judgements,
+    Quarantined,
+    Sample,
+    converted,
+    excerpt,
+    reference,
+)
+from fine_tuning.data_collection.importers.json_records import Record
+from fine_tuning.data_collection.importers.source import Source
+
+SOURCE = "import:csv"
+NAMES: dict[str, tuple[str, ...]] = {
+    "role": ("role", "sender", "speaker", "author", "from"),
+    "content": ("content", "text", "message", "value", "body"),
+    "prompt": (
+        "prompt", "question", "instruction", "user", "human", "user_message", "input", "query",
+    ),
+    "response": (
+        "response", "answer", "output", "completion", "assistant", "bot", "reply", "bot_response",
+    ),
+    "system": ("system", "system_prompt"),
+    "group": ("conversation_id", "conversation", "chat_id", "session_id", "session", "thread_id"),
+    "time": ("timestamp", "created_at", "time", "date", "sent_at"),
+    "model": ("model",),
+    "rating": ("rating", "feedback", "score", "thumb"),
+}  # fmt: skip
+_ROLES: dict[str, Role] = {
+    "system": "system", "developer": "developer", "tool": "tool", "function": "tool",
+    "user": "user", "human": "user", "me": "user",
+    "assistant": "assistant", "bot": "assistant", "ai": "assistant", "gpt": "assistant",
+    "chatgpt": "assistant", "model": "assistant",
+}  # fmt: skip
+_UP = {"up", "good", "👍", "thumbs_up", "thumbs up", "positive", "+1"}
+_DOWN = {"down", "bad", "👎", "thumbs_down", "thumbs down", "negative", "-1"}
+
+
+def _columns(found: frozenset[str] | Mapping[str, Any]) -> dict[str, str]:
+    """Return the table's own name of each column that means something here."""
+    named = {key.replace(" ", "_"): key for key in found}
+    return {
+        meaning: named[name]
+        for meaning, names in NAMES.items()
+        for name in names[::-1]
+        if name in named
+    }
+
+
+def _knows(sample: Sample) -> bool:
+    found = _columns(sample.columns)
+    return {"prompt", "response"} <= found.keys() or {"role", "content"} <= found.keys()
+
+
+def _read(source: Source) -> Iterator[Item]:
+    columns = _columns(source.columns())
+    if {"prompt", "response"} <= columns.keys():
+        yield from _exchanges(source, columns)
+    elif {"role", "content"} <= columns.keys():
+        yield from _messages(source, columns)
+    else:
+        yield Quarantined(
+            line=1,
+            reason="the table has neither columns for prompt and response nor for role and content",
+        )
+
+
+def _exchanges(source: Source, columns: Mapping[str, str]) -> Iterator[Item]:
+    for line, cells, reason in source.rows():
+        if cells is None or any(cell.strip() for cell in cells.values()):
+            record = Record(line=line, value=cells, reason=reason)
+            yield from converted(record, lambda row: _exchange(row, columns))
+
+
+def _exchange(row: Mapping[str, str], columns: Mapping[str, str]) -> Iterator[Imported]:
+    cells = {meaning: row.get(column, "") for meaning, column in columns.items()}
+    asked, reply = cells["prompt"], cells["response"]
+    if not asked.strip() and not reply.strip():
+        raise DataError("the row has neither a prompt nor a response")
+    ref = content_name([cells.get(key, "") for key in ("system", "prompt", "response", "group")])
+    name, at = reference(SOURCE, ref), iso_time(cells.get("time", ""))
+    messages: list[Message] = []
+    if cells.get("system", "").strip():
+        messages.append(Message(id=f"{name}/s", role="system", content=parts(cells["system"])))
+    end = messages[-1].id if messages else None
+    messages.append(
+        Message(id=f"{name}/q", role="user", content=parts(asked), parent_id=end, created_at=at)
+    )
+    model = cells.get("model", "")
+    messages.append(
+        Message(
+            id=f"{name}/a",
+            role="assistant",
+            content=parts(reply),
+            parent_id=f"{name}/q",
+            created_at=at,
+            model=model,
+        )
+    )
+    judgements = Judgements(name)
+    _judge(judgements, f"{name}/a", cells.get("rating", ""))
+    notes = {"group": cells["group"]} if cells.get("group") else {}
+    yield Imported(
+        conversation=Conversation(
+            id=name,
+            messages=tuple(messages),
+            source=SOURCE,
+            source_ref=ref,
+            created_at=at,
+            metadata=notes,
+        ),
+        feedback=tuple(judgements.found),
+    )
+
+
+def _judge(judgements: Judgements, message_id: str, rating: str) -> None:
+    said = rating.strip().lower()
+    if said in _UP or said in _DOWN:
+        judgements.add(message_id, "thumb", value=1 if said in _UP else -1)
+    elif said.isdecimal() and len(said) < 3 and int(said) in RATING_RANGE:  # noqa: PLR2004
+        judgements.add(message_id, "rating", value=int(said))
+
+
+@dataclass(slots=True)
+class _Open:
+    """The conversation whose rows are being read."""
+
+    group: str
+    line: int
+    messages: list[Message] = field(default_factory=list)
+
+
+def _messages(source: Source, columns: Mapping[str, str]) -> Iterator[Item]:
+    """Yield conversations as their last row is read.
+
+    When a group's rows stand apart, each block is an item of its own that follows the one before.
+    """
+    ends: dict[str, tuple[int, str, str]] = {}
+    current = _Open("", 0)
+    for line, cells, reason in source.rows():
+        if cells is None:
+            yield Quarantined(line=line, reason=reason)
+            continue
+        row = {meaning: cells.get(column, "") for meaning, column in columns.items()}
+        is_empty = not any(cell.strip() for cell in cells.values())
+        role = _ROLES.get(row["role"].strip().lower())
+        begins = row.get("group", "") != current.group if "group" in columns else role == "system"
+        if (is_empty or begins) and current.messages:
+            yield from _finished(current, ends)
+            current = _Open("", 0)
+        if is_empty:
+            continue
+        if role is None:
+            said = f"the row has role {row['role']!r}, expected user, assistant, system or tool"
+            yield Quarantined(line=line, reason=said, excerpt=excerpt(cells))
+            continue
+        if not current.messages:
+            current = _Open(row.get("group", ""), line)
+        _add(current, role, row)
+    if current.messages:
+        yield from _finished(current, ends)
+
+
+def _add(current: _Open, role: Role, row: Mapping[str, str]) -> None:
+    before = current.messages[-1].id if current.messages else None
+    current.messages.append(
+        Message(
+            id=str(len(current.messages)),
+            role=role,
+            content=parts(row["content"]),
+            parent_id=before,
+            model=row.get("model", "") if role == "assistant" else "",
+            created_at=iso_time(row.get("time", "")),
+        )
+    )
+
+
+def _finished(current: _Open, ends: dict[str, tuple[int, str, str]]) -> Iterator[Item]:
+    """Yield a conversation with lasting ids, joined to what its group said before.
+
+    The group's name alone would mix up the conversations "1" of two tables.
+    """
+    said = [[message.role, message.text] for message in current.messages]
+    first = content_name([current.group, said])
+    start, parent, ref = (
+        ends.get(current.group, (0, "", first)) if current.group else (0, "", first)
+    )
+    name = reference(SOURCE, ref)
+    messages: list[Message] = []
+    for index, message in enumerate(current.messages, start=start):
+        own = f"{name}/{index}"
+        messages.append(
+            Message(
+                id=own,
+                role=message.role,
+                content=message.content,
+                parent_id=parent or None,
+                model=message.model,
+                created_at=message.created_at,
+            )
+        )
+        parent = own
+    if current.group:
+        ends[current.group] = (start + len(messages), parent, ref)
+    found = Conversation(
+        id=name,
+        messages=tuple(messages),
+        source=SOURCE,
+        source_ref=ref,
+        created_at=messages[0].created_at,
+    )
+    yield Imported(conversation=found, line=current.line)
+
+
+CSV_TABLE = Importer(name="csv", title="table (CSV)", knows=_knows, read=_read)

@@ -1,0 +1,225 @@
+"""LibreChat's export of a conversation: JSON, flat or recursive, and CSV, with feedback.
+
+Messages name their parents; the first ones name an id of zeros. Content is a text, or parts with
+thoughts and calls of tools, whose results stand in the calls themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fine_tuning.core.conversation import Conversation, Message, Part, Role, Status, ToolCall
+from fine_tuning.core.errors import DataError
+from fine_tuning.core.naming import content_name
+from fine_tuning.data_collection.importers.fields import (
+    iso_time,
+    mapping,
+    parts,
+    split_thoughts,
+    text,
+    tool_call,
+    words,
+)
+from fine_tuning.data_collection.importers.items import (
+    Imported,
+    Importer,
+    Item,
+    Judgements,
+    Quarantined,
+    Sample,
+    converted,
+    excerpt,
+    reference,
+)
+from fine_tuning.data_collection.importers.json_records import Record
+from fine_tuning.data_collection.importers.source import Source
+from fine_tuning.data_collection.importers.trees import Node, arrange
+
+SOURCE = "import:librechat"
+MAX_CSV_ROWS = 100_000
+_COLUMNS = {"sender", "text", "iscreatedbyuser"}
+
+
+def _knows(sample: Sample) -> bool:
+    return sample.columns >= _COLUMNS or any(_accepts(record) for record in sample.records)
+
+
+def _accepts(record: Mapping[str, Any]) -> bool:
+    return "conversationId" in record and (
+        isinstance(record.get("messages"), list | Mapping)
+        or isinstance(record.get("messagesTree"), list)
+    )
+
+
+def _read(source: Source) -> Iterator[Item]:
+    if source.is_json:
+        for record in source.records():
+            yield from converted(record, _convert)
+        return
+    names = {"iscreatedbyuser": "isCreatedByUser", "messageid": "messageId"}
+    names |= {"parentmessageid": "parentMessageId", "createdat": "createdAt"}
+    rows: list[dict[str, Any]] = []
+    for line, cells, reason in source.rows(_COLUMNS):
+        if cells is None:
+            yield Quarantined(line=line, reason=reason)
+        elif len(rows) == MAX_CSV_ROWS:
+            too_many = f"the file has more than {MAX_CSV_ROWS} messages, expected one conversation"
+            yield Quarantined(line=line, reason=too_many, excerpt=excerpt(cells))
+            return
+        elif any(cells.values()):
+            row: dict[str, Any] = {names.get(key, key): cell for key, cell in cells.items()}
+            for key in ("isCreatedByUser", "error", "unfinished"):
+                row[key] = str(row.get(key)).lower() == "true"
+            rows.append(row)
+    yield from converted(Record(line=1, value={"messages": rows}), _convert)
+
+
+def _convert(record: Mapping[str, Any]) -> Iterator[Imported]:
+    top = record.get("messagesTree") or record.get("messages")
+    items = _flat([top] if isinstance(top, Mapping) else top)
+    if not items:
+        raise DataError("the conversation holds no message")
+    options = mapping(record, "options")
+    ref = text(record, "conversationId") or content_name([_key(item, "") for item in items])
+    name = reference(SOURCE, ref)
+    judgements = Judgements(name)
+    nodes: dict[str, Node] = {}
+    system = text(options, "promptPrefix", "system", "instructions")
+    before: str | None = None
+    if system:
+        before = f"{name}/system"
+        top_message = Message(id=before, role="system", content=parts(system))
+        nodes[before] = Node(None, (top_message,))
+    top_name, known = before, {_key(item, "") for item in items}
+    for index, item in enumerate(items):
+        key = _key(item, f"{name}/{index}")
+        parent = text(item, "parentMessageId")
+        if not parent:
+            parent = before or ""
+        nodes[key] = Node(parent if parent in known | {before} else top_name, _messages(key, item))
+        _judge(judgements, nodes[key].messages, item)
+        before = key
+    messages, leaf_id = arrange(nodes, before)
+    yield Imported(
+        conversation=Conversation(
+            id=name,
+            messages=messages,
+            leaf_id=leaf_id,
+            source=SOURCE,
+            source_ref=ref,
+            title=text(record, "title"),
+            created_at=next(filter(None, (m.created_at for m in messages)), ""),
+            metadata={"endpoint": text(record, "endpoint")} if record.get("endpoint") else {},
+        ),
+        feedback=tuple(judgements.found),
+    )
+
+
+def _flat(items: object) -> list[Mapping[str, Any]]:
+    """Return messages with their children behind them, each naming its parent.
+
+    Raises:
+        DataError: if something in the tree is no message.
+    """
+    found: list[Mapping[str, Any]] = []
+    waiting: list[tuple[object, str]] = [(items, "")]
+    while waiting:
+        group, parent = waiting.pop()
+        if not isinstance(group, list) or not all(isinstance(item, Mapping) for item in group):
+            raise DataError("the messages are expected to be a list of objects")
+        for item in group:
+            own = {**item, "parentMessageId": parent} if parent else item
+            found.append(own)
+            if item.get("children"):
+                waiting.append((item["children"], _key(item, "")))
+    return found
+
+
+def _key(item: Mapping[str, Any], default: str) -> str:
+    return text(item, "messageId", "id") or default
+
+
+def _messages(key: str, item: Mapping[str, Any]) -> tuple[Message, ...]:
+    role: Role = "user" if item.get("isCreatedByUser") else "assistant"
+    status: Status = "complete"
+    if item.get("unfinished"):
+        status = "aborted"
+    if item.get("error"):
+        status = "error"
+    content = item.get("content")
+    said, thoughts, calls, results = _content(key, content if isinstance(content, list) else [])
+    if not said:
+        said = words(item, "text") if not isinstance(content, str) else content
+    more, said = split_thoughts(said) if role == "assistant" else ("", said)
+    message = Message(
+        id=key,
+        role=role,
+        content=parts(said) if not calls else (),
+        reasoning=thoughts or more,
+        tool_calls=calls,
+        model=text(item, "model"),
+        status=status,
+        created_at=iso_time(item.get("createdAt")),
+    )
+    if not calls:
+        return (message,)
+    last = Message(
+        id=f"{key}#reply", role=role, content=parts(said), model=message.model, status=status
+    )
+    return (message, *results, *((last,) if said else ()))
+
+
+def _content(
+    key: str, pieces: list[Any]
+) -> tuple[str, str, tuple[ToolCall, ...], tuple[Message, ...]]:
+    """Return the text, the thoughts, the calls and the results in the parts of a message."""
+    said, thoughts = [], []
+    calls: list[ToolCall] = []
+    results: list[Message] = []
+    for piece in pieces:
+        if not isinstance(piece, Mapping):
+            continue
+        kind = piece.get("type")
+        inner = piece.get(str(kind))
+        if kind == "think":
+            thoughts.append(_value(inner))
+        elif kind == "tool_call" and isinstance(inner, Mapping):
+            function = mapping(inner, "function") or inner
+            call_id = text(inner, "id") or f"{key}#{len(calls)}"
+            calls.append(
+                tool_call(
+                    call_id, function.get("name"), function.get("args", function.get("arguments"))
+                )
+            )
+            if output := text(inner, "output") or text(function, "output"):
+                results.append(
+                    Message(
+                        id=f"{key}#tool{len(results)}",
+                        role="tool",
+                        content=(Part(text=output),),
+                        tool_call_id=call_id,
+                    )
+                )
+        elif kind in {"text", "error"}:
+            said.append(_value(piece.get("text", inner)))
+    return "\n".join(filter(None, said)), "\n".join(thoughts), tuple(calls), tuple(results)
+
+
+def _value(given: object) -> str:
+    if isinstance(given, Mapping):
+        given = given.get("value")
+    return given if isinstance(given, str) else ""
+
+
+def _judge(judgements: Judgements, messages: tuple[Message, ...], item: Mapping[str, Any]) -> None:
+    verdict = mapping(item, "feedback")
+    thumb = {"thumbsUp": 1, "thumbsDown": -1}.get(text(verdict, "rating"))
+    if thumb:
+        reason = text(verdict, "tag") or text(mapping(verdict, "tag"), "key")
+        judgements.add(
+            messages[-1].id, "thumb", value=thumb, reason=reason, comment=text(verdict, "text")
+        )
+
+
+LIBRECHAT = Importer(name="librechat", title="LibreChat export", knows=_knows, read=_read)

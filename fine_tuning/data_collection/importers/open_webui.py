@@ -1,0 +1,184 @@
+"""Open WebUI's chat export, with its ratings, and its separate export of feedback.
+
+A chat stands alone or in the wrapper that newer versions write around it. Messages are a tree;
+several models may answer side by side. Timestamps are seconds, milliseconds or nanoseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from fine_tuning.core.conversation import Conversation, Message, Part, Role, Status
+from fine_tuning.core.errors import DataError
+from fine_tuning.core.feedback import RATING_RANGE
+from fine_tuning.core.naming import content_name
+from fine_tuning.data_collection.importers.fields import (
+    iso_time,
+    mapping,
+    name_of,
+    objects,
+    parts,
+    picture,
+    split_thoughts,
+    text,
+    words,
+)
+from fine_tuning.data_collection.importers.items import (
+    Imported,
+    Judgements,
+    importer_of_records,
+    reference,
+)
+from fine_tuning.data_collection.importers.trees import Node, arrange
+
+SOURCE = "import:open-webui"
+_ROLES: dict[str, Role] = {
+    "user": "user", "assistant": "assistant", "system": "system", "tool": "tool",
+}  # fmt: skip
+
+
+def _accepts(record: Mapping[str, Any]) -> bool:
+    chat = record.get("chat") if isinstance(record.get("chat"), Mapping) else record
+    history = mapping(chat, "history") if isinstance(chat, Mapping) else {}
+    is_feedback = {"data", "meta"} <= record.keys() and "message_id" in mapping(record, "meta")
+    return isinstance(history.get("messages"), Mapping) or is_feedback
+
+
+def _convert(record: Mapping[str, Any]) -> Iterator[Imported]:
+    if "meta" in record and "data" in record and "chat" not in record:
+        yield from _feedback_export(record)
+        return
+    yield _chat(record)
+
+
+def _chat(record: Mapping[str, Any], ref: str = "") -> Imported:
+    """Read a chat, in its wrapper or without.
+
+    Raises:
+        DataError: if it holds no messages.
+    """
+    inner = record.get("chat")
+    chat = inner if isinstance(inner, Mapping) else record
+    history = mapping(chat, "history")
+    tree = history.get("messages")
+    if isinstance(tree, Mapping):
+        given = {str(k): v for k, v in tree.items() if isinstance(v, Mapping)}
+    else:
+        given = _by_order(objects(chat, "messages"))
+    ref = ref or name_of(record, "id") or name_of(chat, "id") or content_name([*given.values()])
+    name = reference(SOURCE, ref)
+    judgements = Judgements(name)
+    nodes = {}
+    for key, item in given.items():
+        message = _message(key, item)
+        nodes[key] = Node(text(item, "parentId", "parent_id") or None, (message,))
+        _judge(judgements, key, mapping(item, "annotation"))
+    current = text(history, "currentId", "current_id")
+    messages, leaf_id = arrange(nodes, current or None)
+    if system := text(chat, "system") or text(mapping(chat, "params"), "system"):
+        messages, leaf_id = _under(system, name, messages, leaf_id)
+    tags = [str(tag) for tag in chat.get("tags") or mapping(record, "meta").get("tags") or ()]
+    return Imported(
+        conversation=Conversation(
+            id=name,
+            messages=messages,
+            leaf_id=leaf_id,
+            source=SOURCE,
+            source_ref=ref,
+            title=text(record, "title") or text(chat, "title"),
+            created_at=iso_time(record.get("created_at") or chat.get("timestamp")),
+            metadata={"tags": tags} if tags else {},
+        ),
+        feedback=tuple(judgements.found),
+    )
+
+
+def _by_order(items: list[dict[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return the messages of a chat without a tree, each following the one before."""
+    given: dict[str, Mapping[str, Any]] = {}
+    before = ""
+    for index, item in enumerate(items):
+        key = text(item, "id") or str(index)
+        given[key] = {**item, "parentId": item.get("parentId") or before}
+        before = key
+    return given
+
+
+def _under(
+    system: str, name: str, messages: tuple[Message, ...], leaf_id: str | None
+) -> tuple[tuple[Message, ...], str | None]:
+    """Put a system prompt above everything, unless there is one."""
+    if any(message.role == "system" for message in messages):
+        return messages, leaf_id
+    top = Message(id=f"{name}/system", role="system", content=parts(system))
+    below = (m if m.parent_id else replace(m, parent_id=top.id) for m in messages)
+    return (top, *below), leaf_id
+
+
+def _message(key: str, item: Mapping[str, Any]) -> Message:
+    role = _ROLES.get(str(item.get("role")))
+    if role is None:
+        raise DataError(f"a message has the role {item.get('role')!r}")
+    content = item.get("content")
+    said = _text_of(content) if isinstance(content, list) else words(item, "content")
+    thoughts, said = split_thoughts(said) if role == "assistant" else ("", said)
+    status: Status = "aborted" if item.get("done") is False else "complete"
+    notes = {}
+    if item.get("error"):
+        status, notes["error"] = "error", item["error"]
+    pictures = tuple(
+        picture(one.get("url"), text(one, "name"))
+        for one in objects(item, "files")
+        if one.get("type") == "image" and one.get("url")
+    )
+    return Message(
+        id=key,
+        role=role,
+        content=(*parts(said), *pictures),
+        reasoning=thoughts,
+        model=text(item, "model", "modelName"),
+        status=status,
+        created_at=iso_time(item.get("timestamp")),
+        metadata=notes,
+    )
+
+
+def _text_of(content: list[Any]) -> str:
+    found = [Part.from_dict(one) for one in content if isinstance(one, Mapping)]
+    return "\n".join(part.text for part in found if part.type == "text")
+
+
+def _judge(judgements: Judgements, message_id: str, verdict: Mapping[str, Any]) -> None:
+    """Take over a rating: the thumb with its reason and comment, and the grade from 1 to 10."""
+    rating, grade = verdict.get("rating"), mapping(verdict, "details").get("rating")
+    fields = {"reason": text(verdict, "reason"), "comment": text(verdict, "comment")}
+    if isinstance(rating, str) and rating.lstrip("+-").isdecimal():
+        rating = int(rating)
+    if rating in {1, -1}:
+        judgements.add(message_id, "thumb", value=int(rating), **fields)
+    if isinstance(grade, int) and grade in RATING_RANGE:
+        judgements.add(message_id, "rating", value=grade, **fields)
+
+
+def _feedback_export(record: Mapping[str, Any]) -> Iterator[Imported]:
+    """Read one judgement of the feedback export, with the chat as it was then if that is there."""
+    meta, snapshot = mapping(record, "meta"), mapping(mapping(record, "snapshot"), "chat")
+    ref, message_id = name_of(meta, "chat_id"), name_of(meta, "message_id")
+    if not ref or not message_id:
+        raise DataError("the feedback names no chat or no message")
+    judgements = Judgements(reference(SOURCE, ref))
+    _judge(judgements, message_id, mapping(record, "data"))
+    if not judgements.found:
+        raise DataError("the feedback holds no rating")
+    if snapshot:
+        found = _chat(snapshot, ref)
+        yield replace(
+            found, feedback=tuple({f.id: f for f in (*found.feedback, *judgements.found)}.values())
+        )
+        return
+    yield Imported(feedback=tuple(judgements.found))
+
+
+OPEN_WEBUI = importer_of_records("open-webui", "Open WebUI export", _accepts, _convert)

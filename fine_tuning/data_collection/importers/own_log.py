@@ -1,0 +1,96 @@
+"""This project's own files: the log, ``ft/1`` exports with their feedback, instruction records."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from fine_tuning.core.conversation import SCHEMA, Conversation
+from fine_tuning.core.errors import DataError, StorageError
+from fine_tuning.core.feedback import Feedback
+from fine_tuning.core.formats import TURN, detect_format
+from fine_tuning.data_collection.importers.items import (
+    UNREADABLE,
+    Imported,
+    Importer,
+    Item,
+    Quarantined,
+    Sample,
+)
+from fine_tuning.data_collection.importers.source import Source
+from fine_tuning.data_collection.importing import ConversationReader
+from fine_tuning.storage.log_lines import FEEDBACK_SCHEMA
+from fine_tuning.storage.sqlite_store import SqliteConversationStore
+
+_TABLES = {"conversation", "message"}
+
+
+def _is_own(record: Mapping[str, Any]) -> bool:
+    if record.get("schema") in {SCHEMA, FEEDBACK_SCHEMA}:
+        return True
+    try:
+        return detect_format(record) in {TURN, "instruction"}
+    except DataError:
+        return False
+
+
+def _knows(sample: Sample) -> bool:
+    return sample.tables >= _TABLES or any(_is_own(record) for record in sample.records)
+
+
+def _read(source: Source) -> Iterator[Item]:
+    if not source.is_sqlite:
+        reader = ConversationReader(source.path)
+        yield from _all(reader, reader.feedback)
+        for skipped in reader.skipped:
+            yield Quarantined(line=skipped.line, reason=skipped.reason)
+        return
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        try:
+            store = SqliteConversationStore(_copy(source, Path(folder)))
+        except (DataError, StorageError) as error:
+            yield Quarantined(line=0, reason=error.message)
+            return
+        stack.callback(store.close)
+        yield from _all(store.conversations(), store.feedback)
+
+
+def _all(
+    conversations: Iterable[Conversation], feedback: Callable[[], Iterable[Feedback]]
+) -> Iterator[Item]:
+    try:
+        for conversation in conversations:
+            yield Imported(conversation=conversation)
+        for judgement in feedback():
+            yield Imported(feedback=(judgement,))
+    except (DataError, StorageError) as error:
+        yield Quarantined(line=0, reason=error.message)
+    except UNREADABLE as error:
+        yield Quarantined(line=0, reason=f"the rest cannot be read: {error!r}")
+
+
+def _copy(source: Source, folder: Path) -> Path:
+    """Copy a database, which opening would bring to the newest schema; the user's stays as it is.
+
+    Raises:
+        StorageError: if it cannot be read.
+    """
+    path = folder / "copy.db"
+    with source.database() as found:
+        copy = apsw.Connection(str(path))
+        try:
+            with copy.backup("main", found, "main") as backup:
+                backup.step()
+        finally:
+            copy.close()
+    return path
+
+
+OWN_LOG = Importer(
+    name="fine-tuning", title="log or export of fine-tuning", knows=_knows, read=_read
+)

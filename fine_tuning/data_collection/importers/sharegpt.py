@@ -1,0 +1,119 @@
+"""ShareGPT's records, which others write too: ``{"conversations": [{"from", "value"}, ...]}``.
+
+Real files hold conversations without turns, ones that begin with a reply, and chunks ``abc_0``,
+``abc_1`` of one chat; chunks keep their common name in the metadata, for keeping them in one split.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fine_tuning.core.conversation import Conversation, Message, Role
+from fine_tuning.core.errors import DataError
+from fine_tuning.core.naming import content_name
+from fine_tuning.data_collection.importers.fields import (
+    arguments,
+    name_of,
+    objects,
+    parts,
+    text,
+    tool_call,
+    words,
+)
+from fine_tuning.data_collection.importers.items import Imported, importer_of_records, reference
+from fine_tuning.data_collection.importers.trees import chained
+
+SOURCE = "import:sharegpt"
+_LISTS = ("conversations", "conversation", "items", "messages")
+_ROLES: dict[str, Role] = {
+    "human": "user", "user": "user", "prompter": "user",
+    "gpt": "assistant", "chatgpt": "assistant", "assistant": "assistant", "bot": "assistant",
+    "bing": "assistant", "bard": "assistant", "model": "assistant", "claude": "assistant",
+    "function_call": "assistant",
+    "system": "system", "developer": "developer",
+    "observation": "tool", "tool": "tool", "function_response": "tool", "function": "tool",
+}  # fmt: skip
+_CHUNK = re.compile(r"(.+)_(\d+)")
+
+
+def _turns_key(record: Mapping[str, Any]) -> str:
+    """Return the key under which a record has its turns, "" when it has none."""
+    for key in _LISTS:
+        turns = record.get(key)
+        if isinstance(turns, list) and all(_is_turn(turn) for turn in turns):
+            return key
+    return ""
+
+
+def _is_turn(turn: object) -> bool:
+    if not isinstance(turn, dict):
+        return False
+    return "from" in turn or {"role", "content"} <= turn.keys() or {"human", "assistant"} <= {*turn}
+
+
+def _accepts(record: Mapping[str, Any]) -> bool:
+    key = _turns_key(record)
+    return key not in {"", "messages"} or bool(
+        key == "messages" and any("from" in turn for turn in record["messages"])
+    )
+
+
+def _convert(record: Mapping[str, Any]) -> Iterator[Imported]:
+    key = _turns_key(record)
+    if not key:
+        raise DataError("the record has no list of turns with 'from' and 'value'")
+    turns = objects(record, key)
+    given = name_of(record, "id", "conversation_id")
+    ref = content_name([given, turns, record.get("system")])
+    name = reference(SOURCE, ref)
+    messages: list[Message] = []
+    if system := text(record, "system", "system_prompt"):
+        messages.append(Message(id=f"{name}/system", role="system", content=parts(system)))
+    for index, turn in enumerate(turns):
+        messages += _messages(f"{name}/{index}", turn)
+    chunk = _CHUNK.fullmatch(given)
+    notes: dict[str, Any] = {"id": given} if given else {}
+    if chunk:
+        notes["group"] = chunk[1]
+    if record.get("tools"):
+        notes["tools"] = record["tools"]
+    yield Imported(
+        conversation=Conversation(
+            id=name,
+            messages=chained(messages),
+            source=SOURCE,
+            source_ref=ref,
+            title=text(record, "title"),
+            metadata=notes,
+        )
+    )
+
+
+def _messages(name: str, turn: Mapping[str, Any]) -> list[Message]:
+    """Return the message of a turn, or both of one that holds question and reply.
+
+    Raises:
+        DataError: if the speaker is unknown or what was said is no text.
+    """
+    if "from" not in turn and {"human", "assistant"} <= turn.keys():
+        asked = Message(id=f"{name}/q", role="user", content=parts(words(turn, "human")))
+        reply = Message(id=f"{name}/a", role="assistant", content=parts(words(turn, "assistant")))
+        return [asked, reply]
+    speaker = turn.get("from", turn.get("role"))
+    role = _ROLES.get(str(speaker).lower())
+    if role is None:
+        raise DataError(f"a turn is from {speaker!r}, expected one of {', '.join(_ROLES)}")
+    key = next((key for key in ("value", "content", "text", "markdown") if key in turn), "value")
+    said = words(turn, key)
+    weight = 0 if turn.get("weight") == 0 else 1
+    if str(speaker).lower() == "function_call":
+        called = arguments(said)
+        calls = called.get("value") if isinstance(called.get("value"), list) else [called]
+        made = tuple(tool_call("", call.get("name"), call.get("arguments")) for call in calls or ())
+        return [Message(id=name, role=role, tool_calls=made, weight=weight)]
+    return [Message(id=name, role=role, content=parts(said), weight=weight)]
+
+
+SHAREGPT = importer_of_records("sharegpt", "ShareGPT", _accepts, _convert)

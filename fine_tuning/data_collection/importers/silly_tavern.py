@@ -1,0 +1,172 @@
+"""SillyTavern's chat files: a line of facts about the chat, then a line per message.
+
+A message's ``swipes`` are the replies that were generated for it, ``swipe_id`` the one that was
+kept: each other one makes a choice. The greeting a chat begins with was written by a person, and
+its alternatives are no choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from fine_tuning.core.conversation import Conversation, Message
+from fine_tuning.core.errors import DataError
+from fine_tuning.core.naming import content_name
+from fine_tuning.data_collection.importers.fields import (
+    iso_time,
+    mapping,
+    parts,
+    split_thoughts,
+    text,
+    words,
+)
+from fine_tuning.data_collection.importers.items import (
+    UNREADABLE,
+    Imported,
+    Importer,
+    Item,
+    Judgements,
+    Quarantined,
+    Sample,
+    converted,
+    excerpt,
+    reference,
+)
+from fine_tuning.data_collection.importers.json_records import Record
+from fine_tuning.data_collection.importers.source import Source
+
+SOURCE = "import:silly-tavern"
+MAX_MESSAGES = 100_000
+
+
+def _knows(sample: Sample) -> bool:
+    return any(
+        {"mes", "is_user"} <= record.keys() or {"character_name", "user_name"} <= record.keys()
+        for record in sample.records
+    )
+
+
+def _read(source: Source) -> Iterator[Item]:
+    """Gather the lines of the file, which is one conversation, and yield it."""
+    facts: Mapping[str, Any] = {}
+    spoken: list[Mapping[str, Any]] = []
+    for record in source.records():
+        value = record.value
+        if not isinstance(value, Mapping):
+            reason = record.reason or f"the line is {type(value).__name__}, expected an object"
+            yield Quarantined(line=record.line, reason=reason, excerpt=record.excerpt)
+        elif "mes" not in value:
+            facts = facts or value
+        elif len(spoken) == MAX_MESSAGES:
+            reason = f"the chat has more than {MAX_MESSAGES} messages"
+            yield Quarantined(line=record.line, reason=reason, excerpt=excerpt(value))
+            return
+        else:
+            try:
+                _texts(value)
+                spoken.append(value)
+            except (DataError, *UNREADABLE) as error:
+                yield Quarantined(line=record.line, reason=str(error), excerpt=excerpt(value))
+    made = Record(line=1, value={"facts": facts, "messages": spoken})
+    yield from converted(made, _convert)
+
+
+def _convert(record: Mapping[str, Any]) -> Iterator[Imported]:
+    facts, items = record["facts"], record["messages"]
+    if not items:
+        raise DataError("the chat holds no message")
+    notes = mapping(facts, "chat_metadata")
+    who = [text(facts, "user_name"), text(facts, "character_name"), text(facts, "create_date")]
+    beginning = [words(item, "mes") for item in items[:2]]
+    ref = text(notes, "integrity") or content_name([who, beginning])
+    name = reference(SOURCE, ref)
+    judgements = Judgements(name)
+    messages: list[Message] = []
+    parent: str | None = None
+    hidden = 0
+    for index, item in enumerate(items):
+        if item.get("is_system"):
+            hidden += 1
+            continue
+        own = _alternatives(f"{name}/{index}", item, who)
+        kept = _kept(item, len(own))
+        for message in own:
+            messages.append(replace(message, parent_id=parent))
+            is_answer = parent is not None and not item.get("is_user")
+            if is_answer and message is not own[kept] and message.text.strip():
+                judgements.add(own[kept].id, "choice", rejected_id=message.id)
+        parent = own[kept].id
+    found = {"character": who[1]} if who[1] else {}
+    yield Imported(
+        conversation=Conversation(
+            id=name,
+            messages=tuple(messages),
+            leaf_id=parent,
+            source=SOURCE,
+            source_ref=ref,
+            title=who[1],
+            created_at=iso_time(facts.get("create_date")),
+            metadata={**found, **({"hidden_messages": hidden} if hidden else {})},
+        ),
+        feedback=tuple(judgements.found),
+    )
+
+
+def _texts(item: Mapping[str, Any]) -> list[str]:
+    """Return all the replies of a message, or its text.
+
+    Raises:
+        DataError: if one is no text.
+    """
+    said, swipes = words(item, "mes"), item.get("swipes")
+    if item.get("is_user") or not isinstance(swipes, list) or len(swipes) < 2:  # noqa: PLR2004
+        return [said]
+    if not all(isinstance(swipe, str) for swipe in swipes):
+        raise DataError("'swipes' is expected to be a list of texts")
+    return [*swipes]
+
+
+def _kept(item: Mapping[str, Any], count: int) -> int:
+    chosen = item.get("swipe_id")
+    return chosen if isinstance(chosen, int) and 0 <= chosen < count else 0
+
+
+def _alternatives(name: str, item: Mapping[str, Any], who: list[str]) -> list[Message]:
+    """Return the replies of a message; the one kept is what ``mes`` says, which may be edited."""
+    said = _texts(item)
+    kept = _kept(item, len(said))
+    said[kept] = words(item, "mes")
+    facts, extra = item.get("swipe_info"), mapping(item, "extra")
+    role = "user" if item.get("is_user") else "assistant"
+    found = []
+    for index, one in enumerate(said):
+        info = facts[index] if isinstance(facts, list) and index < len(facts) else {}
+        own = (
+            extra if index == kept else mapping(info, "extra") if isinstance(info, Mapping) else {}
+        )
+        thoughts, one = split_thoughts(_named(one, who)) if role == "assistant" else ("", one)  # noqa: PLW2901
+        found.append(
+            Message(
+                id=name if index == kept else f"{name}#{index}",
+                role=role,  # type: ignore[arg-type]
+                content=parts(one),
+                reasoning=text(own, "reasoning") or thoughts,
+                model=text(own, "model"),
+                created_at=iso_time(item.get("send_date")),
+                metadata={"speaker": item["name"]} if isinstance(item.get("name"), str) else {},
+            )
+        )
+    return found
+
+
+def _named(said: str, who: list[str]) -> str:
+    """Put the names in where a macro stands for them."""
+    for macro, name in (("{{user}}", who[0]), ("{{char}}", who[1])):
+        if name:
+            said = said.replace(macro, name)
+    return said
+
+
+SILLY_TAVERN = Importer(name="silly-tavern", title="SillyTavern chat", knows=_knows, read=_read)

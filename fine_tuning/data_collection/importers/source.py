@@ -1,0 +1,237 @@
+"""A file to import, opened in whatever way its reader needs: JSON records, table rows, a database.
+
+A ZIP archive stands for the ``conversations*.json`` in it, as ChatGPT and Claude send them.
+"""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import apsw
+
+from fine_tuning.core.errors import DataError, StorageError
+from fine_tuning.data_collection.importers.json_records import Record, json_records
+from fine_tuning.storage.atomic import storage_errors
+from fine_tuning.storage.json_lines import MAX_LINE_BYTES, lines
+
+SQLITE_MAGIC = b"SQLite format 3\x00"
+ZIP_MAGIC = b"PK\x03\x04"
+MEMBERS = "conversations*.json*"
+MAX_FIELD_BYTES = 8 << 20
+HEAD_BYTES = 64
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that conversations are imported from; opening reads nothing yet."""
+
+    path: Path
+
+    @cached_property
+    def _head(self) -> bytes:
+        with storage_errors(self.path), self.path.open("rb") as file:
+            return file.read(HEAD_BYTES)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the file is a SQLite database."""
+        return self._head.startswith(SQLITE_MAGIC)
+
+    @property
+    def is_zip(self) -> bool:
+        """Whether the file is a ZIP archive."""
+        return self._head.startswith(ZIP_MAGIC)
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the first thing a file says can begin an array or an object."""
+        return self._head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in {b"[", b"{"}
+
+    def records(self) -> Iterator[Record]:
+        """Yield the JSON records, those of every member for an archive.
+
+        Raises:
+            DataError: if the file is empty or an archive without conversations.
+            StorageError: if it cannot be read.
+        """
+        if not self.is_zip:
+            with storage_errors(self.path), self.path.open("rb") as file:
+                yield from json_records(file)
+            return
+        with self._archive() as archive:
+            names = sorted(n for n in archive.namelist() if fnmatch(Path(n).name, MEMBERS))
+            if not names:
+                raise DataError(f"{self.path} is an archive without a {MEMBERS}")
+            for name in names:
+                with archive.open(name) as member:
+                    yield from json_records(cast("BinaryIO", member))
+
+    def member_records(self, pattern: str) -> Iterator[Record]:
+        """Yield the records of an archive's members whose name fits; none for a plain file."""
+        if not self.is_zip:
+            return
+        with self._archive() as archive:
+            for name in sorted(n for n in archive.namelist() if fnmatch(Path(n).name, pattern)):
+                with suppress(DataError), archive.open(name) as member:  # an empty one says nothing
+                    yield from json_records(cast("BinaryIO", member))
+
+    @contextmanager
+    def _archive(self) -> Iterator[zipfile.ZipFile]:
+        damage = (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError)
+        try:
+            with storage_errors(self.path), zipfile.ZipFile(self.path) as archive:
+                yield archive
+        except damage as error:
+            raise DataError(f"{self.path} is a damaged or locked archive: {error}") from error
+        except zipfile.zlib.error as error:  # type: ignore[attr-defined]
+            raise DataError(f"{self.path} is a damaged archive: {error}") from error
+
+    def rows(
+        self, needed: Collection[str] = ()
+    ) -> Iterator[tuple[int, dict[str, str] | None, str]]:
+        """Yield the rows of a table: line, cells by column in lower case, or None and a reason.
+
+        The separator is the one of ``,``, ``;``, tab and ``|`` that is most frequent in the first
+        line. Cells may hold line ends within quotes.
+
+        Args:
+            needed: The columns without which there is nothing to read.
+
+        Raises:
+            DataError: if the file is empty, no UTF-8 text, or lacks a column.
+            StorageError: if it cannot be read.
+        """
+        missing = set(needed) - self.columns()
+        with storage_errors(self.path), self.path.open("rb") as file:
+            rows = _table(file)
+            first = next(rows, None)
+            if missing:
+                raise DataError(f"{self.path} lacks the columns {', '.join(sorted(missing))}")
+            if first is not None:
+                yield first
+            yield from rows
+
+    def columns(self) -> frozenset[str]:
+        """Return the columns of a table; none when the first line cannot be one."""
+        with storage_errors(self.path), self.path.open("rb") as file:
+            first = next(lines(file), None)
+            if first is None or first.data is None or b"\x00" in first.data:
+                return frozenset()
+            try:
+                return frozenset(_header(first.data)[0])
+            except DataError:
+                return frozenset()
+
+    @contextmanager
+    def database(self) -> Iterator[apsw.Connection]:
+        """Yield a connection that only reads.
+
+        Raises:
+            StorageError: in place of any error of SQLite.
+        """
+        connection = None
+        try:
+            uri = f"{self.path.absolute().as_uri()}?mode=ro"
+            flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+            connection = apsw.Connection(uri, flags=flags)
+            with suppress(apsw.Error):  # a folder that cannot be written has no place for a log
+                connection.execute("SELECT 1 FROM sqlite_schema").fetchall()
+            yield connection
+        except apsw.Error as error:
+            raise StorageError(f"{self.path} cannot be read as a database: {error}") from error
+        finally:
+            if connection is not None:
+                connection.close()
+
+    def tables(self) -> frozenset[str]:
+        """Return the names of a database's tables; none for another file."""
+        if not self.is_sqlite:
+            return frozenset()
+        with self.database() as connection:
+            found: Any = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+            return frozenset(str(row[0]) for row in found)
+
+
+def _table(file: BinaryIO) -> Iterator[tuple[int, dict[str, str] | None, str]]:
+    numbers = _Numbered(file)
+    first = numbers.head()
+    columns, separator = _header(first)
+    before = csv.field_size_limit(MAX_FIELD_BYTES)
+    try:
+        reader = csv.reader(numbers, delimiter=separator, strict=False)
+        while True:
+            line = numbers.number + 1
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except (csv.Error, DataError) as error:
+                yield line, None, str(error)
+                reader = csv.reader(numbers, delimiter=separator, strict=False)
+                continue
+            if len(cells) > len(columns):
+                yield line, None, f"the row has {len(cells)} cells, expected {len(columns)}"
+                continue
+            yield line, dict(zip(columns, cells, strict=False)), ""
+    finally:
+        csv.field_size_limit(before)
+
+
+def _header(data: bytes) -> tuple[list[str], str]:
+    """Return the columns of a first line and their separator.
+
+    Raises:
+        DataError: if the line is no UTF-8, or no row of a table.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+        separator = max(",;\t|", key=text.count)
+        cells = next(csv.reader([text.rstrip("\r\n")], delimiter=separator), [])
+    except UnicodeDecodeError as error:
+        raise DataError(f"the first line is no UTF-8: {error.reason}") from error
+    except csv.Error as error:
+        raise DataError(f"the first line names no columns: {error}") from error
+    return [cell.strip().lower() for cell in cells], separator
+
+
+class _Numbered:
+    """The lines of a file as text, one at a time, counted; what is no text is an error of a row."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._lines = lines(file)
+        self.number = 0
+
+    def head(self) -> bytes:
+        """Return the first line.
+
+        Raises:
+            DataError: if there is none, or it is too long.
+        """
+        line = next(self._lines, None)
+        if line is None or (line.data is not None and not line.data.strip() and not line.is_ended):
+            raise DataError("the file is empty, expected conversations")
+        if line.data is None:
+            raise DataError(f"the first line is longer than {MAX_LINE_BYTES >> 20} MiB")
+        self.number = 1
+        return line.data
+
+    def __iter__(self) -> _Numbered:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.number = line.number
+        if line.data is None:
+            raise DataError(f"the line is longer than {MAX_LINE_BYTES >> 20} MiB")
+        try:
+            return line.data.decode().replace("\x00", "") + "\n" * line.is_ended
+        except UnicodeDecodeError as error:
+            raise DataError(f"the line is no UTF-8: {error.reason}") from error
