@@ -20,7 +20,8 @@ from fine_tuning.model_management.deployment_target import Deployable, Made
 from fine_tuning.model_management.ladder import Rung, Way, ladder
 from fine_tuning.runtimes.go_template import infer_go_template
 from fine_tuning.runtimes.ollama_modelfile import Modelfile
-from fine_tuning.runtimes.ollama_runtime import OllamaRecipe, OllamaRuntime, local_base
+from fine_tuning.runtimes.ollama_recipe import OllamaRecipe, local_base
+from fine_tuning.runtimes.ollama_runtime import OllamaRuntime
 
 SHOWN_CHARACTERS = 48
 NOT_TOLD = "the server shows no prompts"
@@ -91,9 +92,7 @@ class OllamaTarget:
             is_learnt = learnt is not None and candidate.recipe.template == learnt
             if not is_told and not is_learnt:
                 continue
-            if self._runtime.has(name):
-                self._runtime.delete(name)
-            self._runtime.create(name, candidate.recipe, progress)
+            self._runtime.draft(name, candidate.recipe, progress)
             difference = self._difference(name, checks)
             is_told = difference is not None
             # Where nothing can be compared, what is right by construction is taken.

@@ -45,8 +45,10 @@ class OllamaClient:
         self.url = url.rstrip("/")
         self._work = httpx.Timeout(CONNECT_TIMEOUT_S, read=work_timeout_s, write=work_timeout_s)
         quick = httpx.Timeout(CONNECT_TIMEOUT_S, read=QUICK_TIMEOUT_S, write=QUICK_TIMEOUT_S)
+        # A connection each: a kept one may be dead after the minutes between two requests.
+        limits = httpx.Limits(max_keepalive_connections=0)
         # trust_env: a proxy of the environment must not see what goes to the user's own server.
-        self._http = httpx.Client(base_url=self.url, timeout=quick, trust_env=False)
+        self._http = httpx.Client(base_url=self.url, timeout=quick, limits=limits, trust_env=False)
 
     def close(self) -> None:
         """Close all connections; calling it again does nothing."""

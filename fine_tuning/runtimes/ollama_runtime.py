@@ -7,9 +7,7 @@ answers. Does not choose what to create: adapter, merged file and template come 
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,34 +20,23 @@ from fine_tuning.core.errors import (
     RuntimeUnavailableError,
 )
 from fine_tuning.core.ports import ModelInfo, ModelRecipe, Progress
-from fine_tuning.runtimes.base_model import EMBEDDED, resolve_base_model
 from fine_tuning.runtimes.load_check import check_adapter, check_model
 from fine_tuning.runtimes.ollama_client import OllamaClient
 from fine_tuning.runtimes.ollama_model import OllamaServedModel
 from fine_tuning.runtimes.ollama_modelfile import NO_TEMPLATE, Modelfile, parse_modelfile
 from fine_tuning.runtimes.ollama_probe import ServerFacts, probe
+from fine_tuning.runtimes.ollama_recipe import (
+    BLOB,
+    OllamaRecipe,
+    as_fields,
+    as_text,
+    local_base,
+)
 from fine_tuning.runtimes.ollama_store import OllamaName
 
 STAGED = "-new"
 MAX_TAG_CHARACTERS = 80
 STEPS = 4
-_BLOB = re.compile(r"sha256[-:]([0-9a-fA-F]{64})$")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OllamaRecipe(ModelRecipe):
-    """A recipe with what only Ollama knows; "" and empty are inherited from a base by name.
-
-    ``renderer`` and ``parser`` name code inside Ollama that replaces the template; ``messages``
-    are (role, text) pairs put before every conversation. ``base_digest`` and ``adapter_digest``
-    spare reading files whose digest is known.
-    """
-
-    renderer: str = ""
-    parser: str = ""
-    messages: tuple[tuple[str, str], ...] = ()
-    base_digest: str = ""
-    adapter_digest: str = ""
 
 
 class OllamaRuntime:
@@ -139,7 +126,7 @@ class OllamaRuntime:
 
     def base_digest(self, name: str) -> str:
         """Return ``sha256:<64 hex>`` of a model's weights, "" when the server does not tell."""
-        found = _BLOB.search(self.settings(name).base)
+        found = BLOB.search(self.settings(name).base)
         return f"sha256:{found[1].lower()}" if found else ""
 
     def create(self, name: str, recipe: ModelRecipe, progress: Progress | None = None) -> ModelInfo:
@@ -152,32 +139,57 @@ class OllamaRuntime:
             DeploymentError: if the recipe leads to no model that loads; then nothing has changed.
             RuntimeUnavailableError: if no server answers.
         """
+        if self._find(name) is None:
+            self._draft(name, name, recipe, progress)
+        else:
+            self._replace(name, recipe, progress)
+        _tell(progress, "created", STEPS)
+        return self.show(name)
+
+    def _replace(self, name: str, recipe: ModelRecipe, progress: Progress | None) -> None:
+        staged = _staged(OllamaName.parse(name))
+        self._draft(staged, name, recipe, progress)
         try:
-            parsed = OllamaName.parse(name)
-            _tell(progress, "looking up the base", 0)
-            self._check(recipe)
-        except ModelNotFoundError as error:
-            raise _refused(name, error) from error
-        existing = self._find(name)
-        staged = _staged(parsed) if existing else name
-        try:
-            _tell(progress, "creating the model", 1)
-            self._create(staged, recipe, progress)
-            _tell(progress, "trying the model", 2)
-            self.warm_up(staged)
-            if staged != name:
-                _tell(progress, "replacing the model", 3)
-                self.unload(name)
-                self.point_alias(name, staged)
+            _tell(progress, "replacing the model", 3)
+            self.unload(name)
+            self.point_alias(name, staged)
         except RuntimeUnavailableError:
             raise
         except FineTuningError as error:
             self._remove_quietly(staged)
             raise _refused(name, error) from error
-        if staged != name:
-            self.delete(staged)
-        _tell(progress, "created", STEPS)
-        return self.show(name)
+        self.delete(staged)
+
+    def draft(self, name: str, recipe: ModelRecipe, progress: Progress | None = None) -> None:
+        """Make a model nobody talks to yet, over the draft of that name if there is one.
+
+        What the two have in common stays on the server; a draft that fails is removed.
+
+        Raises:
+            DeploymentError: if the recipe leads to no model that loads.
+            RuntimeUnavailableError: if no server answers.
+        """
+        self._draft(name, name, recipe, progress)
+
+    def _draft(
+        self, name: str, called: str, recipe: ModelRecipe, progress: Progress | None
+    ) -> None:
+        try:
+            OllamaName.parse(name)
+            _tell(progress, "looking up the base", 0)
+            self._check(recipe)
+        except ModelNotFoundError as error:
+            raise _refused(called, error) from error
+        try:
+            _tell(progress, "creating the model", 1)
+            self._create(name, recipe, progress)
+            _tell(progress, "trying the model", 2)
+            self.warm_up(name)
+        except RuntimeUnavailableError:
+            raise
+        except FineTuningError as error:
+            self._remove_quietly(name)
+            raise _refused(called, error) from error
 
     def delete(self, name: str) -> None:
         """Remove a model; weights other models use stay.
@@ -285,7 +297,7 @@ class OllamaRuntime:
 
     def _create(self, name: str, recipe: ModelRecipe, progress: Progress | None) -> None:
         files = self._uploaded(recipe, progress)
-        build = _as_text if self.facts().interface == "modelfile" else _as_fields
+        build = as_text if self.facts().interface == "modelfile" else as_fields
         body = {"model": name, "name": name, **build(recipe, *files)}
         for line in self.client.lines("/api/create", body):
             if line.get("status") == "success":
@@ -310,18 +322,6 @@ class OllamaRuntime:
                 self.delete(name)
         except FineTuningError:
             return
-
-
-def local_base(base: str) -> Path | None:
-    """Return the file a recipe's base stands for; None when it is a name on the server.
-
-    Raises:
-        MissingDependencyError: if it is the embedded model, and that is not installed.
-    """
-    if base == EMBEDDED:
-        return resolve_base_model(base).path
-    is_file = base.lower().endswith(".gguf") or _BLOB.search(Path(base).name) is not None
-    return Path(base).expanduser() if is_file else None
 
 
 def _refused(name: str, error: FineTuningError) -> DeploymentError:
@@ -350,37 +350,6 @@ def _info(row: Mapping[str, Any]) -> ModelInfo:
         digest=str(row.get("digest") or ""),
         details=dict(row.get("details") or {}),
     )
-
-
-def _as_fields(recipe: ModelRecipe, base: str, adapter: str) -> dict[str, Any]:
-    """Return a request of 0.5.5 and later; only what is said is sent."""
-    more = recipe if isinstance(recipe, OllamaRecipe) else OllamaRecipe(base=recipe.base)
-    fields: dict[str, Any] = {
-        "files": {"model.gguf": base} if base else None,
-        "from": None if base else recipe.base,
-        "adapters": {"adapter.gguf": adapter} if adapter else None,
-        "template": recipe.template,
-        "system": recipe.system,
-        "parameters": dict(recipe.parameters or {}),
-        "renderer": more.renderer,
-        "parser": more.parser,
-        "messages": [{"role": role, "content": text} for role, text in more.messages],
-    }
-    return {key: value for key, value in fields.items() if value}
-
-
-def _as_text(recipe: ModelRecipe, base: str, adapter: str) -> dict[str, Any]:
-    """Return a request of versions before 0.5.5: a Modelfile that names uploaded blobs."""
-    more = recipe if isinstance(recipe, OllamaRecipe) else OllamaRecipe(base=recipe.base)
-    modelfile = Modelfile(
-        base=f"@{base}" if base else recipe.base,
-        adapters=(f"@{adapter}",) if adapter else (),
-        template=recipe.template or "",
-        system=recipe.system or "",
-        parameters=dict(recipe.parameters or {}),
-        messages=more.messages,
-    )
-    return {"modelfile": modelfile.to_text()}
 
 
 def _tell(progress: Progress | None, what: str, done: int) -> None:

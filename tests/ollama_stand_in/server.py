@@ -14,7 +14,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -47,6 +47,7 @@ class StandIn:
         root: Its models folder (``OLLAMA_MODELS``).
         requests: (method, path) of everything it was asked, in order.
         uploads: Digests of all blobs that were really sent.
+        watch: Called with "before" and "after" each request is worked on, and its number from 1.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class StandIn:
         self.replies = Replies(self.store, self.generation, self.faults, self.runner)
         self.requests: list[tuple[str, str]] = []
         self.uploads: list[str] = []
+        self.watch: Callable[[str, int], None] | None = None
         self._http = _Server(("127.0.0.1", 0), _Handler)
         self._http.stand_in = self
         self.url = f"http://127.0.0.1:{self._http.server_port}"
@@ -138,7 +140,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         path = self.path.partition("?")[0]
         self.own.requests.append((self.command, path))
+        number = len(self.own.requests)
         time.sleep(self.own.faults.slow_s)
+        self._watched("before", number)
         with suppress(BrokenPipeError, ConnectionResetError):
             try:
                 if self.own.faults.break_on and path.startswith(self.own.faults.break_on):
@@ -153,6 +157,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
                 with suppress(OSError):
                     self.connection.shutdown(socket.SHUT_RDWR)
+        self._watched("after", number)
+
+    def _watched(self, moment: str, number: int) -> None:
+        if self.own.watch is not None:
+            self.own.watch(moment, number)
 
     def _route(self, path: str) -> None:
         if path.startswith("/api/blobs/") and self.command in {"HEAD", "POST"}:
