@@ -123,7 +123,7 @@ def pairs() -> list[Conversation]:
     for chat in chitchat_conversations():
         first = chat.messages[:2]
         text = "\n".join(message.text for message in first)
-        if [m.role for m in first] != ["user", "assistant"] or text in seen or len(text) < 80:  # characters
+        if [m.role for m in first] != ["user", "assistant"] or text in seen or len(text) < 80:
             continue
         seen.add(text)
         turns = [("user", first[0].text), ("assistant", first[1].text)]

@@ -7,11 +7,16 @@ GGUF layout: llama.cpp, src/llama-adapter.cpp and convert_lora_to_gguf.py. llama
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
+import re2
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -42,6 +47,9 @@ FUSED_PEFT_MODULES = {
     "ffn_up": "mlp.gate_up_proj",
     "ffn_down": "mlp.down_proj",
 }
+_PEFT_FACTOR = re.compile(
+    r"(base_model\.model\.(?:\w+\.)*layers\.(\d+)\.(\w+\.\w+))\.lora_([AB])\.weight"
+)
 _TARGET = re.compile(r"blk\.(\d+)\.(\w+)\.weight")
 
 
@@ -172,39 +180,120 @@ def write_peft_adapter(
         "bias": "none",
         "fan_in_fan_out": False,
         "inference_mode": True,
+        **_patterns(adapter, shape),
     }
     save_file(peft_state(adapter, shape), folder / PEFT_WEIGHTS, metadata={"format": "pt"})
     (folder / PEFT_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
+def _patterns(adapter: LoraAdapter, shape: DecoderShape) -> dict[str, dict[str, float]]:
+    """Return what the config says of pairs whose rank is not the common one."""
+    ranks = {
+        _peft_name(name, shape)[0].removeprefix("base_model.model."): pair.rank
+        for name, pair in adapter.pairs.items()
+        if pair.rank != adapter.rank
+    }
+    power = 0.5 if adapter.use_rslora else 1.0
+    alphas = {name: adapter.alpha * (r / adapter.rank) ** power for name, r in ranks.items()}
+    return {"rank_pattern": dict(ranks), "alpha_pattern": alphas} if ranks else {}
+
+
 def read_peft_adapter(folder: Path, shape: DecoderShape) -> LoraAdapter:
     """Read what :func:`write_peft_adapter`, or PEFT itself, wrote for the same base.
 
+    Pairs of another scale than the config's (``rank_pattern``, ``alpha_pattern``) get the
+    difference folded into B.
+
     Raises:
-        TrainingError: if a file is missing or the tensors do not belong to this base.
+        TrainingError: if a file is missing or damaged, the tensors do not belong to this base, or
+            the adapter is more than low-rank factors (DoRA, biases, whole modules).
     """
     try:
         config = json.loads((folder / PEFT_CONFIG).read_text(encoding="utf-8"))
         state = load_file(folder / PEFT_WEIGHTS)
-        rank, alpha = int(config["r"]), float(config["lora_alpha"])
-    except (OSError, ValueError, KeyError) as error:
+        scales = _PeftScales.of(config)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise TrainingError(f"{folder} is not a PEFT adapter: {error}") from error
-    kinds = {module: kind for kind, module in peft_modules(shape).items()}
-    pattern = re.compile(r"base_model\.model\.model\.layers\.(\d+)\.([\w.]+)\.lora_A\.weight")
+    _refuse_more_than_factors(folder, config)
     pairs = {}
-    for name, a in state.items():
-        found = pattern.fullmatch(name)
+    for module, target, a, b in _peft_factors(folder, state, shape):
+        factor = scales.of_module(module, a.shape[0]) / scales.common
+        pairs[target] = LoraPair(a.float(), b.float() * factor)
+    if not pairs:
+        raise TrainingError(f"{folder} holds no factors, expected at least one pair")
+    return LoraAdapter(pairs, rank=scales.rank, alpha=scales.alpha, use_rslora=scales.use_rslora)
+
+
+def _peft_factors(
+    folder: Path, state: Mapping[str, Tensor], shape: DecoderShape
+) -> Iterator[tuple[str, str, Tensor, Tensor]]:
+    """Yield PEFT's module name, ggml's tensor name, A, and B in ggml's row order."""
+    kinds = {module: kind for kind, module in peft_modules(shape).items()}
+    for name in state:
+        found = _PEFT_FACTOR.fullmatch(name)
         if found is None:
-            if name.endswith("lora_B.weight"):
-                continue
             raise TrainingError(f"{folder} holds {name}, expected factors of linear layers only")
-        kind = kinds.get(found[2], "")
-        b = state.get(name.replace("lora_A", "lora_B"))
-        if b is None or not kind:
+        kind = kinds.get(found[3], "")
+        a, b = (state.get(f"{found[1]}.lora_{half}.weight") for half in "AB")
+        if a is None or b is None or not kind:
             raise TrainingError(f"{folder}: {name} has no counterpart")
-        if not shape.heads.is_neox and kind in ("attn_q", "attn_k"):
-            num_heads = shape.heads.n_q if kind == "attn_q" else shape.heads.n_kv
-            b = _permuted(b, num_heads, undo=False)
-        pairs[f"blk.{found[1]}.{kind}.weight"] = LoraPair(a.float(), b.float())
-    use_rslora = bool(config.get("use_rslora", False))
-    return LoraAdapter(pairs, rank=rank, alpha=alpha, use_rslora=use_rslora)
+        if a.ndim != b.ndim or a.ndim != 2 or a.shape[0] != b.shape[1]:  # noqa: PLR2004  # matrices
+            raise TrainingError(f"{folder}: {name} and its counterpart are no factors of a matrix")
+        if found[4] == "A":
+            module = found[1].removeprefix("base_model.model.")
+            yield module, f"blk.{found[2]}.{kind}.weight", a, _ggml_rows(folder, b, kind, shape)
+
+
+def _ggml_rows(folder: Path, b: Tensor, kind: str, shape: DecoderShape) -> Tensor:
+    if shape.heads.is_neox or kind not in ("attn_q", "attn_k"):
+        return b
+    num_heads = shape.heads.n_q if kind == "attn_q" else shape.heads.n_kv
+    if b.shape[0] % (2 * num_heads):
+        raise TrainingError(f"{folder}: {kind} has {b.shape[0]} rows, expected {num_heads} heads")
+    return _permuted(b, num_heads, undo=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _PeftScales:
+    """The numbers of a PEFT config that scale pairs (peft, tuners/lora/layer.py, update_layer)."""
+
+    rank: int
+    alpha: float
+    use_rslora: bool
+    alphas: Mapping[str, float]
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Self:
+        """Read them; raises KeyError, TypeError or ValueError where they are not numbers."""
+        alphas = {str(k): float(v) for k, v in dict(config.get("alpha_pattern") or {}).items()}
+        rank, alpha = int(config["r"]), float(config["lora_alpha"])
+        if rank < 1 or not all(math.isfinite(x) and x for x in (alpha, *alphas.values())):
+            raise ValueError(f"its rank is {rank} and its alpha {alpha}, expected more than 0")
+        return cls(rank, alpha, bool(config.get("use_rslora", False)), alphas)
+
+    @property
+    def common(self) -> float:
+        """The scale of pairs that no pattern names."""
+        return self._scale(self.alpha, self.rank)
+
+    def of_module(self, module: str, rank: int) -> float:
+        """Return a pair's scale; a pattern is a regular expression for the end of its name."""
+        for pattern, alpha in self.alphas.items():
+            if re2.fullmatch(rf"(.*\.)?({pattern})", module):
+                return self._scale(alpha, rank)
+        return self._scale(self.alpha, rank)
+
+    def _scale(self, alpha: float, rank: int) -> float:
+        return alpha / (math.sqrt(rank) if self.use_rslora else rank)
+
+
+def _refuse_more_than_factors(folder: Path, config: Mapping[str, Any]) -> None:
+    usual = {"peft_type": "LORA", "bias": "none", "use_dora": False, "fan_in_fan_out": False}
+    usual |= {"modules_to_save": None, "lora_bias": False}
+    for key, expected in usual.items():
+        found = config.get(key, expected)
+        if found != expected and found:
+            raise TrainingError(
+                f"{folder} has {key} {found!r}, expected {expected!r}: nothing but factors of "
+                "linear layers can be served beside a GGUF model"
+            )

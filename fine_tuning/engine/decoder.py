@@ -301,12 +301,19 @@ class Decoder:
         """Prepare an adapter for one step, one stack per block; None is the bare base.
 
         Raises:
-            UnsupportedModelError: if the adapter names a weight this decoder has not.
+            UnsupportedModelError: if the adapter names a weight this decoder has not, or has in
+                another shape.
         """
         adapter = adapter or LoraAdapter({}, rank=1, alpha=1.0)
         unknown = sorted(set(adapter.targets) - set(self.linear_shapes))
         if unknown:
             raise UnsupportedModelError(f"the adapter adapts {unknown[0]}, which the base has not")
+        for name, shape in adapter.shapes.items():
+            if shape != self.linear_shapes[name]:
+                raise UnsupportedModelError(
+                    f"the adapter adapts {name} as {shape}, the base has it as "
+                    f"{self.linear_shapes[name]}"
+                )
         return [BlockAdapter(adapter, block, self.dtype) for block in self.blocks]
 
     def embed(self, ids: Tensor, context: StepContext) -> Tensor:

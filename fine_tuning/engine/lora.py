@@ -129,6 +129,15 @@ class LoraAdapter:
         return tuple(self.pairs)
 
     @property
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """(n_out, n_in) of the adapted weights, by name."""
+        width = {"plain": 1, "block_sum": BLOCK}
+        return {
+            name: (pair.b.shape[0], pair.a.shape[1] * width[pair.form])
+            for name, pair in self.pairs.items()
+        }
+
+    @property
     def block_sum(self) -> tuple[str, ...]:
         """Names of the weights whose pair has the block-sum form."""
         return tuple(name for name, pair in self.pairs.items() if pair.form == "block_sum")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from fine_tuning.core.errors import TrainingError
+from fine_tuning.core.errors import TrainingError, UnsupportedModelError
 from fine_tuning.engine.adapter_files import (
     PEFT_CONFIG,
     PEFT_WEIGHTS,
@@ -20,7 +22,7 @@ from fine_tuning.engine.adapter_files import (
 )
 from fine_tuning.engine.architecture import ARCHITECTURES
 from fine_tuning.engine.decoder import Decoder
-from fine_tuning.engine.lora import LoraAdapter
+from fine_tuning.engine.lora import LoraAdapter, LoraPair
 from tests.engine.tiny import MODELS, random_adapter, write_tiny
 
 SEPARATE = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -86,3 +88,97 @@ def test_a_split_adapter_does_not_fit_a_fused_base(tmp_path: Path) -> None:
             read_peft_adapter(tmp_path, decoder.shape)
         with pytest.raises(TrainingError, match=r"blk\.0\.attn_q\.weight has no counterpart"):
             write_peft_adapter(tmp_path, adapter, decoder.shape, "base")
+
+
+def written(folder: Path) -> Decoder:
+    """Write an adapter in PEFT's form; return the base it belongs to."""
+    decoder = opened(folder, "llama")
+    write_peft_adapter(folder, random_adapter(decoder.linear_shapes), decoder.shape, "base")
+    return decoder
+
+
+def change_config(folder: Path, **changes: Any) -> None:
+    path = folder / PEFT_CONFIG
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes))
+
+
+@pytest.mark.parametrize("use_rslora", [False, True])
+def test_ranks_of_their_own_come_back(tmp_path: Path, use_rslora: bool) -> None:
+    generator = torch.Generator().manual_seed(2)
+    with opened(tmp_path, "llama") as decoder:
+        pairs = {
+            name: LoraPair(
+                torch.randn(rank, n_in, generator=generator),
+                torch.randn(n_out, rank, generator=generator),
+            )
+            for rank, (name, (n_out, n_in)) in zip(
+                (4, 8, 2, 4, 6), decoder.linear_shapes.items(), strict=False
+            )
+        }
+        adapter = LoraAdapter(pairs, rank=4, alpha=8.0, use_rslora=use_rslora)
+        write_peft_adapter(tmp_path, adapter, decoder.shape, "base")
+        found = read_peft_adapter(tmp_path, decoder.shape)
+    config = json.loads((tmp_path / PEFT_CONFIG).read_text(encoding="utf-8"))
+    assert sorted(config["rank_pattern"].values()) == [2, 6, 8]
+    assert config["rank_pattern"]["model.layers.0.self_attn.k_proj"] == 8
+    for name, pair in pairs.items():
+        own = found.pairs[name]
+        torch.testing.assert_close(
+            found.scale * own.b @ own.a, adapter.scale * pair.b @ pair.a, msg=name
+        )
+
+
+def test_patterns_of_peft_scale_what_they_name(tmp_path: Path) -> None:
+    with written(tmp_path) as decoder:
+        plain = read_peft_adapter(tmp_path, decoder.shape)
+        change_config(tmp_path, alpha_pattern={r"layers\.1\.self_attn\.v_proj": 24.0, "o_proj": 2})
+        found = read_peft_adapter(tmp_path, decoder.shape)
+    for name, pair in plain.pairs.items():
+        factor = 3.0 if name == "blk.1.attn_v.weight" else 0.25 if "output" in name else 1.0
+        torch.testing.assert_close(found.pairs[name].b, pair.b * factor)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"use_dora": True},
+        {"bias": "all"},
+        {"modules_to_save": ["lm_head"]},
+        {"peft_type": "IA3"},
+        {"lora_alpha": "much"},
+        {"r": 0},
+        {"alpha_pattern": ["q_proj"]},
+    ],
+)
+def test_what_is_not_plain_low_rank_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    with written(tmp_path) as decoder:
+        change_config(tmp_path, **changes)
+        with pytest.raises(TrainingError) as caught:
+            read_peft_adapter(tmp_path, decoder.shape)
+    assert "\n" not in caught.value.message
+
+
+def test_damaged_files_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    with written(tmp_path) as decoder:
+        sound = (tmp_path / PEFT_WEIGHTS).read_bytes()
+        random, refused = Random(3), 0
+        for _ in range(200):
+            mutant = bytearray(sound)
+            place = random.randrange(3000)
+            if random.random() < 0.5:
+                mutant[place] ^= 1 << random.randrange(8)
+            else:
+                del mutant[place : place + random.randrange(1, 200)]
+            (tmp_path / PEFT_WEIGHTS).write_bytes(mutant)
+            try:
+                read_peft_adapter(tmp_path, decoder.shape)
+            except TrainingError:
+                refused += 1
+    assert refused > 100
+
+
+def test_an_adapter_of_another_size_is_refused(tmp_path: Path) -> None:
+    with written(tmp_path) as decoder:
+        adapter = random_adapter({"blk.0.attn_q.weight": (64, 128)})
+        with pytest.raises(UnsupportedModelError, match=r"as \(64, 128\), the base has it as"):
+            decoder.stack_adapter(adapter)
