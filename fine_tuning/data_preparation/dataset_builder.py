@@ -1,8 +1,8 @@
 """Conversations to a data set: examples, tokens, three splits, one folder named by its content.
 
-Which split a conversation belongs to is drawn from its content (or its cluster's name) and the
-seed alone, so new conversations never move old ones. Nothing disappears: conversations given =
-kept + dropped by reason, and the manifest says so.
+Which split a conversation belongs to is drawn from its id (or its cluster's name) and the seed
+alone, so neither new conversations nor further turns of an old one ever move it. Nothing
+disappears: conversations given = kept + dropped by reason, and the manifest says so.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,8 @@ __all__ = [
     "Ratios",
     "Snapshot",
     "SnapshotDataset",
-    "content_cluster",
+    "name_clusters",
+    "own_cluster",
     "load_snapshot",
     "split_clusters",
 ]
@@ -89,9 +90,25 @@ class Ratios:
         return start, 1.0 if split == SPLITS[-1] else start + self.of(split)
 
 
-def content_cluster(conversation: Conversation) -> str:
-    """Return the default cluster: a conversation and its exact copies."""
-    return conversation.content_id
+def own_cluster(conversation: Conversation) -> str:
+    """Return the default cluster, a conversation's id: it stays when the conversation grows."""
+    return conversation.id
+
+
+def name_clusters(
+    conversations: Sequence[Conversation], cluster_of: Callable[[Conversation], str]
+) -> list[str]:
+    """Return the cluster of each conversation; exact copies share that of the oldest of them."""
+    oldest: dict[str, Conversation] = {}
+    for conversation in conversations:
+        key = conversation.content_id
+        oldest[key] = min(oldest.get(key, conversation), conversation, key=_age)
+    return [cluster_of(oldest[conversation.content_id]) for conversation in conversations]
+
+
+def _age(conversation: Conversation) -> tuple[bool, str, str]:
+    """Sort by time, those without one last, then by id."""
+    return not conversation.created_at, conversation.created_at, conversation.id
 
 
 @dataclass(slots=True)
@@ -115,10 +132,14 @@ class DatasetBuilder:
         ratios: The share of each split.
         seed: Another seed draws other splits.
         base_model: What identifies the model ("name", "digest"); kept in the manifest.
-        cluster_of: Names what must stay in one split, such as near-duplicates.
+        cluster_of: Names what must stay in one split, such as near-duplicates; exact copies
+            always do.
+        train_on: Which replies are learnt; see ``formatter.POLICIES``.
+        rated_up: (conversation id, message id) of the replies a person liked.
+        truncation: See ``masking.TRUNCATIONS``.
 
     Raises:
-        ConfigError: if ``max_length`` is below 2.
+        ConfigError: if ``max_length`` is below 2, or a policy is unknown.
     """
 
     def __init__(  # noqa: PLR0913 - the settings of a data set, all but two optional
@@ -130,13 +151,20 @@ class DatasetBuilder:
         ratios: Ratios | None = None,
         seed: int = 0,
         base_model: Mapping[str, str] | None = None,
-        cluster_of: Callable[[Conversation], str] = content_cluster,
+        cluster_of: Callable[[Conversation], str] = own_cluster,
+        train_on: str = "weighted",
+        rated_up: Collection[tuple[str, str]] = (),
+        truncation: str = "cut",
     ) -> None:
         self.ratios = ratios or Ratios()
         self.seed = seed
         self.base_model = dict(base_model or {})
         self._cluster_of = cluster_of
-        self._examples = ExampleTokenizer(tokenizer, renderer, max_length=max_length)
+        self._train_on = train_on
+        self._rated_up = frozenset(rated_up)
+        self._examples = ExampleTokenizer(
+            tokenizer, renderer, max_length=max_length, truncation=truncation
+        )
 
     def build(
         self,
@@ -163,7 +191,7 @@ class DatasetBuilder:
         collected = self._collect(given, progress)
         if not collected.kept:
             raise _nothing_to_train_on(len(given), collected.dropped)
-        clusters = [self._cluster_of(conversation) for conversation in collected.kept]
+        clusters = name_clusters(collected.kept, self._cluster_of)
         placed, borrowed = split_clusters(clusters, self.ratios, seed=self.seed)
         indices = {
             split: [i for i, cluster in enumerate(clusters) if placed[cluster] == split]
@@ -191,7 +219,7 @@ class DatasetBuilder:
         """Tokenise conversations in the order of their content; each is kept or dropped."""
         done = _Collected()
         for number, conversation in enumerate(_in_order(given, done.dropped), start=1):
-            found = examples_from([conversation])
+            found = examples_from([conversation], train_on=self._train_on, rated_up=self._rated_up)
             records: list[Record] = []
             drops = list(found.drops)
             for example in found:
@@ -222,6 +250,8 @@ class DatasetBuilder:
                 "max_length": self._examples.max_length,
                 "ratios": {split: self.ratios.of(split) for split in SPLITS},
                 "seed": self.seed,
+                "train_on": self._train_on,
+                "truncation": self._examples.truncation,
             },
             "conversations": {
                 "given": len(given),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
@@ -32,6 +32,8 @@ Item = Conversation | Mapping[str, Any]
 """A conversation, or a dictionary in any shape ``core/formats.py`` reads."""
 
 DEFAULT_BATCH_SIZE = 256
+POLICIES: tuple[str, ...] = ("weighted", "all", "last", "rated_up")
+"""Which replies are learnt; see :func:`examples_from`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,16 +167,30 @@ class TrainingDataFormatter:
         return [record for item in conversations for record in to_records(item, to)]
 
 
-def examples_from(conversations: Iterable[Item]) -> Examples:
-    """Return one example per conversation: its current branch, learning every finished reply.
+def examples_from(
+    conversations: Iterable[Item],
+    *,
+    train_on: str = "weighted",
+    rated_up: Collection[tuple[str, str]] = (),
+) -> Examples:
+    """Return one example per conversation: its current branch, with the replies to learn.
 
-    A target is an assistant turn with weight 1, status "complete" and something said. Messages
-    after the last target are left out: they teach nothing, and an unanswered question would
-    change the example's name.
+    A target is an assistant turn that is complete and says something. Of these, "weighted" learns
+    those whose weight is not 0, "all" every one, "last" the last weighted one, "rated_up" those a
+    person liked. Messages after the last target are left out: they teach nothing, and an
+    unanswered question would change the example's name.
+
+    Args:
+        conversations: In any shape ``core/formats.py`` reads.
+        train_on: One of :data:`POLICIES`.
+        rated_up: (conversation id, message id) of the replies a person liked.
 
     Raises:
+        ConfigError: if the policy is unknown.
         DataError: if an item is no conversation.
     """
+    if train_on not in POLICIES:
+        raise ConfigError(f"train_on is {train_on!r}, expected one of {', '.join(POLICIES)}")
     examples: list[Example] = []
     drops: list[Drop] = []
     for conversation in as_conversations(conversations):
@@ -185,9 +201,10 @@ def examples_from(conversations: Iterable[Item]) -> Examples:
                 Drop(conversation_id=conversation.id, reason="damaged tree", detail=error.message)
             )
             continue
-        targets = tuple(index for index, message in enumerate(path) if is_target(message))
+        targets = _targets(conversation.id, path, train_on, rated_up)
         if not targets:
-            drops.append(Drop(conversation_id=conversation.id, reason=_why_nothing(path)))
+            reason = _why_nothing(path, train_on)
+            drops.append(Drop(conversation_id=conversation.id, reason=reason))
             continue
         examples.append(
             Example(
@@ -199,15 +216,35 @@ def examples_from(conversations: Iterable[Item]) -> Examples:
     return Examples(examples=tuple(examples), drops=tuple(drops))
 
 
+def _targets(
+    conversation_id: str,
+    path: Sequence[Message],
+    train_on: str,
+    rated_up: Collection[tuple[str, str]],
+) -> tuple[int, ...]:
+    if train_on == "all":
+        found = [index for index, message in enumerate(path) if _is_finished_reply(message)]
+    else:
+        found = [index for index, message in enumerate(path) if is_target(message)]
+    if train_on == "rated_up":
+        found = [index for index in found if (conversation_id, path[index].id) in rated_up]
+    return tuple(found[-1:] if train_on == "last" else found)
+
+
 def is_target(message: Message) -> bool:
-    """Tell whether a turn is to be learnt."""
+    """Tell whether a turn is to be learnt, by its weight."""
+    return message.weight == 1 and _is_finished_reply(message)
+
+
+def _is_finished_reply(message: Message) -> bool:
     said = bool(message.text.strip() or message.tool_calls)
-    finished = message.status == "complete" and message.weight == 1
-    return message.role == "assistant" and finished and said
+    return message.role == "assistant" and message.status == "complete" and said
 
 
-def _why_nothing(path: Sequence[Message]) -> str:
+def _why_nothing(path: Sequence[Message], train_on: str) -> str:
     """Return the reason why a branch without targets has none."""
+    if train_on == "rated_up" and any(map(is_target, path)):
+        return "no reply is rated up"
     replies = [message for message in path if message.role == "assistant"]
     if not replies:
         return "no reply"

@@ -31,6 +31,9 @@ NOT_SHOWN = "the chat template does not show the reply"
 NO_TARGETS = "nothing to learn"
 TOO_LONG = "beyond max_length"
 
+TRUNCATIONS: tuple[str, ...] = ("cut", "drop", "oldest")
+"""What becomes of a reply that crosses ``max_length``; see :class:`ExampleTokenizer`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnEnding:
@@ -93,15 +96,30 @@ class ExampleTokenizer:
         tokenizer: The serving runtime's tokenizer.
         renderer: The serving runtime's template.
         max_length: The longest sequence, in tokens.
+        truncation: What becomes of a reply that crosses it: "cut" learns it up to there, "drop"
+            does not learn it, "oldest" first leaves out the oldest exchanges, as a server does
+            whose context is full, and cuts only what still does not fit.
 
     Raises:
-        ConfigError: if ``max_length`` is below 2.
+        ConfigError: if ``max_length`` is below 2, or ``truncation`` is unknown.
         DataError: if the template leaves replies out, or ends them with nothing a model could say.
     """
 
-    def __init__(self, tokenizer: Tokenizer, renderer: PromptRenderer, *, max_length: int) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        renderer: PromptRenderer,
+        *,
+        max_length: int,
+        truncation: str = "cut",
+    ) -> None:
         if max_length < 2:  # noqa: PLR2004 - one token to see, one to learn
             raise ConfigError(f"max_length is {max_length}, expected at least 2 tokens")
+        if truncation not in TRUNCATIONS:
+            raise ConfigError(
+                f"truncation is {truncation!r}, expected one of {', '.join(TRUNCATIONS)}"
+            )
+        self.truncation = truncation
         self.tokenizer = tokenizer
         self.renderer = renderer
         self.max_length = max_length
@@ -122,7 +140,7 @@ class ExampleTokenizer:
                 drops.append(_drop(example, NOT_TEXT))
                 continue
             try:
-                prompt, reply = self._prompt_and_reply(example.messages, target)
+                prompt, reply = self._fitting(example.messages, target)
             except _UnlearnableError as error:
                 drops.append(_drop(example, error.reason, str(error)))
                 continue
@@ -231,6 +249,21 @@ class ExampleTokenizer:
             raise _UnlearnableError(NOTHING_BEFORE)
         return prompt_ids, [*reply, *self.end_ids]
 
+    def _fitting(self, messages: Sequence[Message], target: int) -> tuple[list[int], list[int]]:
+        """Return prompt and reply; with "oldest", without the oldest exchanges that do not fit."""
+        whole = prompt, reply = self._prompt_and_reply(messages, target)
+        if self.truncation != "oldest" or len(prompt) + len(reply) <= self.max_length:
+            return whole
+        num_fixed = sum(message.role in {"system", "developer"} for message in messages[:1])
+        for start in range(num_fixed + 1, target):
+            if messages[start].role != "user":
+                continue
+            rest = [*messages[:num_fixed], *messages[start : target + 1]]
+            prompt, reply = self._prompt_and_reply(rest, len(rest) - 1)
+            if len(prompt) + len(reply) <= self.max_length:
+                return prompt, reply
+        return whole
+
     def _reply_ids(self, text: str) -> list[int]:
         """Return the ids of a reply as the template shows it, special tokens in it as text."""
         shown = text.strip() if self.ending.trims else text
@@ -263,12 +296,17 @@ class ExampleTokenizer:
         """Return a sequence cut after its last learnt token that fits, and how many replies broke.
 
         A reply that begins beyond ``max_length`` is dropped; one that crosses it is learnt up to
-        there, without an end of turn it does not have.
+        there, without an end of turn it does not have, or dropped if "drop" says so.
         """
         mask = sequence.mask[: self.max_length]
         length = len(mask) - next((i for i, bit in enumerate(reversed(mask)) if bit), len(mask))
         num_whole = sum(end <= length for end in sequence.ends)
         is_broken = bool(length) and length not in sequence.ends
+        if is_broken and self.truncation == "drop":
+            length, is_broken = (
+                max((end for end in sequence.ends if end <= length), default=0),
+                False,
+            )
         lost = len(sequence.ends) - num_whole - is_broken
         if lost:
             detail = f"{len(sequence.ids)} tokens, max_length {self.max_length}"

@@ -9,6 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from fine_tuning.config.data_sections import (
+    FormatType,
+    Judge,
+    PrivateKind,
+    StepName,
+    TrainOn,
+    Truncation,
+)
 from fine_tuning.config.reference import (
     Setting,
     settings_file,
@@ -16,7 +24,6 @@ from fine_tuning.config.reference import (
     settings_reference,
     yaml_value,
 )
-from fine_tuning.config.data_sections import FormatType, Judge, PrivateKind, StepName
 from fine_tuning.config.schema import (
     TARGET_MODULES,
     ComputeDtype,
@@ -30,6 +37,8 @@ from fine_tuning.core.formats import FORMATS
 from fine_tuning.data_collection.cleaning_steps import STEP_NAMES
 from fine_tuning.data_collection.moderation import JUDGES
 from fine_tuning.data_collection.private_values import DEFAULT_REGIONS, KINDS
+from fine_tuning.data_preparation.formatter import POLICIES
+from fine_tuning.data_preparation.masking import TRUNCATIONS
 from fine_tuning.engine.adapter_files import PEFT_MODULES
 from fine_tuning.evaluation.evaluator import LIKELIHOOD_METRICS, REPLY_METRICS
 from fine_tuning.evaluation.gate import PRIMARY_SUITES
@@ -61,6 +70,8 @@ def test_the_names_settings_accept_are_those_the_rooms_know() -> None:
     assert get_args(StepName) == STEP_NAMES
     assert get_args(PrivateKind) == KINDS
     assert get_args(Judge) == JUDGES
+    assert get_args(TrainOn) == POLICIES
+    assert get_args(Truncation) == TRUNCATIONS
     assert Settings().data_collection.phone_regions == DEFAULT_REGIONS
     assert set(TARGET_MODULES) <= set(PEFT_MODULES)
     assert set(get_args(Metric)) == {*LIKELIHOOD_METRICS, *REPLY_METRICS}

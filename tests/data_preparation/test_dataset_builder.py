@@ -4,6 +4,7 @@ import json
 import logging
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -158,6 +159,42 @@ def test_a_cluster_stays_together(chatml: Ports, tmp_path: Path) -> None:
     placed = splits_of(builder.build(TALKS, tmp_path))
     for group in range(10):
         assert len({placed[talk.id] for talk in TALKS[4 * group : 4 * group + 4]}) == 1
+
+
+def test_a_chat_that_goes_on_stays_in_its_split(builder: DatasetBuilder, tmp_path: Path) -> None:
+    chats = [replace(talk, id=f"chat-{number}") for number, talk in enumerate(TALKS)]
+    before = splits_of(builder.build(chats, tmp_path))
+    longer = [
+        Conversation.from_turns(
+            [*((m.role, m.text) for m in chat.messages), ("user", "Why?"), ("assistant", "So.")],
+            id=chat.id,
+        )
+        for chat in chats
+    ]
+    assert splits_of(builder.build(longer, tmp_path)) == before
+    assert len(set(before.values())) == 3
+
+
+def test_copies_share_the_split_of_the_oldest(builder: DatasetBuilder, tmp_path: Path) -> None:
+    chats = [replace(talk, id=f"chat-{n}", created_at="2026-01-01") for n, talk in enumerate(TALKS)]
+    before = splits_of(builder.build(chats, tmp_path))
+    copies = [replace(c, id=f"a-{c.id}", created_at="2026-02-02") for c in chats]
+    after = splits_of(builder.build([*copies, *chats], tmp_path))
+    for chat in chats:
+        assert after[chat.id] == after[f"a-{chat.id}"] == before[chat.id]
+
+
+def test_the_manifest_says_what_is_learnt(chatml: Ports, tmp_path: Path) -> None:
+    liked = {(TALKS[3].id, TALKS[3].messages[1].id)}
+    counts = {}
+    for policy in ("weighted", "last", "rated_up"):
+        built = DatasetBuilder(
+            chatml.tokenizer, chatml.renderer, train_on=policy, rated_up=liked
+        ).build(TALKS, tmp_path)
+        assert built.manifest["settings"]["train_on"] == policy
+        counts[policy] = sum(built.manifest["splits"][s]["replies"] for s in SPLITS)
+    assert counts == {"weighted": 80, "last": 40, "rated_up": 1}
+    assert built.manifest["conversations"]["dropped"] == {"no reply is rated up": 39}
 
 
 @pytest.mark.parametrize(

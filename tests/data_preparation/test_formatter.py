@@ -193,3 +193,30 @@ def test_nothing_disappears(items: list[Conversation]) -> None:
     assert len(found) + len(found.drops) == len(items)
     formatter = TrainingDataFormatter("chatml")
     assert len(formatter.create_training_pairs(items)) + len(formatter.drops) == len(items)
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [("weighted", (3,)), ("all", (1, 3)), ("last", (3,)), ("rated_up", ())],
+)
+def test_which_replies_are_learnt(policy: str, expected: tuple[int, ...]) -> None:
+    raw = {
+        "id": "c",
+        "messages": [
+            {"role": "user", "content": "a"},
+            {"role": "assistant", "content": "b", "weight": 0},
+            {"role": "user", "content": "c"},
+            {"role": "assistant", "content": "d"},
+        ],
+    }
+    found = examples_from([raw], train_on=policy)
+    assert [example.targets for example in found] == ([expected] if expected else [])
+    if policy == "rated_up":
+        assert found.drops_by_reason == {"no reply is rated up": 1}
+        (liked,) = examples_from([raw], train_on=policy, rated_up={("c", "c/3")})
+        assert liked.targets == (3,)
+
+
+def test_an_unknown_policy_is_refused() -> None:
+    with pytest.raises(ConfigError, match="expected one of weighted, all, last, rated_up"):
+        examples_from([], train_on="best")

@@ -319,3 +319,32 @@ def test_the_coloured_view_shows_every_character_once(embedded: TokenizerUtils) 
     assert shown.endswith("\x1b[32mTrès bien 🙂<|im_end|>\x1b[0m")
     plain = shown.replace("\x1b[32m", "").replace("\x1b[2m", "").replace("\x1b[0m", "")
     assert plain == embedded.decode(tokenized.ids)
+
+
+@pytest.mark.parametrize("truncation", masking.TRUNCATIONS)
+def test_a_reply_that_crosses_the_limit(chatml: Ports, truncation: str) -> None:
+    example = example_of(TALK)
+    (whole,) = tokenize_example(example, chatml.tokenizer, chatml.renderer, max_length=LONG)
+    limit = len(whole.ids) - 3  # three tokens into the last reply
+    recipe = ExampleTokenizer(
+        chatml.tokenizer, chatml.renderer, max_length=limit, truncation=truncation
+    )
+    done = recipe.tokenize(example)
+    lengths = [len(sequence.ids) for sequence in done.sequences]
+    first_end = runs(whole)[0][1]
+    if truncation == "cut":
+        assert (lengths, done.num_cut, done.drops) == ([limit], 1, ())
+    elif truncation == "drop":
+        assert (lengths, done.num_cut) == ([first_end], 0)
+        assert [(d.reason, d.num_targets) for d in done.drops] == [(masking.TOO_LONG, 1)]
+    else:
+        assert (len(lengths), done.num_cut, done.drops) == (2, 0, ())
+        text = chatml.tokenizer.decode(done.sequences[1].ids)
+        assert "Be brief." in text
+        assert "remote work" not in text
+        assert text.endswith("Then the head of department.<|im_end|>")
+
+
+def test_unknown_truncation_is_refused(chatml: Ports) -> None:
+    with pytest.raises(ConfigError, match="expected one of cut, drop, oldest"):
+        ExampleTokenizer(chatml.tokenizer, chatml.renderer, max_length=9, truncation="left")
