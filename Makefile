@@ -1,7 +1,7 @@
 # `make` alone prints the targets. PIP_ARGS goes to every pip install, for instance
 #   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow fuzz-importers bench-logging check lint types imports docs-check docs format freeze clean bench-training
+.PHONY: help setup demo test test-slow fuzz-importers bench-logging check lint types imports docs-check docs format freeze clean bench-training bench-merge test-hostile
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -56,6 +56,13 @@ format: $(VENV)/.develops  ## lay out and mend the code
 
 freeze: $(VENV)/.develops  ## pin the versions of .venv in constraints.txt
 	$(PY) scripts/freeze.py
+
+bench-merge: $(VENV)/.develops  ## what is left of a fine-tune in each file that can be served (an hour)
+	OMP_NUM_THREADS=1 $(PY) benchmarks/merge.py --model smollm2 --out benchmarks/results/merge-smollm2.md
+	OMP_NUM_THREADS=1 $(PY) benchmarks/merge.py --model gemma --steps 40 --tuning-steps 20 --out benchmarks/results/merge-gemma.md
+
+test-hostile: $(VENV)/.develops  ## 100,000 damaged models and adapters (a quarter of an hour)
+	$(PYTEST) -m slow tests/gguf/test_mutations.py
 
 bench-training: $(VENV)/.develops .venv-peers/.installed  ## training speed and memory against TRL's (half an hour)
 	$(PY) -m benchmarks.training --save

@@ -1,7 +1,8 @@
-"""Commands about versions: models (show, diff, verify, note, prune), lineage, switch, rollback."""
+"""Commands about versions: models (show, diff, verify, note, prune, export), lineage, switching."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -329,3 +330,40 @@ def rollback(
     done = open_workbench(home, config, overrides).rollback(family)
     text = f"{done.alias} answers as {done.version} again; it was {done.before}"
     answer(done.to_dict(), as_json=as_json, text=text)
+
+
+@models_app.command(name="export")
+def export_model(
+    name: Version,
+    folder: Annotated[Path, typer.Option("--to", help="A new folder.")],
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--as", help="adapter, peft, merged, or merged-TYPE such as merged-f16, merged-q8_0."
+        ),
+    ] = "merged",
+    home: Home = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a version into a folder: merged model or adapter, with a Modelfile for Ollama.
+
+    Example: fine-tuning models export support:3 --to support-3
+    """
+    bench = open_workbench(home, config, overrides)
+    made = bench.export_model(name, kind, folder)
+    value = made.to_dict()
+    rows: dict[str, Any] = {
+        "version": made.version,
+        "files": ", ".join(value["files"]),
+        "size": f"{made.size_bytes / MIB:.1f} MiB",
+    }
+    if report := made.report:
+        rows["update kept"] = (
+            "all, up to rounding in 16 bits"
+            if report.is_exact
+            else f"{report.kept:.1%} where least is kept; --json tells each tensor"
+        )
+        rows["size against the base"] = f"{report.num_bytes / report.base_bytes - 1:+.1%}"
+    answer(value, as_json=as_json, table=None if as_json else facts(str(folder), rows))

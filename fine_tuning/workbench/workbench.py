@@ -6,10 +6,11 @@ Methods return values; progress is told to the callback, a run's events to the l
 from __future__ import annotations
 
 from fine_tuning.workbench.deploying import Deploying
+from fine_tuning.workbench.exporting import Exporting
 from fine_tuning.workbench.judging import Judging
 from fine_tuning.workbench.serving import Serving
 from fine_tuning.workbench.training import Training
 
 
-class Workbench(Training, Judging, Deploying, Serving):
+class Workbench(Training, Judging, Deploying, Serving, Exporting):
     """One user's tools: conversations, data sets, runs, verdicts and models."""

@@ -47,12 +47,12 @@ def write_model(path: Path) -> None:
         for i, kind in enumerate(KINDS)
     ]
     sources.append(TensorSource("norm.weight", (4,), TensorType.F32, normal(4, seed=9)))
-    words = [f"word{n}" for n in range(1500)]
+    words = [f"word{n}" for n in range(200)]
     metadata = {
         "general.architecture": "llama",
         "general.type": "model",
         "general.file_type": (2, ValueType.UINT32),
-        "tokenizer.ggml.scores": np.arange(1500, dtype=np.float32),
+        "tokenizer.ggml.scores": np.arange(200, dtype=np.float32),
         "tokenizer.ggml.tokens": words,
     }
     write_gguf(path, metadata, sources)

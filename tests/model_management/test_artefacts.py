@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,32 +20,14 @@ from fine_tuning.model_management.artefacts import (
     write_merged,
     write_modelfile,
 )
-from fine_tuning.runtimes.base_model import resolve_base_model
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.ollama_modelfile import Modelfile, parse_modelfile
-from tests.engine.tiny import LLAMA, write_tiny
-
-VOCABULARY = 512
+from tests.runtimes.small_model import VOCABULARY, write_small_model
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small llama with the first tokens of a real vocabulary, so that llama.cpp serves it."""
-    with GgufFile.open(resolve_base_model("embedded").path) as file:
-        keys = {k: v for k, v in file.typed_metadata.items() if k.startswith("tokenizer.ggml.")}
-        tokens = list(file.metadata["tokenizer.ggml.tokens"])[:VOCABULARY]
-        merges = [
-            m
-            for m in file.metadata["tokenizer.ggml.merges"]
-            if m.replace(" ", "", 1) in set(tokens)
-        ]
-        kinds = file.metadata["tokenizer.ggml.token_type"][:VOCABULARY].copy()
-    arrays = {"tokens": tokens, "merges": merges, "token_type": kinds}
-    keys |= {f"tokenizer.ggml.{name}": value for name, value in arrays.items()}
-    model = replace(LLAMA, width=256, ffn=256, d=64, vocabulary=VOCABULARY)
-    types = {"ffn_down": TensorType.Q8_0, "blk": TensorType.Q4_0, "token_embd": TensorType.Q8_0}
-    path = tmp_path_factory.mktemp("base") / "base.gguf"
-    return write_tiny(path, model, types=types, metadata=keys)
+    return write_small_model(tmp_path_factory.mktemp("base") / "base.gguf")
 
 
 @pytest.fixture(scope="module")
