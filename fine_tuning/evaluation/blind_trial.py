@@ -20,7 +20,7 @@ from fine_tuning.storage.atomic import storage_errors
 from fine_tuning.storage.json_lines import append, decode, encode, lines, locked
 
 Vote = Literal["left", "right", "tie"]
-SUITE = "person"
+SUITE = "people"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,10 +59,12 @@ def preference_suites(
 ) -> tuple[SuiteResult, SuiteResult]:
     """Return the share of preferences of reference and candidate, as two suites to compare.
 
+    Their one metric has the suite's name, as the gate knows it.
+
     Args:
         pairs: What was judged.
         winners: One for each pair.
-        suite: The name of both suites.
+        suite: The name of both suites and of their metric: ``judge`` or ``people``.
         models: The reference's and the candidate's name.
 
     Raises:
@@ -88,7 +90,7 @@ def _suite(
         clusters=tuple(pair.cluster or pair.id for pair in pairs),
         metrics=(
             MetricResult(
-                name="preferred",
+                name=suite,
                 value=sum(items) / len(items),
                 items=items,
                 higher_is_better=True,

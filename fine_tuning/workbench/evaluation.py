@@ -11,6 +11,7 @@ from fine_tuning.engine.decoder import Decoder
 from fine_tuning.evaluation.comparison import Comparison, compare, corrected_together
 from fine_tuning.evaluation.contamination import ContaminationReport
 from fine_tuning.evaluation.gate import Margins, gate_policy
+from fine_tuning.evaluation.judge import JudgeResult
 from fine_tuning.evaluation.results import (
     HeldOutResult,
     QuestionsResult,
@@ -43,6 +44,7 @@ class EvaluationReport:
     verdict: Verdict
     side_by_side: tuple[SideBySide, ...]
     contamination: ContaminationReport | None = None
+    judge: JudgeResult | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -72,6 +74,7 @@ class EvaluationReport:
             "verdict": self.verdict.to_dict(),
             "side_by_side": [pair.to_dict() for pair in self.side_by_side],
             "contamination": self.contamination and self.contamination.to_dict(),
+            "judge": self.judge and self.judge.to_dict(),
             "provenance": dict(self.provenance),
         }
 

@@ -81,14 +81,14 @@ def choices(count: int = MIN_CHOICES) -> list[tuple[ReplyPair, Winner]]:
 def test_a_fair_judge_finds_the_better_model_and_shows_no_bias() -> None:
     result = judged(fair, choices())
     share = sum("good" in pair.candidate for pair in pairs()) / 40
-    assert result.suites[1].metric("preferred").value == share
-    assert result.suites[0].metric("preferred").value == 1 - share
+    assert result.suites[1].metric("judge").value == share
+    assert result.suites[0].metric("judge").value == 1 - share
     assert result.position_consistency == 1.0
     assert result.first_slot_rate == 0.5
     assert not result.is_biased
     assert result.trust.is_trusted
     assert result.trust.kappa == 1.0
-    row = compare(*result.suites).row("preferred")
+    row = compare(*result.suites).row("judge")
     assert row.low is not None
     assert row.low > 0
     assert (row.wins, row.losses) == (round(40 * share), 40 - round(40 * share))
@@ -100,7 +100,7 @@ def test_a_judge_that_always_takes_the_first_reply_is_exposed_and_decides_nothin
     assert result.first_slot_rate == 1.0
     assert result.position_consistency == 0.0
     assert {found.winner for found in result.judgements} == {"tie"}
-    assert compare(*result.suites).row("preferred").difference == 0.0
+    assert compare(*result.suites).row("judge").difference == 0.0
     assert not result.trust.is_trusted
     assert any("position bias: j chose the first reply in 100%" in text for text in result.remarks)
 
@@ -206,7 +206,7 @@ def test_votes_are_credited_to_the_right_model_whichever_side_it_stood(tmp_path:
         trial.vote(shown.id, "left" if left_is_good else "right")
     assert sides == {True, False}
     share = sum("good" in pair.candidate for pair in pairs()) / 40
-    assert trial.result(MODELS)[1].metric("preferred").value == share
+    assert trial.result(MODELS)[1].metric("people").value == share
     assert len(trial.choices()) == 40
 
 
