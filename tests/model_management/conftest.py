@@ -34,5 +34,7 @@ def home(made_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 def processes() -> ForkServerContext:
     """Processes with the registry imported already, each forked from one that never used it."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.model_management.serving"])
+    context.set_forkserver_preload(
+        ["tests.model_management.serving", "tests.model_management.ollama_serving"]
+    )
     return context

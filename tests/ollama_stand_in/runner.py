@@ -19,7 +19,7 @@ from tests.ollama_stand_in.requests import RefusedError
 from tests.ollama_stand_in.store import Store, Stored
 
 DEFAULT_CONTEXT_TOKENS = 4096
-MAX_LOADED = 2
+MAX_LOADED = 4
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Loaded:
 
 
 class Runner:
-    """Loads models when they are asked for, and keeps the last two."""
+    """Loads models when they are asked for, and keeps the last four."""
 
     def __init__(self, store: Store, generation: Generation, faults: Faults, scratch: Path) -> None:
         self.store, self.generation, self.faults = store, generation, faults
