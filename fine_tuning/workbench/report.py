@@ -288,10 +288,11 @@ def _grounds(report: EvaluationReport) -> Iterator[Block]:
             "text."
         )
         if left_out:
-            rows = [
-                (o.item_id, o.training_id, f"{o.share:.0%}", o.words) for o in found.contaminated
+            shown = [
+                (overlap.item_id, overlap.training_id, f"{overlap.share:.0%}", overlap.words)
+                for overlap in found.contaminated[:NUM_SHOWN]
             ]
-            yield Table(("test item", "training text", "share", "words"), rows[:NUM_SHOWN])
+            yield Table(("test item", "training text", "share", "words"), shown)
     rows = [(key, _plain(value)) for key, value in report.provenance.items()]
     yield Table(("what", "value"), rows, caption="Configuration, seeds and hashes.")
 
