@@ -36,9 +36,9 @@ __all__ = [
     "Ratios",
     "Snapshot",
     "SnapshotDataset",
+    "load_snapshot",
     "name_clusters",
     "own_cluster",
-    "load_snapshot",
     "split_clusters",
 ]
 
@@ -166,6 +166,11 @@ class DatasetBuilder:
             tokenizer, renderer, max_length=max_length, truncation=truncation
         )
 
+    @property
+    def recipe(self) -> ExampleTokenizer:
+        """What turns examples into ids and masks."""
+        return self._examples
+
     def build(
         self,
         conversations: Iterable[Item],
@@ -202,7 +207,7 @@ class DatasetBuilder:
             for split, own in indices.items()
         }
         counts = {
-            split: _count(splits[split], [collected.kept[i].id for i in own])
+            split: count_split(splits[split], [collected.kept[i].id for i in own])
             for split, own in indices.items()
         }
         num_pairs = sum(count["replies"] for count in counts.values())
@@ -337,7 +342,7 @@ def _in_order(given: Sequence[Conversation], dropped: list[Drop]) -> list[Conver
     return [named[key] for key in sorted(named)]
 
 
-def _count(records: Sequence[Record], conversation_ids: Sequence[str]) -> dict[str, Any]:
+def count_split(records: Sequence[Record], conversation_ids: Sequence[str]) -> dict[str, Any]:
     """Return the counts of one split; a reply is a run of learnt tokens."""
     masks = [record.tokenized.mask for record in records]
     return {

@@ -1,4 +1,4 @@
-"""Conversations: recording, bringing in, cleaning, handing out, and making data sets of them."""
+"""Conversations: recording them, and bringing in those one had elsewhere."""
 
 from __future__ import annotations
 
@@ -8,14 +8,9 @@ from pathlib import Path
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.errors import DataError
 from fine_tuning.data_collection.conversation_logger import ConversationLogger
-from fine_tuning.data_collection.data_cleaner import CleaningReport, DataCleaner
-from fine_tuning.data_collection.data_export import DataExporter
 from fine_tuning.data_collection.importing import read_conversations
-from fine_tuning.data_preparation.dataset_builder import DatasetBuilder, Ratios
-from fine_tuning.data_preparation.snapshot import Snapshot
-from fine_tuning.runtimes.base_model import BaseModel
 from fine_tuning.storage.open_store import open_store
-from fine_tuning.workbench.base import WorkbenchBase
+from fine_tuning.workbench.curation import Curation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +22,7 @@ class ImportReport:
     skipped: tuple[str, ...]
 
 
-class Collection(WorkbenchBase):
+class Collection(Curation):
     """What a user does with conversations."""
 
     def logger(self) -> ConversationLogger:
@@ -40,13 +35,8 @@ class Collection(WorkbenchBase):
         Raises:
             DataError: if there are none.
         """
-        found = list(open_store(self.workspace.conversations).conversations())
-        if not found:
-            raise DataError(
-                f"No conversations to train on: {self.workspace.conversations} holds none",
-                next_command="fine-tuning chat, or fine-tuning import FILE",
-            )
-        return found
+        self._require_recorded()
+        return list(self.recorded())
 
     def import_file(self, path: Path) -> ImportReport:
         """Add a file's conversations to the log; importing it twice adds nothing.
@@ -74,59 +64,3 @@ class Collection(WorkbenchBase):
                 f"line: a log, ft/1, ChatML, Alpaca or instruction records{first}"
             )
         return ImportReport(num_new=num_new, num_known=num_known, skipped=skipped)
-
-    def clean(self) -> CleaningReport:
-        """Clean the recorded conversations by the settings; the log itself stays as it is."""
-        collection = self.settings.data_collection
-        cleaner = DataCleaner(
-            min_length=collection.min_conversation_length,
-            max_length=collection.max_conversation_length,
-        )
-        return cleaner.clean(self.conversations())
-
-    def export(self, folder: Path | None = None) -> dict[str, Path]:
-        """Write the clean conversations in every format; return the files by format."""
-        exporter = DataExporter(folder or self.workspace.exports)
-        return exporter.export_all_formats(self.clean().kept)
-
-    def export_if_due(self) -> dict[str, Path]:
-        """Export if the settings ask for it and ``export_interval`` more were recorded.
-
-        Returns:
-            The files by format; empty when it was not the time.
-        """
-        collection = self.settings.data_collection
-        if not collection.auto_export:
-            return {}
-        store = open_store(self.workspace.conversations)
-        count = sum(1 for _ in store.conversations())
-        return self.export() if count and count % collection.export_interval == 0 else {}
-
-    def prepare(self, base: BaseModel | None = None) -> Snapshot:
-        """Build the data set of a base model from the clean conversations.
-
-        Raises:
-            DataError: if nothing is left to train on.
-        """
-        base = base or self.base_model()
-        report, preparation = self.clean(), self.settings.data_preparation
-        if not report.kept:
-            reasons = ", ".join(f"{n} {why}" for why, n in report.counts["dropped"].items())
-            raise DataError(
-                f"No conversations to train on: cleaning dropped all of them ({reasons})",
-                next_command="fine-tuning clean",
-            )
-        with self.open_model(base) as server:
-            builder = DatasetBuilder(
-                server.tokenizer,
-                server.renderer,
-                max_length=preparation.max_length,
-                ratios=Ratios(
-                    train=preparation.train_ratio,
-                    validation=preparation.validation_ratio,
-                    test=preparation.test_ratio,
-                ),
-                seed=self.settings.training.seed,
-                base_model={"name": base.name, "digest": base.digest()},
-            )
-            return builder.build(report.kept, self.workspace.datasets, progress=self.progress)
