@@ -28,11 +28,16 @@ COMPUTE_BYTES = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What models must share to share a server."""
+    """What models must share to share a server.
+
+    llama-server's embeddings heed no choice of adapter, so that a server which embeds applies the
+    one it was loaded with.
+    """
 
     base: Path
     template: str = ""
     embeds: bool = False
+    applied: Path | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -114,7 +119,8 @@ class Pool:
         engine, was_loaded = await self._engine(model, embeds=embeds)
         load_s = 0.0 if was_loaded else time.monotonic() - begin_s
         engine.num_users += 1
-        adapter = engine.adapters.index(model.adapter_path) if model.adapter_path else NONE
+        chosen = None if embeds else model.adapter_path
+        adapter = engine.adapters.index(chosen) if chosen else NONE
         try:
             async with engine.slots.place(adapter, prompt) as place:
                 fields: dict[str, Any] = {} if embeds else {"id_slot": place.index}
@@ -145,7 +151,7 @@ class Pool:
         return next((one for one in self.engines if _serves(one, key, model)), None)
 
     async def _engine(self, model: LoadableModel, *, embeds: bool) -> tuple[Engine, bool]:
-        key = Key(model.base_path, model.template, embeds)
+        key = Key(model.base_path, model.template, embeds, model.adapter_path if embeds else None)
         for engine in self.engines:
             if _serves(engine, key, model):
                 return engine, True
@@ -157,7 +163,7 @@ class Pool:
 
     async def _load(self, key: Key, model: LoadableModel) -> Engine:
         """Load a base with all adapters the catalog has for it."""
-        adapters = await asyncio.to_thread(self._adapters_of, key, model)
+        adapters = () if key.embeds else await asyncio.to_thread(self._adapters_of, key, model)
         context = int(model.parameters.get("num_ctx") or self.limits.context_tokens)
         count = 1 if key.embeds else self.limits.parallel
         context = EMBEDDED_TOKENS if key.embeds else context
@@ -170,6 +176,7 @@ class Pool:
             partial(
                 EmbeddedServer,
                 key.base,
+                adapter=key.applied,
                 choices=adapters,
                 context_tokens=context,
                 parallel=count,
@@ -227,7 +234,7 @@ class Pool:
 
 
 def _serves(engine: Engine, key: Key, model: LoadableModel) -> bool:
-    has_adapter = not model.adapter_path or model.adapter_path in engine.adapters
+    has_adapter = key.embeds or not model.adapter_path or model.adapter_path in engine.adapters
     return engine.key == key and has_adapter and not engine.is_retired
 
 

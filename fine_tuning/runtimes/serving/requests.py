@@ -23,6 +23,7 @@ KeepAlive = str | float | int
 Think = bool | Literal["low", "medium", "high", "max"]
 TopLogprobs = Annotated[int, Field(ge=0, le=20)]
 MAX_TEXTS = 256
+MAX_INT = 2**31 - 1
 
 
 class Request(BaseModel):
@@ -37,16 +38,16 @@ class Options(Request):
     """Ollama's options; those of loading (num_ctx, num_thread, ...) are decided by the server."""
 
     temperature: float | None = Field(default=None, ge=0)
-    top_k: int | None = Field(default=None, ge=0)
+    top_k: int | None = Field(default=None, ge=0, le=MAX_INT)
     top_p: float | None = Field(default=None, ge=0, le=1)
     min_p: float | None = Field(default=None, ge=0, le=1)
     typical_p: float | None = Field(default=None, ge=0, le=1)
-    repeat_last_n: int | None = Field(default=None, ge=-1)
+    repeat_last_n: int | None = Field(default=None, ge=-1, le=MAX_INT)
     repeat_penalty: float | None = Field(default=None, ge=0)
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     seed: int | None = None
-    num_predict: int | None = None
+    num_predict: int | None = Field(default=None, ge=-2, le=MAX_INT)
     stop: Stop | None = None
     num_ctx: int | None = None
     num_keep: int | None = None
@@ -213,7 +214,7 @@ class OpenAiAsking(Request):
     model: Name
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: int | None = Field(default=None, ge=0)
+    max_tokens: int | None = Field(default=None, ge=0, le=MAX_INT)
     temperature: float | None = Field(default=None, ge=0)
     top_p: float | None = Field(default=None, ge=0, le=1)
     n: Literal[1] | None = None
@@ -225,7 +226,7 @@ class OpenAiAsking(Request):
     user: str | None = None
     metadata: Json | None = None
     # Beyond OpenAI's own, as local servers take them:
-    top_k: int | None = Field(default=None, ge=0)
+    top_k: int | None = Field(default=None, ge=0, le=MAX_INT)
     min_p: float | None = Field(default=None, ge=0, le=1)
     repeat_penalty: float | None = Field(default=None, ge=0)
 
@@ -234,7 +235,7 @@ class ChatCompletion(OpenAiAsking):
     """POST /v1/chat/completions."""
 
     messages: Annotated[list[OpenAiMessage], Field(min_length=1)]
-    max_completion_tokens: int | None = Field(default=None, ge=0)
+    max_completion_tokens: int | None = Field(default=None, ge=0, le=MAX_INT)
     logprobs: bool | None = None
     top_logprobs: TopLogprobs | None = None
     response_format: Json | None = None

@@ -68,6 +68,8 @@ class Work:
             "stop": self.stop,
             "return_progress": True,
         }
+        if "seed" in body:
+            body["seed"] %= 1 << 32
         limit = given.get("num_predict")
         if limit is not None and limit >= 0:
             body["n_predict" if self.prompt is not None else "max_tokens"] = limit
@@ -183,8 +185,7 @@ async def embed(
         FineTuningError: if the model cannot be loaded, or a text is too long.
     """
     async with pool.lease(model, "", embeds=True) as lease:
-        lora = {key: lease.fields[key] for key in ("lora",) if key in lease.fields}
-        answer = await lease.engine.stream.post("/v1/embeddings", {"input": list(texts), **lora})
+        answer = await lease.engine.stream.post("/v1/embeddings", {"input": list(texts)})
     vectors = sorted(answer["data"], key=lambda row: row["index"])
     count = int(answer["usage"]["prompt_tokens"])
     return [row["embedding"] for row in vectors], count, lease.load_s
