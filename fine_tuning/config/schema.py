@@ -35,9 +35,7 @@ Metric = Literal[
     "language_match",
     "stop_rate",
 ]
-PrimaryMetric = Literal[
-    "loss", "accuracy", "relevance", "fact_recall", "bleu", "chrf", "rougeL", "f1"
-]
+PrimaryMetric = Literal["loss", "accuracy", "fact_recall", "bleu", "chrf", "rougeL", "f1"]
 TargetModule = Literal[
     "attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"
 ]
@@ -161,9 +159,8 @@ class Evaluation(Section):
     more, these many are chosen by content. 0 answers none and measures likelihood only."""
 
     primary_metric: PrimaryMetric = "loss"
-    """What must get better for a model to be promoted: `loss`, `accuracy` or `relevance` of the
-    held-out replies, `fact_recall` of questions, or likeness of the replies to the recorded
-    ones."""
+    """What must get better for a model to be promoted: `loss` or `accuracy` of the held-out
+    replies, `fact_recall` of questions, or likeness of the replies to the recorded ones."""
 
     ability_probe: bool = True
     """Whether the built-in tasks of general ability are put to every model, to notice what it

@@ -21,6 +21,8 @@ from fine_tuning.evaluation.results import SuiteResult
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
 POWER = 0.8
+MANY_CLUSTERS = 40
+"""From so many on the stated power is right within three points; below, it is a rough figure."""
 TIE = 1e-9
 """Item values closer than this, relative to their size, are a tie: rounding, not a difference."""
 
@@ -105,9 +107,10 @@ class Comparison:
         if row.smallest_detectable is None:
             return f"{row.num_clusters} independent items show nothing about {row.name} here"
         size = f"{row.smallest_detectable:.3g} {row.unit}".strip()
+        roughly = "roughly " if row.num_clusters < MANY_CLUSTERS else ""
         return (
             f"{row.num_clusters} independent items cannot reliably show a difference in "
-            f"{row.name} below {size} ({self.power:.0%} power)"
+            f"{row.name} below {size} ({roughly}{self.power:.0%} power)"
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from fine_tuning.evaluation import similarity
 from fine_tuning.evaluation.answering import GivenReply
 from fine_tuning.evaluation.embeddings import embedding_similarity
 from fine_tuning.evaluation.languages import language_of
-from fine_tuning.evaluation.probes import ProbeItem, TokenizedProbe, ability_suites, right_share
+from fine_tuning.evaluation.probes import ProbeItem, TokenizedProbe, ability_suites
 from fine_tuning.evaluation.questions import Question
 from fine_tuning.evaluation.relevance import first_replies, relevance, with_other_questions
 from fine_tuning.evaluation.results import (
@@ -186,7 +186,7 @@ class Evaluator:
         scores = self._in_batches(f"probing {model}", sequences, score)
         _check_scores(sequences, scores)
         sums = iter([sum(result.log_probabilities) for result in scores])
-        shares = [right_share([next(sums) for _ in probe.sequences]) for probe in probes]
+        shares = [measure.right_share([next(sums) for _ in probe.sequences]) for probe in probes]
         items: list[ProbeItem] = [probe.item for probe in probes]
         replies: Sequence[GivenReply] = ()
         if reply_many is not None:

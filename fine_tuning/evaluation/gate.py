@@ -18,7 +18,6 @@ from fine_tuning.evaluation.verdict import Guard, Policy
 PRIMARY_SUITES = {
     "loss": "held_out",
     "accuracy": "held_out",
-    "relevance": "relevance",
     "fact_recall": "questions",
     "bleu": "replies",
     "chrf": "replies",
@@ -39,7 +38,8 @@ class Margins:
     ``ability`` is the share of chance given to the right choice over all probe tasks, ``skill``
     that over the tasks of one skill, ``tasks`` the share of tasks passed; ``stop_rate``,
     ``facts`` and ``language`` are shares; ``length`` is doublings off the person's own length,
-    ``relevance`` and ``loss`` (on old suites) nats per token.
+    ``relevance`` the chance given to a reply's own question, ``loss`` (where it is a guard) nats
+    per token.
     """
 
     ability: float = 0.05
@@ -49,7 +49,7 @@ class Margins:
     length: float = 0.5
     facts: float = 0.10
     language: float = 0.05
-    relevance: float = 0.05
+    relevance: float = 0.1
     loss: float = 0.05
 
 

@@ -163,6 +163,17 @@ def token_accuracy(correct: Sequence[Sequence[bool]]) -> MetricResult:
     )
 
 
+def right_share(log_probabilities: Sequence[float]) -> float:
+    """Return the first choice's share of the chance given to all choices, in [0, 1].
+
+    Args:
+        log_probabilities: Of each whole choice, the right one first.
+    """
+    highest = max(log_probabilities)
+    weights = [math.exp(value - highest) for value in log_probabilities]
+    return weights[0] / math.fsum(weights)
+
+
 def squad_normalize(text: str) -> str:
     """Return the text as SQuAD compares answers: lower case, no punctuation, articles, extra space.
 

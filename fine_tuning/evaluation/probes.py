@@ -135,17 +135,6 @@ def tokenize_probes(
     return tuple(probes)
 
 
-def right_share(log_probabilities: Sequence[float]) -> float:
-    """Return the first choice's share of the chance given to all choices, in [0, 1].
-
-    Args:
-        log_probabilities: Of each whole choice, the right one first.
-    """
-    highest = max(log_probabilities)
-    weights = [math.exp(value - highest) for value in log_probabilities]
-    return weights[0] / math.fsum(weights)
-
-
 def ability_suites(
     items: Sequence[ProbeItem],
     *,
@@ -158,7 +147,7 @@ def ability_suites(
     Args:
         items: The tasks.
         model: The name results are filed under.
-        shares: :func:`right_share` of each task, or nothing: the metric ``right_choice``.
+        shares: ``right_share`` of each task, or nothing: the metric ``right_choice``.
         replies: The reply to each task, or nothing: the metric ``tasks_passed``.
 
     Raises:

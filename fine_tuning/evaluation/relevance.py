@@ -1,8 +1,8 @@
 """Do replies fit their questions? The likelihood of a reply after its own and another's question.
 
 A model that learnt only the manner of the answers finds them likely after any question: its loss
-falls and its relevance does not rise. It is pointwise mutual information of reply and question,
-estimated with one other question each. What this does not know: models.
+falls, and it no longer tells whose answer a reply is. The chance it gives to the own question,
+against one other, is 1 when it knows and 0.5 when it does not. What this does not know: models.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 
 from fine_tuning.core.example import TokenizedExample
-from fine_tuning.evaluation.metrics import MetricResult
+from fine_tuning.evaluation.metrics import MetricResult, right_share
 
 NAME = "relevance"
 
@@ -69,14 +69,14 @@ def with_other_questions(firsts: Sequence[TokenizedExample]) -> list[TokenizedEx
 
 
 def relevance(own: Sequence[Sequence[float]], swapped: Sequence[Sequence[float]]) -> MetricResult:
-    """Return how much likelier replies are after their own question, in nats per token.
+    """Return the chance that a reply belongs to its own question rather than to another.
 
     Args:
         own: Log-probabilities of each reply's tokens after its own question.
         swapped: The same tokens' after another question.
     """
     items = tuple(
-        (math.fsum(mine) - math.fsum(other)) / len(mine)
+        right_share([math.fsum(mine), math.fsum(other)])
         for mine, other in zip(own, swapped, strict=True)
     )
     return MetricResult(
@@ -84,7 +84,7 @@ def relevance(own: Sequence[Sequence[float]], swapped: Sequence[Sequence[float]]
         value=math.fsum(items) / len(items),
         items=items,
         higher_is_better=True,
-        unit="nats/token",
+        unit="share of chance",
     )
 
 

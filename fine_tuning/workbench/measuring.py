@@ -42,6 +42,8 @@ PARALLEL_REPLIES = 16
 PROMPT_TOKENS = 512
 PROBE_REPLY_TOKENS = 40
 """A probe's right answer is short; what comes later is not looked at."""
+REPLY_STRETCH = 2
+"""A held-out reply is cut at so many times the longest recorded one: it did not end by itself."""
 SCORE_BATCH = 64
 ALWAYS_MEASURED = ("stop_rate", "length_gap", "language_match")
 """Metrics of replies that guards look at, whatever the settings ask for."""
@@ -166,11 +168,12 @@ class Meter:
         with self._server(model) as server:
             ability = self._ability(server, model, score)
             ask = partial(self._ask, server, model)
+            reply_tokens = min(task.max_reply_tokens, REPLY_STRETCH * _longest_reply(task.examples))
             return ModelResult(
                 name=model.name,
                 held_out=held_out,
                 questions=self._questions(ask(task.max_reply_tokens), model),
-                replies=self._replies(ask(task.max_reply_tokens), model),
+                replies=self._replies(ask(reply_tokens), model),
                 further=(
                     *([relevance] if relevance else []),
                     *ability,
@@ -347,6 +350,15 @@ def target_bytes(
             return None
         sizes.append(size)
     return sizes
+
+
+def _longest_reply(examples: Sequence[TokenizedExample]) -> int:
+    """Return the tokens of the longest recorded reply, its end of turn included."""
+    longest = 1
+    for example in examples:
+        runs = "".join(map(str, example.mask)).split("0")
+        longest = max(longest, *map(len, runs))
+    return longest
 
 
 def _plain(score: ExampleScore) -> list[Any]:

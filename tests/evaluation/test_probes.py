@@ -13,11 +13,11 @@ import pytest
 from fine_tuning.core.errors import DataError
 from fine_tuning.evaluation.checks import passes
 from fine_tuning.evaluation.contamination import find_contamination
+from fine_tuning.evaluation.metrics import right_share
 from fine_tuning.evaluation.probes import (
     ProbeItem,
     ability_suites,
     read_probe_items,
-    right_share,
     tokenize_probes,
 )
 from fine_tuning.runtimes.base_model import resolve_base_model
