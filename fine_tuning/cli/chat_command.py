@@ -47,7 +47,7 @@ def chat(
     if message is not None and not message.strip():
         raise ConfigError("the message is empty, expected something to ask")
     with bench.open_chat(model) as server:
-        session = ChatSession(bench, server, Sampling(temperature=temperature))
+        session = ChatSession(bench, server.chat_model, Sampling(temperature=temperature))
         if message is not None:
             _stream(session, message.encode(errors="replace").decode())
             return

@@ -16,6 +16,7 @@ from fine_tuning.core.errors import ConfigError
 if TYPE_CHECKING:
     from fine_tuning.training.run_folder import TrainedRun
     from fine_tuning.workbench.evaluation import EvaluationReport
+    from fine_tuning.workbench.workbench import Workbench
 
 app = typer.Typer()
 
@@ -103,7 +104,7 @@ def evaluate(
 
     Stopped half-way, the same command goes on where it was.
     """
-    _compare(["base", run], questions, home, config, overrides, as_json)
+    _compare(["base", run], questions, home, config, overrides, as_json, is_final=True)
 
 
 @app.command()
@@ -135,6 +136,8 @@ def _compare(
     config: Path | None,
     overrides: list[str] | None,
     as_json: bool,
+    *,
+    is_final: bool = False,
 ) -> None:
     if len(models) < 2:  # noqa: PLR2004 - a pair
         raise ConfigError(
@@ -152,6 +155,23 @@ def _compare(
         answer(report.to_dict(), as_json=True)
     else:
         show_report(report)
+    if is_final:
+        _deploy_if_better(bench, candidate, report.verdict.outcome)
+
+
+def _deploy_if_better(bench: Workbench, run: str, outcome: str) -> None:
+    """Deploy what was found better, where deployment.auto_deploy says so; told as a remark."""
+    from fine_tuning.core.errors import FineTuningError
+
+    try:
+        with progress_bars() as bench.progress:
+            done = bench.deploy_if_better(run, outcome)
+    except FineTuningError as error:
+        say(f"It was not deployed on its own (deployment.auto_deploy): {error}")
+        return
+    if done is not None:
+        where = f"{done.deployed.name} on {done.deployed.runtime}"
+        say(f"It is better, so it was deployed and proven: {where} (deployment.auto_deploy).")
 
 
 def show_report(report: EvaluationReport) -> None:

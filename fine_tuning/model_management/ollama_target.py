@@ -75,7 +75,8 @@ class OllamaTarget:
 
     @contextmanager
     def served(self, name: str) -> Iterator[ServedModel]:
-        """Open a model; its memory is freed afterwards."""
+        """Open a model that is not loaded, so that loading is timed with the first reply."""
+        self._runtime.unload(name)
         yield self._runtime.served(name)
 
     def make(self, name: str, rung: Rung, what: Deployable, progress: Progress | None) -> Made:

@@ -5,26 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fine_tuning.core.conversation import Message, Part, Role
-from fine_tuning.core.ports import Sampling
-from fine_tuning.runtimes.embedded import EmbeddedServer
+from fine_tuning.core.ports import ChatModel, Sampling
 from fine_tuning.workbench.workbench import Workbench
 
 
 class ChatSession:
-    """One person talking to one loaded model.
+    """One person talking to one model.
 
     Turns are recorded when ``data_collection.enabled`` is on; with ``auto_export`` the log is
     exported again each time another ``export_interval`` conversations have been recorded.
 
     Args:
         bench: Whose log and settings.
-        server: The loaded model.
+        model: The model talked to.
         sampling: How replies are drawn.
     """
 
-    def __init__(self, bench: Workbench, server: EmbeddedServer, sampling: Sampling) -> None:
+    def __init__(self, bench: Workbench, model: ChatModel, sampling: Sampling) -> None:
         self._bench = bench
-        self._server = server
+        self._model = model
         self._sampling = sampling
         self.is_recording = bench.settings.data_collection.enabled
         self.start_over()
@@ -32,7 +31,7 @@ class ChatSession:
     @property
     def model_name(self) -> str:
         """The model talked to."""
-        return self._server.chat_model.name
+        return self._model.name
 
     def start_over(self) -> None:
         """Forget what was said; the record of it stays."""
@@ -49,7 +48,7 @@ class ChatSession:
         """
         asked = _message("user", text, len(self._messages))
         pieces: list[str] = []
-        for piece in self._server.chat_model.reply([*self._messages, asked], self._sampling):
+        for piece in self._model.reply([*self._messages, asked], self._sampling):
             pieces.append(piece)
             yield piece
         reply = "".join(pieces)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fine_tuning.core.errors import DeploymentError
-from fine_tuning.core.ports import Progress, ServedModel
+from fine_tuning.core.ports import ChatModel, Progress, ServedModel
 from fine_tuning.model_management.artefacts import MERGED, is_mergeable, write_merged
 from fine_tuning.model_management.deployment_target import Deployable
 from fine_tuning.model_management.ladder import Way
 from fine_tuning.model_management.model_deployer import Deployed, Deployer
 from fine_tuning.model_management.model_switcher import Switched
+from fine_tuning.model_management.ollama_target import OllamaTarget
 from fine_tuning.model_management.proof import prove
 from fine_tuning.model_management.proof_parts import Proof
 from fine_tuning.model_management.versions import ModelVersion, served_name
@@ -28,7 +30,7 @@ from fine_tuning.workbench.engine_reference import (
 from fine_tuning.workbench.models import Models
 from fine_tuning.workbench.runs import FinishedRun
 
-BETTER = "better"
+BETTER = "promote"
 ARTEFACTS = "artefacts"
 
 
@@ -80,15 +82,51 @@ class Deploying(Models):
         switched = self.switch(version.name) if switch else None
         return Deployment(deployed=deployed, switched=switched)
 
-    def deploy_if_better(self, run_name: str, verdict: Mapping[str, Any]) -> Deployment | None:
-        """Deploy a run when the settings ask for it and its verdict says it is better.
+    def deploy_if_better(self, run_name: str, outcome: str) -> Deployment | None:
+        """Deploy a run when the settings ask for it and its verdict is to promote it.
 
         Returns:
             None when it was not the time.
+
+        Raises:
+            FineTuningError: as :meth:`deploy` raises.
         """
-        if not self.settings.deployment.auto_deploy or verdict.get("outcome") != BETTER:
+        if not self.settings.deployment.auto_deploy or outcome != BETTER:
             return None
         return self.deploy(run_name)
+
+    # What a chatbot asks for
+
+    def chatbot_models(self) -> list[str]:
+        """Return the names a chatbot can ask its runtime for, those made here first."""
+        names = [info.name for info in self.target().runtime.list()]
+        prefix = self.settings.deployment.model_name_prefix
+        ours = [name for name in names if prefix and name.startswith(prefix)]
+        return sorted(ours) + sorted(set(names) - set(ours))
+
+    def chatbot_model(self, session_id: str = "") -> str:
+        """Return the name that answers a session: the family's alias, or its challenger.
+
+        Before anything was deployed it is the base model of the settings.
+        """
+        if not self.pointings():
+            return self.settings.training.base_model
+        return self.router(self.settings.deployment.family).route(session_id).model
+
+    @contextmanager
+    def open_served(self, name: str) -> Iterator[ChatModel]:
+        """Open a model of the runtime to talk to.
+
+        Raises:
+            ModelNotFoundError: if it has no model of that name.
+            RuntimeUnavailableError: if Ollama was asked for or is in use, and does not answer.
+        """
+        target = self.target()
+        if isinstance(target, OllamaTarget):
+            yield target.runtime.served(target.runtime.show(name).name)
+        else:
+            with self.open_chat(name) as server:
+                yield server.chat_model
 
     def recover_deployments(self) -> list[str]:
         """Finish or undo what killed deployments left; returns a sentence for each."""

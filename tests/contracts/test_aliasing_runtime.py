@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,10 @@ import pytest
 from fine_tuning.core.errors import DeploymentError, ModelNotFoundError
 from fine_tuning.core.ports import AliasingRuntime, ModelRecipe
 from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
-from tests.runtimes.models import write_adapter
+from fine_tuning.runtimes.ollama_client import OllamaClient
+from fine_tuning.runtimes.ollama_runtime import OllamaRuntime
+from tests.ollama_stand_in.server import StandIn
+from tests.runtimes.models import model_path, write_adapter
 
 
 @dataclass(frozen=True)
@@ -23,21 +27,36 @@ class Case:
     again: Callable[[], AliasingRuntime]
 
 
-def embedded(folder: Path) -> Case:
+def embedded(folder: Path, _stack: ExitStack) -> Case:
     def look() -> AliasingRuntime:
         return EmbeddedRuntime(folder / "models", ollama_models=folder / "ollama")
 
     return Case(look(), "embedded", look)
 
 
-@pytest.fixture(params=[embedded])
-def case(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
+def ollama(folder: Path, stack: ExitStack) -> Case:
+    server = stack.enter_context(StandIn(folder, generation="0.33.0"))
+    server.add_model("small:latest", model_path(), system="Be brief.")
+
+    def look() -> AliasingRuntime:
+        return OllamaRuntime(OllamaClient(server.url))
+
+    look().create("two", ModelRecipe(base="small"))
+    look().delete("small")
+    return Case(look(), "two", look)
+
+
+@pytest.fixture(params=[embedded, ollama])
+def case(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Case]:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    made: Case = request.param(tmp_path)
-    adapter = write_adapter(tmp_path / "adapter.gguf")
-    made.runtime.create("one", ModelRecipe(base=made.base, adapter=adapter))
-    made.runtime.create("two", ModelRecipe(base=made.base))
-    return made
+    with ExitStack() as stack:
+        made: Case = request.param(tmp_path, stack)
+        adapter = write_adapter(tmp_path / "adapter.gguf")
+        made.runtime.create("one", ModelRecipe(base=made.base, adapter=adapter))
+        made.runtime.create("two", ModelRecipe(base=made.base))
+        yield made
 
 
 def test_an_alias_is_its_target_everywhere(case: Case) -> None:

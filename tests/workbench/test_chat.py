@@ -26,7 +26,7 @@ def bench_with(tmp_path: Path, **collection: object) -> Workbench:
 def test_turns_and_judgements_are_recorded(tmp_path: Path) -> None:
     bench = bench_with(tmp_path)
     with bench.open_chat(None) as server:
-        session = ChatSession(bench, server, SHORT)
+        session = ChatSession(bench, server.chat_model, SHORT)
         assert not session.rate(1)
         first = "".join(session.say("What is the capital of France?"))
         "".join(session.say("And of Spain?"))
@@ -47,7 +47,7 @@ def test_turns_and_judgements_are_recorded(tmp_path: Path) -> None:
 def test_nothing_is_recorded_when_logging_is_off(tmp_path: Path) -> None:
     bench = bench_with(tmp_path, enabled=False)
     with bench.open_chat("embedded") as server:
-        session = ChatSession(bench, server, SHORT)
+        session = ChatSession(bench, server.chat_model, SHORT)
         assert "".join(session.say("Hello!"))
         assert not session.rate(1)
     assert not bench.workspace.conversations.exists()
