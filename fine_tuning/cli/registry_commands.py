@@ -276,7 +276,7 @@ def _show_trace(bench: Workbench, name: str, *, as_json: bool) -> None:
     for use in trace.uses:
         learnt = f"learnt from it ({use.split})" if use.is_learnt else "was only tested on it"
         rows[use.version] = learnt + (f", by way of {use.via}" if use.via != use.version else "")
-    rows["served as"] = ", ".join(trace.served) or "nothing that learnt from it is served"
+    rows["served as"] = ", ".join(trace.served) or "nothing"
     table = facts(f"conversation {trace.conversation_id}", rows)
     answer(asdict(trace), as_json=as_json, table=table)
 
@@ -302,8 +302,8 @@ def switch(
     bench = open_workbench(home, config, overrides)
     if share is None:
         done = bench.switch(name)
-        said = "answers" if done.changed else "answered already"
-        text = f"{done.alias} {said} as {done.version}; before: {done.before}"
+        before = f"; before: {done.before}" if done.changed else " already"
+        text = f"{done.alias} answers as {done.version}{before}"
         answer(done.to_dict(), as_json=as_json, text=text)
     elif share == 0:
         version = bench.version(name)

@@ -141,6 +141,15 @@ def _lookups(wanted: str) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def _unknown(connection: apsw.Connection, name: str) -> ModelNotFoundError:
+    base = connection.execute(
+        "SELECT target FROM pointing WHERE lower(alias) = ? AND version_id IS NULL",
+        (name.strip().lower(),),
+    ).get
+    if base is not None:
+        return ModelNotFoundError(
+            f"{name} answers as the base model {base}, expected a version",
+            next_command="fine-tuning models",
+        )
     known: list[str] = [
         row[0]
         for row in connection.execute(

@@ -78,6 +78,8 @@ def test_the_base_can_be_switched_to(home: Path) -> None:
     mover = switcher(home)
     mover.switch("support:2")
     assert mover.switch("support:base").version == "support:base"
+    with pytest.raises(ModelNotFoundError, match="answers as the base model"):
+        registry(home).find(ALIAS)
     assert answers_as(home) == "support:base"
     assert mover.rollback("support").version == "support:2"
 
