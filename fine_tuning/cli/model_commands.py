@@ -68,14 +68,16 @@ def train(
             run = bench.resume(resume, listener)
         else:
             run = bench.train(snapshot, run_id=run_id, listener=listener)
-    _show_run(run, as_json=as_json)
+    _show_run(run, bench.version_of(str(run.folder)).name, as_json=as_json)
 
 
-def _show_run(run: TrainedRun, *, as_json: bool) -> None:
+def _show_run(run: TrainedRun, version: str, *, as_json: bool) -> None:
     metrics = run.metrics
-    value = {"run_id": run.run_id, "folder": str(run.folder), **asdict(metrics)}
+    about = {"run_id": run.run_id, "version": version, "folder": str(run.folder)}
+    value = {**about, **asdict(metrics)}
     rows = {
         "run": run.run_id,
+        "version": version,
         "loss": f"{metrics.first_loss or 0:.3f} to {metrics.last_loss or 0:.3f}",
         "validation loss": f"base {_loss(metrics.base_validation_loss)}, best "
         f"{_loss(metrics.best_validation_loss)} at step {metrics.best_step}",

@@ -15,6 +15,17 @@ from fine_tuning.storage.atomic import storage_errors
 _RETRY_S = 0.01
 
 
+class LockedError(StorageError):
+    """Another process, or another thread of this one, holds a lock; ``owner`` is its id."""
+
+    def __init__(self, path: Path, owner: str, wait_s: float) -> None:
+        super().__init__(
+            f"{path} stayed locked by process {owner} for {wait_s:g} s",
+            next_command="wait until it ends, then try again",
+        )
+        self.owner = owner
+
+
 @contextmanager
 def locked(path: Path, *, wait_s: float = 30.0) -> Iterator[None]:
     """Hold a lock file; it and its folder are made, and stay.
@@ -26,7 +37,8 @@ def locked(path: Path, *, wait_s: float = 30.0) -> Iterator[None]:
         wait_s: How long to wait for another holder.
 
     Raises:
-        StorageError: if another holds it for longer, or the file cannot be written.
+        LockedError: if another holds it for longer.
+        StorageError: if the file cannot be written.
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,10 +48,7 @@ def locked(path: Path, *, wait_s: float = 30.0) -> Iterator[None]:
         while not _taken(handle):
             if time.monotonic() >= give_up_s:
                 owner = os.pread(handle, 32, 0).decode("ascii", "replace").strip() or "unknown"
-                raise StorageError(
-                    f"{path} stayed locked by process {owner} for {wait_s:g} s",
-                    next_command="wait until it ends, then try again",
-                )
+                raise LockedError(path, owner, wait_s)
             time.sleep(_RETRY_S)
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()}\n".encode("ascii"), 0)

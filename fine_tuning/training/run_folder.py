@@ -7,14 +7,12 @@ its own copy of the sequences; it is removed at the end, so that a run keeps no 
 
 from __future__ import annotations
 
-import fcntl
 import importlib.metadata
 import json
-import os
 import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -26,6 +24,7 @@ from fine_tuning.core.errors import TrainingError
 from fine_tuning.core.example import TokenizedExample
 from fine_tuning.core.naming import file_sha256
 from fine_tuning.storage.atomic import storage_errors, write_file
+from fine_tuning.storage.locking import LockedError, locked
 from fine_tuning.training.checkpoints import CheckpointFolder
 from fine_tuning.training.plan import TrainingData, TrainingPlan
 
@@ -137,25 +136,16 @@ class RunFolder:
             TrainingError: if another process holds it.
             StorageError: if the folder cannot be written.
         """
-        lock_path = self.path / ".lock"
-        with storage_errors(lock_path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            handle = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
+        with ExitStack() as stack:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                owner = os.pread(handle, 32, 0).decode("ascii", "replace").strip() or "unknown"
+                stack.enter_context(locked(self.path / ".lock", wait_s=0))
+            except LockedError as error:
                 raise TrainingError(
-                    f"run {self.path.name} is being trained by another process ({owner}), "
+                    f"run {self.path.name} is being trained by another process ({error.owner}), "
                     "expected a run that no one works on",
-                    next_command=f"wait until it ends, or stop it with: kill -INT {owner}",
+                    next_command=f"wait until it ends, or stop it with: kill -INT {error.owner}",
                 ) from error
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"{os.getpid()}\n".encode("ascii"), 0)
             yield
-        finally:
-            os.close(handle)
 
     def begin(self, settings: RunSettings, data: TrainingData) -> RunSettings:
         """Write the sequences and the settings of a new run; returns the settings as written.
