@@ -15,6 +15,7 @@ import typer
 
 from fine_tuning.cli import (
     chat_command,
+    collection_commands,
     data_commands,
     deploy_commands,
     model_commands,
@@ -40,6 +41,7 @@ app = typer.Typer(
 for room in (
     system_commands,
     chat_command,
+    collection_commands,
     data_commands,
     model_commands,
     registry_commands,

@@ -102,6 +102,13 @@ class DataCollection(Section):
     toxicity_threshold: float = Field(default=0.8, gt=0, le=1)
     """Probability from which `toxicity` drops a conversation."""
 
+    learn_from_feedback: bool = True
+    """Whether what you said about replies decides what is learnt: an edited reply is learnt as you
+    edited it; one with a thumb down, a low rating, or generated again and not kept is not."""
+
+    lowest_rating: int = Field(default=4, ge=1, le=10)
+    """Least rating, of 1 to 10, with which a reply is learnt."""
+
     auto_export: bool = True
     """Whether the recorded conversations are exported on their own every `export_interval`
     conversations."""

@@ -85,6 +85,22 @@ class Workspace:
         return self.resolve(self.output_dir)
 
     @property
+    def records(self) -> Path:
+        """The database of what was done with conversations; the log's own when it is one."""
+        log = self.conversations
+        return log if log.suffix.lower() != ".jsonl" else self.home / "records.db"
+
+    @property
+    def attachments(self) -> Path:
+        """The folder of pictures and sounds that conversations refer to."""
+        return self.home / "attachments"
+
+    @property
+    def quarantine(self) -> Path:
+        """The folder of records that could not be imported, with line and reason."""
+        return self.home / "quarantine"
+
+    @property
     def datasets(self) -> Path:
         """The folder with one folder per data set."""
         return self.home / "datasets"

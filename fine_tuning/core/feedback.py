@@ -1,4 +1,8 @@
-"""What a user said about a reply: a thumb, a rating, a better text, or a choice between two."""
+"""What was said about a reply: a thumb, a rating, a better text, or a choice between two.
+
+Who said it is kept apart: what a person meant is learnt from, what a model or a rule thought is not
+unless asked for.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,8 @@ from fine_tuning.core.errors import DataError
 FeedbackKind = Literal["thumb", "rating", "correction", "choice"]
 KINDS: tuple[str, ...] = get_args(FeedbackKind)
 RATING_RANGE = range(1, 11)
+AnnotatorKind = Literal["human", "model", "code"]
+ANNOTATOR_KINDS: tuple[str, ...] = get_args(AnnotatorKind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +27,9 @@ class Feedback:
     * ``rating``: ``value`` is 1 (worst) to 10 (best).
     * ``correction``: ``text`` is the reply as it should have been; it becomes a training target.
     * ``choice``: the message was kept and ``rejected_id``, a sibling, was not.
+
+    ``annotator_kind`` says who judged: a person, a model or a rule of some program; ``annotator``
+    names which, "" for the user.
 
     Raises:
         DataError: on construction, if the kind is unknown or its field is missing or out of range.
@@ -36,6 +45,8 @@ class Feedback:
     reason: str = ""
     comment: str = ""
     created_at: str = ""
+    annotator_kind: AnnotatorKind = "human"
+    annotator: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a judgement that says nothing."""
@@ -47,6 +58,11 @@ class Feedback:
         }
         if self.kind not in expected:
             raise DataError(f"feedback has kind {self.kind!r}, expected one of {', '.join(KINDS)}")
+        if self.annotator_kind not in ANNOTATOR_KINDS:
+            raise DataError(
+                f"feedback is by a {self.annotator_kind!r}, "
+                f"expected one of {', '.join(ANNOTATOR_KINDS)}"
+            )
         holds, found = expected[self.kind]
         if not holds:
             raise DataError(f"{self.kind} feedback has {found}")

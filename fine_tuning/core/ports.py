@@ -24,6 +24,8 @@ class ConversationStore(Protocol):
     * Appending a message id that is there already MUST change nothing (retries are safe).
     * ``conversations`` MUST yield each conversation once, oldest first, messages in the order in
       which they were appended; a torn or foreign record MUST be skipped and counted, not fatal.
+    * What ``forget`` removed MUST NOT be found in any file of the store afterwards, not even in
+      free space.
     * A message id is known within its conversation; a conversation is known by its id or, when
       ``source_ref`` is not empty, by (``source``, ``source_ref``). The header stored first stands,
       except ``leaf_id``: that of the last ``append`` that brought something new does.
@@ -43,6 +45,20 @@ class ConversationStore(Protocol):
         """
         ...
 
+    def append_many(
+        self, conversations: Sequence[Conversation], feedback: Sequence[Feedback] = ()
+    ) -> list[bool]:
+        """Add conversations and judgements, all or none, at the price of one ``append``.
+
+        Returns:
+            Of each conversation, whether it was unknown before.
+
+        Raises:
+            DataError: if a message names a parent that is neither stored nor given.
+            StorageError: if nothing could be written; then nothing was.
+        """
+        ...
+
     def add_feedback(self, feedback: Feedback) -> None:
         """Add a judgement; a known id changes nothing.
 
@@ -51,8 +67,20 @@ class ConversationStore(Protocol):
         """
         ...
 
+    def conversation(self, conversation_id: str) -> Conversation | None:
+        """Return the conversation of an id; None if there is none."""
+        ...
+
     def conversations(self) -> Iterator[Conversation]:
         """Yield all conversations."""
+        ...
+
+    def forget(self, conversation_id: str) -> bool:
+        """Remove a conversation and the feedback on it; tell whether there was any.
+
+        Raises:
+            StorageError: if it could not be removed.
+        """
         ...
 
     def feedback(self) -> Iterator[Feedback]:

@@ -150,6 +150,96 @@ class ConversationLogger:
         _log.debug("logged %s feedback %s on message %s", kind, feedback.id, message_id)
         return feedback.id
 
+    def log_thumb(
+        self,
+        message_id: str,
+        up: bool,
+        *,
+        reason: str = "",
+        comment: str = "",
+        session_id: str | None = None,
+    ) -> str:
+        """Log a thumb, up or down; see :meth:`log_feedback`."""
+        value = 1 if up else -1
+        return self.log_feedback(
+            message_id, "thumb", value=value, reason=reason, comment=comment, session_id=session_id
+        )
+
+    def log_rating(
+        self,
+        message_id: str,
+        rating: int,
+        *,
+        reason: str = "",
+        comment: str = "",
+        session_id: str | None = None,
+    ) -> str:
+        """Log a rating from 1, the worst, to 10; see :meth:`log_feedback`."""
+        return self.log_feedback(
+            message_id,
+            "rating",
+            value=rating,
+            reason=reason,
+            comment=comment,
+            session_id=session_id,
+        )
+
+    def log_edit(
+        self, message_id: str, text: str, *, comment: str = "", session_id: str | None = None
+    ) -> str:
+        """Log a reply as it should have been: what training learns in its place, and a pair."""
+        return self.log_feedback(
+            message_id, "correction", text=text, comment=comment, session_id=session_id
+        )
+
+    def log_regeneration(
+        self,
+        message_id: str,
+        bot_response: str,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        session_id: str | None = None,
+    ) -> str:
+        """Log another reply to the question of a reply; it is the one shown from now on.
+
+        Returns:
+            The new reply's message id. :meth:`log_choice` tells which one was kept.
+
+        Raises:
+            DataError: if there is no such reply, or the new one is no text.
+            StorageError: if it could not be written.
+        """
+        _check(bot_response=bot_response)
+        session = session_id or self.session_id
+        stored = self.store.conversation(session)
+        replies = [m for m in stored.messages if m.id == message_id] if stored else []
+        if not replies or replies[0].role != "assistant":
+            raise DataError(
+                f"session {session} has no reply {message_id!r}, expected what log_conversation "
+                "returned"
+            )
+        again = Message(
+            id=_new_id(),
+            role="assistant",
+            content=_parts(bot_response),
+            parent_id=replies[0].parent_id,
+            created_at=iso(self._clock.now()),
+            metadata=dict(metadata or {}),
+        )
+        self.store.append(Conversation(id=session, messages=(again,), leaf_id=again.id))
+        return again.id
+
+    def log_choice(self, kept_id: str, rejected_id: str, *, session_id: str | None = None) -> str:
+        """Log which of two replies to one question was kept, and which was not: a pair.
+
+        Raises:
+            DataError: if the two are the same.
+            StorageError: if it could not be written.
+        """
+        if kept_id == rejected_id:
+            raise DataError(f"reply {kept_id} cannot be both kept and rejected")
+        return self.log_feedback(kept_id, "choice", rejected_id=rejected_id, session_id=session_id)
+
     def get_conversation_stats(self) -> dict[str, Any]:
         """Return what the log holds, counted; an absent log counts as an empty one.
 

@@ -8,6 +8,7 @@ not known here.
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from pathlib import Path
 import apsw
 
 from fine_tuning.core.errors import StorageError
+from fine_tuning.storage.atomic import storage_errors, sync_folder
 
 OLDEST_SAFE_SQLITE = (3, 51, 3)
 BUSY_TIMEOUT_MS = 30_000
@@ -26,6 +28,7 @@ _PRAGMAS = """
     PRAGMA synchronous = FULL;
     PRAGMA foreign_keys = ON;
     PRAGMA trusted_schema = OFF;
+    PRAGMA secure_delete = ON;
 """
 _inherited: list[apsw.Connection] = []
 """Connections of a parent process: closing them in a fork would break the parent's locks."""
@@ -84,6 +87,45 @@ class Database:
         """
         with self._transaction("BEGIN IMMEDIATE") as connection:
             yield connection
+
+    def compact(self) -> None:
+        """Take what was deleted out of the file, its log and its free pages.
+
+        Raises:
+            StorageError: if another process keeps reading what was there before.
+        """
+        with self._errors():
+            connection = self._connection()
+            connection.execute("VACUUM")
+            give_up_s = time.monotonic() + self._busy_timeout_ms / 1000
+            # The answer's first column says whether someone still reads from the log.
+            while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0][0]:
+                if time.monotonic() > give_up_s:
+                    raise StorageError(
+                        f"{self.path} still holds what was deleted: another process reads it",
+                        next_command="end that process, then run the command again",
+                    )
+                time.sleep(_RETRY_S)
+
+    def back_up(self, target: Path) -> None:
+        """Copy one state of the file, while others read and write it; ``target`` is replaced.
+
+        Raises:
+            StorageError: if the copy cannot be written.
+        """
+        with storage_errors(target), self._errors():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=target.parent, prefix=".backup.") as folder:
+                beside = Path(folder) / target.name
+                copy = apsw.Connection(str(beside))
+                try:
+                    with copy.backup("main", self._connection(), "main") as backup:
+                        backup.step()
+                    copy.execute("PRAGMA journal_mode = DELETE").fetchall()
+                finally:
+                    copy.close()
+                beside.replace(target)  # SQLite has synced it
+            sync_folder(target.parent)
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[apsw.Connection]:

@@ -167,8 +167,10 @@ def _is_current(handle: int, path: Path) -> bool:
         return False
 
 
-def append(handle: int, data: bytes) -> None:
+def append(handle: int, data: bytes, *, is_synced: bool = True) -> None:
     """Append one line through a descriptor from :func:`locked`; it is on disk on return.
+
+    Without ``is_synced`` it is on disk when the next line that is synced is.
 
     A line that a killed writer left torn is closed first, so that only it is lost. When the disk
     takes only a part, the file is cut back to what it was.
@@ -183,8 +185,25 @@ def append(handle: int, data: bytes) -> None:
         written = os.write(handle, line)
         while written < len(line):
             written += os.write(handle, line[written:])
-        _sync(handle)
+        if is_synced:
+            _sync(handle)
     except OSError:
+        os.ftruncate(handle, size)
+        raise
+
+
+@contextmanager
+def all_or_none(handle: int) -> Iterator[None]:
+    """Sync what the body appends when it is done; when it fails, cut the file back.
+
+    Raises:
+        OSError: if it could not be synced.
+    """
+    size = os.fstat(handle).st_size
+    try:
+        yield
+        _sync(handle)
+    except BaseException:
         os.ftruncate(handle, size)
         raise
 

@@ -6,8 +6,9 @@ where each conversation's lines begin, never their content, and only reads what 
 
 from __future__ import annotations
 
+import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from os import fstat, stat_result
 from pathlib import Path
@@ -16,8 +17,17 @@ from typing import BinaryIO
 from fine_tuning.core.conversation import Conversation, Message
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.feedback import Feedback
-from fine_tuning.storage.atomic import storage_errors
-from fine_tuning.storage.json_lines import Line, Skipped, append, decode, encode, lines, locked
+from fine_tuning.storage.atomic import storage_errors, whole_file
+from fine_tuning.storage.json_lines import (
+    Line,
+    Skipped,
+    all_or_none,
+    append,
+    decode,
+    encode,
+    lines,
+    locked,
+)
 from fine_tuning.storage.log_lines import Entry, entry_line, feedback_line, read_line
 from fine_tuning.storage.merging import additions, check_leaf
 
@@ -78,6 +88,35 @@ class JsonlConversationStore:
             if line is not None:
                 append(handle, encode(line))
 
+    def append_many(
+        self, conversations: Sequence[Conversation], feedback: Sequence[Feedback] = ()
+    ) -> list[bool]:
+        """Add conversations and judgements, all or none; tell which conversations are new.
+
+        Raises:
+            DataError: if a message names a parent that is neither stored nor given.
+            StorageError: if the file cannot be written; then nothing was.
+        """
+        are_new: list[bool] = []
+        with (
+            self._mutex,
+            storage_errors(self.path),
+            locked(self.path, exclusive=True) as handle,
+            self._reader(handle) as file,
+            all_or_none(handle),
+        ):
+            for conversation in conversations:
+                self._refresh(file)
+                are_new.append(self._identity(conversation) not in self._index.offsets)
+                line = self._line_of_news(file, conversation, follow=False)
+                if line is not None:
+                    append(handle, encode(line), is_synced=False)
+            for one in feedback:
+                self._refresh(file)
+                if one.id not in self._index.feedback:
+                    append(handle, encode(feedback_line(one)), is_synced=False)
+        return are_new
+
     def add_feedback(self, feedback: Feedback) -> None:
         """Add a judgement; a known id changes nothing.
 
@@ -89,6 +128,67 @@ class JsonlConversationStore:
                 self._refresh(file)
             if feedback.id not in self._index.feedback:
                 append(handle, encode(feedback_line(feedback)))
+
+    def conversation(self, conversation_id: str) -> Conversation | None:
+        """Return the conversation of an id; None if there is none.
+
+        Raises:
+            StorageError: if the file exists and cannot be read.
+        """
+        for file, places in self._snapshot():
+            if conversation_id in places.offsets:
+                return self._read(file, places, conversation_id)
+        return None
+
+    def forget(self, conversation_id: str) -> bool:
+        """Remove every line of a conversation, its feedback, and broken lines that name it.
+
+        The file is written anew beside its place; writers wait meanwhile.
+
+        Raises:
+            StorageError: if the file cannot be written; then it stands as it was.
+        """
+        if not self.path.exists():
+            return False
+        with self._mutex, storage_errors(self.path), locked(self.path, exclusive=True) as handle:
+            with self._reader(handle) as file:
+                self._refresh(file)
+                gone = set(self._index.offsets.get(conversation_id, ()))
+                mark = conversation_id.encode()
+                is_known, num_removed = bool(gone), 0
+                with whole_file(self.path) as new:
+                    for line in lines(file):
+                        if line.offset in gone or self._is_about(line, conversation_id, mark):
+                            num_removed += 1
+                            continue
+                        _copy_line(file, new, line)
+            self._index = _Index()
+        return is_known or bool(num_removed)
+
+    def _is_about(self, line: Line, conversation_id: str, mark: bytes) -> bool:
+        """Tell whether a line judges a conversation, or is broken and names it."""
+        if line.data is None or mark not in line.data:
+            return False
+        try:
+            raw = decode(line)
+            found = read_line(raw, offset=line.offset) if raw is not None else None
+        except DataError:
+            return True
+        return isinstance(found, Feedback) and found.conversation_id == conversation_id
+
+    def back_up(self, target: Path) -> None:
+        """Copy the file as it is between two appends.
+
+        Raises:
+            StorageError: if there is none, or the copy cannot be written.
+        """
+        with (
+            storage_errors(self.path),
+            locked(self.path, exclusive=False) as handle,
+            self._reader(handle) as file,
+            whole_file(target) as new,
+        ):
+            shutil.copyfileobj(file, new)
 
     def conversations(self) -> Iterator[Conversation]:
         """Yield all conversations in the order in which they began, one in memory at a time.
@@ -229,6 +329,17 @@ class JsonlConversationStore:
             number, left = number + data.count(b"\n"), left - len(data)
         with self._mutex:
             self._index.skipped.setdefault(number, reason)
+
+
+def _copy_line(file: BinaryIO, new: BinaryIO, line: Line) -> None:
+    """Copy a line, however long, and leave the reading where it was."""
+    place = file.tell()
+    file.seek(line.offset)
+    left = line.end - line.offset
+    while left and (data := file.read(min(left, 1 << 20))):
+        new.write(data)
+        left -= len(data)
+    file.seek(place)
 
 
 def _entry_at(file: BinaryIO, offset: int) -> Entry | Feedback | None:

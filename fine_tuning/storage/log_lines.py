@@ -97,7 +97,10 @@ def _turn_line(asked: Message, reply: Message, session_id: str, *, follow: bool)
 
 def feedback_line(feedback: Feedback) -> dict[str, Any]:
     """Return the line of a judgement; fields that say nothing are left out."""
-    said = {key: value for key, value in feedback.to_dict().items() if value not in {"", 0}}
+    raw = feedback.to_dict()
+    said = {key: raw[key] for key in raw if raw[key] not in {"", 0}}
+    if feedback.annotator_kind == "human":
+        del said["annotator_kind"]
     return {**said, "schema": FEEDBACK_SCHEMA}
 
 

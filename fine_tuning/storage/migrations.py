@@ -64,5 +64,73 @@ CREATE TABLE feedback (
 CREATE INDEX feedback_message ON feedback (conversation_id, message_id);
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+_ANNOTATIONS = """
+ALTER TABLE feedback RENAME TO annotation;
+ALTER TABLE annotation ADD COLUMN annotator_kind TEXT NOT NULL DEFAULT 'human'
+    CHECK (annotator_kind IN ('human', 'model', 'code'));
+ALTER TABLE annotation ADD COLUMN annotator TEXT NOT NULL DEFAULT '';
+"""
+"""Judgements of persons, models and rules, kept apart. A correction is a revision of its message; a
+correction or a choice is a preference pair: the texts stand in the tree and are not copied."""
+
+_RECORDS = """
+CREATE TABLE run (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL CHECK (kind IN ('import', 'clean', 'prepare')),
+    settings TEXT NOT NULL CHECK (json_valid(settings)),
+    stats TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(stats)),
+    started_at TEXT NOT NULL,
+    finished_at TEXT NOT NULL DEFAULT ''
+) STRICT;
+
+CREATE TABLE step (
+    run_id TEXT NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    num_in INTEGER NOT NULL,
+    num_changed INTEGER NOT NULL,
+    num_dropped INTEGER NOT NULL,
+    cpu_s REAL NOT NULL,
+    PRIMARY KEY (run_id, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE drop_entry (
+    seq INTEGER PRIMARY KEY,
+    run_id TEXT NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+    conversation_id TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    detail TEXT NOT NULL DEFAULT ''
+) STRICT;
+
+CREATE INDEX drop_run ON drop_entry (run_id);
+CREATE INDEX drop_conversation ON drop_entry (conversation_id);
+
+CREATE TABLE dataset (
+    seq INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    base_model TEXT NOT NULL,
+    run_id TEXT NOT NULL DEFAULT '',
+    created_at TEXT NOT NULL,
+    replaced_by TEXT NOT NULL DEFAULT ''
+) STRICT;
+
+CREATE TABLE blob (
+    sha256 TEXT PRIMARY KEY,
+    mime TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE blob_use (
+    sha256 TEXT NOT NULL REFERENCES blob (sha256),
+    conversation_id TEXT NOT NULL,
+    PRIMARY KEY (sha256, conversation_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX blob_conversation ON blob_use (conversation_id);
+"""
+"""What was done with conversations: runs with their steps, why each one left, the data sets
+made, and the attachments they hold. Which conversations a data set holds, its own manifest says."""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _ANNOTATIONS, _RECORDS)
 """Step ``n`` (counted from 1) takes a database from version ``n - 1`` to ``n``."""

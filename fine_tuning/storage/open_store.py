@@ -12,6 +12,11 @@ JSONL_SUFFIXES = (".jsonl",)
 SQLITE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 
 
+def is_sqlite(path: Path | str) -> bool:
+    """Tell whether a path's suffix names a database."""
+    return Path(path).suffix.lower() in SQLITE_SUFFIXES
+
+
 def open_store(path: Path | str) -> JsonlConversationStore | SqliteConversationStore:
     """Return the store of a path: ``.jsonl`` or ``.db``, ``.sqlite``, ``.sqlite3``.
 
@@ -21,7 +26,7 @@ def open_store(path: Path | str) -> JsonlConversationStore | SqliteConversationS
     suffix = Path(path).suffix.lower()
     if suffix in JSONL_SUFFIXES:
         return JsonlConversationStore(path)
-    if suffix in SQLITE_SUFFIXES:
+    if is_sqlite(path):
         return SqliteConversationStore(path)
     accepted = ", ".join((*JSONL_SUFFIXES, *SQLITE_SUFFIXES))
     raise StorageError(

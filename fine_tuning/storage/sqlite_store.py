@@ -6,7 +6,7 @@ by page, so that a long reading neither holds memory nor keeps the write-ahead l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,9 @@ _TEXTS = (
 )
 _MESSAGE = ("conversation_id", *_TEXTS, "weight", "content", "tool_calls", "meta")
 _FEEDBACK = tuple(Feedback.__dataclass_fields__)
+_FIND = (
+    "SELECT seq, id, source, source_ref, title, created_at, current_leaf, meta FROM conversation "
+)
 
 
 class SqliteConversationStore:
@@ -68,20 +71,57 @@ class SqliteConversationStore:
             StorageError: if the database cannot be written; then nothing was.
         """
         with self._database.writing() as connection:
-            identity, known, last_id = _stored(connection, conversation)
-            check_leaf(conversation, known)
-            added = additions(conversation.messages, known=known, last_id=last_id, follow=follow)
-            if identity is None:
-                identity = _insert_header(connection, conversation)
-            if added:
-                rows = [_message_row(identity, message) for message in added]
-                connection.executemany(_insert("message", _MESSAGE), rows)
-            if added or conversation.leaf_id is not None:
-                connection.execute(
-                    "UPDATE conversation SET current_leaf = ?1 "
-                    "WHERE id = ?2 AND current_leaf IS NOT ?1",
-                    (conversation.leaf_id, identity),
-                )
+            _append(connection, conversation, follow=follow)
+
+    def append_many(
+        self, conversations: Sequence[Conversation], feedback: Sequence[Feedback] = ()
+    ) -> list[bool]:
+        """Add conversations and judgements, all or none; tell which conversations are new.
+
+        Raises:
+            DataError: if a message names a parent that is neither stored nor given.
+            StorageError: if the database cannot be written; then nothing was.
+        """
+        with self._database.writing() as connection:
+            are_new = [_append(connection, one, follow=False) for one in conversations]
+            for judgement in feedback:
+                _add_feedback(connection, judgement)
+        return are_new
+
+    def conversation(self, conversation_id: str) -> Conversation | None:
+        """Return the conversation of an id; None if there is none.
+
+        Raises:
+            StorageError: if the database cannot be read.
+        """
+        with self._database.reading() as connection:
+            header = connection.execute(
+                f"{_FIND} WHERE id = ?", (sound_text(conversation_id),)
+            ).fetchone()
+            return _conversation(connection, header) if header else None
+
+    def forget(self, conversation_id: str) -> bool:
+        """Remove a conversation and its feedback, from free pages and the log too.
+
+        Raises:
+            StorageError: if the database cannot be written, or another process keeps reading what
+                was there before; the rows are gone then, and trying again finishes the work.
+        """
+        name = sound_text(conversation_id)
+        with self._database.writing() as connection:
+            connection.execute("DELETE FROM annotation WHERE conversation_id = ?", (name,))
+            connection.execute("DELETE FROM conversation WHERE id = ?", (name,))
+            is_gone = bool(connection.changes())
+        self._database.compact()
+        return is_gone
+
+    def back_up(self, target: Path) -> None:
+        """Copy one state of the store into a file, while others read and write it.
+
+        Raises:
+            StorageError: if the copy cannot be written.
+        """
+        self._database.back_up(target)
 
     def add_feedback(self, feedback: Feedback) -> None:
         """Add a judgement; a known id changes nothing.
@@ -89,10 +129,8 @@ class SqliteConversationStore:
         Raises:
             StorageError: if the database cannot be written.
         """
-        raw = feedback.to_dict()
-        row = [sound_text(v) if isinstance(v, str) else v for v in (raw[key] for key in _FEEDBACK)]
         with self._database.writing() as connection:
-            connection.execute(f"{_insert('feedback', _FEEDBACK)} ON CONFLICT (id) DO NOTHING", row)
+            _add_feedback(connection, feedback)
 
     def conversations(self) -> Iterator[Conversation]:
         """Yield all conversations in the order in which they were added, a page in memory.
@@ -115,7 +153,7 @@ class SqliteConversationStore:
             StorageError: if the database cannot be read.
         """
         with self._database.reading() as connection:
-            query = f"SELECT {', '.join(_FEEDBACK)} FROM feedback ORDER BY seq"  # noqa: S608 - ours
+            query = f"SELECT {', '.join(_FEEDBACK)} FROM annotation ORDER BY seq"  # noqa: S608 - ours
             rows = connection.execute(query).fetchall()
         for row in rows:
             yield Feedback.from_dict(dict(zip(_FEEDBACK, row, strict=True)))
@@ -128,6 +166,31 @@ class SqliteConversationStore:
     def close(self) -> None:
         """Close this thread's connection; the next use opens it again."""
         self._database.close()
+
+
+def _append(connection: apsw.Connection, conversation: Conversation, *, follow: bool) -> bool:
+    """Add what is new of a conversation; tell whether all of it was."""
+    identity, known, last_id = _stored(connection, conversation)
+    check_leaf(conversation, known)
+    added = additions(conversation.messages, known=known, last_id=last_id, follow=follow)
+    is_new = identity is None
+    if identity is None:
+        identity = _insert_header(connection, conversation)
+    if added:
+        rows = [_message_row(identity, message) for message in added]
+        connection.executemany(_insert("message", _MESSAGE), rows)
+    if added or conversation.leaf_id is not None:
+        connection.execute(
+            "UPDATE conversation SET current_leaf = ?1 WHERE id = ?2 AND current_leaf IS NOT ?1",
+            (conversation.leaf_id, identity),
+        )
+    return is_new
+
+
+def _add_feedback(connection: apsw.Connection, feedback: Feedback) -> None:
+    raw = feedback.to_dict()
+    row = [sound_text(v) if isinstance(v, str) else v for v in (raw[key] for key in _FEEDBACK)]
+    connection.execute(f"{_insert('annotation', _FEEDBACK)} ON CONFLICT (id) DO NOTHING", row)
 
 
 def _insert(table: str, columns: tuple[str, ...]) -> str:
@@ -177,22 +240,21 @@ def _message_row(identity: str, message: Message) -> list[Any]:
 def _page(connection: apsw.Connection, after_seq: int) -> tuple[list[Conversation], int]:
     """Return the conversations that follow a place in the order, and the place of the last."""
     headers: list[Any] = connection.execute(
-        "SELECT seq, id, source, source_ref, title, created_at, current_leaf, meta "
-        "FROM conversation WHERE seq > ? ORDER BY seq LIMIT ?",
-        (after_seq, PAGE_CONVERSATIONS),
+        f"{_FIND} WHERE seq > ? ORDER BY seq LIMIT ?", (after_seq, PAGE_CONVERSATIONS)
     ).fetchall()
-    page = []
-    for _, *texts, leaf_id, meta in headers:
-        fields = dict(zip(_HEADER, texts, strict=True))
-        page.append(
-            Conversation(
-                **fields,
-                leaf_id=leaf_id,
-                metadata=orjson.loads(meta),
-                messages=tuple(_messages(connection, fields["id"])),
-            )
-        )
+    page = [_conversation(connection, header) for header in headers]
     return page, headers[-1][0] if headers else after_seq
+
+
+def _conversation(connection: apsw.Connection, header: tuple[Any, ...]) -> Conversation:
+    _, *texts, leaf_id, meta = header
+    fields = dict(zip(_HEADER, texts, strict=True))
+    return Conversation(
+        **fields,
+        leaf_id=leaf_id,
+        metadata=orjson.loads(meta),
+        messages=tuple(_messages(connection, fields["id"])),
+    )
 
 
 def _messages(connection: apsw.Connection, identity: str) -> Iterator[Message]:

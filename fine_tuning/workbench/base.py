@@ -11,6 +11,7 @@ from fine_tuning.core.ports import Progress
 from fine_tuning.data_preparation.snapshot import Snapshot, folder_name, load_snapshot
 from fine_tuning.runtimes.base_model import BaseModel, resolve_base_model
 from fine_tuning.runtimes.embedded import EmbeddedServer
+from fine_tuning.storage.records import Records
 from fine_tuning.workbench.process import be_a_good_neighbour
 from fine_tuning.workbench.runs import FinishedRun, find_run
 
@@ -45,6 +46,10 @@ class WorkbenchBase:
             DataError: if it is missing or damaged.
         """
         known = self.workspace.datasets / folder_name(name)
+        if not known.is_dir() and self.workspace.records.exists():
+            # Another stands in its place when a conversation in it was forgotten.
+            successor = Records(self.workspace.records).successor(name)
+            known = self.workspace.datasets / folder_name(successor)
         return load_snapshot(known if known.is_dir() else Path(name))
 
     def find_run(self, name: str) -> FinishedRun:

@@ -31,7 +31,7 @@ _TABLES = {"conversation", "message"}
 
 
 def _is_own(record: Mapping[str, Any]) -> bool:
-    if record.get("schema") in {SCHEMA, FEEDBACK_SCHEMA}:
+    if record.get("schema") in (SCHEMA, FEEDBACK_SCHEMA):  # a tuple: it may be no text
         return True
     try:
         return detect_format(record) in {TURN, "instruction"}

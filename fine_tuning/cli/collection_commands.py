@@ -1,0 +1,202 @@
+"""Commands about what was said: import, feedback, backup, forget."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fine_tuning.cli.options import AsJson, Config, Home, Overrides, open_workbench
+from fine_tuning.cli.output import answer, facts, progress_bars, say
+from fine_tuning.core.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from fine_tuning.workbench.importing import ImportReport
+
+NUM_SHOWN = 5
+app = typer.Typer()
+
+
+@app.command("import")
+def import_files(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="Exports of ChatGPT, Claude, Open WebUI, LibreChat, SillyTavern, AnythingLLM or "
+            "llm; OpenAI, ShareGPT, Alpaca or preference records; tables; our own logs.",
+        ),
+    ],
+    format_name: Annotated[
+        str | None, typer.Option("--format", metavar="NAME", help="The format, if not found out.")
+    ] = None,
+    home: Home = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add the conversations and ratings of files to the log; importing twice adds nothing.
+
+    Example: fine-tuning import conversations.json
+    """
+    reports: list[dict[str, Any]] = []
+    failed: DataError | None = None
+    with progress_bars() as progress:
+        bench = open_workbench(home, config, overrides, progress=progress)
+        for file in files:
+            try:
+                report = bench.import_file(file, format_name)
+            except DataError as error:
+                if len(files) == 1:
+                    raise
+                say(error.message)
+                failed = error
+                continue
+            _tell(report)
+            reports.append(_as_value(report))
+    if reports or failed is None:
+        answer(reports[0] if len(files) == 1 else reports, as_json=as_json, text=_total(reports))
+    if failed is not None:
+        raise failed
+
+
+def _tell(report: ImportReport) -> None:
+    say(f"{report.path.name}: {report.title}, because {report.reason}")
+    for line in report.skipped[:NUM_SHOWN]:
+        say(f"  set aside: {line}")
+    if report.quarantine is not None:
+        say(f"  {report.num_quarantined} records were set aside; see {report.quarantine}")
+
+
+def _as_value(report: ImportReport) -> dict[str, Any]:
+    return {
+        "file": str(report.path),
+        "format": report.format,
+        "reason": report.reason,
+        "in": report.num_in,
+        "new": report.num_new,
+        "known": report.num_known,
+        "feedback": report.num_feedback,
+        "quarantined": report.num_quarantined,
+        "skipped": list(report.skipped),
+        "quarantine": str(report.quarantine) if report.quarantine else None,
+    }
+
+
+def _total(reports: list[dict[str, Any]]) -> str:
+    new, known, feedback, aside = (
+        sum(report[key] for report in reports)
+        for key in ("new", "known", "feedback", "quarantined")
+    )
+    return (
+        f"{new} new conversations, {known} known before, {feedback} ratings and choices, "
+        f"{aside} records set aside"
+    )
+
+
+@app.command()
+def feedback(
+    message: Annotated[
+        str | None, typer.Argument(help="The id of a reply; without one, feedback is counted.")
+    ] = None,
+    session: Annotated[
+        str | None, typer.Option("--session", help="The id of the reply's conversation.")
+    ] = None,
+    up: Annotated[bool, typer.Option("--up", help="Thumb up.")] = False,
+    down: Annotated[bool, typer.Option("--down", help="Thumb down.")] = False,
+    rating: Annotated[int | None, typer.Option("--rating", help="1, the worst, to 10.")] = None,
+    edit: Annotated[str | None, typer.Option("--edit", help="The better reply.")] = None,
+    over: Annotated[
+        str | None, typer.Option("--over", help="The id of the reply this one was kept over.")
+    ] = None,
+    reason: Annotated[str, typer.Option("--reason", help="A short reason.")] = "",
+    comment: Annotated[str, typer.Option("--comment", help="A remark.")] = "",
+    pairs: Annotated[
+        Path | None, typer.Option("--pairs", help="Write the preference pairs as JSON lines.")
+    ] = None,
+    home: Home = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge a reply, or count what was judged so far.
+
+    Example: fine-tuning feedback MESSAGE --session SESSION --down --reason wrong
+    """
+    bench = open_workbench(home, config, overrides)
+    if pairs is not None:
+        written = bench.write_preference_pairs(pairs)
+        answer({"pairs": written, "file": str(pairs)}, as_json=as_json, text=f"{written} pairs")
+        return
+    if message is None:
+        counts = bench.feedback_counts()
+        answer(counts, as_json=as_json, table=facts("feedback", counts))
+        return
+    given: list[dict[str, Any]] = []
+    if up or down:
+        given.append({"kind": "thumb", "value": 1 if up else -1})
+    if rating is not None:
+        given.append({"kind": "rating", "value": rating})
+    if edit is not None:
+        given.append({"kind": "correction", "text": edit})
+    if over is not None:
+        given.append({"kind": "choice", "rejected_id": over})
+    if not given or (up and down) or session is None:
+        raise ConfigError(
+            "a judgement needs --session and one of --up, --down, --rating, --edit and --over"
+        )
+    ids = [
+        bench.judge_reply(session, message, **one, reason=reason, comment=comment) for one in given
+    ]
+    answer({"feedback": ids}, as_json=as_json, text=f"noted {len(ids)} judgement(s)")
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="Where to: a .jsonl or .db file; it is replaced.")],
+    home: Home = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy all conversations and feedback into a file, while they go on being recorded.
+
+    Example: fine-tuning backup conversations-backup.db
+    """
+    target = open_workbench(home, config, overrides).back_up(file)
+    size_bytes = target.stat().st_size
+    value = {"file": str(target), "size_bytes": size_bytes}
+    answer(value, as_json=as_json, text=f"{target}: {size_bytes} bytes")
+
+
+@app.command()
+def forget(
+    conversation: Annotated[str, typer.Argument(help="Its id, or the beginning of one.")],
+    home: Home = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove a conversation everywhere, and tell which models should be trained again.
+
+    Example: fine-tuning forget 0198c3
+    """
+    found = open_workbench(home, config, overrides).forget(conversation)
+    value = {
+        "conversation": found.conversation_id,
+        "datasets": found.datasets,
+        "to_retrain": list(found.to_retrain),
+        "removed": [str(path) for path in found.removed],
+        "residue": [str(path) for path in found.residue],
+    }
+    rows = {
+        "conversation": found.conversation_id,
+        "data sets made anew": json.dumps(found.datasets) if found.datasets else "none held it",
+        "to train again": ", ".join(found.to_retrain) or "no version learnt from it",
+        "files removed or shortened": "\n".join(map(str, found.removed)) or "none held it",
+    }
+    if found.residue:
+        rows["still hold its words"] = "\n".join(map(str, found.residue))
+    answer(value, as_json=as_json, table=facts("forgotten", rows))

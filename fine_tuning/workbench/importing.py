@@ -1,0 +1,206 @@
+"""Bringing conversations in from files of other programs, in constant memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from fine_tuning.core.conversation import Conversation
+from fine_tuning.core.errors import DataError
+from fine_tuning.core.feedback import Feedback
+from fine_tuning.core.naming import content_name
+from fine_tuning.core.ports import ConversationStore, Progress
+from fine_tuning.data_collection.attachments import set_apart
+from fine_tuning.data_collection.importers.catalogue import Reading, read_file
+from fine_tuning.data_collection.importers.items import Imported, Quarantined
+from fine_tuning.storage.blobs import BlobFolder
+from fine_tuning.storage.json_lines import whole_lines
+from fine_tuning.storage.open_store import open_store
+from fine_tuning.storage.records import Records
+from fine_tuning.workbench.base import WorkbenchBase
+
+T = TypeVar("T")
+
+BATCH = 64
+NUM_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportReport:
+    """What a file gave.
+
+    ``num_in`` is how many records it held: conversations new to the log, known before, and those
+    set aside, plus records that are feedback only. ``skipped`` are the first records set aside, a
+    sentence each; ``quarantine`` is the file that holds all of them, None when there are none.
+    """
+
+    path: Path
+    format: str
+    title: str
+    reason: str
+    num_new: int = 0
+    num_known: int = 0
+    num_feedback: int = 0
+    num_feedback_only: int = 0
+    num_quarantined: int = 0
+    skipped: tuple[str, ...] = ()
+    quarantine: Path | None = None
+
+    @property
+    def num_in(self) -> int:
+        """All records of the file."""
+        return self.num_new + self.num_known + self.num_feedback_only + self.num_quarantined
+
+
+class Importing(WorkbenchBase):
+    """What a user does with files of conversations."""
+
+    def import_file(self, path: Path, format: str | None = None) -> ImportReport:  # noqa: A002
+        """Add a file's conversations and feedback to the log; importing it twice adds nothing.
+
+        Args:
+            path: The file; see ``data_collection.importers`` for the formats.
+            format: The name of its format; None finds it out.
+
+        Raises:
+            ConfigError: if there is no such format.
+            DataError: if the file holds no conversation.
+            StorageError: if the log cannot be written.
+        """
+        reading = read_file(path, format)
+        records = Records(self.workspace.records)
+        facts = {"file": path.name, "format": reading.importer.name}
+        run_id = records.begin("import", facts)
+        work = _Import(
+            open_store(self.workspace.conversations),
+            records,
+            BlobFolder(self.workspace.attachments),
+            self.progress,
+        )
+        quarantine = self.workspace.quarantine / _quarantine_name(path)
+        with ExitStack() as stack:
+            work.run(reading, lambda: stack.enter_context(whole_lines(quarantine)))
+        report = ImportReport(
+            path=path,
+            format=reading.importer.name,
+            title=reading.importer.title,
+            reason=reading.reason,
+            num_new=work.num_new,
+            num_known=work.num_known,
+            num_feedback=work.num_feedback,
+            num_feedback_only=work.num_feedback_only,
+            num_quarantined=work.num_quarantined,
+            skipped=tuple(work.skipped),
+            quarantine=quarantine if work.num_quarantined else None,
+        )
+        records.finish(
+            run_id,
+            {
+                "in": report.num_in,
+                "new": report.num_new,
+                "known": report.num_known,
+                "feedback_only": report.num_feedback_only,
+                "quarantined": report.num_quarantined,
+            },
+        )
+        if report.num_in == report.num_quarantined:
+            raise _nothing_found(report)
+        return report
+
+
+class _Import:
+    """One import: batches of conversations into the log, bad records into the quarantine."""
+
+    def __init__(
+        self,
+        store: ConversationStore,
+        records: Records,
+        blobs: BlobFolder,
+        progress: Progress | None,
+    ) -> None:
+        self._store = store
+        self._records = records
+        self._blobs = blobs
+        self._progress = progress
+        self._seen = 0
+        self.num_new = self.num_known = self.num_feedback = 0
+        self.num_feedback_only = self.num_quarantined = 0
+        self.skipped: list[str] = []
+
+    def run(
+        self, reading: Reading, open_quarantine: Callable[[], Callable[[object], None]]
+    ) -> None:
+        """Take every item of a file; the quarantine is opened with the first bad record."""
+        write: Callable[[object], None] | None = None
+        for batch in batched(reading, BATCH):
+            self._take([item for item in batch if isinstance(item, Imported)])
+            for item in batch:
+                if isinstance(item, Quarantined):
+                    write = write or open_quarantine()
+                    self._set_aside(item, reading, write)
+            self._seen += len(batch)
+            if self._progress:
+                self._progress("importing", self._seen, 0)
+
+    def _take(self, items: list[Imported]) -> None:
+        conversations = [
+            self._without_attachments(item.conversation)
+            for item in items
+            if item.conversation is not None
+        ]
+        feedback: list[Feedback] = [one for item in items for one in item.feedback]
+        new = sum(self._store.append_many(conversations, feedback))
+        self.num_new += new
+        self.num_known += len(conversations) - new
+        self.num_feedback += len(feedback)
+        self.num_feedback_only += len(items) - len(conversations)
+
+    def _without_attachments(self, conversation: Conversation) -> Conversation:
+        def note(sha256: str, mime: str, size_bytes: int) -> None:
+            self._records.use_blob(sha256, mime, size_bytes, conversation.id)
+
+        return set_apart(conversation, self._blobs, note)
+
+    def _set_aside(
+        self, item: Quarantined, reading: Reading, write: Callable[[object], None]
+    ) -> None:
+        self.num_quarantined += 1
+        if len(self.skipped) < NUM_SHOWN:
+            place = f"line {item.line}: " if item.line else ""
+            self.skipped.append(f"{place}{item.reason}")
+        write(
+            {
+                "file": str(reading.source.path),
+                "format": reading.importer.name,
+                "line": item.line,
+                "reason": item.reason,
+                "excerpt": item.excerpt,
+            }
+        )
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield lists of ``size`` items; the last may be shorter."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _quarantine_name(path: Path) -> str:
+    """Return a name that says which file it is about, and differs for files of one name."""
+    stem = re.sub(r"[^\w.-]", "_", path.name)[:80]
+    return f"{stem}.{content_name(str(path.absolute()))[3:11]}.jsonl"
+
+
+def _nothing_found(report: ImportReport) -> DataError:
+    first = f"; {report.skipped[0]}" if report.skipped else ""
+    aside = f"; all {report.num_quarantined} records were set aside{first}" if first else ""
+    return DataError(
+        f"{report.path} holds no conversation as {report.title} ({report.reason}){aside}",
+        next_command="fine-tuning import --format NAME FILE, to read it as another format",
+    )
