@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import random
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -331,6 +334,127 @@ def test_a_killed_writer_loses_no_acknowledged_turn(path: Path) -> None:
     assert {f"{name}/a" for name in acknowledged} <= found
     assert len(acknowledged) >= 85
     assert "after/a" in found
+
+
+def test_one_conversation_is_found_by_its_id(path: Path) -> None:
+    store = open_store(path)
+    assert store.conversation("c") is None
+    store.append(simple("c"))
+    store.append(tree())
+    assert store.conversation("tree") == tree()
+    assert open_store(path).conversation("c") == simple("c")
+    assert store.conversation("d") is None
+
+
+def test_many_are_added_at_once_or_none(path: Path) -> None:
+    store = open_store(path)
+    thumb = Feedback(id="1", conversation_id="c", message_id="c/a", kind="thumb", value=1)
+    assert store.append_many([simple("c"), tree(), simple("c")], [thumb, thumb]) == [
+        True,
+        True,
+        False,
+    ]
+    grown = replace(simple("c"), messages=(*turn("c"), message("c/q2", "user", "more", "c/a")))
+    orphan = Conversation(id="o", messages=(message("o", "user", "?", "nowhere"),))
+    before = list(store.conversations()), list(store.feedback())
+    with pytest.raises(DataError, match="unknown parent"):
+        store.append_many([simple("d"), grown, orphan])
+    assert (list(store.conversations()), list(store.feedback())) == before
+    assert store.append_many([grown, simple("d")]) == [False, True]
+    assert [len(c.messages) for c in open_store(path).conversations()] == [3, 7, 2]
+    assert list(store.feedback()) == [thumb]
+
+
+def test_who_judged_is_kept(path: Path) -> None:
+    store = open_store(path)
+    common = {"conversation_id": "c", "message_id": "c/a", "kind": "rating"}
+    said = [
+        Feedback(id="1", value=9, **common),
+        Feedback(id="2", value=2, annotator_kind="model", annotator="judge:7", **common),
+        Feedback(id="3", value=5, annotator_kind="code", annotator="length", **common),
+    ]
+    for judgement in said:
+        store.add_feedback(judgement)
+    assert list(open_store(path).feedback()) == said
+
+
+def test_what_is_forgotten_is_in_no_file(path: Path) -> None:
+    store = open_store(path)
+    private_words = "The key lies under the third stone."
+    private = Conversation(
+        id="private",
+        messages=(message("p/q", "user", private_words), message("p/a", "assistant", "a")),
+    )
+    for conversation in [*map(simple, "abc"), private, *map(simple, "def")]:
+        store.append(conversation)
+    more = Conversation(
+        id="private", messages=(message("p/q2", "user", f"Again: {private_words}"),)
+    )
+    store.append(more, follow=True)
+    for name in ("private", "a"):
+        store.add_feedback(
+            Feedback(
+                id=f"f {name}",
+                conversation_id=name,
+                message_id="x",
+                kind="correction",
+                text=f"{name}: {private_words}" if name == "private" else "better",
+            )
+        )
+    if path.suffix == ".jsonl":
+        with path.open("ab") as file:
+            file.write(b'{"user_message": "torn", "session_id": "private", "bot')
+    assert any(private_words.encode() in file.read_bytes() for file in path.parent.iterdir())
+    assert store.forget("private") is True
+    for file in path.parent.iterdir():
+        assert private_words.encode() not in file.read_bytes(), file
+        assert b"private" not in file.read_bytes(), file
+    for seen in (store, open_store(path)):
+        assert [c.id for c in seen.conversations()] == list("abcdef")
+        assert [f.conversation_id for f in seen.feedback()] == ["a"]
+    assert store.forget("private") is False
+    store.append(simple("after"))
+    assert open_store(path).conversation("after") is not None
+
+
+def test_a_backup_is_whole_while_others_write(path: Path) -> None:
+    store = open_store(path)
+    store.append(tree())
+    process = writer(path, "w", 200)
+    first = process.stdout.readline().strip()
+    copy = path.with_name(f"backup{path.suffix}")
+    copy.write_bytes(b"an older file there")
+    store.back_up(copy)
+    acknowledged = [first, *finish(process)]
+    found = {m.id for c in open_store(copy).conversations() for m in c.messages}
+    assert f"{first}/a" in found
+    assert open_store(copy).conversation("tree") == tree()
+    assert open_store(copy).skipped == []
+    assert len(acknowledged) == 200
+
+
+@pytest.mark.slow
+def test_forty_killed_writers_lose_no_acknowledged_turn(path: Path) -> None:
+    """Four writers at a time, ten rounds, each killed at a random moment."""
+    draw = random.Random(os.urandom(8))
+    acknowledged: set[str] = set()
+    for round_number in range(10):
+        processes = [writer(path, f"r{round_number}w{who}", 10**6) for who in range(4)]
+        for process in processes:
+            acknowledged.add(process.stdout.readline().strip())
+        for process in draw.sample(processes, 4):
+            time.sleep(draw.uniform(0, 0.2))
+            process.send_signal(signal.SIGKILL)
+        for process in processes:
+            acknowledged.update(filter(None, finish(process)))
+    store = open_store(path)
+    store.append(simple("after"))
+    conversations_found = list(store.conversations())
+    found = {m.id for c in conversations_found for m in c.path() if m.role == "assistant"}
+    missing = {name for name in acknowledged if f"{name}/a" not in found}
+    print(f"{path.suffix}: 40 killed writers, {len(acknowledged)} acknowledged turns")  # noqa: T201
+    assert not missing
+    assert len(acknowledged) > 100
 
 
 def test_the_port_is_fulfilled(path: Path) -> None:
