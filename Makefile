@@ -1,7 +1,7 @@
 # `make` alone prints the targets. PIP_ARGS goes to every pip install, for instance
 #   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow fuzz-importers bench-logging check lint types imports docs-check docs format freeze clean bench-training bench-merge test-hostile
+.PHONY: help setup demo test test-slow fuzz-importers bench-logging check lint types imports docs-check docs format freeze clean bench-training bench-calibration bench-evaluation bench-gate bench-merge test-hostile
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -63,6 +63,15 @@ bench-merge: $(VENV)/.develops  ## what is left of a fine-tune in each file that
 
 test-hostile: $(VENV)/.develops  ## 100,000 damaged models and adapters (a quarter of an hour)
 	$(PYTEST) -m slow tests/gguf/test_mutations.py
+
+bench-calibration: $(VENV)/.develops  ## how often the gate errs, on simulated comparisons (a minute)
+	$(PY) -m benchmarks.calibration
+
+bench-evaluation: $(VENV)/.develops  ## how long evaluating 200 chats takes, two models, every metric
+	$(PY) -m benchmarks.evaluation
+
+bench-gate: $(VENV)/.develops  ## verdicts on a good run and three bad ones (ten minutes)
+	$(PY) -m benchmarks.gate
 
 bench-training: $(VENV)/.develops .venv-peers/.installed  ## training speed and memory against TRL's (half an hour)
 	$(PY) -m benchmarks.training --save

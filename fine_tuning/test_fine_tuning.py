@@ -54,7 +54,7 @@ def story_settings() -> Settings:
                 "num_epochs": 5,
                 "threads": 1,
             },
-            "evaluation": {"test_prompts": [], "max_reply_tokens": 40},
+            "evaluation": {"test_prompts": [], "max_reply_tokens": 40, "ability_probe": False},
         }
     )
 

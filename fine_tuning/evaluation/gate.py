@@ -7,7 +7,7 @@ whose metric was measured applies. What this does not know: models, and how a gu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from fine_tuning.core.errors import DataError
@@ -53,6 +53,24 @@ class Margins:
     loss: float = 0.05
 
 
+def primary_suite(primary: str, suites: Collection[str]) -> str:
+    """Return the suite a primary metric is measured on.
+
+    Raises:
+        DataError: if the metric is unknown, or its suite is not among those measured.
+    """
+    if primary not in PRIMARY_SUITES:
+        known = ", ".join(PRIMARY_SUITES)
+        raise DataError(f"the primary metric is {primary!r}, expected one of {known}")
+    suite = PRIMARY_SUITES[primary]
+    if suite not in suites:
+        raise DataError(
+            f"the primary metric {primary!r} was not measured: there is no suite {suite!r} with it",
+            next_command="choose another with --set evaluation.primary_metric=loss",
+        )
+    return suite
+
+
 def gate_policy(
     comparisons: Sequence[Comparison], *, primary: str = "loss", margins: Margins | None = None
 ) -> Policy:
@@ -66,17 +84,9 @@ def gate_policy(
     Raises:
         DataError: if the primary metric is unknown or was not measured.
     """
-    if primary not in PRIMARY_SUITES:
-        known = ", ".join(PRIMARY_SUITES)
-        raise DataError(f"the primary metric is {primary!r}, expected one of {known}")
     margins = margins or Margins()
-    suite = PRIMARY_SUITES[primary]
+    suite = primary_suite(primary, [found.suite for found in comparisons])
     measured = {(found.suite, row.name) for found in comparisons for row in found.rows}
-    if (suite, primary) not in measured:
-        raise DataError(
-            f"the primary metric {primary!r} was not measured: there is no suite {suite!r} with it",
-            next_command="choose another with --set evaluation.primary_metric=loss",
-        )
     guards = [
         guard
         for found in comparisons

@@ -10,8 +10,9 @@ from fine_tuning.core.ports import Progress
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.evaluation.comparison import Comparison, compare, corrected_together
 from fine_tuning.evaluation.contamination import ContaminationReport
-from fine_tuning.evaluation.gate import Margins, gate_policy
+from fine_tuning.evaluation.gate import Margins, gate_policy, primary_suite
 from fine_tuning.evaluation.judge import JudgeResult
+from fine_tuning.evaluation.probes import ABILITY
 from fine_tuning.evaluation.results import (
     HeldOutResult,
     QuestionsResult,
@@ -24,8 +25,11 @@ from fine_tuning.workbench.measuring import Candidate, EvaluationTask, Meter, Mo
 SHOWN_METRICS = {
     "held_out": ("loss", "perplexity", "accuracy", "bits_per_byte"),
     "questions": ("fact_recall", "stop_rate", "repetition"),
+    "ability": ("right_choice", "tasks_passed"),
 }
 """Where a suite has more metrics than a reader needs, those that are compared."""
+SKILL_METRICS = ("right_choice",)
+"""Right or wrong replies to the few tasks of one skill show too little."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +114,7 @@ def evaluate(
         FineTuningError: as the engine and the embedded runtime raise.
     """
     gate = gate or GateSettings()
+    primary_suite(gate.primary, task.suites)  # better now than after minutes of measuring
     meter = Meter(task, progress)
     with Decoder.open(task.base.path) as decoder:
         results = tuple(meter.measure(decoder, model) for model in models)
@@ -149,7 +154,9 @@ def _compared(
 
 def _chosen(suite: SuiteResult) -> tuple[str, ...]:
     have = {metric.name for metric in suite.metrics}
-    return tuple(name for name in SHOWN_METRICS.get(suite.suite, ()) if name in have)
+    is_skill = suite.suite.startswith(f"{ABILITY}/")
+    wanted = SKILL_METRICS if is_skill else SHOWN_METRICS.get(suite.suite, ())
+    return tuple(name for name in wanted if name in have)
 
 
 def _side_by_side(task: EvaluationTask, results: Sequence[ModelResult]) -> tuple[SideBySide, ...]:

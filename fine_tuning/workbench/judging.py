@@ -94,11 +94,13 @@ class Judging(Registering):
         contamination = _contamination(held_out.sources, questions, train.sources)
         kept = contamination.kept
         sources = [source for source in held_out.sources if source.id in kept]
+        examples = [example for example in held_out.examples if example.example_id in kept]
         canary_file = settings.canary_file
         return (
             EvaluationTask(
                 base=self.base_of(run),
-                examples=[e for e in held_out.examples if e.example_id in kept],
+                examples=examples,
+                target_bytes=_target_bytes(examples, sources),
                 sources=_chosen(sources, settings.max_replies),
                 questions=[question for question in questions if question.id in kept],
                 prompts=settings.test_prompts if prompts is None else prompts,
@@ -193,6 +195,31 @@ def _chosen(sources: Sequence[Example], limit: int) -> list[Example]:
     """Return at most so many examples, always the same ones, in their order."""
     drawn = {source.id for source in sorted(sources, key=lambda s: unit_interval(s.id))[:limit]}
     return [source for source in sources if source.id in drawn]
+
+
+def _target_bytes(
+    examples: Sequence[TokenizedExample], sources: Sequence[Example]
+) -> list[int] | None:
+    """Return the UTF-8 bytes of the text each sequence asks for, or None where it is not known.
+
+    A sequence holds the next replies of its example, one for each run of its mask.
+    """
+    texts = {
+        source.id: [source.messages[target].text for target in source.targets] for source in sources
+    }
+    sizes = []
+    for example in examples:
+        left = texts.get(example.example_id, [])
+        num_runs = sum(
+            bit and not before
+            for before, bit in zip((0, *example.mask), example.mask, strict=False)
+        )
+        own, texts[example.example_id] = left[:num_runs], left[num_runs:]
+        size = sum(len(text.encode()) for text in own)
+        if len(own) < num_runs or (num_runs and not size):
+            return None
+        sizes.append(size)
+    return sizes
 
 
 def _contamination(

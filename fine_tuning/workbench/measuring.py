@@ -68,7 +68,8 @@ class Candidate:
 class EvaluationTask:
     """What models of one base are measured on.
 
-    ``examples`` is the held-out split as tokens, ``sources`` the same as messages; ``old`` are
+    ``examples`` is the held-out split as tokens, ``target_bytes`` the UTF-8 bytes of their texts to
+    predict (None: unknown), ``sources`` those of them that are answered anew; ``old`` are
     held-out splits and ``old_questions`` question files that earlier models were judged on, by
     suite name. All but ``base`` and ``examples`` may be empty. ``metrics`` are those of the
     settings, ``max_reply_tokens`` cuts replies, ``threads`` None takes the runtime's choice.
@@ -76,6 +77,7 @@ class EvaluationTask:
 
     base: BaseModel
     examples: Sequence[TokenizedExample]
+    target_bytes: Sequence[int] | None = None
     sources: Sequence[Example] = ()
     questions: Sequence[Question] = ()
     prompts: Sequence[str] = ()
@@ -87,6 +89,12 @@ class EvaluationTask:
     max_reply_tokens: int = 256
     threads: int | None = None
     cache: ResultCache | None = None
+
+    @property
+    def suites(self) -> tuple[str, ...]:
+        """The suites a primary metric may be measured on."""
+        asked = {"held_out": self.examples, "questions": self.questions, "replies": self.sources}
+        return tuple(name for name, items in asked.items() if items)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +169,7 @@ class Meter:
             task.examples,
             score,
             model=model.name,
-            target_bytes=target_bytes(task.examples, task.sources),
+            target_bytes=task.target_bytes,
         )
         relevance = self._scoring.evaluate_relevance(task.examples, score, model=model.name)
         old = [self._old(name, examples, score, model) for name, examples in task.old.items()]
@@ -325,31 +333,6 @@ def deployment_metrics(server: EmbeddedServer) -> dict[str, Any]:
         "memory_bytes": model.memory_bytes(),
         "success": bool(reply.text.strip()),
     }
-
-
-def target_bytes(
-    examples: Sequence[TokenizedExample], sources: Sequence[Example]
-) -> list[int] | None:
-    """Return the UTF-8 bytes of the text each sequence asks for, or None where it is not known.
-
-    A sequence holds the next replies of its example, one for each run of its mask.
-    """
-    texts = {
-        source.id: [source.messages[target].text for target in source.targets] for source in sources
-    }
-    sizes = []
-    for example in examples:
-        left = texts.get(example.example_id, [])
-        num_runs = sum(
-            bit and not before
-            for before, bit in zip((0, *example.mask), example.mask, strict=False)
-        )
-        own, texts[example.example_id] = left[:num_runs], left[num_runs:]
-        size = sum(len(text.encode()) for text in own)
-        if len(own) < num_runs or (num_runs and not size):
-            return None
-        sizes.append(size)
-    return sizes
 
 
 def _longest_reply(examples: Sequence[TokenizedExample]) -> int:

@@ -186,7 +186,7 @@ def test_the_table_shows_what_was_found() -> None:
     words = MetricResult(name="length", value=3, items=(3.0,) * 40, higher_is_better=None)
     found = compare(suite("base", share(base), words), suite("tuned", share(tuned), words))
     text = drawn(found)
-    for expected in ("tuned against base", "0.25", "0.9", "+0.65 (+", "30/6/4", "fact_recall"):
+    for expected in ("tuned against base", "0.25", "0.9", "+0.65 [+", "30/6/4", "fact_recall"):
         assert expected in text
     assert "cannot reliably show a difference in fact_recall below 0." in found.power_sentence(
         "fact_recall"
@@ -210,6 +210,6 @@ def test_a_table_of_several_references_has_one_row_for_a_metric() -> None:
     console.print(table(found))
     text = console.export_text()
     (line,) = [line for line in text.splitlines() if "fact_recall" in line]
-    for expected in ("0.25", "0.75", "+0.5 (", "0.5", "+0.25 ("):
+    for expected in ("0.25", "0.75", "+0.5 [", "0.5", "+0.25 ["):
         assert expected in line
     assert "tuned against base, old" in text
