@@ -8,6 +8,7 @@ import signal
 import time
 from contextlib import suppress
 from multiprocessing.context import ForkServerContext
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -137,9 +138,11 @@ def test_a_switch_killed_anywhere_leaves_an_answer(
     assert outcomes == {"support:2", expected}
 
 
-def switch_to_and_fro(home: Path, seed: int, count: int) -> None:
+def switch_to_and_fro(home: Path, seed: int, count: int, together: Barrier | None = None) -> None:
     draw, mover = random.Random(seed), switcher(home)
     for _ in range(count):
+        if together is not None:
+            together.wait(20)
         mover.switch(f"support:{draw.randint(1, 3)}")
         with suppress(DeploymentError):  # the other process may have rolled back to the start
             mover.rollback("support")
@@ -147,7 +150,11 @@ def switch_to_and_fro(home: Path, seed: int, count: int) -> None:
 
 def test_two_processes_switch_at_once(processes: ForkServerContext, home: Path) -> None:
     switcher(home).switch("support:1")
-    both = [processes.Process(target=switch_to_and_fro, args=(home, s, 8)) for s in (1, 2)]
+    together = processes.Barrier(2)
+    both = [
+        processes.Process(target=switch_to_and_fro, args=(home, seed, 10, together))
+        for seed in (1, 2)
+    ]
     for process in both:
         process.start()
     while any(process.is_alive() for process in both):
