@@ -107,17 +107,40 @@ def diagnose(reference: Reference, answered: Sequence[Answered]) -> Diagnosis:
     return Diagnosis(readings, scale, "probabilities" if has_figures else "tokens")
 
 
-def tokens_compared(followed: Followed) -> int:
-    """Return how many tokens of a reply count: those up to where it should have ended."""
-    for index, stop in enumerate(followed.stop_log_probabilities[: len(followed.tokens)]):
-        if stop >= SURE_STOP:
-            return index
-    return len(followed.tokens)
+def same_tokens(one: Answered, followed: Followed) -> int:
+    """Return how many tokens at a reply's beginning are those the server drew.
+
+    A text can be cut into tokens in several ways, and the reference cuts it in the usual one.
+    """
+    drawn = one.reply.tokens
+    if drawn is None:
+        return len(followed.tokens)
+    pairs = zip(drawn, followed.tokens, strict=False)
+    return next(
+        (index for index, (text, token) in enumerate(pairs) if text != token.text),
+        min(len(drawn), len(followed.tokens)),
+    )
 
 
-def token_agreement(followed: Sequence[Followed]) -> tuple[float, int]:
+def expected_end(one: Answered, followed: Followed) -> int | None:
+    """Return before which token the reference was sure the reply had ended, if at all."""
+    inside = followed.stop_log_probabilities[: same_tokens(one, followed)]
+    return next((index for index, stop in enumerate(inside) if stop >= SURE_STOP), None)
+
+
+def compared_gaps(one: Answered, followed: Followed) -> list[float]:
+    """Return the gaps of a reply's tokens, up to where it should have ended."""
+    end = expected_end(one, followed)
+    count = same_tokens(one, followed) if end is None else end
+    return [token.gap for token in followed.tokens[:count]]
+
+
+def token_agreement(
+    answered: Sequence[Answered], followed: Sequence[Followed]
+) -> tuple[float, int]:
     """Return the share of reply tokens that are favourites or near ties, and their number."""
-    gaps = [token.gap for one in followed for token in one.tokens[: tokens_compared(one)]]
+    pairs = zip(answered, followed, strict=True)
+    gaps = [gap for one, read in pairs for gap in compared_gaps(one, read)]
     return (fmean(gap <= NEAR_TIE for gap in gaps) if gaps else 1.0), len(gaps)
 
 
@@ -139,6 +162,6 @@ def _first_token_distance(one: Answered, followed: Followed) -> float:
     return divergence(one.reply.first_token_log_probabilities or {}, followed.first)
 
 
-def _reply_distance(_: Answered, followed: Followed) -> float:
-    gaps = [token.gap for token in followed.tokens[: tokens_compared(followed)]]
+def _reply_distance(one: Answered, followed: Followed) -> float:
+    gaps = compared_gaps(one, followed)
     return fmean(gaps) if gaps else 0.0

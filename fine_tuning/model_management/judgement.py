@@ -10,15 +10,16 @@ from fine_tuning.model_management.diagnosis import (
     BASE,
     MIN_TOKEN_AGREEMENT,
     NEAR_TIE,
-    SURE_STOP,
     TRAINED,
     Answered,
     Diagnosis,
     divergence,
+    expected_end,
+    same_tokens,
     token_agreement,
 )
 from fine_tuning.model_management.proof_parts import ENDING, OUTPUT, ProofPart
-from fine_tuning.model_management.reference import Followed, Reference
+from fine_tuning.model_management.reference import Reference
 
 COMPARED_TOKENS = 20
 
@@ -34,11 +35,14 @@ def ending_part(
     if best is None:
         sentence = f"{sum(ended)} of {len(ended)} replies ended, and which model made them is open"
         return ProofPart(name=ENDING, outcome="cannot tell", sentence=sentence, figures=figures)
-    overrun = sum(_overran(followed) for followed in best.followed)
+    pairs = list(zip(answered, best.followed, strict=True))
+    overrun = sum(expected_end(one, followed) is not None for one, followed in pairs)
     right = [
-        followed.end.gap <= NEAR_TIE
-        for one, followed in zip(answered, best.followed, strict=True)
-        if one.reply.ended and followed.end is not None
+        followed.stop.gap <= NEAR_TIE
+        for one, followed in pairs
+        if one.reply.ended
+        and followed.stop is not None
+        and same_tokens(one, followed) == len(followed.tokens)
     ]
     figures |= {"num_overrun": overrun, "num_ended_as_trained": sum(right)}
     if overrun > sum(right):
@@ -70,15 +74,9 @@ def ending_part(
     )
 
 
-def _overran(followed: Followed) -> bool:
-    """Tell whether a reply went on after the reference was sure it had ended."""
-    inside = followed.stop_log_probabilities[: len(followed.tokens)]
-    return any(stop >= SURE_STOP for stop in inside)
-
-
 def output_part(answered: Sequence[Answered], diagnosis: Diagnosis) -> ProofPart:
     """Name the model that answered, by strength of its adapter."""
-    share, num_tokens = token_agreement(diagnosis.readings[TRAINED].followed)
+    share, num_tokens = token_agreement(answered, diagnosis.readings[TRAINED].followed)
     by = "first tokens' log-probabilities" if diagnosis.by == "probabilities" else "greedy tokens"
     figures: dict[str, Any] = {
         "by": diagnosis.by,

@@ -223,6 +223,12 @@ def _reply_parts(
     prompt: ProofPart,
 ) -> list[ProofPart]:
     """Let the server answer all prompts, and judge ends and outputs."""
+    if prompt.outcome == "fails":
+        sentence = "the prompts are not those trained on, so replies were not compared"
+        return [
+            ProofPart(name=name, outcome="cannot tell", sentence=sentence)
+            for name in (ENDING, OUTPUT)
+        ]
     answered = []
     has_ended = 0
     for index, messages in enumerate(prompts):
@@ -230,12 +236,6 @@ def _reply_parts(
         reply = session.complete(messages, WHOLE_REPLY_TOKENS if is_whole else REPLY_TOKENS)
         has_ended += reply.ended
         answered.append(Answered(tuple(messages), reply))
-    if prompt.cause == "wrong_template":
-        sentence = "the prompts differ from those trained on, so replies cannot be compared"
-        return [
-            ProofPart(name=name, outcome="cannot tell", sentence=sentence)
-            for name in (ENDING, OUTPUT)
-        ]
     diagnosis = diagnose(reference, answered)
     return [
         ending_part(reference, answered, diagnosis),

@@ -16,6 +16,7 @@ from fine_tuning.core.conversation import Message
 class FollowedToken:
     """One token of a served reply: how likely the reference finds it, and its own favourite."""
 
+    text: str
     log_probability: float
     best_log_probability: float
 
@@ -34,13 +35,13 @@ class Followed:
         tokens: The tokens of the reply's text, in order.
         stop_log_probabilities: Of the trained end of turn before each of ``tokens``, and last,
             after all of them.
-        end: The end of turn after the whole reply.
+        stop: The end of turn after the whole reply.
     """
 
     first: Mapping[str, float]
     tokens: tuple[FollowedToken, ...] = ()
     stop_log_probabilities: tuple[float, ...] = ()
-    end: FollowedToken | None = None
+    stop: FollowedToken | None = None
 
 
 class Reference(Protocol):

@@ -46,6 +46,7 @@ class EngineReference:
         self._tokenizer = server.tokenizer
         self._examples = ExampleTokenizer(server.tokenizer, server.renderer, max_length=MAX_TOKENS)
         self._texts: dict[int, str] = {}
+        self._read: dict[tuple[str, ...], tuple[list[int], int]] = {}
 
     @property
     def end_of_turn(self) -> str:
@@ -76,16 +77,25 @@ class EngineReference:
             stop=self._examples.end_ids[0],
             top=FIRST_TOKENS,
         )
-        tokens = zip(read.said, read.best[:-1], strict=True)
+        self._learn_texts([token for token in ids[start:] if token not in self._texts])
+        tokens = zip(
+            map(self._texts.__getitem__, ids[start:]), read.said, read.best[:-1], strict=True
+        )
         return Followed(
             first=self._first(read.first),
-            tokens=tuple(FollowedToken(said, best) for said, best in tokens),
+            tokens=tuple(FollowedToken(*token) for token in tokens),
             stop_log_probabilities=read.stop,
-            end=FollowedToken(read.stop[-1], read.best[-1]),
+            stop=FollowedToken(self.end_of_turn, read.stop[-1], read.best[-1]),
         )
 
     def _ids(self, messages: Sequence[Message], reply: str) -> tuple[list[int], int]:
         """Return the ids of prompt and reply, without end of turn, and where the reply begins."""
+        key = (*(f"{message.role}:{message.text}" for message in messages), reply)
+        if key not in self._read:
+            self._read[key] = self._tokenized(messages, reply)
+        return self._read[key]
+
+    def _tokenized(self, messages: Sequence[Message], reply: str) -> tuple[list[int], int]:
         turns = (*messages, Message(id="reply", role="assistant", content=(Part(text=reply),)))
         example = Example(conversation_id="", messages=turns, targets=(len(messages),))
         done = self._examples.tokenize(example)
@@ -98,15 +108,26 @@ class EngineReference:
     def _first(self, likeliest: Iterable[tuple[int, float]]) -> dict[str, float]:
         """Return tokens by text; tokens with the same text count together."""
         found: dict[str, float] = {}
-        for token, value in likeliest:
-            text = self._text(token)
+        pairs = list(likeliest)
+        self._learn_texts([token for token, _ in pairs if token not in self._texts])
+        for token, value in pairs:
+            text = self._texts[token]
             found[text] = math.log(math.exp(found.get(text, -math.inf)) + math.exp(value))
         return found
 
-    def _text(self, token: int) -> str:
-        if token not in self._texts:
-            self._texts[token] = self._tokenizer.decode([token])
-        return self._texts[token]
+    def _learn_texts(self, tokens: Sequence[int]) -> None:
+        """Decode tokens, all at once, each after an end of turn that tells them apart.
+
+        A token's text within a text is what a server tells; at a beginning it may lack its space.
+        """
+        mark = self._examples.end_ids[0]
+        self._texts[mark] = between = self._tokenizer.decode([mark])
+        others = [token for token in tokens if token != mark]
+        joined = self._tokenizer.decode([token for one in others for token in (mark, one)])
+        texts = joined.split(between)[1:]
+        if len(texts) != len(others):  # an end of turn that is no token of its own
+            texts = [self._tokenizer.decode([token]) for token in others]
+        self._texts.update(zip(others, texts, strict=True))
 
 
 def _scaled(adapter: LoraAdapter, scale: float) -> LoraAdapter | None:
