@@ -77,6 +77,9 @@ bench-training: $(VENV)/.develops .venv-peers/.installed  ## training speed and 
 	$(PY) -m benchmarks.training --save
 	$(PY) -m benchmarks.training.to_target --save
 
+bench-7b: $(VENV)/.develops  ## steps on a synthesised 7B model within 6.5 GiB; makes a file of 3.6 GiB
+	$(PY) -m benchmarks.seven_b
+
 .venv-peers/.installed: benchmarks/training/peers.txt
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) torch==2.13.0

@@ -14,6 +14,7 @@ from fine_tuning.cli.output import GIB, answer, facts, progress_bars, results, s
 from fine_tuning.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from fine_tuning.training.forecast import Forecast
     from fine_tuning.training.run_folder import TrainedRun
     from fine_tuning.workbench.evaluation import EvaluationReport
     from fine_tuning.workbench.workbench import Workbench
@@ -38,6 +39,9 @@ def train(
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="RUN", help="Go on with an interrupted run.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell the time, memory and disk it would take.")
+    ] = False,
     home: Home = None,
     config: Config = None,
     overrides: Overrides = None,
@@ -51,7 +55,7 @@ def train(
     """
     from fine_tuning.training.progress import progress_listener
 
-    if resume is not None and (base or dataset or run_id or overrides):
+    if resume is not None and (base or dataset or run_id or overrides or dry_run):
         raise ConfigError(
             "a resumed run keeps the settings it was started with, expected --resume alone",
             next_command=f"fine-tuning train --resume {resume}",
@@ -61,6 +65,9 @@ def train(
         snapshot = None
         if resume is None:
             snapshot = bench.snapshot(dataset) if dataset else bench.prepare()
+    if dry_run:
+        _show_forecast(bench.forecast(snapshot), as_json=as_json)
+        return
     with progress_listener(sys.stderr) as listener:
         if resume is not None:
             if bench.is_finished(resume):
@@ -68,7 +75,25 @@ def train(
             run = bench.resume(resume, listener)
         else:
             run = bench.train(snapshot, run_id=run_id, listener=listener)
+    if remark := bench.mode_remark(run):
+        say(remark)
     _show_run(run, bench.version_of(str(run.folder)).name, as_json=as_json)
+
+
+def _show_forecast(known: Forecast, *, as_json: bool) -> None:
+    from fine_tuning.training.pace import duration
+
+    rows = {
+        "time": f"{duration(known.time_s or 0)} for {known.num_steps} steps",
+        "peak memory": f"{known.peak_memory_bytes / GIB:.2f} GiB",
+        "disk": f"{known.disk_bytes / 1e6:.0f} MB while it lasts",
+        "how": known.memory.reason,
+    }
+    answer(
+        {"num_steps": known.num_steps, **known.values()},
+        as_json=as_json,
+        table=facts("a run would take", rows),
+    )
 
 
 def _show_run(run: TrainedRun, version: str, *, as_json: bool) -> None:

@@ -17,6 +17,7 @@ from fine_tuning.config.section import Section, Text, distinct
 Method = Literal["qlora", "lora"]
 Adapter = Literal["auto", "lora", "mergeable"]
 Schedule = Literal["linear", "cosine", "constant"]
+Mode = Literal["quality", "fast"]
 ComputeDtype = Literal["auto", "float32", "bfloat16"]
 Metric = Literal[
     "perplexity",
@@ -131,6 +132,14 @@ class Training(Section):
 
     threads: int | None = Field(default=None, ge=1, le=1024)
     """Processor threads to compute with. null takes the physical cores."""
+
+    mode: Mode = "quality"
+    """`quality` adapts every layer; `fast` the last quarter of them, with what the layers below
+    compute kept on disk while the run lasts: less time, less learnt."""
+
+    memory_budget: float | None = Field(default=None, gt=0, le=65_536)
+    """GiB the training process may occupy. It decides which weights are unpacked and which
+    activations are computed twice, not the result. null takes four fifths of what is free."""
 
     compute_dtype: ComputeDtype = "auto"
     """Number format of the products. `auto` takes bfloat16 where the processor multiplies it

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,8 +19,8 @@ from torch import Tensor
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.example import TokenizedExample
 from fine_tuning.engine.block import BlockAdapter
-from fine_tuning.engine.decoder import Decoder
-from fine_tuning.engine.layout import Segment, Tokens, families, shared_length
+from fine_tuning.engine.decoder import Decoder, StepContext
+from fine_tuning.engine.layout import Rows, Segment, Tokens, families, shared_length
 from fine_tuning.engine.lora import LoraAdapter
 from fine_tuning.engine.workers import on_each_share
 
@@ -49,7 +50,8 @@ class MicroBatch:
     """Sequences laid out for one pass.
 
     ``rows`` (sorted) predict a target; ``places`` says which of them predicts each of ``targets``,
-    which come sequence by sequence, ``counts`` of each. ``members`` are the sequences' indices.
+    which come sequence by sequence, ``counts`` of each. ``members`` are the sequences' indices,
+    ``sequences`` their tokens and ``rows_of`` the row of each.
     """
 
     ids: Tensor
@@ -58,8 +60,9 @@ class MicroBatch:
     places: Tensor
     targets: Tensor
     counts: tuple[int, ...]
-    lengths: tuple[int, ...]
     members: tuple[int, ...]
+    sequences: tuple[tuple[int, ...], ...]
+    rows_of: tuple[Rows, ...]
 
     @classmethod
     def of(
@@ -67,8 +70,8 @@ class MicroBatch:
     ) -> MicroBatch:
         """Lay sequences out; each ends one token before its last target."""
         wanted = [[i for i, bit in enumerate(each.mask) if bit] for each in sequences]
-        lengths = [places[-1] for places in wanted]
-        tokens = Tokens([s.ids[:n] for s, n in zip(sequences, lengths, strict=True)])
+        cut = [cut_ids(each) for each in sequences]
+        tokens = Tokens(cut)
         asked = [own[np.asarray(w) - 1] for own, w in zip(tokens.rows_of, wanted, strict=True)]
         rows, places = np.unique(np.concatenate(asked), return_inverse=True)
         targets = [s.ids[i] for s, w in zip(sequences, wanted, strict=True) for i in w]
@@ -79,30 +82,32 @@ class MicroBatch:
             torch.from_numpy(places),
             torch.tensor(targets),
             tuple(len(w) for w in wanted),
-            tuple(lengths),
             tuple(range(len(sequences)) if members is None else members),
+            tuple(cut),
+            tuple(tokens.rows_of),
         )
 
     @property
     def num_tokens(self) -> int:
         """Tokens of all sequences, each counted in full."""
-        return sum(self.lengths)
+        return sum(map(len, self.sequences))
 
 
-def micro_batches(
-    decoder: Decoder, sequences: Sequence[TokenizedExample], max_tokens: int = MICRO_BATCH_TOKENS
-) -> Iterator[MicroBatch]:
-    """Cut sequences into micro-batches of at most ``max_tokens`` (a longer sequence goes alone).
+def cut_ids(sequence: TokenizedExample) -> tuple[int, ...]:
+    """Return the tokens that decide a sequence's loss: up to the one before its last target."""
+    last = max(i for i, bit in enumerate(sequence.mask) if bit)
+    return tuple(sequence.ids[:last])
 
-    A common beginning counts once, and is not computed again in a next micro-batch to save less
-    than its own length. Sequences without targets are left out.
 
-    Raises:
-        DataError: if a token id is outside the decoder's vocabulary.
+def cuts(
+    sequences: Sequence[TokenizedExample], max_tokens: int = MICRO_BATCH_TOKENS
+) -> Iterator[tuple[list[int], int]]:
+    """Yield (indices, distinct tokens) of micro-batches of at most ``max_tokens``.
+
+    A longer sequence goes alone. A common beginning counts once, and is not computed again in a
+    next micro-batch to save less than its own length. Sequences without targets are left out.
     """
     learnt = [index for index, sequence in enumerate(sequences) if any(sequence.mask)]
-    for index in learnt:
-        _refuse_foreign(decoder, sequences[index])
     pending: list[int] = []
     tokens = 0
     for family in families([sequences[index].ids for index in learnt]):
@@ -112,21 +117,56 @@ def micro_batches(
             shared = shared_length(before, ids)
             new_tokens = len(ids) - shared
             if pending and tokens + new_tokens > max_tokens + shared:
-                yield MicroBatch.of([sequences[i] for i in pending], pending)
+                yield pending, tokens
                 pending, tokens, new_tokens = [], 0, len(ids)
             pending.append(index)
             tokens, before = tokens + new_tokens, ids
     if pending:
-        yield MicroBatch.of([sequences[i] for i in pending], pending)
+        yield pending, tokens
+
+
+def micro_batches(decoder: Decoder, sequences: Sequence[TokenizedExample]) -> Iterator[MicroBatch]:
+    """Lay sequences out in micro-batches, cut as :func:`cuts` does.
+
+    Raises:
+        DataError: if a token id is outside the decoder's vocabulary.
+    """
+    for sequence in sequences:
+        _refuse_foreign(decoder, sequence)
+    for members, _ in cuts(sequences):
+        yield MicroBatch.of([sequences[index] for index in members], members)
 
 
 def _refuse_foreign(decoder: Decoder, sequence: TokenizedExample) -> None:
-    if max(sequence.ids) >= decoder.shape.vocab_size or min(sequence.ids) < 0:
+    ids = sequence.ids if any(sequence.mask) else (0,)
+    if max(ids) >= decoder.shape.vocab_size or min(ids) < 0:
         raise DataError(
             f"example {sequence.example_id} holds a token id outside the vocabulary of "
             f"{decoder.shape.vocab_size}; it was tokenized for another model",
             next_command="fine-tuning prepare",
         )
+
+
+class Below(Protocol):
+    """What the blocks below ``first``, which nobody adapts, made of sequences."""
+
+    @property
+    def first(self) -> int:
+        """The first block that is still to be computed."""
+        ...
+
+    def enter(self, batch: MicroBatch, context: StepContext) -> Tensor:
+        """Return what enters that block (T, H), float32."""
+        ...
+
+
+def _enter(
+    decoder: Decoder, below: Below | None, batch: MicroBatch, context: StepContext
+) -> tuple[Tensor, int]:
+    """Return what enters a block, and which."""
+    if below is None:
+        return decoder.embed(batch.ids, context), 0
+    return below.enter(batch, context), below.first
 
 
 def accumulate_gradients(
@@ -135,6 +175,7 @@ def accumulate_gradients(
     sequences: Sequence[TokenizedExample],
     *,
     scale: float,
+    below: Below | None = None,
 ) -> StepResult:
     """Add ``scale`` times the gradient of the summed loss to the adapter's ``.grad``.
 
@@ -143,6 +184,7 @@ def accumulate_gradients(
         adapter: Its factors' gradients are added to, not overwritten.
         sequences: At least one target among them, or nothing happens.
         scale: 1 / (number of targets of the whole optimizer step) gives the mean loss's gradient.
+        below: Knows the states that enter the first adapted block; None computes them.
     """
 
     @torch.no_grad()
@@ -151,7 +193,7 @@ def accumulate_gradients(
         stacks = decoder.stack_adapter(own)
         result = StepResult(0.0, 0, 0)
         for batch in micro_batches(decoder, part):
-            result += _micro_step(decoder, stacks, batch, scale)
+            result += _micro_step(decoder, stacks, batch, scale, below)
         return result, own
 
     total = StepResult(0.0, 0, 0)
@@ -163,12 +205,16 @@ def accumulate_gradients(
 
 
 def _micro_step(
-    decoder: Decoder, stacks: Sequence[BlockAdapter], batch: MicroBatch, scale: float
+    decoder: Decoder,
+    stacks: Sequence[BlockAdapter],
+    batch: MicroBatch,
+    scale: float,
+    below: Below | None,
 ) -> StepResult:
     context = decoder.context(batch.segments, batch.rows.tolist())
     lowest = next(i for i, stack in enumerate(stacks) if not stack.is_empty)
-    entered = decoder.embed(batch.ids, context)
-    y_UH, kept = decoder.hidden(entered, stacks, context, save_from=lowest)
+    entered, first = _enter(decoder, below, batch, context)
+    y_UH, kept = decoder.hidden(entered, stacks, context, save_from=lowest, first=first)
     x_UH = y_UH[: len(batch.rows)]
     h_UH, rstd_U = context.last.norm(x_UH, decoder.output_norm)
     loss, dh_NH = decoder.head.loss_and_gradient(h_UH[batch.places], batch.targets, scale)
@@ -181,10 +227,13 @@ def _micro_step(
 
 
 def evaluate_loss(
-    decoder: Decoder, adapter: LoraAdapter | None, sequences: Sequence[TokenizedExample]
+    decoder: Decoder,
+    adapter: LoraAdapter | None,
+    sequences: Sequence[TokenizedExample],
+    below: Below | None = None,
 ) -> StepResult:
     """Return the loss without gradients; the head is computed in float32."""
-    scores = score_targets(decoder, adapter, sequences)
+    scores = score_targets(decoder, adapter, sequences, below)
     return StepResult(
         -sum(sum(score.log_probabilities) for score in scores),
         sum(len(score.log_probabilities) for score in scores),
@@ -202,14 +251,17 @@ class ExampleScore:
 
 
 def score_targets(
-    decoder: Decoder, adapter: LoraAdapter | None, sequences: Sequence[TokenizedExample]
+    decoder: Decoder,
+    adapter: LoraAdapter | None,
+    sequences: Sequence[TokenizedExample],
+    below: Below | None = None,
 ) -> list[ExampleScore]:
     """Score each example's targets, in the order given; the head is computed in float32.
 
     An example without targets gets an empty score.
     """
     by_index: dict[int, ExampleScore] = {}
-    work = partial(_score_share, decoder, adapter)
+    work = partial(_score_share, decoder, adapter, below)
     for part, scores in on_each_share(work, sequences, may_share=decoder.shares_steps):
         by_index.update(zip(part, scores, strict=True))
     return [by_index[index] for index in range(len(sequences))]
@@ -217,21 +269,24 @@ def score_targets(
 
 @torch.no_grad()
 def _score_share(
-    decoder: Decoder, adapter: LoraAdapter | None, sequences: Sequence[TokenizedExample]
+    decoder: Decoder,
+    adapter: LoraAdapter | None,
+    below: Below | None,
+    sequences: Sequence[TokenizedExample],
 ) -> list[ExampleScore]:
     stacks = decoder.stack_adapter(adapter)
     scores = [ExampleScore((), (), 0)] * len(sequences)
     for batch in micro_batches(decoder, sequences):
         context = decoder.context(batch.segments, batch.rows.tolist())
-        entered = decoder.embed(batch.ids, context)
-        x_UH, _ = decoder.hidden(entered, stacks, context, save_from=None)
+        entered, first = _enter(decoder, below, batch, context)
+        x_UH, _ = decoder.hidden(entered, stacks, context, save_from=None, first=first)
         h_UH = output_norm(decoder, x_UH[: len(batch.rows)])
         found = decoder.head.log_probabilities(h_UH[batch.places], batch.targets)
         parts = (torch.split(tensor, list(batch.counts)) for tensor in found)
-        rows = zip(batch.members, batch.lengths, *parts, strict=True)
-        for index, length, log_probability, is_top in rows:
+        rows = zip(batch.members, batch.sequences, *parts, strict=True)
+        for index, ids, log_probability, is_top in rows:
             scores[index] = ExampleScore(
-                tuple(log_probability.tolist()), tuple(is_top.tolist()), length
+                tuple(log_probability.tolist()), tuple(is_top.tolist()), len(ids)
             )
     return scores
 

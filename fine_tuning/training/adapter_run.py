@@ -1,7 +1,7 @@
 """A run on real weights: joins the engine's decoder and adapter to the loop and the run folder.
 
-Both trainers are this module with another residency of the frozen weights; nothing here depends
-on which.
+The two trainers differ in whether the frozen weights are unpacked where memory allows; nothing
+else here depends on which.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -22,8 +21,11 @@ from fine_tuning.core.naming import file_sha256
 from fine_tuning.engine.adapter_files import write_gguf_adapter, write_peft_adapter
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.lora import LoraAdapter
+from fine_tuning.engine.lower_states import LowerStates
 from fine_tuning.engine.step import StepResult, accumulate_gradients, evaluate_loss
 from fine_tuning.gguf.promote import PROMOTIONS
+from fine_tuning.training.fast_mode import first_adapted, lower_states
+from fine_tuning.training.forecast import Forecast, Job, apply, forecast, timed
 from fine_tuning.training.plan import TrainingData, TrainingPlan
 from fine_tuning.training.run import Listening, carry_out, memory_errors
 from fine_tuning.training.run_folder import (
@@ -33,10 +35,6 @@ from fine_tuning.training.run_folder import (
     current_versions,
     resume_command,
 )
-
-Residency = Literal["packed", "unpacked"]
-RESIDENCY: Mapping[str, Residency] = {"lora": "unpacked", "qlora": "packed"}
-"""How the frozen weights of each method lie in memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +52,12 @@ class BaseModel:
 class AdapterTraining:
     """An adapter over a frozen decoder, as the loop wants it (``trainer_utils.Trainable``)."""
 
-    def __init__(self, decoder: Decoder, adapter: LoraAdapter) -> None:
+    def __init__(
+        self, decoder: Decoder, adapter: LoraAdapter, below: LowerStates | None = None
+    ) -> None:
         self.decoder = decoder
         self.adapter = adapter
+        self._below = below
 
     def parameters(self) -> list[torch.Tensor]:
         """Return the factors."""
@@ -64,11 +65,13 @@ class AdapterTraining:
 
     def accumulate(self, batch: Sequence[TokenizedExample], *, scale: float) -> StepResult:
         """Add the gradient of a batch."""
-        return accumulate_gradients(self.decoder, self.adapter, batch, scale=scale)
+        return accumulate_gradients(
+            self.decoder, self.adapter, batch, scale=scale, below=self._below
+        )
 
     def evaluate(self, batch: Sequence[TokenizedExample]) -> StepResult:
         """Return the loss of a batch."""
-        return evaluate_loss(self.decoder, self.adapter, batch)
+        return evaluate_loss(self.decoder, self.adapter, batch, self._below)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Return the factors by name."""
@@ -102,6 +105,22 @@ class AdapterTrainer:
         folder = RunFolder(run_folder)
         return start(self.plan, self.method, data, base, folder, listening or Listening())
 
+    def forecast(self, data: TrainingData, base: BaseModel, run_folder: Path) -> Forecast:
+        """Tell what a run would take, from a few timed batches; nothing is written.
+
+        Raises:
+            FineTuningError: as :func:`start` raises before its first step.
+        """
+        folder = RunFolder(run_folder)
+        settings = _new_settings(self.plan, self.method, data, base, folder, Listening())
+        with _opened(settings) as decoder:
+            adapter = fresh_adapter(decoder, self.plan)
+            job = _job(settings, decoder, adapter, data)
+            known = forecast(job, folder.path)
+            apply(known.memory, decoder)
+            with memory_errors(settings, lambda: "a timed batch"):
+                return timed(job, partial(AdapterTraining, decoder, adapter), known)
+
     def resume(self, run_folder: Path, listening: Listening | None = None) -> TrainedRun:
         """Go on with an interrupted run; its own plan holds, see :func:`resume`."""
         return resume(RunFolder(run_folder), self.method, listening or Listening())
@@ -123,10 +142,28 @@ def start(
         TrainingError: if the folder holds a run already, or another process works in it.
         FineTuningError: as :func:`run.carry_out` and the engine's decoder raise.
     """
+    settings = _new_settings(plan, method, data, base, folder, listening)
+    with _opened(settings) as decoder:
+        adapter = fresh_adapter(decoder, plan)
+        known = forecast(_job(settings, decoder, adapter, data), folder.path)
+        with folder.locked():
+            settings = folder.begin(_with_arithmetic(settings, decoder), data)
+            return _carry_out(folder, settings, decoder, adapter, known, listening)
+
+
+def _new_settings(
+    plan: TrainingPlan,
+    method: str,
+    data: TrainingData,
+    base: BaseModel,
+    folder: RunFolder,
+    listening: Listening,
+) -> RunSettings:
+    """Return the settings of a new run; the number of threads is in force from here on."""
     data.learnable()
     threads = plan.threads or torch.get_num_threads()
     torch.set_num_threads(threads)
-    settings = RunSettings(
+    return RunSettings(
         run_id=folder.path.name,
         method=method,
         plan=plan,
@@ -142,11 +179,17 @@ def start(
         versions=current_versions(),
         data_digests={},
     )
-    with _opened(settings) as decoder:
-        adapter = fresh_adapter(decoder, plan)
-        with folder.locked():
-            settings = folder.begin(_with_arithmetic(settings, decoder), data)
-            return _carry_out(folder, settings, AdapterTraining(decoder, adapter), listening)
+
+
+def _job(settings: RunSettings, decoder: Decoder, adapter: LoraAdapter, data: TrainingData) -> Job:
+    return Job(
+        decoder=decoder,
+        adapter=adapter,
+        plan=settings.plan,
+        data=data.learnable(),
+        threads=settings.threads,
+        wants_unpacked=settings.method == "lora",
+    )
 
 
 def resume(folder: RunFolder, method: str, listening: Listening) -> TrainedRun:
@@ -170,7 +213,9 @@ def resume(folder: RunFolder, method: str, listening: Listening) -> TrainedRun:
         _refuse_other_base(settings)
         with _opened(settings) as decoder:
             adapter = fresh_adapter(decoder, settings.plan)
-            return _carry_out(folder, settings, AdapterTraining(decoder, adapter), listening)
+            job = _job(settings, decoder, adapter, folder.data(settings))
+            known = forecast(job, folder.path)
+            return _carry_out(folder, settings, decoder, adapter, known, listening)
 
 
 def fresh_adapter(decoder: Decoder, plan: TrainingPlan) -> LoraAdapter:
@@ -188,7 +233,12 @@ def fresh_adapter(decoder: Decoder, plan: TrainingPlan) -> LoraAdapter:
             next_command="leave targets empty to adapt every linear layer",
         )
     wanted = plan.targets or known
-    shapes = {n: shape for n, shape in decoder.linear_shapes.items() if layers[n] in wanted}
+    first = first_adapted(plan, len(decoder.blocks))
+    shapes = {
+        name: shape
+        for name, shape in decoder.linear_shapes.items()
+        if layers[name] in wanted and int(name.split(".")[1]) >= first
+    }
     return LoraAdapter.create(
         shapes,
         rank=plan.rank,
@@ -225,7 +275,6 @@ def _opened(settings: RunSettings) -> Iterator[Decoder]:
         decoder = Decoder.open(
             Path(settings.base_path),
             dtype=dtype,
-            residency=RESIDENCY[settings.method],
             kernels=settings.kernels or None,
             # A mergeable adapter learns on the weights as its merge will write them.
             promoted=partial(_is_target, plan) if plan.adapter == "mergeable" else None,
@@ -237,8 +286,19 @@ def _opened(settings: RunSettings) -> Iterator[Decoder]:
 
 
 def _carry_out(
-    folder: RunFolder, settings: RunSettings, training: AdapterTraining, listening: Listening
+    folder: RunFolder,
+    settings: RunSettings,
+    decoder: Decoder,
+    adapter: LoraAdapter,
+    known: Forecast,
+    listening: Listening,
 ) -> TrainedRun:
+    with memory_errors(settings, lambda: "the layers below the adapters"):
+        apply(known.memory, decoder)
+        data = folder.data(settings).learnable()
+        states = lower_states(folder, settings, decoder, [*data.train, *data.validation])
+    training = AdapterTraining(decoder, adapter, states)
+
     def export(place: Path) -> None:
         # No run id, no time: equal adapters are equal files.
         about = {
@@ -246,13 +306,13 @@ def _carry_out(
             "fine_tuning.base_name": settings.base_name,
             "fine_tuning.snapshot": settings.snapshot,
         }
-        architecture = training.decoder.shape.architecture
+        architecture = decoder.shape.architecture
         write_gguf_adapter(
-            place / "adapter.gguf", training.adapter, architecture=architecture, metadata=about
+            place / "adapter.gguf", adapter, architecture=architecture, metadata=about
         )
-        write_peft_adapter(place, training.adapter, training.decoder.shape, settings.base_name)
+        write_peft_adapter(place, adapter, decoder.shape, settings.base_name)
 
-    return carry_out(folder, settings, training, export, listening)
+    return carry_out(folder, settings, training, export, listening, known.values())
 
 
 def _with_arithmetic(settings: RunSettings, decoder: Decoder) -> RunSettings:

@@ -15,6 +15,7 @@ from fine_tuning.core.errors import ConfigError, DataError
 from fine_tuning.core.example import TokenizedExample
 
 Schedule = Literal["linear", "cosine", "constant"]
+Mode = Literal["quality", "fast"]
 ComputeDtype = Literal["auto", "float32", "bfloat16"]
 AdapterForm = Literal["lora", "mergeable"]
 
@@ -77,6 +78,11 @@ class TrainingPlan:
     threads: int = 0
     """Processor threads; 0 takes what the processor offers. The number taken is recorded, because
     results are identical to the last bit only with the same one."""
+    mode: Mode = "quality"
+    """quality adapts all layers; fast the last quarter, and computes the layers below once."""
+    memory_budget: float = 0.0
+    """GiB the process may occupy; 0 takes most of what is free. It decides how the run is computed,
+    not its result."""
     compute_dtype: ComputeDtype = "auto"
     """Number format of the matrix products: auto, the fastest on this processor; float32 or
     bfloat16. The one taken is recorded."""
@@ -95,7 +101,7 @@ class TrainingPlan:
         counts = ("evaluate_every", "checkpoint_every", "max_steps", "patience", "threads", "seed")
         positive = ("rank", "num_epochs", "batch_size", "gradient_accumulation")
         ratios = ("warmup_ratio", "min_learning_rate_ratio")
-        amounts = ("weight_decay", "max_grad_norm", "checkpoint_every_s")
+        amounts = ("weight_decay", "max_grad_norm", "checkpoint_every_s", "memory_budget")
         return {
             **{name: (getattr(self, name) >= 1, "1 or more") for name in positive},
             **{name: (getattr(self, name) >= 0, "0 or more") for name in counts},
@@ -109,6 +115,7 @@ class TrainingPlan:
                 "two numbers from 0 to below 1",
             ),
             "adapter": (self.adapter in get_args(AdapterForm), " or ".join(get_args(AdapterForm))),
+            "mode": (self.mode in get_args(Mode), " or ".join(get_args(Mode))),
             "schedule": (self.schedule in get_args(Schedule), " or ".join(get_args(Schedule))),
             "compute_dtype": (
                 self.compute_dtype in get_args(ComputeDtype),

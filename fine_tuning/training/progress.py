@@ -21,16 +21,10 @@ from rich.progress import (
 from fine_tuning.core.clock import SystemClock
 from fine_tuning.core.events import RunEvent
 from fine_tuning.core.ports import Clock
+from fine_tuning.training.pace import duration
 
 LINE_EVERY_S = 10.0
 GIB = 1024**3
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as 0:07, 12:30 or 1:02:03."""
-    minutes, rest = divmod(max(0, round(seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def describe(event: RunEvent) -> str:

@@ -68,6 +68,7 @@ def carry_out(
     trainable: Trainable,
     export: Export,
     listening: Listening,
+    remark: Mapping[str, Value] | None = None,
 ) -> TrainedRun:
     """Train a run from its last checkpoint, or its start, to its manifest.
 
@@ -77,6 +78,7 @@ def carry_out(
         trainable: What is trained, as it was before the first step.
         export: Writes the adapter's files.
         listening: Who hears it.
+        remark: Told after the opening, with a ``message``.
 
     Raises:
         InterruptedRunError: if the user pressed Ctrl-C; a checkpoint was written.
@@ -101,11 +103,12 @@ def carry_out(
         with _failures_told(folder, loop, teller):
             _open(folder, loop, events)
             _tell_opening(data, loop, teller, is_new=is_new)
+            if remark:
+                teller.tell("remark", loop.progress.step, **remark)
             loop.run()
             with whole_folder(folder.adapter_path) as place:
                 export(place)
-            name = adapter_name(trainable.state_dict(), settings)
-            metrics = _metrics(loop.progress)
+            name, metrics = adapter_name(trainable.state_dict(), settings), _metrics(loop.progress)
             spent_s = metrics.training_time_s
             teller.tell("finished", loop.progress.step, adapter=name, training_time_s=spent_s)
             return folder.finish(settings, metrics, name)

@@ -126,6 +126,7 @@ class RunFolder:
         self.manifest_path = self.path / "manifest.json"
         self.adapter_path = self.path / "adapter"
         self.data_path = self.path / "data"
+        self.hidden_path = self.path / "hidden"
         self.checkpoints = CheckpointFolder(self.path / "checkpoints")
 
     @contextmanager
@@ -236,7 +237,8 @@ class RunFolder:
                 f"{self.manifest_path} lacks {error}, expected the manifest of a finished run"
             ) from error
         self.checkpoints.remove()
-        shutil.rmtree(self.data_path, ignore_errors=True)
+        for leftover in (self.data_path, self.hidden_path):
+            shutil.rmtree(leftover, ignore_errors=True)
         return TrainedRun(
             run_id=run_id,
             folder=self.path,

@@ -25,6 +25,7 @@ from fine_tuning.core.ports import Clock, RunListener
 from fine_tuning.training.batches import BatchOrder, evaluation_batches
 from fine_tuning.training.checkpoints import Checkpoint, LoopProgress
 from fine_tuning.training.optimizer import AdamW
+from fine_tuning.training.pace import STEPS_FOR_A_FORECAST, Pace, duration
 from fine_tuning.training.plan import TrainingData, TrainingPlan
 from fine_tuning.training.schedule import LearningRateSchedule
 
@@ -122,8 +123,7 @@ class TrainingLoop:
         self._best: dict[str, torch.Tensor] | None = None
         self.progress = LoopProgress()
         self._saved = (-1, -1)
-        self._timed_until_s = self._saved_at_s = self._began_s = 0.0
-        self._began_step = 0
+        self._timed_until_s = self._saved_at_s = 0.0
         self._start_of_process()
 
     @property
@@ -207,6 +207,7 @@ class TrainingLoop:
         state.first_loss = loss if state.first_loss is None else state.first_loss
         state.last_loss = loss
         took_s = max(1e-9, self._around.clock.monotonic_s() - began_s)
+        self._pace.step(num_tokens, took_s)
         self._tell(
             "step",
             loss=loss,
@@ -217,6 +218,7 @@ class TrainingLoop:
             supervised_tokens_per_s=num_targets / took_s,
             eta_s=self._eta_s(),
         )
+        self._forecast_when_due()
 
     def _clipped_norm(self) -> float:
         """Scale the gradients down to the plan's norm; returns the norm they had."""
@@ -235,11 +237,13 @@ class TrainingLoop:
         if not self._validation or not due or state.evaluated_step == state.step:
             return
         loss_sum, num_targets = 0.0, 0
+        began_s = self._around.clock.monotonic_s()
         for batch in self._validation:
             self._stop_if_asked()
             result = self._trainable.evaluate(batch)
             loss_sum += result.loss_sum
             num_targets += result.num_targets
+        self._pace.evaluation(self._around.clock.monotonic_s() - began_s)
         loss = loss_sum / num_targets
         self._require_finite("validation loss", loss, self._schedule.learning_rate(state.step))
         self._judge(loss)
@@ -301,15 +305,33 @@ class TrainingLoop:
 
     def _start_of_process(self) -> None:
         now_s = self._around.clock.monotonic_s()
-        self._timed_until_s = self._saved_at_s = self._began_s = now_s
-        self._began_step = self.progress.step
+        self._timed_until_s = self._saved_at_s = now_s
+        self._pace = Pace()
         self._saved = (self.progress.step, self.progress.evaluated_step)
 
     def _eta_s(self) -> float:
         """Seconds to the plan's end at this process's pace, evaluations included."""
-        spent_s = self._around.clock.monotonic_s() - self._began_s
-        done = max(1, self.progress.step - self._began_step)
-        return spent_s / done * (self.num_steps - self.progress.step)
+        step = self.progress.step
+        left = self.num_steps - step
+        tokens = left * self.progress.num_tokens / max(1, step)
+        return self._pace.remaining_s(left, tokens, self._evaluations_left())
+
+    def _evaluations_left(self) -> int:
+        if not self._validation:
+            return 0
+        every, after = self._plan.evaluate_every, self.progress.step + 1
+        due = set(range(0, self.num_steps, self.steps_per_epoch)) | {self.num_steps}
+        due |= set(range(0, self.num_steps, every)) if every else set()
+        return sum(step >= after for step in due)
+
+    def _forecast_when_due(self) -> None:
+        """Say once, when the pace is known, how long the whole run takes."""
+        if self._pace.num_steps != STEPS_FOR_A_FORECAST:
+            return
+        now_s = self._around.clock.monotonic_s()
+        time_s = self.progress.elapsed_s + now_s - self._timed_until_s + self._eta_s()
+        message = f"forecast: {duration(time_s)} in all, unless validation stops it earlier"
+        self._tell("remark", message=message, forecast_time_s=time_s)
 
     def _stop_if_asked(self) -> None:
         if self._around.stop_requested():

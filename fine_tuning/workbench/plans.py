@@ -65,4 +65,6 @@ def training_plan(
         seed=training.seed,
         threads=training.threads or psutil.cpu_count(logical=False) or 1,
         compute_dtype=training.compute_dtype,
+        mode=training.mode,
+        memory_budget=training.memory_budget or 0.0,
     )

@@ -18,8 +18,11 @@ from fine_tuning.data_preparation.snapshot import Snapshot
 from fine_tuning.runtimes.base_model import EMBEDDED, BaseModel
 from fine_tuning.runtimes.ollama_client import OllamaClient
 from fine_tuning.runtimes.ollama_probe import probe
+from fine_tuning.training.adapter_run import AdapterTrainer
 from fine_tuning.training.adapter_run import BaseModel as TrainingBase
 from fine_tuning.training.events_file import Listeners
+from fine_tuning.training.fast_mode import mode_remark
+from fine_tuning.training.forecast import Forecast
 from fine_tuning.training.lora_trainer import LoRATrainer
 from fine_tuning.training.plan import TrainingData
 from fine_tuning.training.qlora_trainer import QLoRATrainer
@@ -28,6 +31,7 @@ from fine_tuning.training.run_folder import RunFolder, TrainedRun
 from fine_tuning.workbench.collection import Collection
 from fine_tuning.workbench.plans import UNKNOWN_RUNTIME, training_plan
 from fine_tuning.workbench.registering import Registering
+from fine_tuning.workbench.runs import finished_runs
 
 TRAINERS = {"lora": LoRATrainer, "qlora": QLoRATrainer}
 
@@ -52,6 +56,30 @@ class Training(Collection, Registering):
         Raises:
             FineTuningError: as preparing and the trainer raise.
         """
+        trainer, data, base = self._training_task(snapshot)
+        run = trainer.train(data, base, self._new_folder(run_id), _listening(listener))
+        self.register_run(self.find_run(str(run.folder)))
+        return run
+
+    def forecast(self, snapshot: Snapshot | None = None) -> Forecast:
+        """Tell what :meth:`train` would take, from a few timed batches; no run is begun.
+
+        Raises:
+            OutOfMemoryError: if it cannot fit into memory; says what would.
+            StorageError: if it cannot fit onto the disk.
+            FineTuningError: as preparing and opening the model raise.
+        """
+        trainer, data, base = self._training_task(snapshot)
+        return trainer.forecast(data, base, self._new_folder(""))
+
+    def mode_remark(self, run: TrainedRun) -> str:
+        """Tell what fast mode gained and lost; "" for a run that adapts every layer."""
+        known = [(found.run_id, found.manifest) for found in finished_runs(self.workspace)]
+        return mode_remark(run.run_id, known)
+
+    def _training_task(
+        self, snapshot: Snapshot | None
+    ) -> tuple[AdapterTrainer, TrainingData, TrainingBase]:
         base = self.base_model()
         snapshot = snapshot or self.prepare(base)
         made_for = dict(snapshot.manifest.get("base_model") or {})
@@ -66,17 +94,12 @@ class Training(Collection, Registering):
             validation=snapshot.split("validation").examples,
             snapshot=snapshot.name,
         )
-        name = run_id or SystemClock().now().strftime("%Y%m%d-%H%M%S")
         plan = training_plan(self.settings.training, *self._takes_adapters(base))
         trainer = TRAINERS[self.settings.training.method](plan)
-        run = trainer.train(
-            data,
-            TrainingBase(path=base.path, name=base.name, digest=base.digest()),
-            self._run_folder(name),
-            _listening(listener),
-        )
-        self.register_run(self.find_run(str(run.folder)))
-        return run
+        return trainer, data, TrainingBase(path=base.path, name=base.name, digest=base.digest())
+
+    def _new_folder(self, run_id: str) -> Path:
+        return self._run_folder(run_id or SystemClock().now().strftime("%Y%m%d-%H%M%S"))
 
     def resume(self, run_id: str, listener: RunListener | None = None) -> TrainedRun:
         """Go on with an interrupted run; its own settings hold.

@@ -1,0 +1,118 @@
+"""Fast mode: adapters in the upper layers, with what the lower ones compute kept on disk.
+
+The file of hidden states lies in the run's folder while the run lasts, named by what it was
+computed from; a run that is resumed finds it, or computes it again to the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fine_tuning.core.example import TokenizedExample
+from fine_tuning.core.naming import content_name
+from fine_tuning.engine.decoder import Decoder
+from fine_tuning.engine.lower_states import STATE_BYTES, LowerStates
+from fine_tuning.storage.atomic import storage_errors, whole_folder
+from fine_tuning.training.plan import TrainingPlan
+from fine_tuning.training.run_folder import RunFolder, RunSettings
+
+FAST_SHARE = 0.25
+"""Share of the layers that fast mode adapts, the last ones."""
+
+
+NO_TWIN = "train once with training.mode=quality on the same data to see what that gained and lost"
+
+
+def first_adapted(plan: TrainingPlan, num_layers: int) -> int:
+    """Return the lowest layer a plan adapts."""
+    if plan.mode == "quality":
+        return 0
+    return num_layers - math.ceil(FAST_SHARE * num_layers)
+
+
+def states_bytes(sequences: Sequence[TokenizedExample], width: int) -> int:
+    """Return the size of the file of hidden states."""
+    return STATE_BYTES * width * LowerStates.num_rows(sequences)
+
+
+def lower_states(
+    folder: RunFolder,
+    settings: RunSettings,
+    decoder: Decoder,
+    sequences: Sequence[TokenizedExample],
+) -> LowerStates | None:
+    """Return the hidden states of a run's sequences, computed if need be; None in quality mode.
+
+    Raises:
+        StorageError: if they cannot be written.
+    """
+    first = first_adapted(settings.plan, len(decoder.blocks))
+    if not first:
+        return None
+    about = [settings.base_digest, first, settings.compute_dtype, settings.kernels]
+    about += [settings.threads, settings.plan.adapter, dict(settings.data_digests)]
+    name = content_name(about).replace(":", "-")
+    path, width = folder.hidden_path / name, decoder.shape.width
+    rows = LowerStates.num_rows(sequences)
+    for torn in folder.path.glob(f".{folder.hidden_path.name}.*"):
+        shutil.rmtree(torn, ignore_errors=True)
+    if not path.is_file():
+        with whole_folder(folder.hidden_path) as place:
+            _allocate(place / name, rows * width * STATE_BYTES)
+            store = np.memmap(place / name, np.int16, "r+", shape=(rows, width))
+            LowerStates(first, sequences, store).fill(decoder)
+            store.flush()
+    with storage_errors(path):
+        store = np.memmap(path, np.int16, "r", shape=(rows, width))
+    return LowerStates(first, sequences, store)
+
+
+def _allocate(path: Path, num_bytes: int) -> None:
+    """Reserve a file's place: writing through a map into a full disk would end the process."""
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, num_bytes)
+        else:  # macOS
+            for _ in range(0, num_bytes, 1 << 20):
+                file.write(bytes(1 << 20))
+
+
+def mode_remark(run_id: str, runs: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+    """Say what a fast run gained and lost.
+
+    Args:
+        run_id: The run.
+        runs: (id, manifest) of finished runs, oldest first; the newest one in quality mode on the
+            same data and base with as many steps is what it is compared with.
+
+    Returns:
+        "" for a run in quality mode.
+    """
+    own = next(manifest for name, manifest in reversed(runs) if name == run_id)
+    if own["plan"].get("mode") != "fast":
+        return ""
+    told = f"fast mode adapted the last {FAST_SHARE:.0%} of the layers"
+    for name, other in reversed(runs):
+        is_twin = all(other[key] == own[key] for key in ("snapshot", "base_digest"))
+        if is_twin and other["plan"].get("mode", "quality") == "quality":
+            mine, its = own["metrics"], other["metrics"]
+            if mine["num_steps"] != its["num_steps"]:
+                continue
+            return (
+                f"{told}: {mine['training_time_s']:.0f} s and validation loss {_loss(mine)}, "
+                f"against {its['training_time_s']:.0f} s and {_loss(its)} of run {name} in "
+                "quality mode on the same data"
+            )
+    return f"{told}; {NO_TWIN}"
+
+
+def _loss(metrics: Mapping[str, Any]) -> str:
+    found = metrics["best_validation_loss"] or metrics["last_validation_loss"]
+    return "not measured" if found is None else f"{found:.3f}"
