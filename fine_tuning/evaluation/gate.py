@@ -85,7 +85,8 @@ def gate_policy(
         DataError: if the primary metric is unknown or was not measured.
     """
     margins = margins or Margins()
-    suite = primary_suite(primary, [found.suite for found in comparisons])
+    has_it = [c.suite for c in comparisons if any(row.name == primary for row in c.rows)]
+    suite = primary_suite(primary, has_it)
     measured = {(found.suite, row.name) for found in comparisons for row in found.rows}
     guards = [
         guard
