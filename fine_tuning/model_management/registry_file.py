@@ -45,6 +45,7 @@ class RegistryFile:
             self.folder / DATABASE_FILE,
             migrations=MIGRATIONS,
             application_id=APPLICATION_ID,
+            holds="model registry",
         )
 
     def now(self) -> str:

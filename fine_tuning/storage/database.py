@@ -42,6 +42,7 @@ class Database:
         migrations: Step ``n`` takes the file from version ``n - 1`` to ``n``.
         application_id: The mark that tells our files from others'.
         busy_timeout_ms: How long to wait for another writer.
+        holds: What the file is, for messages.
 
     Raises:
         StorageError: if the file cannot be opened, is no database, is another program's, or was
@@ -55,9 +56,11 @@ class Database:
         migrations: Sequence[str],
         application_id: int,
         busy_timeout_ms: int = BUSY_TIMEOUT_MS,
+        holds: str = "conversation store",
     ) -> None:
         check_sqlite()
         self.path = path
+        self._holds = holds
         self._busy_timeout_ms = busy_timeout_ms
         self._migrations = tuple(migrations)
         self._application_id = application_id
@@ -202,7 +205,7 @@ class Database:
         has_tables = bool(connection.execute("SELECT count(*) FROM sqlite_schema").get)
         if mark != self._application_id and (has_tables or version or mark):
             raise StorageError(
-                f"{self.path} is a database of another program, expected a conversation store",
+                f"{self.path} is a database of another program, expected a {self._holds}",
                 next_command="choose another file name",
             )
         if version > len(self._migrations):
@@ -222,7 +225,7 @@ class Database:
 
     def _explain(self, error: apsw.Error) -> StorageError:
         seconds = self._busy_timeout_ms / 1000
-        broken = f"fine-tuning import from a backup, or move {self.path.name} away to start anew"
+        broken = f"bring a backup of it back, or move {self.path.name} away to start anew"
         known: dict[type[apsw.Error], tuple[str, str]] = {
             apsw.NotADBError: ("is no SQLite database, or is damaged", broken),
             apsw.CorruptError: ("is damaged", broken),

@@ -16,6 +16,7 @@ from fine_tuning.core.errors import (
 )
 from fine_tuning.model_management.model_registry import ModelRegistry
 from fine_tuning.model_management.versions import family_of
+from fine_tuning.storage.sqlite_store import SqliteConversationStore
 from tests.model_management.registered import new_version, register, registry
 
 
@@ -207,6 +208,10 @@ def test_a_registry_that_is_none_is_left_alone(tmp_path: Path) -> None:
     file.parent.mkdir()
     file.write_bytes(b"not a database, but long enough to look at" * 100)
     with pytest.raises(StorageError, match="no SQLite database"):
+        registry(tmp_path)
+    file.unlink()
+    SqliteConversationStore(file).close()
+    with pytest.raises(StorageError, match="another program, expected a model registry"):
         registry(tmp_path)
     file.unlink()
     registry(tmp_path).database.close()
