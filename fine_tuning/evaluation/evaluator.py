@@ -114,20 +114,13 @@ class Evaluator:
         chosen = [examples[index] for index in kept]
         scores = self._in_batches(f"scoring {model}", chosen, score)
         _check_scores(chosen, scores)
-        values = [result.log_probabilities for result in scores]
-        found = [
-            measure.loss(values),
-            measure.perplexity(values),
-            measure.token_accuracy([r.correct for r in scores]),
-        ]
-        if target_bytes is not None:
-            found.append(measure.bits_per_byte(values, [target_bytes[index] for index in kept]))
+        sizes = target_bytes and [target_bytes[index] for index in kept]
         suite = SuiteResult(
             suite=suite_name,
             model=model,
             item_ids=tuple(example.example_id for example in chosen),
             clusters=tuple(example.conversation_id for example in chosen),
-            metrics=tuple(found),
+            metrics=_likelihood_metrics(scores, sizes),
         )
         return HeldOutResult(
             suite=suite,
@@ -264,13 +257,7 @@ class Evaluator:
             raise DataError(
                 f"metric {unknown[0]!r} is unknown, expected one of {', '.join(REPLY_METRICS)}"
             )
-        # A turn that calls a tool has no text to compare with.
-        turns = [
-            (example, target)
-            for example in examples
-            for target in example.targets
-            if target and example.messages[target].text.strip()
-        ]
+        turns = _answered_turns(examples)
         if not turns:
             raise DataError(
                 f"none of {len(examples)} held-out conversations has a reply to compare with"
@@ -377,6 +364,28 @@ _REFERENCE_METRICS: dict[str, Callable[[Sequence[str], Sequence[str]], measure.M
     "length_gap": measure.length_gap,
     "embedding_similarity": embedding_similarity,
 }
+
+
+def _answered_turns(examples: Sequence[Example]) -> list[tuple[Example, int]]:
+    """Return where a reply can be compared; a turn that only calls a tool has no text for it."""
+    return [
+        (example, target)
+        for example in examples
+        for target in example.targets
+        if target and example.messages[target].text.strip()
+    ]
+
+
+def _likelihood_metrics(
+    scores: Sequence[TargetScores], target_bytes: Sequence[int] | None
+) -> tuple[measure.MetricResult, ...]:
+    values = [result.log_probabilities for result in scores]
+    found = (
+        measure.loss(values),
+        measure.perplexity(values),
+        measure.token_accuracy([result.correct for result in scores]),
+    )
+    return (*found, measure.bits_per_byte(values, target_bytes)) if target_bytes else found
 
 
 def _check_scores(examples: Sequence[TokenizedExample], scores: Sequence[TargetScores]) -> None:
