@@ -16,6 +16,7 @@ from fine_tuning.runtimes.ollama_client import OllamaClient
 from fine_tuning.runtimes.ollama_model import OllamaServedModel
 from tests.ollama_stand_in.server import StandIn
 from tests.runtimes.models import ask, messages, model_path
+from tests.runtimes.served_here import serving_models
 
 SHORT = Sampling(max_tokens=24)
 SAMPLED = Sampling(max_tokens=24, temperature=1.0, seed=7)
@@ -36,7 +37,14 @@ def ollama() -> Iterator[ChatModel]:
         client.close()
 
 
-@pytest.fixture(scope="module", params=[embedded, ollama])
+def served_here() -> Iterator[ChatModel]:
+    with TemporaryDirectory() as folder, serving_models(Path(folder)) as url:
+        client = OllamaClient(url)
+        yield OllamaServedModel(client, "base", context_tokens=512)
+        client.close()
+
+
+@pytest.fixture(scope="module", params=[embedded, ollama, served_here])
 def model(request: pytest.FixtureRequest) -> Iterator[ChatModel]:
     opener: Callable[[], Iterator[ChatModel]] = request.param
     yield from opener()

@@ -16,6 +16,7 @@ from fine_tuning.runtimes.ollama_client import OllamaClient
 from fine_tuning.runtimes.ollama_runtime import OllamaRuntime
 from tests.ollama_stand_in.server import StandIn
 from tests.runtimes.models import model_path, normal, write_adapter
+from tests.runtimes.served_here import serving_models
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,21 @@ def ollama(generation: str) -> Callable[[Path, ExitStack], Case]:
     return make
 
 
+def served_here(folder: Path, stack: ExitStack) -> Case:
+    url = stack.enter_context(serving_models(folder))
+
+    def look() -> ModelRuntime:
+        client = OllamaClient(url)
+        stack.callback(client.close)
+        return OllamaRuntime(client)
+
+    return Case(look(), "base", look)
+
+
 OLLAMAS = [pytest.param(ollama(key), id=f"ollama-{key}") for key in ("0.3.14", "0.33.0")]
 
 
-@pytest.fixture(params=[embedded, *OLLAMAS])
+@pytest.fixture(params=[embedded, *OLLAMAS, served_here])
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
     with ExitStack() as stack:
         yield request.param(tmp_path, stack)
