@@ -24,6 +24,8 @@ NEAR_TIE = 0.5
 MIN_TOKEN_AGREEMENT = 0.95
 # Another strength explains the replies when it is this many times nearer than the trained one.
 CLEARLY_NEARER = 3.0
+# A strong adapter makes activations larger and their rounding coarser: 0.09 nats at 4 times.
+MAX_LENIENCE = 4.0
 # An end of turn the reference expects with at least this probability was to be taken.
 SURE_STOP = math.log(0.5)
 
@@ -52,7 +54,7 @@ class Reading:
     @property
     def fits(self) -> bool:
         """Whether the distance is one of rounding, which grows with the adapter's strength."""
-        return self.distance <= self.limit * max(1.0, self.scale)
+        return self.distance <= self.limit * min(max(1.0, self.scale), MAX_LENIENCE)
 
 
 @dataclass(frozen=True, slots=True)

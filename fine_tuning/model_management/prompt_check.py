@@ -106,7 +106,8 @@ def check_prompts(
         reference: What was trained.
         shapes: Conversations by what they are called in sentences. Shapes the template refuses
             are passed over; tools are tried where the template shows them.
-        slack: Tokens a count may lack; None takes the length of the shortest prompt.
+        slack: Tokens a count may lack, given once shorter prompts were found right; None takes
+            the length of the shortest prompt.
     """
     compared = []
     for shape, messages in shapes.items():
@@ -118,10 +119,11 @@ def check_prompts(
         one.rendered = asking.rendered(messages)
         one.counted = asking.complete(messages, 1).prompt_tokens
         compared.append(one)
+    is_known = slack is not None
     if slack is None:
         compared += _with_tools(asking, reference, next(iter(shapes.values())), compared)
         slack = min(one.expected_tokens for one in compared)
-    return replace(_finding(compared, slack), slack_tokens=slack)
+    return replace(_finding(compared, slack, is_known=is_known), slack_tokens=slack)
 
 
 def _with_tools(
@@ -144,7 +146,7 @@ def _with_tools(
     return [one]
 
 
-def _finding(compared: Sequence[_Comparison], slack: int) -> PromptFinding:
+def _finding(compared: Sequence[_Comparison], slack: int, *, is_known: bool) -> PromptFinding:
     figures = {
         "shapes": [one.shape for one in compared],
         "rendered": any(one.rendered is not None for one in compared),
@@ -154,7 +156,7 @@ def _finding(compared: Sequence[_Comparison], slack: int) -> PromptFinding:
     wrong = (
         _cut_text(compared)
         or _other_text(compared)
-        or _cut_count(compared, slack)
+        or _cut_count(compared, slack, is_known=is_known)
         or _other_count(compared)
     )
     if wrong is not None:
@@ -199,15 +201,25 @@ def _other_text(compared: Sequence[_Comparison]) -> tuple[Cause, str] | None:
     return None
 
 
-def _cut_count(compared: Sequence[_Comparison], slack: int) -> tuple[Cause, str] | None:
-    """Find a limit: prompts of different lengths counted alike, or far fewer than there are."""
-    counts = [(one.expected_tokens, one.counted) for one in compared if one.counted is not None]
-    lacking = [(expected, counted) for expected, counted in counts if counted < expected]
-    most = max((counted for _, counted in counts), default=0)
-    at_limit = [pair for pair in lacking if pair[1] == most]
-    far = [pair for pair in lacking if pair[0] - pair[1] > slack]
+def _cut_count(
+    compared: Sequence[_Comparison], slack: int, *, is_known: bool
+) -> tuple[Cause, str] | None:
+    """Find a limit: prompts of different lengths counted alike, or far fewer than there are.
+
+    Fewer tokens than expected mean a cut prompt only where the template is known to be right: the
+    server showed its text, or shorter prompts had the right lengths.
+    """
+    counts = [
+        (one.expected_tokens, one.counted, is_known or one.rendered is not None)
+        for one in compared
+        if one.counted is not None
+    ]
+    lacking = [one for one in counts if one[1] < one[0]]
+    most = max((counted for _, counted, _ in counts), default=0)
+    at_limit = [one for one in lacking if one[1] == most]
+    far = [one for one in lacking if one[2] and one[0] - one[1] > slack]
     if len(set(at_limit)) > 1 or far:
-        expected, counted = max(far or at_limit)
+        expected, counted, _ = max(far or at_limit)
         return "prompt_truncated", (f"of a prompt of {expected} tokens the server reads {counted}")
     return None
 
