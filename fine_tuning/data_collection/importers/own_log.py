@@ -15,6 +15,7 @@ from fine_tuning.core.errors import DataError, StorageError
 from fine_tuning.core.feedback import Feedback
 from fine_tuning.core.formats import TURN, detect_format
 from fine_tuning.data_collection.importers.items import (
+    EXCERPT_CHARS,
     UNREADABLE,
     Imported,
     Importer,
@@ -24,6 +25,8 @@ from fine_tuning.data_collection.importers.items import (
 )
 from fine_tuning.data_collection.importers.source import Source
 from fine_tuning.data_collection.importing import ConversationReader
+from fine_tuning.storage.atomic import storage_errors
+from fine_tuning.storage.json_lines import lines
 from fine_tuning.storage.log_lines import FEEDBACK_SCHEMA
 from fine_tuning.storage.sqlite_store import SqliteConversationStore
 
@@ -47,8 +50,7 @@ def _read(source: Source) -> Iterator[Item]:
     if not source.is_sqlite:
         reader = ConversationReader(source.path)
         yield from _all(reader, reader.feedback)
-        for skipped in reader.skipped:
-            yield Quarantined(line=skipped.line, reason=skipped.reason)
+        yield from _with_excerpts(source, {one.line: one.reason for one in reader.skipped})
         return
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         try:
@@ -58,6 +60,17 @@ def _read(source: Source) -> Iterator[Item]:
             return
         stack.callback(store.close)
         yield from _all(store.conversations(), store.feedback)
+
+
+def _with_excerpts(source: Source, reasons: Mapping[int, str]) -> Iterator[Item]:
+    """Read the beginnings of the lines passed over, for a person to recognise them."""
+    with storage_errors(source.path), source.path.open("rb") as file:
+        for line in lines(file) if reasons else ():
+            if line.number in reasons:
+                shown = (line.data or b"")[:EXCERPT_CHARS].decode("utf-8", "replace")
+                yield Quarantined(
+                    line=line.number, reason=reasons[line.number], excerpt=shown.strip()
+                )
 
 
 def _all(
