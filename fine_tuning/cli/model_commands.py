@@ -144,6 +144,10 @@ def compare(
         ),
     ],
     questions: Questions = None,
+    judge: Annotated[
+        str,
+        typer.Option("--judge", help="A model that says blindly which replies are better."),
+    ] = "",
     home: Home = None,
     config: Config = None,
     overrides: Overrides = None,
@@ -153,7 +157,7 @@ def compare(
 
     Example: fine-tuning compare base monday latest
     """
-    _compare(models, questions, home, config, overrides, as_json)
+    _compare(models, questions, home, config, overrides, as_json, judge=judge)
 
 
 def _compare(
@@ -165,6 +169,7 @@ def _compare(
     as_json: bool,
     *,
     is_final: bool = False,
+    judge: str = "",
 ) -> None:
     if len(models) < 2:  # noqa: PLR2004 - a pair
         raise ConfigError(
@@ -177,11 +182,14 @@ def _compare(
         from fine_tuning.evaluation.questions import read_questions
 
         asked = read_questions(questions) if questions else None
-        report = bench.evaluate(candidate, against=reference, beside=beside, questions=asked)
+        report = bench.evaluate(
+            candidate, against=reference, beside=beside, questions=asked, judge=judge
+        )
     if as_json:
         answer(report.to_dict(), as_json=True)
     else:
         show_report(report)
+        say(f"The whole report, to read in a browser: {bench.report_file(candidate)}")
     if is_final:
         _deploy_if_better(bench, candidate, report.verdict.outcome)
 
@@ -216,10 +224,18 @@ def show_report(report: EvaluationReport) -> None:
     if report.contamination and report.contamination.contaminated:
         found = len(report.contamination.contaminated)
         say(f"{found} test items were left out: their words stand in the training text.")
+    for remark in report.judge.remarks if report.judge else ():
+        say(f"The judge: {remark}.")
     for pair in report.side_by_side:
         results.print(f"\n[bold]{escape(pair.prompt)}[/bold]")
         for name, reply in pair.replies.items():
             results.print(f"[cyan]{escape(name)}[/cyan]: {escape(reply)}")
+    _show_verdict(report)
+
+
+def _show_verdict(report: EvaluationReport) -> None:
+    from rich.markup import escape
+
     results.print(f"\nverdict: [bold]{report.verdict.outcome}[/bold]")
     for reason in sorted(report.verdict.reasons, key=lambda r: _FINDINGS.index(r.finding)):
         mark = {"fails": "[red]fails[/red]", "undecided": "[yellow]open[/yellow]"}

@@ -21,6 +21,7 @@ from fine_tuning.evaluation.results import (
 )
 from fine_tuning.evaluation.verdict import Policy, Verdict, decide
 from fine_tuning.workbench.measuring import Candidate, EvaluationTask, Meter, ModelResult
+from fine_tuning.workbench.preferring import Ask, Preferred, reply_pairs
 
 SHOWN_METRICS = {
     "held_out": ("loss", "perplexity", "accuracy", "bits_per_byte"),
@@ -98,6 +99,7 @@ def evaluate(
     *,
     gate: GateSettings | None = None,
     contamination: ContaminationReport | None = None,
+    ask: Ask | None = None,
     progress: Progress | None = None,
 ) -> EvaluationReport:
     """Measure models of one base, and judge the last against the first.
@@ -107,6 +109,7 @@ def evaluate(
         models: The reference, further models to stand beside it, the candidate.
         gate: What the candidate must show; None takes the defaults.
         contamination: What was left out of the task before, for the report.
+        ask: Finds out whose replies are preferred, the first model's or the candidate's.
         progress: Told how far it is.
 
     Raises:
@@ -122,11 +125,15 @@ def evaluate(
         tuned = all(model.adapter_name for model in models)
         zero = meter.measure_ability(decoder, Candidate(name="base")) if tuned else ()
     *references, candidate = results
+    preferred = _preferred(ask, references[0], candidate)
     comparisons = corrected_together(
         [
-            comparison
-            for reference in references
-            for comparison in _compared(reference.suites, candidate.suites, gate.seed)
+            *(compare(*pair, seed=gate.seed) for pair in preferred.suites),
+            *(
+                comparison
+                for reference in references
+                for comparison in _compared(reference.suites, candidate.suites, gate.seed)
+            ),
         ]
     )
     drift = corrected_together(_compared(zero, candidate.further, gate.seed))
@@ -140,7 +147,16 @@ def evaluate(
         verdict=decide(first, policy, candidate.canaries, since_zero=drift),
         side_by_side=_side_by_side(task, results),
         contamination=contamination,
+        judge=preferred.judge,
     )
+
+
+def _preferred(ask: Ask | None, reference: ModelResult, candidate: ModelResult) -> Preferred:
+    """Ask about the replies both models gave, if there are any and someone to ask."""
+    if ask is None or reference.replies is None or candidate.replies is None:
+        return Preferred()
+    pairs = reply_pairs(reference.replies.to_dict(), candidate.replies.to_dict())
+    return ask(pairs, (reference.name, candidate.name))
 
 
 def _compared(

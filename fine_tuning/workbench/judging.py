@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import orjson
+
+from fine_tuning.core.clock import SystemClock, iso
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.example import Example, TokenizedExample
 from fine_tuning.core.naming import canonical_json, content_name, file_sha256, unit_interval
+from fine_tuning.data_collection.judgements import preference_pairs
+from fine_tuning.evaluation.blind_trial import BlindTrial
 from fine_tuning.evaluation.cache import ResultCache
 from fine_tuning.evaluation.canaries import read_canaries
 from fine_tuning.evaluation.contamination import ContaminationReport, find_contamination
@@ -16,6 +22,7 @@ from fine_tuning.evaluation.gate import OLD_SUITE, Margins
 from fine_tuning.evaluation.probes import PROBE_FILE, read_probe_items
 from fine_tuning.evaluation.questions import Question, read_questions
 from fine_tuning.storage.atomic import write_file
+from fine_tuning.storage.open_store import open_store
 from fine_tuning.workbench.evaluation import (
     EvaluationReport,
     GateSettings,
@@ -23,11 +30,14 @@ from fine_tuning.workbench.evaluation import (
     with_provenance,
 )
 from fine_tuning.workbench.measuring import Candidate, EvaluationTask
+from fine_tuning.workbench.preferring import JudgeModel, asking, reply_pairs, user_choices
 from fine_tuning.workbench.registering import Registering
+from fine_tuning.workbench.report import evaluation_page
 from fine_tuning.workbench.runs import FinishedRun
 
 BASE = "base"
 EVALUATION_FILE = "evaluation.json"
+REPORT_FILE = "evaluation.html"
 CACHE_FILE = "evaluation_cache.db"
 QUESTIONS_FILE = "questions.jsonl"
 
@@ -43,6 +53,7 @@ class Judging(Registering):
         beside: Sequence[str] = (),
         questions: Sequence[Question] | None = None,
         prompts: Sequence[str] | None = None,
+        judge: str = "",
     ) -> EvaluationReport:
         """Evaluate a run on its test split, against its base or an earlier run of it.
 
@@ -58,6 +69,8 @@ class Judging(Registering):
             questions: Questions with key facts, asked of all; None takes those of
                 ``questions.jsonl`` in the run's workspace, if there are any.
             prompts: Answered side by side; None takes those of the settings.
+            judge: A model that says blindly which replies are better; "" asks none. A person's
+                votes of :meth:`blind_trial` always count.
 
         Raises:
             DataError: if the test split is empty, or the runs have different bases.
@@ -74,12 +87,49 @@ class Judging(Registering):
             models,
             gate=self._gate(),
             contamination=contamination,
+            ask=asking(self._judge_model(judge), _votes_file(run, against)),
             progress=self.progress,
         )
         report = with_provenance(report, self._provenance(task, models, run))
         write_file(run.folder / EVALUATION_FILE, canonical_json(report.to_dict()).encode())
+        page = evaluation_page(report, iso(SystemClock().now()))
+        write_file(run.folder / REPORT_FILE, page.to_html().encode())
+        write_file(run.folder / REPORT_FILE.replace(".html", ".md"), page.to_markdown().encode())
         self.record_verdict(run, report.verdict.to_dict(), _metrics(report))
         return report
+
+    def report_file(self, run_name: str) -> Path:
+        """Return where the page of a run's last evaluation lies; its Markdown lies beside it."""
+        return self.find_run(run_name).folder / REPORT_FILE
+
+    def blind_trial(self, run_name: str, *, against: str = BASE) -> BlindTrial:
+        """Return the replies of a finished evaluation, for a person to compare blindly.
+
+        Raises:
+            DataError: if the run was not evaluated against that model, or gave no replies.
+        """
+        run = self.find_run(run_name)
+        place = run.folder / EVALUATION_FILE
+        models = orjson.loads(place.read_bytes())["models"] if place.is_file() else []
+        named = [model for model in models[:-1] if model["name"] == against and model["replies"]]
+        if not named:
+            raise DataError(
+                f"run {run.run_id} has no evaluation against {against!r} with replies to compare",
+                next_command=f"fine-tuning compare {against} {run.run_id}",
+            )
+        pairs = reply_pairs(named[0]["replies"], models[-1]["replies"])
+        return BlindTrial(pairs, _votes_file(run, against))
+
+    def _judge_model(self, name: str) -> JudgeModel | None:
+        if not name:
+            return None
+        return JudgeModel(
+            base=self.base_model(name),
+            threads=self.settings.training.threads,
+            cache=ResultCache(self.workspace.home / CACHE_FILE),
+            choices=user_choices(preference_pairs(open_store(self.workspace.conversations))),
+            progress=self.progress,
+        )
 
     def _task(
         self,
@@ -177,6 +227,10 @@ def _reply_metrics(names: Sequence[str]) -> list[str]:
     """Return those of the names that are measured on replies, each once."""
     asked = dict.fromkeys("rouge" if name == "rougeL" else name for name in names)
     return [name for name in asked if name in REPLY_METRICS]
+
+
+def _votes_file(run: FinishedRun, against: str) -> Path:
+    return run.folder / f"votes-{against}.jsonl"
 
 
 def _candidate(run: FinishedRun | None) -> Candidate:

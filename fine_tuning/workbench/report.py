@@ -78,7 +78,7 @@ def _verdict(verdict: Verdict, report: EvaluationReport) -> Iterator[Block]:
     )
     for found in report.against(verdict.reference):
         if found.suite == report.policy.suite:
-            yield Text(f"{found.power_sentence(report.policy.metric).capitalize()}.")
+            yield Text(_sentence(found.power_sentence(report.policy.metric)))
 
 
 def _comparisons(comparisons: Sequence[Comparison], *, plots: bool = True) -> Iterator[Block]:
@@ -148,7 +148,7 @@ def _judge(judge: JudgeResult) -> Iterator[Block]:
     if judge.is_biased:
         tone = "bad"
     title = "Biased" if judge.is_biased else "Trusted" if judge.trust.is_trusted else "Not trusted"
-    yield Notice(title, ". ".join(remark.capitalize() for remark in judge.remarks) + ".", tone)
+    yield Notice(title, " ".join(_sentence(remark) for remark in judge.remarks), tone)
     rate = judge.first_slot_rate
     yield Table(
         ("judge", "same winner in both orders", "first reply chosen", "answers without a choice"),
@@ -272,6 +272,10 @@ def _costs(models: Sequence[ModelResult]) -> Iterator[Block]:
             caption="Training, as its run measured it.",
             numeric=frozenset(range(1, 5)),
         )
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _number(value: object, unit: float = 1) -> str:

@@ -111,3 +111,37 @@ def test_a_canary_that_falls_silent_rejects_and_old_suites_are_asked(home: Path)
 def test_without_the_primary_metric_nothing_is_judged(home: Path) -> None:
     with pytest.raises(DataError, match="'fact_recall' was not measured"):
         bench_in(home, primary_metric="fact_recall").evaluate("first", questions=[])
+
+
+def test_a_judge_and_a_person_stand_in_the_same_table_and_on_the_page(home: Path) -> None:
+    bench = bench_in(home)
+    first = bench.evaluate("second", judge="embedded")
+    assert first.judge is not None
+    assert "not trusted yet" in first.judge.remarks[0]
+    trial = bench.blind_trial("second")
+    assert trial.num_open
+    while shown := trial.next_pair():
+        assert {shown.left, shown.right} == set(_both_replies(first, shown.id))
+        trial.vote(shown.id, "left")
+    report = bench.evaluate("second", judge="embedded")
+    suites = [found.suite for found in report.against("base")]
+    assert {"judge", "people"} <= set(suites)
+    assert report.judge == first.judge  # kept by content, not asked again
+    page = bench.report_file("second").read_text()
+    for word in ("The judge", "Not trusted yet", "people", report.verdict.outcome.capitalize()):
+        assert word in page
+    markdown = bench.report_file("second").with_suffix(".md").read_text()
+    assert f"**{report.verdict.outcome.capitalize()}**" in markdown
+
+
+def _both_replies(report: EvaluationReport, item: str) -> tuple[str, str]:
+    before, after = report.models[0].replies, report.models[-1].replies
+    assert before is not None
+    assert after is not None
+    place = before.suite.item_ids.index(item)
+    return before.replies[place], after.replies[after.suite.item_ids.index(item)]
+
+
+def test_a_blind_trial_needs_an_evaluation(home: Path) -> None:
+    with pytest.raises(DataError, match="has no evaluation against 'first'"):
+        bench_in(home).blind_trial("first", against="first")
