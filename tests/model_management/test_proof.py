@@ -1,0 +1,313 @@
+"""Proofs of served models: the right one holds, each planted fault is named."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fine_tuning.core.conversation import Message
+from fine_tuning.core.errors import DataError
+from fine_tuning.core.ports import GREEDY, ModelRecipe, Sampling, ServedReply
+from fine_tuning.model_management.diagnosis import divergence
+from fine_tuning.model_management.proof import MIN_PROMPTS, prove
+from fine_tuning.model_management.proof_parts import CAUSES, OUTCOMES, Proof, ProofPart
+from fine_tuning.runtimes.embedded import EmbeddedServer
+from fine_tuning.runtimes.embedded_served import EmbeddedServedModel
+from fine_tuning.runtimes.ollama_client import OllamaClient
+from fine_tuning.runtimes.ollama_runtime import OllamaRuntime
+from fine_tuning.workbench.engine_reference import EngineReference, open_reference
+from tests.ollama_stand_in.adapters import rescaled
+from tests.ollama_stand_in.generations import Faults
+from tests.ollama_stand_in.server import StandIn
+from tests.runtimes.models import ask
+from tests.runtimes.tiny_chat import write_tiny_adapter, write_tiny_chat
+
+TOPICS = (
+    "owls", "tea", "rain", "trains", "the moon", "bread", "chess", "glass", "rivers", "salt",
+    "clocks", "maps", "wool", "ferns", "bells", "kites",
+)  # fmt: skip
+PROMPTS = [ask(f"Tell me about {topic}.") for topic in TOPICS]
+LONGEST_TOKENS = 300
+ROOM_TOKENS = 1024
+OTHER_TEMPLATE = (
+    "{% for message in messages %}### {{ message['role'] }}\n{{ message['content'] }}\n"
+    "{% endfor %}{% if add_generation_prompt %}### assistant\n{% endif %}"
+)
+
+
+@dataclass(frozen=True)
+class Files:
+    base: Path
+    other_base: Path
+    adapter: Path
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    folder = tmp_path_factory.mktemp("proof")
+    return Files(
+        write_tiny_chat(folder / "base.gguf", ends=True),
+        write_tiny_chat(folder / "other.gguf", seed=9, ends=True),
+        write_tiny_adapter(folder / "adapter.gguf", seed=3, scale=0.3),
+    )
+
+
+@pytest.fixture(scope="module")
+def reference(files: Files) -> Iterator[EngineReference]:
+    with open_reference(files.base, files.adapter, threads=1) as opened:
+        yield opened
+
+
+def proof_of(
+    reference: EngineReference, base: Path, adapter: Path | None, **settings: Any
+) -> Proof:
+    settings = {"context_tokens": ROOM_TOKENS, **settings}
+    with EmbeddedServer(base, adapter=adapter, threads=1, name="tuned", **settings) as server:
+        served = EmbeddedServedModel(server)
+        return prove(served, reference, PROMPTS, longest_prompt_tokens=LONGEST_TOKENS)
+
+
+def test_the_right_model_is_proven(files: Files, reference: EngineReference) -> None:
+    steps: list[tuple[int, int]] = []
+    with EmbeddedServer(
+        files.base, adapter=files.adapter, threads=1, context_tokens=ROOM_TOKENS
+    ) as server:
+        proof = prove(
+            EmbeddedServedModel(server),
+            reference,
+            PROMPTS,
+            longest_prompt_tokens=LONGEST_TOKENS,
+            progress=lambda _, done, total: steps.append((done, total)),
+        )
+    assert proof.holds, proof.sentence
+    assert [part.outcome for part in proof.parts] == ["holds"] * 4
+    assert proof.part("prompt").figures["long_prompt_tokens"] >= LONGEST_TOKENS
+    assert proof.part("output").figures["token_agreement"] > 0.95
+    distances = proof.part("output").figures["distance_by_strength"]
+    assert distances["0"] > 10 * distances["1"]
+    assert proof.part("speed").figures["tokens_per_s"] > 0
+    assert Proof.from_dict(proof.to_dict()) == proof
+    assert [done for done, _ in steps] == sorted(done for done, _ in steps)
+
+
+@pytest.mark.slow
+def test_an_ignored_adapter_is_named(files: Files, reference: EngineReference) -> None:
+    proof = proof_of(reference, files.base, None)
+    assert proof.causes == ("adapter_ignored",)
+    assert not proof.holds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("factor", [4.0, 0.25])
+def test_another_strength_is_named(
+    files: Files, reference: EngineReference, tmp_path: Path, factor: float
+) -> None:
+    proof = proof_of(reference, files.base, rescaled(files.adapter, factor, tmp_path))
+    assert proof.causes == ("adapter_scale",)
+    assert f"{factor:g} times" in proof.sentence
+
+
+@pytest.mark.slow
+def test_another_base_is_named(files: Files, reference: EngineReference) -> None:
+    for adapter in (files.adapter, None):
+        assert proof_of(reference, files.other_base, adapter).causes == ("wrong_base",)
+
+
+@pytest.mark.slow
+def test_another_template_is_named(files: Files, reference: EngineReference) -> None:
+    proof = proof_of(reference, files.base, files.adapter, chat_template=OTHER_TEMPLATE)
+    assert proof.causes == ("wrong_template",)
+    assert "### user" in proof.sentence
+
+
+def test_too_little_room_is_named(files: Files, reference: EngineReference) -> None:
+    proof = proof_of(reference, files.base, files.adapter, context_tokens=256)
+    assert proof.causes == ("prompt_refused",)
+
+
+class _Dying(EmbeddedServedModel):
+    """A served model whose server is closed after so many replies."""
+
+    def __init__(self, server: EmbeddedServer, replies: int) -> None:
+        super().__init__(server)
+        self.left = replies
+
+    def complete(
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling = GREEDY,
+        *,
+        top_log_probabilities: int = 0,
+    ) -> ServedReply:
+        if not self.left:
+            self._server.close()
+        self.left -= 1
+        return super().complete(messages, sampling, top_log_probabilities=top_log_probabilities)
+
+
+@pytest.mark.parametrize(("replies", "part"), [(3, "prompt"), (9, "output")])
+def test_a_server_that_dies_is_named(
+    files: Files, reference: EngineReference, replies: int, part: str
+) -> None:
+    with ExitStack() as stack:
+        server = EmbeddedServer(
+            files.base, adapter=files.adapter, threads=1, context_tokens=ROOM_TOKENS
+        )
+        stack.callback(server.close)
+        dying = _Dying(server, replies)
+        proof = prove(dying, reference, PROMPTS, longest_prompt_tokens=LONGEST_TOKENS)
+    assert proof.causes == ("server_died",)
+    assert proof.part(part).outcome == "fails"
+    assert f"after {replies} replies" in proof.sentence
+
+
+class _Silent(EmbeddedServedModel):
+    """A server as old ones are: it shows no prompt, counts no tokens, tells no probabilities."""
+
+    counts = True
+
+    def rendered_prompt(
+        self, _messages: Sequence[Message], _tools: Sequence[Mapping[str, Any]] = ()
+    ) -> str | None:
+        return None
+
+    def complete(
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling = GREEDY,
+        *,
+        top_log_probabilities: int = 0,
+    ) -> ServedReply:
+        assert top_log_probabilities
+        reply = super().complete(messages, sampling)
+        return reply if self.counts else ServedReply(text=reply.text, ended=reply.ended)
+
+
+def test_old_servers_are_proven_by_counts_and_tokens(
+    files: Files, reference: EngineReference, tmp_path: Path
+) -> None:
+    def proof(adapter: Path | None, kind: type[_Silent], template: str | None = None) -> Proof:
+        with EmbeddedServer(
+            files.base, adapter=adapter, threads=1, context_tokens=ROOM_TOKENS,
+            chat_template=template,
+        ) as server:  # fmt: skip
+            return prove(kind(server), reference, PROMPTS, longest_prompt_tokens=LONGEST_TOKENS)
+
+    class Mute(_Silent):
+        counts = False
+
+    right = proof(files.adapter, _Silent)
+    assert right.holds, right.sentence
+    assert "as many tokens" in right.part("prompt").sentence
+    assert right.part("output").figures["by"] == "tokens"
+    assert proof(files.adapter, Mute).part("prompt").outcome == "cannot tell"
+    assert proof(None, _Silent).causes == ("adapter_ignored",)
+    strong = rescaled(files.adapter, 4.0, tmp_path)
+    assert proof(strong, _Silent).causes == ("adapter_scale",)
+    assert proof(files.adapter, _Silent, OTHER_TEMPLATE).causes == ("wrong_template",)
+
+
+GO_TEMPLATE = "{{ range .Messages }}### {{ .Role }}\n{{ .Content }}\n{{ end }}### assistant\n"
+PLANTED: dict[str, tuple[dict[str, Any], str]] = {
+    "another template": ({"wrong_template": GO_TEMPLATE}, "wrong_template"),
+    "no stop token": ({"drop_stop": True}, "missing_stop_token"),
+    "four times as strong": ({"adapter_scale": 4.0}, "adapter_scale"),
+    "no adapter": ({"ignore_adapter": True}, "adapter_ignored"),
+    "another base": ({}, "wrong_base"),
+    "long prompts cut": ({"truncate_prompt_tokens": 250}, "prompt_truncated"),
+    "short prompts cut": ({"truncate_prompt_tokens": 20}, "prompt_truncated"),
+    "dies at once": ({"die_after_pieces": 0}, "server_died"),
+    "dies later": ({"die_after_pieces": 3}, "server_died"),
+    "reports an error half-way": ({"error_after_pieces": 3}, "server_died"),
+    "does not load": ({"load_error": "out of memory"}, "server_died"),
+}
+
+
+@pytest.fixture(scope="module")
+def ollama(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
+    with StandIn(tmp_path_factory.mktemp("ollama"), generation="0.33.0") as server:
+        server.add_model("base:latest", files.base)
+        client = OllamaClient(server.url)
+        OllamaRuntime(client).create("tuned", ModelRecipe(base="base", adapter=files.adapter))
+        client.close()
+        yield server
+
+
+def proof_on(server: StandIn, reference: EngineReference, faults: Mapping[str, Any]) -> Proof:
+    for name, value in vars(Faults(**faults)).items():
+        setattr(server.faults, name, value)
+    client = OllamaClient(server.url)
+    try:
+        served = OllamaRuntime(client).served("tuned", context_tokens=ROOM_TOKENS)
+        return prove(served, reference, PROMPTS, longest_prompt_tokens=LONGEST_TOKENS)
+    finally:
+        client.close()
+        for name, value in vars(Faults()).items():
+            setattr(server.faults, name, value)
+
+
+def test_the_right_model_on_ollama_is_proven(ollama: StandIn, reference: EngineReference) -> None:
+    proof = proof_on(ollama, reference, {})
+    assert proof.holds, proof.sentence
+    assert [part.outcome for part in proof.parts] == ["holds"] * 4
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+def test_what_ollama_does_wrong_is_named(
+    ollama: StandIn, reference: EngineReference, files: Files, fault: str
+) -> None:
+    faults, cause = PLANTED[fault]
+    if cause == "wrong_base":
+        faults = {"wrong_base": files.other_base}
+    proof = proof_on(ollama, reference, faults)
+    assert proof.causes == (cause,), proof.sentence
+    assert not proof.holds
+
+
+def test_too_few_prompts_are_refused(files: Files, reference: EngineReference) -> None:
+    with (
+        EmbeddedServer(files.base, threads=1, context_tokens=256) as server,
+        pytest.raises(DataError, match=f"{MIN_PROMPTS} or more"),
+    ):
+        prove(EmbeddedServedModel(server), reference, PROMPTS[:-1])
+
+
+@given(
+    st.lists(
+        st.builds(
+            ProofPart,
+            name=st.text(),
+            outcome=st.sampled_from(OUTCOMES),
+            sentence=st.text(),
+            cause=st.sampled_from(CAUSES),
+            figures=st.dictionaries(st.text(), st.integers()),
+        )
+    )
+)
+def test_proofs_survive_storage(parts: list[ProofPart]) -> None:
+    proof = Proof(model="m", parts=tuple(parts))
+    assert Proof.from_dict(proof.to_dict()) == proof
+
+
+@pytest.mark.parametrize(
+    "raw", [{}, {"parts": "x"}, {"parts": [1]}, {"parts": [{"name": "a", "outcome": "maybe"}]}]
+)
+def test_damaged_proofs_are_refused(raw: dict[str, Any]) -> None:
+    with pytest.raises(DataError):
+        Proof.from_dict(raw)
+
+
+def test_divergence_is_kullback_leibler_with_the_rest_as_one() -> None:
+    served = {"a": math.log(0.5), "b": math.log(0.25)}
+    computed = {"a": math.log(0.25), "b": math.log(0.25), "c": math.log(0.5)}
+    expected = 0.5 * math.log(2) + 0.25 * math.log(0.25 / 0.5)
+    assert divergence(served, computed) == pytest.approx(expected)
+    assert divergence(served, {**served, "c": math.log(0.25)}) == pytest.approx(0)
