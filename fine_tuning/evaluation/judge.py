@@ -15,8 +15,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from scipy.stats import binomtest
-
 from fine_tuning.core.conversation import Message, Part
 from fine_tuning.evaluation.evaluator import ReplyMany
 from fine_tuning.evaluation.preference import ReplyPair, Winner, candidate_first, preference_suites
@@ -150,6 +148,8 @@ def judge_pairs(
         RuntimeFailedError: if the judge fails.
     """
     judgements = _judge(pairs, reply_many, seed)
+    from scipy.stats import binomtest  # noqa: PLC0415 - slow to import, and seldom needed
+
     checked = _judge([pair for pair, _ in choices], reply_many, seed)
     decided = [slot for found in judgements for slot in found.slots if slot in {"A", "B"}]
     num_first = decided.count("A")

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr, stdtrit
 
 Floats = npt.NDArray[np.float64]
 CELLS_AT_ONCE = 1 << 21  # of the resamples x clusters matrix; bounds the memory used
@@ -104,6 +103,8 @@ def percentile_interval(
     Genton and Parzen, Asymptotic Properties of Sample Quantiles of Discrete Distributions, 2011.
     """
     n = num_clusters
+    from scipy.special import ndtr, stdtrit  # noqa: PLC0415 - slow to import
+
     t = stdtrit(n - 1, (1.0 - confidence) / 2.0)
     tail = float(ndtr(t * math.sqrt(n / (n - 1))))
     scale = float(np.abs(differences).max()) or 1.0
@@ -170,6 +171,8 @@ def smallest_detectable(
         confidence: Of the two-sided interval that must exclude 0.
         power: The share of such sets in which it does.
     """
+    from scipy.special import stdtrit  # noqa: PLC0415 - slow to import
+
     t = stdtrit(num_clusters - 1, np.array([(1.0 + confidence) / 2.0, power]))
     return float(t.sum() * error)
 
