@@ -1,71 +1,81 @@
-"""Commands about conversations and data sets: import, stats, clean, export, prepare."""
+"""Commands about conversations and data sets: stats, clean, export, prepare."""
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from difflib import unified_diff
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fine_tuning.cli.options import AsJson, Base, Config, Home, Overrides, open_workbench
-from fine_tuning.cli.output import answer, facts, progress_bars, say
+from fine_tuning.cli.output import answer, facts, progress_bars, results, say
+
+if TYPE_CHECKING:
+    from fine_tuning.data_collection.data_cleaner import Change
 
 NUM_SHOWN = 5
 app = typer.Typer()
 
 
-@app.command("import")
-def import_file(
-    file: Annotated[Path, typer.Argument(help="JSONL: a log, ft/1, ChatML, Alpaca, Instruction.")],
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
-) -> None:
-    """Add the conversations of a file to the log; importing it twice adds nothing.
-
-    Example: fine-tuning import chats.jsonl
-    """
-    report = open_workbench(home, config, overrides).import_file(file)
-    for line in report.skipped[:NUM_SHOWN]:
-        say(f"passed over: {line}")
-    if len(report.skipped) > NUM_SHOWN:
-        say(f"... and {len(report.skipped) - NUM_SHOWN} more")
-    value = {
-        "new": report.num_new,
-        "known": report.num_known,
-        "skipped": list(report.skipped),
-    }
-    text = (
-        f"{report.num_new} new conversations, {report.num_known} known before, "
-        f"{len(report.skipped)} lines passed over"
-    )
-    answer(value, as_json=as_json, text=text)
-
-
 @app.command()
 def stats(
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write a page with plots; it loads nothing.")
+    ] = None,
     home: Home = None,
     config: Config = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Count what was recorded."""
+    """Count what was recorded, what cleaning keeps of it, and how it is spread.
+
+    Example: fine-tuning stats --html stats.html
+    """
     bench = open_workbench(home, config, overrides)
-    found = bench.logger().get_conversation_stats()
-    shown = {key: value for key, value in found.items() if not isinstance(value, dict | list)}
-    answer(found, as_json=as_json, table=facts(str(bench.workspace.conversations), shown))
+    recorded = bench.logger().get_conversation_stats()
+    if not recorded["total_conversations"]:
+        shown = {k: value for k, value in recorded.items() if not isinstance(value, dict | list)}
+        answer(recorded, as_json=as_json, table=facts(str(bench.workspace.conversations), shown))
+        return
+    report = bench.data_report()
+    value = {**recorded, **report.to_dict()}
+    shown = {k: item for k, item in value.items() if not isinstance(item, dict | list)}
+    shown |= {f"feedback: {k}": number for k, number in value["feedback"].items() if number}
+    shown |= {"kept by cleaning": report.counts["kept"]}
+    for name in ("turns", "exchange_chars", "tokens", "quality"):
+        spread = value["clean"][name]
+        shown[f"kept: {name.replace('_', ' ')}"] = ", ".join(
+            f"{k} {number:g}" for k, number in spread.items()
+        )
+    shown["kept: languages"] = ", ".join(
+        f"{k} {number}" for k, number in value["clean"]["languages"].items()
+    )
+    answer(value, as_json=as_json, table=facts(str(bench.workspace.conversations), shown))
+    if html is not None:
+        say(f"report: {bench.write_data_report(report, html.absolute())}")
 
 
 @app.command()
 def clean(
+    diff: Annotated[
+        bool, typer.Option("--diff", help="Show every text that changes, before and after.")
+    ] = False,
     home: Home = None,
     config: Config = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what cleaning keeps, what it drops and why; the log itself is not changed."""
-    report = open_workbench(home, config, overrides).clean()
+    bench = open_workbench(home, config, overrides)
+    if diff:
+        show_changes(bench.changes(), as_json=as_json)
+        return
+    report = bench.clean()
     counts = report.counts
     for item in report.dropped[:NUM_SHOWN]:
         say(f"dropped {item.conversation.id}: {item.reason} ({item.detail})")
@@ -74,7 +84,30 @@ def clean(
     rows |= {
         f"changed by {step['name']}": step["changed"] for step in counts["steps"] if step["changed"]
     }
-    answer(counts, as_json=as_json, table=facts("cleaning", rows))
+    if report.review:
+        rows["alike, to look at"] = len(report.review)
+    dropped = [
+        {"conversation": item.conversation.id, "reason": item.reason, "detail": item.detail}
+        for item in report.dropped
+    ]
+    answer({**counts, "dropped_log": dropped}, as_json=as_json, table=facts("cleaning", rows))
+
+
+def show_changes(changes: Iterable[Change], *, as_json: bool) -> None:
+    """Print texts before and after, one JSON object a line or in red and green."""
+    count = 0
+    for change in changes:
+        count += 1
+        if as_json:
+            sys.stdout.write(json.dumps(asdict(change), ensure_ascii=False) + "\n")
+            continue
+        results.print(f"{change.conversation_id} ({change.role})", style="bold", markup=False)
+        before, after = change.before.splitlines(), change.after.splitlines()
+        for line in unified_diff(before, after, lineterm="", n=0):
+            if not line.startswith(("---", "+++", "@@")):
+                style = "red" if line.startswith("-") else "green"
+                results.print(line, style=style, markup=False, highlight=False)
+    say(f"{count} texts change; the log itself stays as it is")
 
 
 @app.command()
@@ -95,6 +128,9 @@ def export(
 
 @app.command()
 def prepare(
+    show: Annotated[
+        int, typer.Option("--show", min=0, help="Show so many sequences, what is learnt in green.")
+    ] = 0,
     base: Base = None,
     home: Home = None,
     config: Config = None,
@@ -105,11 +141,16 @@ def prepare(
     with progress_bars() as progress:
         bench = open_workbench(home, config, overrides, base=base, progress=progress)
         snapshot = bench.prepare()
+        masks = bench.shown_masks(snapshot, show, ansi=results.is_terminal) if show else []
     splits = snapshot.manifest["splits"]
     rows = {
         name: f"{split['conversations']} conversations, {split['tokens']} tokens, "
         f"{split['trained_tokens']} of them learnt"
         for name, split in splits.items()
     }
+    for number, mask in enumerate(masks if not as_json else (), start=1):
+        results.print(f"sequence {number}", style="bold")
+        results.file.write(mask + "\n\n")
     value = {"name": snapshot.name, "folder": str(snapshot.path), "splits": splits}
+    value |= {"shown": masks} if show else {}
     answer(value, as_json=as_json, table=facts(f"data set {snapshot.name}", rows))

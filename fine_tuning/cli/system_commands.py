@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,12 +11,15 @@ import typer
 
 from fine_tuning.cli.options import AsJson, Base, Config, Home, Overrides, open_workbench
 from fine_tuning.cli.output import GIB, answer, command, facts, progress_bars, results, say
+from fine_tuning.core.errors import DataError
 
 if TYPE_CHECKING:
+    from fine_tuning.core.finding import Finding
     from fine_tuning.workbench.demo import DemoResult
 
 app = typer.Typer()
 PARITY_FAILED = 1
+MARKS = {"stop": "STOP", "warning": "warning", "note": "note", "good": "good"}
 
 
 @app.command()
@@ -91,6 +95,10 @@ def doctor(
         bool,
         typer.Option("--parity", help="Compare the engine with llama.cpp, token by token."),
     ] = False,
+    data: Annotated[
+        bool,
+        typer.Option("--data", help="Check the recorded conversations and what is made of them."),
+    ] = False,
     base: Base = None,
     home: Home = None,
     config: Config = None,
@@ -99,11 +107,17 @@ def doctor(
 ) -> None:
     """Say what is installed, what is slow and why; with --parity, prove the engine right.
 
+    --data looks for what would spoil a training: too little, leaks, secrets, wrong masks; each
+    finding with what helps. It ends with code 3 when training must not go on.
+
     --parity takes the base model named by --base (embedded by default) and, if a run on it exists,
     base and adapter together.
     """
-    with progress_bars() if parity else nullcontext() as progress:
+    with progress_bars() if parity or data else nullcontext() as progress:
         bench = open_workbench(home, config, overrides, base=base, progress=progress)
+        if data:
+            show_findings(bench.preflight(), as_json=as_json)
+            return
         from fine_tuning.workbench.health import check_health, parity_reports
 
         report = check_health(bench.workspace)
@@ -122,3 +136,19 @@ def doctor(
         results.print(facts(f"parity with llama.cpp: {one.name}", rows))
     if any(not one.holds for one in reports):
         raise typer.Exit(PARITY_FAILED)
+
+
+def show_findings(findings: Sequence[Finding], *, as_json: bool) -> None:
+    """Print what was found; end with the code of bad data when training must not go on."""
+    answer([finding.to_dict() for finding in findings], as_json=as_json)
+    for finding in findings if not as_json else []:
+        results.print(f"{MARKS[finding.severity]:>8}  {finding.title}", markup=False)
+        details = (finding.detail, *finding.examples)
+        for line in filter(None, details):
+            results.print(f"          {line}", style="dim", markup=False, highlight=False)
+        for name, number in finding.numbers.get("histogram", {}).items():
+            results.print(f"          {name:>14} tokens: {number}", style="dim", highlight=False)
+        if finding.fix and finding.severity != "good":
+            results.print(f"          -> {finding.fix}", markup=False, highlight=False)
+    if any(finding.severity == "stop" for finding in findings):
+        raise typer.Exit(DataError.exit_code)

@@ -164,11 +164,22 @@ def _by_reason(counts: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(
             check=told.check,
             severity=told.severity,
-            title=f"{number} {told.title}",
+            title=_counted(number, told.title),
             fix=told.fix,
             numbers={"conversations": number},
             examples=tuple(some[:_SHOWN]),
         )
+
+
+def _counted(number: int, title: str) -> str:
+    """Return "1 conversation holds ..." or "2 conversations hold ..."."""
+    if number != 1:
+        return f"{number} {title}"
+    verb, _, rest = title.removeprefix("conversations ").partition(" ")
+    single = {"are": "is", "have": "has"}.get(verb, f"{verb}s")
+    if verb == "nearly":
+        single, rest = "nearly says", rest.removeprefix("say ")
+    return f"1 conversation {single} {rest}"
 
 
 def _redacted(counts: Mapping[str, Any]) -> Iterator[Finding]:
@@ -177,7 +188,7 @@ def _redacted(counts: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding(
                 check="secrets",
                 severity="note",
-                title=f"{step['changed']} conversations hold private values",
+                title=_counted(step["changed"], "conversations hold private values"),
                 detail="placeholders such as <EMAIL_1> stand for them in what is learnt",
                 fix="look at them with 'fine-tuning clean --diff'",
                 numbers={"conversations": step["changed"]},
