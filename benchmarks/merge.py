@@ -80,6 +80,7 @@ def main() -> None:
         text = "\n".join(measure(given, Path(folder))) + "\n"
     sys.stdout.write(text)
     if given.out:
+        given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(text, encoding="utf-8")
 
 
