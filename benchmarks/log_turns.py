@@ -3,12 +3,14 @@
 Run: python benchmarks/log_turns.py [folder]       (make bench-logging)
 The folder decides which disk is measured; by default the current one. Every call returns only
 when its turn is on disk. Two loads: each writer as fast as it can, and each at ten turns a second,
-which is already a hundred times what a chatbot has to write.
+which is already a hundred times what a chatbot has to write. Turns come at random moments, as chats
+do. ``disk alone`` is what the disk takes for the same bytes without any store.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import sys
 import tempfile
 import time
@@ -34,6 +36,10 @@ def main(folder: Path) -> int:
     """Print a line per store and load; return 1 if any 99th percentile is above the limit."""
     print(f"disk: {disk_of(folder)}; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     print("writers  store  load        turns/s   p50 ms   p99 ms   max ms")
+    for pace_per_s in (0, PACE_PER_S):
+        p50, p99 = np.percentile(disk_alone(folder, pace_per_s), [50, 99])
+        load = "10/s each" if pace_per_s else "full speed"
+        print(f"{1:7}  disk alone {load:10} {p50:12.2f} {p99:8.2f}")
     worst = 0.0
     for suffix in (".jsonl", ".db"):
         for load, turns, pace_per_s in (
@@ -84,14 +90,28 @@ def write(path: Path, turns: int, pace_per_s: float, pipe: Connection) -> None:
     pipe.send("ready")
     pipe.recv()
     times: list[float] = []
-    begin_s = time.perf_counter()
+    draw = random.Random()
     for number in range(turns):
         if pace_per_s:
-            time.sleep(max(0.0, begin_s + number / pace_per_s - time.perf_counter()))
+            time.sleep(draw.expovariate(pace_per_s))
         start_s = time.perf_counter()
         logger.log_conversation(QUESTION, REPLY, {"model": "m", "number": number})
         times.append(time.perf_counter() - start_s)
     pipe.send(np.array(times))
+
+
+def disk_alone(folder: Path, pace_per_s: float) -> np.ndarray:
+    """Return the milliseconds that appending a turn's bytes and syncing them takes."""
+    data = (QUESTION + REPLY).encode()
+    times: list[float] = []
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for _ in range(PACED_TURNS if pace_per_s else TURNS_AT_FULL_SPEED):
+            time.sleep(1 / pace_per_s / NUM_WRITERS if pace_per_s else 0)
+            start_s = time.perf_counter()
+            os.write(file.fileno(), data)
+            os.fdatasync(file.fileno())
+            times.append(time.perf_counter() - start_s)
+    return np.array(times) * 1000
 
 
 def disk_of(folder: Path) -> str:

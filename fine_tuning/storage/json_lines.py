@@ -192,6 +192,18 @@ def append(handle: int, data: bytes, *, is_synced: bool = True) -> None:
         raise
 
 
+def unlock_and_sync(handle: int) -> None:
+    """Let others append, and return when what was appended is on disk.
+
+    Waiting for the disk without the lock lets it take the lines of several writers at once.
+
+    Raises:
+        OSError: if the disk failed; whether the line survives a power cut is not known then.
+    """
+    fcntl.flock(handle, fcntl.LOCK_UN)
+    _sync(handle)
+
+
 @contextmanager
 def all_or_none(handle: int) -> Iterator[None]:
     """Sync what the body appends when it is done; when it fails, cut the file back.

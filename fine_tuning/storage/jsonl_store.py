@@ -27,6 +27,7 @@ from fine_tuning.storage.json_lines import (
     encode,
     lines,
     locked,
+    unlock_and_sync,
 )
 from fine_tuning.storage.log_lines import Entry, entry_line, feedback_line, read_line
 from fine_tuning.storage.merging import additions, check_leaf
@@ -86,7 +87,8 @@ class JsonlConversationStore:
                 with self._reader(handle) as file:
                     line = self._line_of_news(file, conversation, follow=follow)
             if line is not None:
-                append(handle, encode(line))
+                append(handle, encode(line), is_synced=False)
+                unlock_and_sync(handle)
 
     def append_many(
         self, conversations: Sequence[Conversation], feedback: Sequence[Feedback] = ()

@@ -36,7 +36,7 @@ def test_settings_are_the_safe_ones(path: Path) -> None:
     with store._database.reading() as own:
         assert own.pragma("synchronous") == 2, "FULL"
         assert own.pragma("foreign_keys") == 1
-        assert own.pragma("busy_timeout") == 30_000
+        assert own.pragma("secure_delete") == 1
 
 
 def test_pages_keep_order_and_lose_nothing(path: Path) -> None:
