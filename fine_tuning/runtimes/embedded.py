@@ -114,27 +114,16 @@ class EmbeddedServer:
         self.parallel = max(1, parallel)
         self.threads = threads or default_threads()
         facts = check_model(model_path)
-        for path in (*([adapter] if adapter else []), *choices):
-            check_adapter(path, model_path)
         own_template = chat_template is not None or not facts.has_chat_template
         template = chat_template or ("" if facts.has_chat_template else CHATML_TEMPLATE)
-        key = secrets.token_urlsafe(24)
-        params = _parameters(model_path, template, key)
-        applied = [_lora(adapter, 1.0)] if adapter else []
-        params.lora_adapters = [*applied, *(_lora(path, 0.0) for path in choices)]
+        params = _parameters(model_path, template, key := secrets.token_urlsafe(24))
+        params.lora_adapters = _loras(model_path, adapter, choices)
+        _set_sizes(params, context_tokens, self.parallel, self.threads)
         if embeds:
             _set_embedding(params)
-        params.n_ctx = context_tokens * self.parallel
-        params.n_parallel = self.parallel
-        params.n_threads_http = self.parallel + SPARE_HTTP_THREADS
-        params.cpuparams.n_threads = self.threads
-        params.cpuparams_batch.n_threads = self.threads
-        begin_s = time.monotonic()
-        self._server: Any = _start(params, model_path, adapter)
-        self.load_s: float = time.monotonic() - begin_s
-        address = self._server.listening_address
-        self._client = LlamaClient(address, api_key=key, connections=self.parallel)
-        self.access = Access(address=address, key=key)
+        self._server, self.load_s = _start(params, model_path, adapter)
+        self.access = Access(self._server.listening_address, key)
+        self._client = LlamaClient(self.access.address, api_key=key, connections=self.parallel)
         try:
             properties = self._client.get("/props")
             self.context_tokens: int = properties["default_generation_settings"]["n_ctx"]
@@ -285,6 +274,21 @@ def _lora(path: Path, scale: float) -> Any:  # noqa: ANN401 - llama.cpp's own
     return info
 
 
+def _loras(model: Path, adapter: Path | None, choices: Sequence[Path]) -> list[Any]:
+    """Return the adapter that is applied and those a request may choose, all found to fit."""
+    for path in (*([adapter] if adapter else []), *choices):
+        check_adapter(path, model)
+    return [*([_lora(adapter, 1.0)] if adapter else []), *(_lora(path, 0.0) for path in choices)]
+
+
+def _set_sizes(params: Any, context_tokens: int, parallel: int, threads: int) -> None:  # noqa: ANN401 - llama.cpp's own
+    params.n_ctx = context_tokens * parallel
+    params.n_parallel = parallel
+    params.n_threads_http = parallel + SPARE_HTTP_THREADS
+    params.cpuparams.n_threads = threads
+    params.cpuparams_batch.n_threads = threads
+
+
 def _set_embedding(params: Any) -> None:  # noqa: ANN401 - llama.cpp's own
     import xllamacpp
 
@@ -294,10 +298,13 @@ def _set_embedding(params: Any) -> None:  # noqa: ANN401 - llama.cpp's own
     params.n_batch = params.n_ubatch = EMBEDDED_TOKENS
 
 
-def _start(params: Any, model: Path, adapter: Path | None) -> Any:  # noqa: ANN401 - llama.cpp's own
+def _start(params: Any, model: Path, adapter: Path | None) -> tuple[Any, float]:  # noqa: ANN401 - llama.cpp's own
+    """Return a started server and how long loading took, in seconds."""
     import xllamacpp
 
+    begin_s = time.monotonic()
     try:
-        return xllamacpp.Server(params)
+        server = xllamacpp.Server(params)
     except RuntimeError as error:
         raise explain_failure(model, adapter, params.chat_template) from error
+    return server, time.monotonic() - begin_s

@@ -18,9 +18,8 @@ from fine_tuning.core.conversation import Message
 from fine_tuning.core.errors import DataError, RuntimeFailedError, RuntimeUnavailableError
 from fine_tuning.core.naming import content_name
 from fine_tuning.core.ports import GREEDY, Sampling
+from fine_tuning.runtimes.llama_answers import event_of, failure_of
 
-TOO_LONG = "exceed_context_size_error"
-REFUSED = 400
 CONNECT_TIMEOUT_S = 10.0
 SYSTEM_ROLES = ("system", "developer")
 KEEP_ALIVE_S = 2.0
@@ -140,46 +139,6 @@ class LlamaClient:
         if response.status_code != httpx.codes.OK:
             raise failure_of(response)
         return response.json()
-
-
-class RequestRefusedError(RuntimeFailedError):
-    """llama-server refused a request for what is in it."""
-
-
-def event_of(line: str) -> Mapping[str, Any] | None:
-    """Return the server-sent event of a line, None when there is none in it.
-
-    Raises:
-        RuntimeFailedError: if the event is an error.
-    """
-    field, _, value = line.partition(":")
-    if field == "error":
-        raise _failure_of(json.loads(value))
-    if field != "data" or value.strip() == "[DONE]":
-        return None
-    event: Mapping[str, Any] = json.loads(value)
-    if "error" in event:
-        raise _failure_of(event["error"])
-    return event
-
-
-def failure_of(response: httpx.Response) -> RuntimeFailedError:
-    """Return the error a response that was read tells."""
-    try:
-        return _failure_of(response.json()["error"])
-    except (ValueError, KeyError, TypeError):
-        return RuntimeFailedError(f"the model server answered with HTTP {response.status_code}")
-
-
-def _failure_of(error: Mapping[str, Any]) -> RuntimeFailedError:
-    if error.get("type") == TOO_LONG:
-        return RequestRefusedError(
-            f"the prompt has {error.get('n_prompt_tokens')} tokens, "
-            f"and the model was loaded with room for {error.get('n_ctx')}",
-            next_command="shorten the conversation, or load the model with more context tokens",
-        )
-    kind = RequestRefusedError if error.get("code") == REFUSED else RuntimeFailedError
-    return kind(f"the model server reports: {error.get('message', error)}")
 
 
 class LlamaTokenizer:

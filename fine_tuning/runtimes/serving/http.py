@@ -18,7 +18,7 @@ from fine_tuning.core.errors import (
     ModelNotFoundError,
     RuntimeUnavailableError,
 )
-from fine_tuning.runtimes.llama_client import RequestRefusedError
+from fine_tuning.runtimes.llama_answers import RequestRefusedError
 
 MAX_BODY_BYTES = 8 << 20
 # A body beyond the limit is read and dropped up to here, so that its sender hears the answer.

@@ -10,7 +10,8 @@ import httpx
 
 from fine_tuning.core.errors import DataError, RuntimeFailedError, RuntimeUnavailableError
 from fine_tuning.runtimes.embedded import Access
-from fine_tuning.runtimes.llama_client import CONNECT_TIMEOUT_S, event_of, failure_of
+from fine_tuning.runtimes.llama_answers import event_of, failure_of
+from fine_tuning.runtimes.llama_client import CONNECT_TIMEOUT_S
 
 JSON = {"Content-Type": "application/json"}
 
