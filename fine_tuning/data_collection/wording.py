@@ -162,8 +162,8 @@ _REFUSAL = re2.compile(
     rf"(?:{_CANNOT}|am (?:not able|unable)|won{_APOSTROPHE}t)"
     rf"|{_I_AM} (?:not able|unable) to (?:help|assist|fulfil|comply|provide|answer)"
     rf"|i {_CANNOT} (?:help|assist|comply|fulfil|provide|do that|engage)"
-    r"|(?:es tut mir leid|leider),? (?:aber )?(?:ich )?kann ich (?:dir|ihnen)? ?(?:dabei |damit )?"
-    r"nicht)"
+    r"|(?:es tut mir leid|leider),? (?:aber )?(?:ich kann|kann ich)(?: dir| ihnen)?"
+    r"(?: dabei| damit| das)? nicht)"
 )
 _REFUSAL_REACH_CHARS = 200
 _ENDED = re2.compile(

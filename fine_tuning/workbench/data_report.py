@@ -133,9 +133,10 @@ def _spreads(profile: Profile) -> Iterator[Block]:
         values = profile.spreads[name]
         most_shown = sorted(values)[int(SHOWN_SHARE * (len(values) - 1))]
         shown = [value for value in values if value <= most_shown]
-        if hidden := len(values) - len(shown):
-            caption += f" The {hidden:,} longest are beyond the right edge."
-        yield Figure(charts.histogram(shown, x_label=label, y_label=_unit(name)), caption)
+        hidden = len(values) - len(shown)
+        told_too = f" The {hidden:,} longest are beyond the right edge." if hidden else ""
+        svg = charts.histogram(shown, x_label=label, y_label=_unit(name))
+        yield Figure(svg, caption + told_too)
     yield Figure(charts.bars(told["quality_parts"], x_label="mean, 0 to 1"), "Parts of quality.")
     for title, counts in (("language", profile.languages), ("source", profile.sources)):
         yield Figure(charts.bars(most(counts), x_label="conversations"), f"By {title}.")

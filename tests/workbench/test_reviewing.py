@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from fine_tuning.config.loader import load_settings
+from fine_tuning.config.workspace import Workspace
+from fine_tuning.core.conversation import Conversation
+from fine_tuning.core.errors import DataError
+from fine_tuning.core.finding import Finding
+from fine_tuning.storage.open_store import open_store
+from fine_tuning.workbench.workbench import Workbench
+
+WORDS = [
+    "kite",
+    "wind",
+    "sail",
+    "mast",
+    "rope",
+    "deck",
+    "tide",
+    "moon",
+    "harbour",
+    "chart",
+    "anchor",
+    "gull",
+    "star",
+    "keel",
+    "rudder",
+]
+
+
+def bench_at(home: Path, *overrides: str) -> Workbench:
+    settings = load_settings(None, overrides=overrides)
+    return Workbench(settings, Workspace.open(home, settings))
+
+
+def talk(number: int) -> Conversation:
+    rng = random.Random(number)
+    question, answer = (" ".join(rng.choices(WORDS, k=12)) for _ in range(2))
+    return Conversation.from_turns(
+        [("user", f"{question}?"), ("assistant", f"{answer}.")], id=f"talk-{number}"
+    )
+
+
+def record(bench: Workbench, *numbers: int) -> None:
+    store = open_store(bench.workspace.conversations)
+    for number in numbers:
+        store.append(talk(number))
+
+
+def by_check(findings: list[Finding]) -> dict[str, list[Finding]]:
+    found: dict[str, list[Finding]] = {}
+    for finding in findings:
+        found.setdefault(finding.check, []).append(finding)
+    return found
+
+
+def test_export_is_due_after_every_interval_whatever_arrives_at_once(tmp_path: Path) -> None:
+    bench = bench_at(tmp_path, "data_collection.export_interval=5")
+    record(bench, *range(4))
+    assert bench.export_if_due() == {}
+    record(bench, *range(4, 7))  # five is passed, not met
+    files = bench.export_if_due()
+    assert len(files["chatml"].read_text().splitlines()) == 7
+    assert bench.export_if_due() == {}, "once for the same conversations"
+    record(bench, *range(7, 11))
+    assert bench.export_if_due() == {}
+    record(bench, 11)
+    assert bench.export_if_due()
+
+
+def test_without_conversations_the_preflight_says_what_to_do(tmp_path: Path) -> None:
+    (finding,) = bench_at(tmp_path).preflight()
+    assert (finding.severity, finding.title) == ("stop", "No conversations to train on")
+    assert "enable conversation logging" in finding.fix
+
+
+def test_the_preflight_of_a_small_log(tmp_path: Path) -> None:
+    bench = bench_at(tmp_path, "training.base_model=embedded")
+    record(bench, *range(30))
+    store = open_store(bench.workspace.conversations)
+    store.append(
+        Conversation.from_turns([("user", "Write to a@b.example?"), ("assistant", "I did it.")])
+    )
+    found = by_check(bench.preflight())
+    assert found["size"][0].title == "Training data too small"
+    assert found["size"][0].numbers == {"pairs": 31, "recommended": 100}
+    assert {one.title for one in found["secrets"]} == {
+        "1 conversation holds private values",
+        "no private value would be learnt",
+    }
+    for check in ("leakage", "stop token", "template parity", "trained tokens"):
+        assert found[check][0].severity == "good", found[check]
+    assert sum(found["token lengths"][0].numbers["histogram"].values()) == 31
+    assert not (tmp_path / "datasets").exists(), "nothing is kept"
+
+
+def test_secrets_that_would_be_learnt_stop(tmp_path: Path) -> None:
+    bench = bench_at(tmp_path, "data_collection.skip_steps=[redaction]", "training.base_model=none")
+    store = open_store(bench.workspace.conversations)
+    store.append(
+        Conversation.from_turns(
+            [("user", "my password is hunter2"), ("assistant", "I did not read that.")], id="leak"
+        )
+    )
+    found = by_check(bench.preflight())
+    assert [(one.severity, one.examples) for one in found["secrets"]] == [("stop", ("leak",))]
+    assert found["tokens"][0].severity == "warning", "without a base model tokens are not checked"
+
+
+def test_the_report_is_one_page_that_loads_nothing(tmp_path: Path) -> None:
+    bench = bench_at(tmp_path)
+    with pytest.raises(DataError, match="No conversations"):
+        bench.data_report()
+    record(bench, *range(30), *range(5))
+    store = open_store(bench.workspace.conversations)
+    store.append(
+        Conversation.from_turns([("user", "<script>x</script>"), ("assistant", "no " * 9)])
+    )
+    report = bench.data_report()
+    page = bench.write_data_report(report, tmp_path / "page.html").read_text()
+    assert "<script" not in page
+    assert page.count("<svg") >= 7
+    for way in ("src=", 'href="http', "url(http", "@import", "<link", "<iframe"):
+        assert way not in page
+    value = json.loads(json.dumps(report.to_dict()))
+    assert value["cleaning"]["in"] == value["cleaning"]["kept"] + 1
+    assert value["clean"]["conversations"] == 30
+    assert value["clean"]["turns"]["mean"] == 1
