@@ -17,7 +17,7 @@ from fine_tuning.engine.adapter_files import read_gguf_adapter
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.lower_states import LowerStates
 from fine_tuning.engine.step import accumulate_gradients, evaluate_loss
-from fine_tuning.training.fast_mode import NO_TWIN, first_adapted, mode_remark, states_bytes
+from fine_tuning.training.fast_mode import MEASURED, first_adapted, mode_remark, states_bytes
 from fine_tuning.training.plan import TrainingPlan
 from fine_tuning.training.run import Listening
 from tests.engine.test_layout import conversations
@@ -131,5 +131,5 @@ def test_a_fast_run_is_told_what_it_gained_and_lost() -> None:
     told = mode_remark("f", [("q", quality), ("f", fast)])
     assert "150 s and validation loss 1.500, against 125 s and 1.250 of run q" in told
     for other in (manifest_of("quality", 1.0, steps=8), manifest_of("quality", 1.0, snapshot="t")):
-        assert NO_TWIN in mode_remark("f", [("q", other), ("f", fast)])
+        assert MEASURED in mode_remark("f", [("q", other), ("f", fast)])
     assert mode_remark("q", [("q", quality), ("f", fast)]) == ""
