@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fine_tuning.workbench.importing import ImportReport
 
 NUM_SHOWN = 5
+NEEDED = "a judgement needs --session and one of --up, --down, --rating, --edit and --over"
 app = typer.Typer()
 
 
@@ -134,23 +135,28 @@ def feedback(
         counts = bench.feedback_counts()
         answer(counts, as_json=as_json, table=facts("feedback", counts))
         return
-    given: list[dict[str, Any]] = []
-    if up or down:
-        given.append({"kind": "thumb", "value": 1 if up else -1})
-    if rating is not None:
-        given.append({"kind": "rating", "value": rating})
-    if edit is not None:
-        given.append({"kind": "correction", "text": edit})
-    if over is not None:
-        given.append({"kind": "choice", "rejected_id": over})
-    if not given or (up and down) or session is None:
-        raise ConfigError(
-            "a judgement needs --session and one of --up, --down, --rating, --edit and --over"
-        )
+    given = [*_thumb(up, down), *_others(rating, edit, over)]
+    if not given or session is None:
+        raise ConfigError(NEEDED)
     ids = [
         bench.judge_reply(session, message, **one, reason=reason, comment=comment) for one in given
     ]
     answer({"feedback": ids}, as_json=as_json, text=f"noted {len(ids)} judgement(s)")
+
+
+def _thumb(up: bool, down: bool) -> list[dict[str, Any]]:
+    if up and down:
+        raise ConfigError(NEEDED)
+    return [{"kind": "thumb", "value": 1 if up else -1}] if up or down else []
+
+
+def _others(rating: int | None, edit: str | None, over: str | None) -> list[dict[str, Any]]:
+    fields: list[tuple[str, str, int | str | None]] = [
+        ("rating", "value", rating),
+        ("correction", "text", edit),
+        ("choice", "rejected_id", over),
+    ]
+    return [{"kind": kind, key: said} for kind, key, said in fields if said is not None]
 
 
 @app.command()

@@ -56,6 +56,16 @@ class ImportReport:
         """All records of the file."""
         return self.num_new + self.num_known + self.num_feedback_only + self.num_quarantined
 
+    def counts(self) -> dict[str, int]:
+        """Return what became of the records; the parts add up to ``in``."""
+        return {
+            "in": self.num_in,
+            "new": self.num_new,
+            "known": self.num_known,
+            "feedback_only": self.num_feedback_only,
+            "quarantined": self.num_quarantined,
+        }
+
 
 class Importing(WorkbenchBase):
     """What a user does with files of conversations."""
@@ -85,29 +95,8 @@ class Importing(WorkbenchBase):
         quarantine = self.workspace.quarantine / _quarantine_name(path)
         with ExitStack() as stack:
             work.run(reading, lambda: stack.enter_context(whole_lines(quarantine)))
-        report = ImportReport(
-            path=path,
-            format=reading.importer.name,
-            title=reading.importer.title,
-            reason=reading.reason,
-            num_new=work.num_new,
-            num_known=work.num_known,
-            num_feedback=work.num_feedback,
-            num_feedback_only=work.num_feedback_only,
-            num_quarantined=work.num_quarantined,
-            skipped=tuple(work.skipped),
-            quarantine=quarantine if work.num_quarantined else None,
-        )
-        records.finish(
-            run_id,
-            {
-                "in": report.num_in,
-                "new": report.num_new,
-                "known": report.num_known,
-                "feedback_only": report.num_feedback_only,
-                "quarantined": report.num_quarantined,
-            },
-        )
+        report = work.report(reading, quarantine)
+        records.finish(run_id, report.counts())
         if report.num_in == report.num_quarantined:
             raise _nothing_found(report)
         return report
@@ -146,6 +135,22 @@ class _Import:
             self._seen += len(batch)
             if self._progress:
                 self._progress("importing", self._seen, 0)
+
+    def report(self, reading: Reading, quarantine: Path) -> ImportReport:
+        """Return what the file gave."""
+        return ImportReport(
+            path=reading.source.path,
+            format=reading.importer.name,
+            title=reading.importer.title,
+            reason=reading.reason,
+            num_new=self.num_new,
+            num_known=self.num_known,
+            num_feedback=self.num_feedback,
+            num_feedback_only=self.num_feedback_only,
+            num_quarantined=self.num_quarantined,
+            skipped=tuple(self.skipped),
+            quarantine=quarantine if self.num_quarantined else None,
+        )
 
     def _take(self, items: list[Imported]) -> None:
         conversations = [

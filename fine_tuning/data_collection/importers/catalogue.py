@@ -89,7 +89,12 @@ def read_file(path: Path | str, name: str | None = None) -> Reading:
     source = Source(path)
     if name is not None:
         return Reading(source, importer_named(name), "chosen by you")
-    sample, problem = _sample(source)
+    try:
+        sample, problem = _sample(source)
+    except DataError as error:
+        raise DataError(
+            f"{path} holds no conversation: {error.message}", next_command=error.next_command
+        ) from error
     for importer in IMPORTERS.values():
         if importer.knows(sample):
             return Reading(source, importer, _why(sample))
@@ -147,8 +152,9 @@ def _unknown(path: Path, sample: Sample, problem: str) -> DataError:
     formats = ", ".join(IMPORTERS)
     if sample.tables or sample.columns or sample.records:
         return DataError(
-            f"{path} is of no format known here: {_why(sample)}; known are {formats}",
+            f"{path} holds no conversation of a format known here: {_why(sample)}; known are "
+            f"{formats}",
             next_command="fine-tuning import --format NAME FILE",
         )
-    found = f"holds no record that can be read ({problem})" if problem else "holds no record"
-    return DataError(f"{path} {found}, expected conversations as {formats}")
+    found = f"no record can be read ({problem})" if problem else "there is no record"
+    return DataError(f"{path} holds no conversation: {found}, expected one of {formats}")

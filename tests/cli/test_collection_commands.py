@@ -1,0 +1,115 @@
+"""import, feedback, backup and forget, as typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fine_tuning.cli.main import main
+from fine_tuning.data_collection.conversation_logger import ConversationLogger
+from fine_tuning.storage.open_store import open_store
+from tests.data_collection.importers.exports import EXPORTS
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FINE_TUNING_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = main(arguments)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    code, out, err = run(capsys, *arguments, "--json")
+    assert code == 0, err
+    return json.loads(out)
+
+
+def write(home: Path, name: str) -> str:
+    EXPORTS[name](home / name)
+    return str(home / name)
+
+
+def test_the_format_is_found_said_and_may_be_chosen(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, "import", write(home, "open-webui.json"))
+    assert code == 0
+    assert "Open WebUI export, because its records have archived, chat" in err
+    assert "1 new conversations, 0 known before, 3 ratings" in out
+    alpaca = write(home, "alpaca.json")
+    assert answer(capsys, "import", alpaca)["format"] == "alpaca"
+    assert answer(capsys, "import", alpaca, "--format", "anything-llm")["format"] == "anything-llm"
+    code, _, err = run(capsys, "import", alpaca, "--format", "alpacca")
+    assert code == 2
+    assert "did you mean 'alpaca'" in err
+
+
+def test_several_files_at_once_with_one_that_is_none(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "note.txt").write_text("Dear Ann,\n")
+    files = [write(home, "claude.zip"), str(home / "note.txt"), write(home, "llm.db")]
+    code, out, err = run(capsys, "import", *files)
+    assert code == 3
+    assert "3 new conversations" in out
+    assert "note.txt holds no conversation" in err
+
+
+def test_bad_records_are_set_aside_where_one_can_look(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(write(home, "alpaca.jsonl"))
+    path.write_bytes(path.read_bytes() + b'{"instruction": "x", "output": [}\n')
+    report = answer(capsys, "import", str(path))
+    assert (report["in"], report["new"], report["quarantined"]) == (4, 3, 1)
+    (aside,) = [json.loads(line) for line in Path(report["quarantine"]).read_text().splitlines()]
+    assert (aside["line"], aside["excerpt"]) == (4, '{"instruction": "x", "output": [}')
+
+
+def test_judging_counting_and_writing_pairs(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logger = ConversationLogger(home / "home" / "conversations.jsonl")
+    reply = logger.log_conversation("Name a colour.", "Seven.")
+    given = ["feedback", reply, "--session", logger.session_id]
+    assert (
+        len(answer(capsys, *given, "--down", "--edit", "Red.", "--reason", "wrong")["feedback"])
+        == 2
+    )
+    assert len(answer(capsys, *given, "--rating", "3")["feedback"]) == 1
+    counts = answer(capsys, "feedback")
+    assert (counts["thumbs_down"], counts["corrections"], counts["ratings"]) == (1, 1, 1)
+    assert counts["preference_pairs"] == 1
+    assert answer(capsys, "feedback", "--pairs", str(home / "pairs.jsonl"))["pairs"] == 1
+    assert json.loads((home / "pairs.jsonl").read_text())["chosen"][0]["content"] == "Red."
+    for wrong in (["feedback", reply], [*given, "--up", "--down"], given):
+        code, _, err = run(capsys, *wrong)
+        assert code == 2
+        assert "a judgement needs --session and one of" in err
+    code, _, err = run(capsys, *given, "--rating", "11")
+    assert code == 3
+    assert "expected 1 to 10" in err
+
+
+def test_backing_up_and_forgetting(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answer(capsys, "import", write(home, "chatgpt.zip"))
+    answer(capsys, "import", write(home, "claude.zip"))
+    saved = answer(capsys, "backup", str(home / "saved.db"))
+    assert saved["size_bytes"] > 0
+    log = open_store(home / "home" / "conversations.jsonl")
+    chat = next(iter(log.conversations()))
+    assert list(open_store(home / "saved.db").conversations()) == list(log.conversations())
+    forgotten = answer(capsys, "forget", chat.id[:12])
+    assert forgotten["conversation"] == chat.id
+    assert forgotten["residue"] == []
+    assert len(list(log.conversations())) == 1
+    code, _, err = run(capsys, "forget", chat.id)
+    assert code == 3
+    assert "there is no conversation" in err
+    assert answer(capsys, "import", str(home / "saved.db"))["new"] == 1, "a backup brings it back"
