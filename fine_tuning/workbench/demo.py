@@ -26,6 +26,7 @@ from fine_tuning.evaluation.results import SideBySide
 from fine_tuning.storage.atomic import write_file
 from fine_tuning.training.run_folder import TrainedRun
 from fine_tuning.workbench.evaluation import EvaluationReport
+from fine_tuning.workbench.judging import QUESTIONS_FILE
 from fine_tuning.workbench.process import CostMeter, StageCost
 from fine_tuning.workbench.workbench import Workbench
 
@@ -164,8 +165,8 @@ def run_demo(
     with stage("train and export adapter"):
         run = bench.train(snapshot, run_id=RUN_ID, listener=listener)
     with stage("evaluate"):
-        questions = read_questions(SAMPLES / "handbook_questions.jsonl")
-        evaluation = bench.evaluate(RUN_ID, questions=questions, prompts=())
+        questions = read_questions(_placed_questions(home))
+        evaluation = bench.evaluate(RUN_ID, prompts=())
     with stage("chat with the tuned model"):
         chat = ask_once(bench, questions[0])
     found = (cleaning, snapshot, run, evaluation, chat)
@@ -174,16 +175,26 @@ def run_demo(
     return result
 
 
+def _placed_questions(home: Path) -> Path:
+    """Put the questions where every later evaluation of the demo's runs finds them."""
+    return Path(shutil.copy(SAMPLES / "handbook_questions.jsonl", home / QUESTIONS_FILE))
+
+
 def log_samples(bench: Workbench) -> None:
-    """Log the handbook turn by turn, as a chatbot does, and the messy records as they are."""
+    """Log the handbook turn by turn, as a chatbot does, and the other records as they are.
+
+    The general conversations keep the model's other abilities alive; the messy ones are for the
+    cleaner.
+    """
     logger = bench.logger()
     for conversation in read_samples("handbook_conversations.jsonl"):
         turns = conversation.path()
         for asked, reply in zip(turns[::2], turns[1::2], strict=True):
             notes = dict(conversation.metadata)
             logger.log_conversation(asked.text, reply.text, notes, session_id=conversation.id)
-    for conversation in read_samples("messy_conversations.jsonl"):
-        logger.store.append(conversation)
+    for name in ("general_conversations.jsonl", "messy_conversations.jsonl"):
+        for conversation in read_samples(name):
+            logger.store.append(conversation)
 
 
 def read_samples(name: str) -> list[Conversation]:
@@ -213,7 +224,7 @@ def _remove_earlier(home: Path) -> None:
     workspace = Workspace(home=home)
     for folder in (workspace.exports, workspace.datasets, workspace.runs, workspace.models):
         shutil.rmtree(folder, ignore_errors=True)
-    for file in (workspace.conversations, home / SUMMARY_FILE):
+    for file in (workspace.conversations, home / SUMMARY_FILE, home / QUESTIONS_FILE):
         file.unlink(missing_ok=True)
 
 
