@@ -18,6 +18,11 @@ BUCKET_STEPS = 8
 before and the steps after, so the order still says nothing about the length."""
 
 
+EVALUATED_TOGETHER = 32
+"""Sequences of an evaluation batch. They keep nothing for backward, and the output head, unpacked
+in float32 for every batch, is most of what a small one costs."""
+
+
 def shuffled(count: int, *, seed: int, epoch: int, what: str) -> list[int]:
     """Return the numbers 0 to ``count - 1`` in an order fixed by seed, epoch and ``what``.
 
@@ -77,7 +82,7 @@ class BatchOrder:
 
 
 def evaluation_batches(
-    sequences: Sequence[TokenizedExample], batch_size: int
+    sequences: Sequence[TokenizedExample], batch_size: int = EVALUATED_TOGETHER
 ) -> list[list[TokenizedExample]]:
     """Return the batches of an evaluation: by length, common beginnings together, always equal."""
     return cut(together(sorted(sequences, key=lambda each: len(each.ids))), batch_size)

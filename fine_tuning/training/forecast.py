@@ -100,7 +100,7 @@ class Job:
 
 def memory_plan(job: Job) -> MemoryPlan:
     """Return how a job fits into its budget, or that it does not."""
-    costs = job.costs([*job.first_epoch(), *_evaluations(job)])
+    costs = job.costs(job.first_epoch())  # evaluations keep nothing
     resident = int(psutil.Process().memory_info().rss)
     budget = resident + int(BUDGET_SHARE * available_bytes())
     if job.plan.memory_budget:
@@ -253,7 +253,7 @@ def _seconds(trainable: Trainable, batch: Sequence[TokenizedExample]) -> float:
 
 
 def _evaluations(job: Job) -> list[list[TokenizedExample]]:
-    return evaluation_batches(job.data.validation, job.plan.batch_size)
+    return evaluation_batches(job.data.validation)
 
 
 def _evaluations_s(

@@ -114,7 +114,7 @@ class TrainingLoop:
         self._plan = plan
         self._around = around
         self._order = BatchOrder(data.train, plan)
-        self._validation = evaluation_batches(data.validation, plan.batch_size)
+        self._validation = evaluation_batches(data.validation)
         self._schedule = LearningRateSchedule.of(plan, self._order.num_steps)
         self._parameters = trainable.parameters()
         self._optimizer = AdamW(
