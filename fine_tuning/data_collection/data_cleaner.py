@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from fine_tuning.core.conversation import Conversation
+from fine_tuning.core.conversation import Conversation, Message
 from fine_tuning.core.errors import ConfigError
 from fine_tuning.core.formats import as_conversation
 from fine_tuning.core.naming import canonical_json
@@ -181,12 +181,29 @@ class DataCleaner:
         Raises:
             DataError: if an item is no conversation.
         """
-        edits = [step for step in self._steps() if step.name in EDITS and step.edit is not None]
         for item in conversations:
-            entry = Entry(as_conversation(item))
-            for step in edits:
-                entry.conversation = step.edit(entry)  # type: ignore[misc]
-            yield from _changes(entry.original, entry.conversation)
+            conversation = as_conversation(item)
+            yield from _changes(conversation, self.edited(conversation))
+
+    def edited(self, conversation: Conversation) -> Conversation:
+        """Return a conversation repaired, spaced evenly and redacted; nothing is judged."""
+        entry = Entry(conversation)
+        for step in self._steps():
+            if step.name in EDITS and step.edit is not None:
+                entry.conversation = step.edit(entry)
+        return entry.conversation
+
+    def edited_together(self, messages: Sequence[Message]) -> tuple[Message, ...]:
+        """Return messages edited as one conversation, so that placeholders agree."""
+        chained = [
+            replace(message, id=str(place), parent_id=str(place - 1) if place else None)
+            for place, message in enumerate(messages)
+        ]
+        edited = self.edited(Conversation(id="", messages=tuple(chained))).messages
+        return tuple(
+            replace(clean, id=message.id, parent_id=message.parent_id)
+            for clean, message in zip(edited, messages, strict=True)
+        )
 
     def is_valid(self, conversation: Item) -> bool:
         """Tell whether cleaning would keep a conversation, were it the only one.

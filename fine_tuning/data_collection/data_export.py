@@ -18,6 +18,7 @@ import orjson
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.exchange import DPO, KTO, WRITTEN, to_trl_dpo, to_trl_kto
 from fine_tuning.core.formats import (
     FORMATS,
     as_conversation,
@@ -25,11 +26,14 @@ from fine_tuning.core.formats import (
     to_records,
     validate_record,
 )
+from fine_tuning.core.preference import LabelledReply, PreferencePair
 from fine_tuning.data_collection.statistics import conversation_statistics
 from fine_tuning.storage.atomic import write_file
 from fine_tuning.storage.json_lines import whole_lines
 from fine_tuning.storage.log_lines import full_record
 
+ALL_FORMATS: tuple[str, ...] = (*FORMATS, *WRITTEN)
+"""The formats of conversations; judged replies have two more."""
 CONVERSATIONS = "conversations"
 STATISTICS = "statistics"
 EXAMPLES_PER_REASON = 5
@@ -49,22 +53,38 @@ class DataExporter:
     def __init__(self, output_dir: Path | str | None = None) -> None:
         self.output_dir = Path(output_dir) if output_dir is not None else Workspace.open().exports
 
-    def export_all_formats(self, conversations: Iterable[Item]) -> dict[str, Path]:
-        """Write ``chatml``, ``alpaca``, ``instruction`` and ``conversations`` files and statistics.
+    def export_all_formats(
+        self,
+        conversations: Iterable[Item],
+        *,
+        pairs: Iterable[PreferencePair] = (),
+        labelled: Iterable[LabelledReply] = (),
+    ) -> dict[str, Path]:
+        """Write a file of each format, ``conversations`` and statistics.
 
         Args:
             conversations: Conversation values, ``ft/1`` objects or user_message/bot_response
                 objects; read once, so an iterator will do.
+            pairs: What people preferred; becomes ``trl_dpo``.
+            labelled: Replies people judged; becomes ``trl_kto``.
 
         Returns:
-            Format to file: each of the formats, ``conversations`` (``ft/1``, with everything) and
-            ``statistics`` (JSON; counts, and what each format left out and why).
+            Format to file: ``chatml``, ``alpaca``, ``instruction``, ``openai``, ``sharegpt``,
+            ``trl_sft``, ``trl_dpo``, ``trl_kto``, ``conversations`` (``ft/1``, with everything)
+            and ``statistics`` (JSON; counts, and what each format left out and why).
 
         Raises:
             DataError: if an item is no conversation; then no file is written.
             StorageError: if a file cannot be written.
         """
-        return self._export(conversations, FORMATS)
+        paths = self._export(conversations, ALL_FORMATS)
+        judged = {DPO: map(to_trl_dpo, pairs), KTO: map(to_trl_kto, labelled)}
+        for name, records in judged.items():
+            paths[name] = self.output_dir / f"{name}.jsonl"
+            with whole_lines(paths[name]) as write:
+                for record in records:
+                    write(record)
+        return paths
 
     def export(self, conversations: Iterable[Item], format: str) -> Path:  # noqa: A002
         """Write one format's file, beside ``conversations`` and ``statistics``; return its path.
@@ -74,7 +94,8 @@ class DataExporter:
             DataError: if an item is no conversation; then no file is written.
             StorageError: if a file cannot be written.
         """
-        return self._export(conversations, (check_format(format),))[format]
+        name = format if format in WRITTEN else check_format(format)
+        return self._export(conversations, (name,))[name]
 
     def _export(self, items: Iterable[Item], formats: tuple[str, ...]) -> dict[str, Path]:
         names = (*formats, CONVERSATIONS)
@@ -148,11 +169,12 @@ def _write_one(
     conversation: Conversation, name: str, write: Callable[[object], None], tally: _Tally
 ) -> None:
     try:
-        records = to_records(conversation, name)
+        is_ours = name in FORMATS
+        records = to_records(conversation, name) if is_ours else [WRITTEN[name](conversation)]
     except DataError as error:
         tally.leave_out(conversation, error.message)
         return
-    sound = [record for record in records if not validate_record(record, name)]
+    sound = [record for record in records if not (is_ours and validate_record(record, name))]
     tally.records_left_out += len(records) - len(sound)
     if not sound:
         tally.leave_out(conversation, validate_record(records[0], name)[0])

@@ -135,7 +135,7 @@ class ExampleTokenizer:
         sequences: list[_Sequence] = []
         if not example.targets:
             drops.append(_drop(example, NO_TARGETS, targets=0))
-        for target in example.targets:
+        for place, target in enumerate(example.targets):
             if any(p.type != "text" for m in example.messages[: target + 1] for p in m.content):
                 drops.append(_drop(example, NOT_TEXT))
                 continue
@@ -144,6 +144,10 @@ class ExampleTokenizer:
             except _UnlearnableError as error:
                 drops.append(_drop(example, error.reason, str(error)))
                 continue
+            if len(prompt) >= self.max_length and self.truncation != "oldest":
+                lost = len(example.targets) - place  # later prompts are longer still
+                drops.append(_drop(example, TOO_LONG, f"{len(prompt)} tokens before", targets=lost))
+                break
             self._append(sequences, prompt, reply)
         kept = [self._cut(sequence, example, drops) for sequence in sequences]
         return Tokenization(

@@ -14,23 +14,7 @@ from fine_tuning.core.finding import Finding
 from fine_tuning.storage.open_store import open_store
 from fine_tuning.workbench.workbench import Workbench
 
-WORDS = [
-    "kite",
-    "wind",
-    "sail",
-    "mast",
-    "rope",
-    "deck",
-    "tide",
-    "moon",
-    "harbour",
-    "chart",
-    "anchor",
-    "gull",
-    "star",
-    "keel",
-    "rudder",
-]
+WORDS = tuple(f"{one}{other}" for one in ("ki", "wi", "sa", "ma", "ro") for other in "tnlsp")
 
 
 def bench_at(home: Path, *overrides: str) -> Workbench:
