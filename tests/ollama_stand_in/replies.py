@@ -113,11 +113,14 @@ class Replies:
     ) -> Iterator[dict[str, Any]]:
         begun_s, first_s = time.monotonic(), 0.0
         last: Mapping[str, Any] = {}
+        waiting: list[Any] = []  # of tokens that are parts of a character
         for event in self.runner.generate(stored, loaded, prompt, options, top):
             last = event
             first_s = first_s or time.monotonic()
+            waiting += logprobs_of(event) if top else ()
             if event["content"]:
-                extra = {"logprobs": logprobs_of(event)} if top else {}
+                extra = {"logprobs": waiting} if waiting else {}
+                waiting = []
                 yield self._line(stored, chat=chat, text=event["content"], done=False, **extra)
         ended_s = time.monotonic()
         yield self._line(
@@ -132,6 +135,7 @@ class Replies:
             prompt_eval_duration=int((first_s - begun_s) * SECOND_NS),
             eval_count=last.get("tokens_predicted", 0),
             eval_duration=int((ended_s - first_s) * SECOND_NS),
+            **({"logprobs": waiting} if waiting else {}),
         )
 
     def _line(self, stored: Stored, *, chat: bool, text: str, **more: Any) -> dict[str, Any]:

@@ -39,8 +39,9 @@ class Runner:
         self._scratch = scratch
         self._loaded: dict[tuple[Any, ...], Loaded] = {}
         self._lock = threading.RLock()
+        self._is_closed = False
 
-    def load(self, stored: Stored, options: Mapping[str, Any]) -> Loaded:
+    def load(self, stored: Stored, options: Mapping[str, Any]) -> Loaded:  # noqa: C901
         model, adapter = stored.path("model"), stored.path("adapter")
         if model is None:
             raise RefusedError(500, f"model {stored.name!r} has no weights")
@@ -57,6 +58,8 @@ class Runner:
         scale = self.faults.adapter_scale
         key = (model, adapter, context, scale)
         with self._lock:
+            if self._is_closed:
+                raise RefusedError(503, "the server is going away")
             if key in self._loaded:
                 return self._loaded[key]
             while len(self._loaded) >= MAX_LOADED:
@@ -84,6 +87,7 @@ class Runner:
 
     def close(self) -> None:
         with self._lock:
+            self._is_closed = True
             for item in self._loaded.values():
                 item.server.close()
             self._loaded.clear()
