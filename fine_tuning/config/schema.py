@@ -62,9 +62,10 @@ class Training(Section):
     path starts at the workspace (`--home`)."""
 
     adapter: Adapter = "auto"
-    """`lora` learns most and is served beside the base model; `mergeable` folds exactly into weights
-    of 4 and 5 bits, for servers that take no adapters (Ollama since 0.34.1), and learns a little
-    less. `auto` asks the server; where none answers it takes `mergeable`, which works everywhere."""
+    """`lora` learns most and is served beside the base model; `mergeable` folds exactly into
+    weights of 4 and 5 bits, for servers that take no adapters (Ollama since 0.34.1), and learns a
+    little less. `auto` asks the server; where none answers it takes `mergeable`, which works
+    everywhere."""
 
     lora_r: int = Field(default=16, ge=1, le=1024)
     """Rank of the adapter: how much it can learn, and how large it is."""
