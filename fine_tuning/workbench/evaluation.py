@@ -126,16 +126,10 @@ def evaluate(
         zero = meter.measure_ability(decoder, Candidate(name="base")) if tuned else ()
     *references, candidate = results
     preferred = _preferred(ask, references[0], candidate)
-    comparisons = corrected_together(
-        [
-            *(compare(*pair, seed=gate.seed) for pair in preferred.suites),
-            *(
-                comparison
-                for reference in references
-                for comparison in _compared(reference.suites, candidate.suites, gate.seed)
-            ),
-        ]
-    )
+    compared = [compare(*pair, seed=gate.seed) for pair in preferred.suites]
+    for reference in references:
+        compared += _compared(reference.suites, candidate.suites, gate.seed)
+    comparisons = corrected_together(compared)
     drift = corrected_together(_compared(zero, candidate.further, gate.seed))
     first = [found for found in comparisons if found.reference == references[0].name]
     policy = gate_policy(first, primary=gate.primary, margins=gate.margins)
