@@ -1,7 +1,7 @@
 # `make` alone prints the targets. PIP_ARGS goes to every pip install, for instance
 #   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow fuzz-importers bench-logging check lint types imports docs-check docs format freeze clean bench-training bench-calibration bench-data bench-evaluation bench-gate bench-merge test-hostile
+.PHONY: help setup demo test test-slow fuzz-importers bench-logging check lint types imports docs-check docs format freeze clean bench-training bench-calibration bench-data test-trl bench-evaluation bench-gate bench-merge test-hostile
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -66,6 +66,12 @@ test-hostile: $(VENV)/.develops  ## 100,000 damaged models and adapters (a quart
 
 bench-calibration: $(VENV)/.develops  ## how often the gate errs, on simulated comparisons (a minute)
 	$(PY) -m benchmarks.calibration
+
+test-trl: $(VENV)/.develops .venv-peers/.installed  ## real chats exported, then read by datasets and TRL (minutes)
+	@$(PIP) --quiet --no-deps chitchat-dataset==0.9.0
+	rm -rf build/exports && mkdir -p build/exports
+	$(PY) -m benchmarks.exports write build/exports
+	.venv-peers/bin/python benchmarks/exports.py read build/exports
 
 bench-data: $(VENV)/.develops  ## clean 100,000 conversations of real text with planted flaws (minutes)
 	@$(PIP) --quiet --no-deps chitchat-dataset==0.9.0
