@@ -70,9 +70,10 @@ def promote(raw: Bytes, tensor_type: TensorType) -> Bytes:
     width = block_format(PROMOTIONS[tensor_type]).block_bytes
     out = np.empty((len(blocks) * ratio, width), np.uint8)
     step = CHUNK_ELEMENTS // stored.block_elements
-    for start in range(0, len(blocks), step):
-        part = blocks[start : start + step]
-        out[start * ratio : (start + len(part)) * ratio] = _PROMOTE[tensor_type](part)
+    with np.errstate(all="ignore"):  # scales that are not finite stay what they are, or are refused
+        for start in range(0, len(blocks), step):
+            part = blocks[start : start + step]
+            out[start * ratio : (start + len(part)) * ratio] = _PROMOTE[tensor_type](part)
     return out
 
 
