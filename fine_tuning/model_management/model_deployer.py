@@ -117,26 +117,30 @@ class Deployer:
             there = self._deployed_already(what, only)
             if there is not None:
                 return there
-            rungs = self._target.rungs(what, only)
-            existing = self._show(what.served_as)
-            staged = what.served_as + STAGED
-            begun = self._registry.deployments.begin(
-                what.version,
-                self._target.name,
-                what.served_as,
-                {"staged": staged, "replaces": existing.digest if existing else ""},
-            )
-            try:
-                made, attempts, proof = self._climb(staged, rungs, what, progress)
-                self._write_outcome(begun.id, made, proof)
-                info = self._take_place(staged, what.served_as)
-            except BaseException as error:
-                self._undo(begun, error)
-                raise
-            self._registry.deployments.finish(
-                begun.id, digest=info.digest, proof=_outcome(made, proof)
-            )
-            self._outcome_path(begun.id).unlink(missing_ok=True)
+            return self._deploy_anew(what, only, progress)
+
+    def _deploy_anew(
+        self, what: Deployable, only: Way | None, progress: Progress | None
+    ) -> Deployed:
+        """Make, prove and place a model; whatever happens is written down before it does."""
+        rungs = self._target.rungs(what, only)
+        existing = self._show(what.served_as)
+        staged = what.served_as + STAGED
+        begun = self._registry.deployments.begin(
+            what.version,
+            self._target.name,
+            what.served_as,
+            {"staged": staged, "replaces": existing.digest if existing else ""},
+        )
+        try:
+            made, attempts, proof = self._climb(staged, rungs, what, progress)
+            self._write_outcome(begun.id, made, proof)
+            info = self._take_place(staged, what.served_as)
+        except BaseException as error:
+            self._undo(begun, error)
+            raise
+        self._registry.deployments.finish(begun.id, digest=info.digest, proof=_outcome(made, proof))
+        self._outcome_path(begun.id).unlink(missing_ok=True)
         return Deployed(
             version=what.version,
             runtime=self._target.name,
