@@ -13,7 +13,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
-ARMS = ("trl default", "trl best", "trl nf4", "ours packed", "ours unpacked")
+ARMS = ("trl default", "trl best", "trl nf4", "ours packed", "ours unpacked", "ours fast")
 CAPS = {
     "": {},
     "avx2": {

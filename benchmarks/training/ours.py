@@ -1,6 +1,8 @@
 """The project's own arms: the engine's step on the packed file, timed as TRL's steps are.
 
-Modes: ``packed`` (weights stay packed, the default), ``unpacked`` (unpacked once).
+Modes: ``packed`` (weights stay packed, the default), ``unpacked`` (unpacked once), ``fast``
+(packed, adapters in the last quarter of the layers, hidden states below them kept on disk: its
+steps are those from the second epoch on, ``fill_cpu_s`` is what the first epoch costs beside them).
 Prints one JSON line.
 """
 
@@ -12,7 +14,10 @@ import json
 import os
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+import numpy as np
 
 STARTED_S = time.time()
 
@@ -24,7 +29,9 @@ RSS_AFTER_TORCH = probe.peak_rss_bytes()
 
 from fine_tuning.core.example import TokenizedExample  # noqa: E402
 from fine_tuning.engine.decoder import Decoder  # noqa: E402
+from fine_tuning.engine.lower_states import LowerStates  # noqa: E402
 from fine_tuning.training.adapter_run import AdapterTraining, fresh_adapter  # noqa: E402
+from fine_tuning.training.fast_mode import first_adapted  # noqa: E402
 from fine_tuning.training.optimizer import AdamW  # noqa: E402
 from fine_tuning.training.plan import TrainingPlan  # noqa: E402
 
@@ -32,7 +39,7 @@ from fine_tuning.training.plan import TrainingPlan  # noqa: E402
 def main() -> None:
     """Train a few steps and print what they cost."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--mode", choices=("packed", "unpacked"), required=True)
+    parser.add_argument("--mode", choices=("packed", "unpacked", "fast"), required=True)
     parser.add_argument("--workload", type=Path, required=True)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--steps", type=int, required=True)
@@ -44,8 +51,9 @@ def main() -> None:
     workload = json.loads(given.workload.read_text())
     fastest = probe.fastest_dtype()
     before = probe.gemm_tflops(fastest)
-    with Decoder.open(given.model, residency=given.mode) as decoder:
-        done = train(decoder, workload, given)
+    residency = "unpacked" if given.mode == "unpacked" else "packed"
+    with Decoder.open(given.model, residency=residency) as decoder, TemporaryDirectory() as folder:
+        done = train(decoder, workload, given, Path(folder))
     print(
         json.dumps(
             {
@@ -61,10 +69,17 @@ def main() -> None:
     )
 
 
-def train(decoder: Decoder, workload: dict[str, Any], given: argparse.Namespace) -> dict[str, Any]:
+def train(
+    decoder: Decoder, workload: dict[str, Any], given: argparse.Namespace, folder: Path
+) -> dict[str, Any]:
     """Train on the workload's batches in their order."""
-    plan = TrainingPlan(learning_rate=given.learning_rate, compute_dtype="auto")
-    training = AdapterTraining(decoder, fresh_adapter(decoder, plan))
+    plan = TrainingPlan(
+        learning_rate=given.learning_rate, mode="fast" if given.mode == "fast" else "quality"
+    )
+    began_cpu_s = time.process_time()
+    below = states(decoder, plan, workload, folder) if given.mode == "fast" else None
+    fill_cpu_s = time.process_time() - began_cpu_s
+    training = AdapterTraining(decoder, fresh_adapter(decoder, plan), below)
     optimizer = AdamW(training.parameters(), betas=plan.adam_betas, weight_decay=plan.weight_decay)
     held_out = examples(workload["held_out"])
     digest, steps, scores = hashlib.sha256(), [], []
@@ -107,7 +122,25 @@ def train(decoder: Decoder, workload: dict[str, Any], given: argparse.Namespace)
             aside_cpu_s += time.process_time() - began_cpu_s
             if loss <= given.target_loss:
                 break
-    return {"steps": steps, "batches_sha256": digest.hexdigest(), "held_out": scores}
+    return {
+        "steps": steps,
+        "batches_sha256": digest.hexdigest(),
+        "held_out": scores,
+        "fill_cpu_s": fill_cpu_s,
+    }
+
+
+def states(
+    decoder: Decoder, plan: TrainingPlan, workload: dict[str, Any], folder: Path
+) -> LowerStates:
+    """Compute the hidden states below the adapted layers, into a file."""
+    sequences = [example for raw in workload["batches"] for example in examples(raw)]
+    sequences += examples(workload["held_out"])
+    shape = (LowerStates.num_rows(sequences), decoder.shape.width)
+    store = np.memmap(folder / "states", np.int16, "w+", shape=shape)
+    below = LowerStates(first_adapted(plan, len(decoder.blocks)), sequences, store)
+    below.fill(decoder)
+    return below
 
 
 def examples(raw: list[dict[str, Any]]) -> list[TokenizedExample]:
