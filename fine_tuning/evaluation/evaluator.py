@@ -257,7 +257,7 @@ class Evaluator:
             raise DataError(
                 f"metric {unknown[0]!r} is unknown, expected one of {', '.join(REPLY_METRICS)}"
             )
-        turns = _answered_turns(examples)
+        turns = answered_turns(examples)
         if not turns:
             raise DataError(
                 f"none of {len(examples)} held-out conversations has a reply to compare with"
@@ -366,7 +366,7 @@ _REFERENCE_METRICS: dict[str, Callable[[Sequence[str], Sequence[str]], measure.M
 }
 
 
-def _answered_turns(examples: Sequence[Example]) -> list[tuple[Example, int]]:
+def answered_turns(examples: Sequence[Example]) -> list[tuple[Example, int]]:
     """Return where a reply can be compared; a turn that only calls a tool has no text for it."""
     return [
         (example, target)

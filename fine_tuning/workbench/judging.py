@@ -77,11 +77,10 @@ class Judging(Registering):
         """
         run = self.find_run(run_name)
         if questions is None:
-            own = run.folder.parents[1] / QUESTIONS_FILE
-            questions = read_questions(own) if own.is_file() else ()
+            questions = own_questions(run.folder.parents[1])
         others = {name: self._run_beside(name, run) for name in (against, *beside)}
         task, contamination = self._task(run, others, questions, prompts)
-        models = [_candidate(other) for other in (*others.values(), run)]
+        models = [candidate_of(other) for other in (*others.values(), run)]
         report = evaluate(
             task,
             models,
@@ -91,10 +90,7 @@ class Judging(Registering):
             progress=self.progress,
         )
         report = with_provenance(report, self._provenance(task, models, run))
-        write_file(run.folder / EVALUATION_FILE, canonical_json(report.to_dict()).encode())
-        page = evaluation_page(report, iso(SystemClock().now()))
-        write_file(run.folder / REPORT_FILE, page.to_html().encode())
-        write_file(run.folder / REPORT_FILE.replace(".html", ".md"), page.to_markdown().encode())
+        _write(report, run)
         self.record_verdict(run, report.verdict.to_dict(), _metrics(report))
         return report
 
@@ -223,17 +219,32 @@ class Judging(Registering):
         return other
 
 
+def own_questions(home: Path) -> Sequence[Question]:
+    """Return the questions that lie in a workspace, if there are any."""
+    own = home / QUESTIONS_FILE
+    return read_questions(own) if own.is_file() else ()
+
+
 def _reply_metrics(names: Sequence[str]) -> list[str]:
     """Return those of the names that are measured on replies, each once."""
     asked = dict.fromkeys("rouge" if name == "rougeL" else name for name in names)
     return [name for name in asked if name in REPLY_METRICS]
 
 
+def _write(report: EvaluationReport, run: FinishedRun) -> None:
+    """Write the report into the run's folder, for machines and for people."""
+    page = evaluation_page(report, iso(SystemClock().now()))
+    write_file(run.folder / EVALUATION_FILE, canonical_json(report.to_dict()).encode())
+    write_file(run.folder / REPORT_FILE, page.to_html().encode())
+    write_file((run.folder / REPORT_FILE).with_suffix(".md"), page.to_markdown().encode())
+
+
 def _votes_file(run: FinishedRun, against: str) -> Path:
     return run.folder / f"votes-{against}.jsonl"
 
 
-def _candidate(run: FinishedRun | None) -> Candidate:
+def candidate_of(run: FinishedRun | None) -> Candidate:
+    """Return a run as a model to measure; None is the base."""
     if run is None:
         return Candidate(name=BASE)
     return Candidate(

@@ -96,6 +96,11 @@ class EvaluationTask:
         asked = {"held_out": self.examples, "questions": self.questions, "replies": self.sources}
         return tuple(name for name, items in asked.items() if items)
 
+    @property
+    def held_out_reply_tokens(self) -> int:
+        """Where replies to held-out conversations are cut."""
+        return min(self.max_reply_tokens, REPLY_STRETCH * _longest_reply(self.examples))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelResult:
@@ -164,7 +169,7 @@ class Meter:
             DataError: if no held-out example has a target.
             FineTuningError: as the engine and the embedded runtime raise.
         """
-        task, score = self._task, self._score(decoder, model)
+        task, score = self._task, self.score(decoder, model)
         held_out = self._scoring.evaluate_held_out(
             task.examples,
             score,
@@ -173,15 +178,14 @@ class Meter:
         )
         relevance = self._scoring.evaluate_relevance(task.examples, score, model=model.name)
         old = [self._old(name, examples, score, model) for name, examples in task.old.items()]
-        with self._server(model) as server:
+        with self.server(model) as server:
             ability = self._ability(server, model, score)
-            ask = partial(self._ask, server, model)
-            reply_tokens = min(task.max_reply_tokens, REPLY_STRETCH * _longest_reply(task.examples))
+            ask = partial(self.ask, server, model)
             return ModelResult(
                 name=model.name,
                 held_out=held_out,
                 questions=self._questions(ask(task.max_reply_tokens), model),
-                replies=self._replies(ask(reply_tokens), model),
+                replies=self._replies(ask(task.held_out_reply_tokens), model),
                 further=(
                     *([relevance] if relevance else []),
                     *ability,
@@ -198,8 +202,8 @@ class Meter:
         """Put only the probe tasks to a model; returns no suite when the task has none."""
         if not self._task.probes:
             return ()
-        with self._server(model) as server:
-            return self._ability(server, model, self._score(decoder, model))
+        with self.server(model) as server:
+            return self._ability(server, model, self.score(decoder, model))
 
     def _ability(
         self, server: EmbeddedServer, model: Candidate, score: Callable[..., Any]
@@ -208,7 +212,7 @@ class Meter:
             return ()
         if self._probes is None:
             self._probes = tokenize_probes(self._task.probes, server.tokenizer, server.renderer)
-        reply_many = self._ask(server, model, PROBE_REPLY_TOKENS)
+        reply_many = self.ask(server, model, PROBE_REPLY_TOKENS)
         # The scoring evaluator would cut the replies into batches; the answerer needs them whole.
         return self._answering.evaluate_ability(self._probes, score, reply_many, model=model.name)
 
@@ -259,7 +263,8 @@ class Meter:
         }
 
     @contextmanager
-    def _server(self, model: Candidate) -> Iterator[EmbeddedServer]:
+    def server(self, model: Candidate) -> Iterator[EmbeddedServer]:
+        """Yield the model as it is served while it is measured."""
         task = self._task
         longest = max((len(example.ids) for example in task.examples), default=0)
         with EmbeddedServer(
@@ -273,7 +278,8 @@ class Meter:
         ) as server:
             yield server
 
-    def _ask(self, server: EmbeddedServer, model: Candidate, max_tokens: int) -> ReplyMany:
+    def ask(self, server: EmbeddedServer, model: Candidate, max_tokens: int) -> ReplyMany:
+        """Return a function that answers conversations, those known to the cache at once."""
         answerer = Answerer(
             lambda: EmbeddedServedModel(server),
             name=content_name([self._name(model), server.renderer.fingerprint]),
@@ -288,7 +294,7 @@ class Meter:
 
         return reply_many
 
-    def _score(
+    def score(
         self, decoder: Decoder, model: Candidate
     ) -> Callable[[Sequence[TokenizedExample]], list[ExampleScore]]:
         """Return a function that scores examples, those known to the cache without the engine."""

@@ -1,0 +1,75 @@
+"""The command that puts our tests to lm-evaluation-harness, a second opinion on the numbers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fine_tuning.cli.options import AsJson, Base, Config, Home, Overrides, open_workbench
+from fine_tuning.cli.output import answer, progress_bars, say
+
+if TYPE_CHECKING:
+    from fine_tuning.workbench.harness import HarnessReport
+
+app = typer.Typer()
+
+
+@app.command("lm-eval")
+def lm_eval(
+    model: Annotated[str, typer.Argument(metavar="RUN|base", help="A run, latest, demo, or base.")],
+    tasks: Annotated[
+        str,
+        typer.Option(
+            "--tasks",
+            metavar="NAME,NAME",
+            help="Of ability, ability_<skill>, questions and replies; all if absent.",
+        ),
+    ] = "",
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Only so many items of each task.")
+    ] = None,
+    questions: Annotated[
+        Path | None, typer.Option("--questions", help="JSONL of questions with key_facts.")
+    ] = None,
+    base: Base = None,
+    home: Home = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run our tests in lm-evaluation-harness, over the engine and the runtime, without network.
+
+    Needs the extra: pip install 'fine-tuning[lm-eval]'
+
+    Example: fine-tuning lm-eval base --tasks ability --limit 5
+    """
+    os.environ.setdefault("TQDM_DISABLE", "1")  # read when torch is loaded; the bars are ours
+    with progress_bars() as progress:
+        bench = open_workbench(home, config, overrides, base=base, progress=progress)
+        from fine_tuning.evaluation.questions import read_questions
+
+        report = bench.run_harness(
+            model,
+            tasks=[name.strip() for name in tasks.split(",") if name.strip()],
+            limit=limit,
+            questions=read_questions(questions) if questions else None,
+        )
+    if as_json:
+        answer(report.to_dict(), as_json=True)
+    else:
+        _show(report)
+
+
+def _show(report: HarnessReport) -> None:
+    from rich.table import Table
+
+    title = f"{report.model}, by lm-evaluation-harness {report.version}"
+    table = Table("task", "metric", "value", "standard error", "items", title=title)
+    for score in report.scores:
+        error = "" if score.standard_error is None else f"{score.standard_error:.4f}"
+        table.add_row(score.task, score.metric, f"{score.value:.4f}", error, str(score.num_items))
+    answer(None, as_json=False, table=table)
+    say(f"Task files and every item: {report.folder}")
