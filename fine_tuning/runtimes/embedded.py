@@ -28,7 +28,7 @@ from fine_tuning.runtimes.llama_client import (
     LlamaTokenizer,
     template_fingerprint,
 )
-from fine_tuning.runtimes.load_check import check_adapter, check_model
+from fine_tuning.runtimes.load_check import ModelFacts, check_adapter, check_model
 from fine_tuning.runtimes.trial_load import explain_failure
 
 CHATML_TEMPLATE = (
@@ -44,6 +44,11 @@ EMBEDDED_TOKENS = 2048
 """The longest text that can be embedded."""
 
 _MARK = "\u2063reply\u2063"
+
+
+def missing_template(facts: ModelFacts) -> str:
+    """Return the Jinja template a model is used with that brings none; "" if it brings its own."""
+    return "" if facts.has_chat_template else CHATML_TEMPLATE
 
 
 def default_threads() -> int:
@@ -115,7 +120,7 @@ class EmbeddedServer:
         self.threads = threads or default_threads()
         facts = check_model(model_path)
         own_template = chat_template is not None or not facts.has_chat_template
-        template = chat_template or ("" if facts.has_chat_template else CHATML_TEMPLATE)
+        template = chat_template or missing_template(facts)
         params = _parameters(model_path, template, key := secrets.token_urlsafe(24))
         params.lora_adapters = _loras(model_path, adapter, choices)
         _set_sizes(params, context_tokens, self.parallel, self.threads)

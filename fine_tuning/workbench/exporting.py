@@ -17,7 +17,7 @@ from fine_tuning.model_management.artefacts import (
     write_modelfile,
 )
 from fine_tuning.runtimes.base_model import BaseModel
-from fine_tuning.runtimes.embedded import CHATML_TEMPLATE
+from fine_tuning.runtimes.embedded import missing_template
 from fine_tuning.runtimes.load_check import check_model
 from fine_tuning.runtimes.ollama_modelfile import Modelfile
 from fine_tuning.storage.atomic import storage_errors, whole_folder
@@ -117,15 +117,13 @@ class Exporting(Registering):
             if kind == ADAPTER:
                 check_served(base.path, place / run.adapter_path.name)
             return None
-        has_template = check_model(base.path).has_chat_template
-        template = "" if has_template else CHATML_TEMPLATE
         out = place / _model_file(kind)
         made = write_merged(
             base.path,
             run.adapter_path,
             out,
             kind=kind,
-            chat_template=template,
+            chat_template=missing_template(check_model(base.path)),
             progress=self.progress,
         )
         return made.report
