@@ -161,7 +161,11 @@ def _read(
 
 
 def _first_token_distance(one: Answered, followed: Followed) -> float:
-    return divergence(one.reply.first_token_log_probabilities or {}, followed.first)
+    served = one.reply.first_token_log_probabilities or {}
+    # llama.cpp tells the end of turn, as all special tokens, without its text.
+    end = followed.stop_log_probabilities[:1]
+    named = {**({"": end[0]} if end else {}), **followed.first}
+    return divergence(served, named)
 
 
 def _reply_distance(one: Answered, followed: Followed) -> float:

@@ -116,8 +116,9 @@ def check_prompts(
         except DataError:
             continue
         one = _Comparison(shape, expected, reference.count_tokens(expected))
-        one.rendered = asking.rendered(messages)
+        # The reply comes first: it tells how long loading took; a rendering loads silently.
         one.counted = asking.complete(messages, 1).prompt_tokens
+        one.rendered = asking.rendered(messages)
         compared.append(one)
     is_known = slack is not None
     if slack is None:

@@ -10,6 +10,7 @@ import psutil
 from fine_tuning.core.conversation import Message
 from fine_tuning.core.ports import GREEDY, Sampling, ServedReply
 from fine_tuning.runtimes.embedded import EmbeddedServer
+from fine_tuning.runtimes.llama_answers import by_text
 
 MS_PER_S = 1000.0
 
@@ -62,11 +63,10 @@ class EmbeddedServedModel:
         first = drawn[0]["top_logprobs"] if drawn else []
         return ServedReply(
             text=answer["content"],
-            ended=answer["stop_type"] == "eos",
+            ended=answer["stop_type"] == "eos"
+            or answer.get("stopping_word", "") in self._server.chat_model.stop,
             tokens=tuple(token["token"] for token in drawn) if drawn else None,
-            first_token_log_probabilities=(
-                {item["token"]: item["logprob"] for item in first} if first else None
-            ),
+            first_token_log_probabilities=by_text(first) or None,
             prompt_tokens=answer["tokens_evaluated"],
             reply_tokens=answer["tokens_predicted"],
             load_s=self._server.load_s,

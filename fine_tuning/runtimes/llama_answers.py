@@ -6,7 +6,8 @@ Source: llama.cpp, tools/server/README.md and server-common.cpp (format_error_re
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import httpx
@@ -36,6 +37,18 @@ def event_of(line: str) -> Mapping[str, Any] | None:
     if "error" in event:
         raise _failure_of(event["error"])
     return event
+
+
+def by_text(likeliest: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Return natural log-probabilities by a token's text; tokens of the same text count together.
+
+    Special tokens, those that end a turn among them, have the text "".
+    """
+    found: dict[str, float] = {}
+    for item in likeliest:
+        text, more = str(item["token"]), float(item["logprob"])
+        found[text] = math.log(math.exp(found[text]) + math.exp(more)) if text in found else more
+    return found
 
 
 def failure_of(response: httpx.Response) -> RuntimeFailedError:

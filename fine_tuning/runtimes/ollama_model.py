@@ -14,6 +14,7 @@ from typing import Any
 from fine_tuning.core.conversation import Message
 from fine_tuning.core.errors import DataError, RuntimeFailedError
 from fine_tuning.core.ports import GREEDY, Sampling, ServedReply
+from fine_tuning.runtimes.llama_answers import by_text
 from fine_tuning.runtimes.ollama_client import OllamaClient
 from fine_tuning.runtimes.ollama_modelfile import parse_modelfile
 from fine_tuning.runtimes.ollama_store import OllamaName
@@ -220,10 +221,7 @@ def _served(
 ) -> ServedReply:
     count, seconds = last.get("eval_count"), (last.get("eval_duration") or 0) / NS_PER_S
     load_ns = last.get("load_duration")
-    first = {
-        str(item["token"]): float(item["logprob"])
-        for item in (logprobs[0].get("top_logprobs") or () if logprobs else ())
-    }
+    first = by_text(logprobs[0].get("top_logprobs") or () if logprobs else ())
     return ServedReply(
         text=text,
         ended=last.get("done_reason") == "stop",

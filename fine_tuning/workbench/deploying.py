@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,10 +18,11 @@ from fine_tuning.model_management.ladder import Way
 from fine_tuning.model_management.model_deployer import Deployed, Deployer
 from fine_tuning.model_management.model_switcher import Switched
 from fine_tuning.model_management.ollama_target import OllamaTarget
-from fine_tuning.model_management.proof import prove
+from fine_tuning.model_management.proof import LONGEST_PROMPT_TOKENS, prove
 from fine_tuning.model_management.proof_parts import Proof
 from fine_tuning.model_management.versions import ModelVersion, served_name
 from fine_tuning.runtimes.base_model import BaseModel
+from fine_tuning.runtimes.embedded import missing_template
 from fine_tuning.runtimes.load_check import check_model
 from fine_tuning.workbench.engine_reference import (
     EngineReference,
@@ -143,7 +145,13 @@ class Deploying(Models):
 
     def _proof(self, run: FinishedRun, reference: EngineReference, served: ServedModel) -> Proof:
         prompts = held_out_prompts(self.data_of(run), self.settings.evaluation.test_prompts)
-        return prove(served, reference, prompts, progress=self.progress)
+        return prove(
+            served,
+            reference,
+            prompts,
+            longest_prompt_tokens=_longest_prompt_tokens(self.base_of(run)),
+            progress=self.progress,
+        )
 
     def _deployable(
         self, version: ModelVersion, run: FinishedRun, base: BaseModel, reference: EngineReference
@@ -179,9 +187,22 @@ class Deploying(Models):
         if found is not None and found.is_file():
             return found
         out = run.folder / ARTEFACTS / f"{MERGED}.gguf"
-        write_merged(base.path, run.adapter_path, out, progress=progress)
+        write_merged(
+            base.path,
+            run.adapter_path,
+            out,
+            chat_template=missing_template(check_model(base.path)),
+            progress=progress,
+        )
         self.registry().add_artefact(version.name, MERGED, out)
         return out
+
+
+def _longest_prompt_tokens(base: BaseModel) -> int:
+    """Return how long a prompt must arrive whole; half of a base's room is left to replies."""
+    asked = json.loads(base.parameters).get("num_ctx", 0) if base.parameters else 0
+    rooms = [room for room in (check_model(base.path).context_tokens, int(asked)) if room]
+    return min([LONGEST_PROMPT_TOKENS, *(room // 2 for room in rooms)])
 
 
 def _nothing_to_prove(_served: ServedModel) -> Proof:

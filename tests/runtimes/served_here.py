@@ -16,8 +16,10 @@ from tests.runtimes.models import model_path
 
 
 @contextmanager
-def serving_models(folder: Path) -> Iterator[str]:
+def serving_models(folder: Path, *, context_tokens: int = 512) -> Iterator[str]:
     base = LoadableModel(name="base", base_path=model_path())
     catalog = EmbeddedCatalog(EmbeddedRuntime(folder / "served"), folder / "blobs", lambda: [base])
-    with serving(make_app(catalog, Limits(parallel=1, context_tokens=512, threads=1))) as url:
+    with serving(
+        make_app(catalog, Limits(parallel=1, context_tokens=context_tokens, threads=1))
+    ) as url:
         yield url

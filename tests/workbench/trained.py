@@ -1,0 +1,96 @@
+"""A workspace with a trained run of a tiny chat model: what training leaves, in milliseconds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fine_tuning.config.schema import Settings
+from fine_tuning.config.workspace import Workspace
+from fine_tuning.core.naming import file_sha256
+from fine_tuning.data_preparation.snapshot import write_snapshot
+from fine_tuning.engine.adapter_files import write_gguf_adapter
+from fine_tuning.engine.lora import LoraAdapter
+from fine_tuning.gguf.types import TensorType
+from fine_tuning.workbench.workbench import Workbench
+from tests.engine.tiny import FFN, LLAMA, WIDTH
+from tests.runtimes.tiny_chat import write_tiny_chat
+
+TOPICS = (
+    "owls", "tea", "rain", "trains", "the moon", "bread", "chess", "glass", "rivers", "salt",
+    "clocks", "maps", "wool", "ferns", "bells", "kites",
+)  # fmt: skip
+NAME = "tiny:latest"
+MERGEABLE: Mapping[str, TensorType] = {"ffn_down": TensorType.Q4_0}
+CONTEXT_TOKENS = 2048
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A home, and the base its runs were trained on; ``name`` is what the user calls that."""
+
+    home: Path
+    base: Path
+    name: str
+
+    def add_run(self, number: int = 1, *, block_sum: bool = False, scale: float = 0.3) -> Path:
+        """Write a run; returns its folder."""
+        splits = {split: {"conversation_ids": []} for split in ("train", "validation", "test")}
+        facts = {"splits": splits, "remarks": [], "settings": {"max_length": 512}}
+        snapshot = write_snapshot(self.home / "datasets", dict.fromkeys(splits, ()), facts)
+        folder = self.home / "fine_tuned_models" / f"run{number}"
+        (folder / "adapter").mkdir(parents=True)
+        adapter = folder / "adapter" / "adapter.gguf"
+        write_gguf_adapter(
+            adapter, _drawn(number, block_sum=block_sum, scale=scale), architecture="llama"
+        )
+        manifest = {
+            "run_id": folder.name,
+            "method": "qlora",
+            "base_name": self.name,
+            "base_digest": file_sha256(self.base),
+            "snapshot": snapshot.name,
+            "created_at": f"2026-01-0{number}T00:00:00.000000+00:00",
+            "adapter": {"name": f"b2:{number}", "files": {adapter.name: file_sha256(adapter)}},
+        }
+        (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+        return folder
+
+    def bench(self, url: str = "", **deployment: object) -> Workbench:
+        """Open the workspace; without an address, the embedded runtime serves."""
+        where = {"runtime": "ollama", "ollama_base_url": url} if url else {"runtime": "embedded"}
+        raw = {
+            "deployment": {"family": "support", **where, **deployment},
+            "evaluation": {"test_prompts": [f"Tell me about {topic}." for topic in TOPICS]},
+            "training": {"base_model": self.name, "threads": 1},
+        }
+        return Workbench(Settings.model_validate(raw), Workspace(home=self.home))
+
+
+def _drawn(seed: int, *, block_sum: bool, scale: float) -> LoraAdapter:
+    shapes = {f"blk.{layer}.ffn_down.weight": (WIDTH, FFN) for layer in range(LLAMA.layers)}
+    adapter = LoraAdapter.create(
+        shapes, rank=4, alpha=4.0, seed=seed, block_sum=tuple(shapes) if block_sum else ()
+    )
+    generator = torch.Generator().manual_seed(seed + 50)
+    for pair in adapter.pairs.values():
+        pair.b.copy_(scale * torch.randn(pair.b.shape, generator=generator))
+    return adapter
+
+
+def write_base(path: Path, **changes: Any) -> Path:
+    """Write a base with room for the longest prompt of a proof."""
+    changes = {"llama__context_length": CONTEXT_TOKENS, **changes}
+    return write_tiny_chat(path, ends=True, **changes)
+
+
+def write_trained(folder: Path, *, name: str = "", **changes: Any) -> Trained:
+    """Write a base and a home without runs; a base without a name is called by its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    base = write_base(folder / "base.gguf", **changes)
+    return Trained(folder / "home", base, name or str(base))
