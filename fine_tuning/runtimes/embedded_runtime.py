@@ -181,7 +181,13 @@ class EmbeddedRuntime:
             raise RuntimeFailedError(f"{name!r} does not load: llama.cpp says {reason}")
 
     def open_chat(
-        self, name: str, *, parallel: int = 1, context_tokens: int | None = None
+        self,
+        name: str,
+        *,
+        parallel: int = 1,
+        context_tokens: int | None = None,
+        threads: int | None = None,
+        reuse_prompt: bool = False,
     ) -> EmbeddedServer:
         """Load a model; the caller closes the server.
 
@@ -189,6 +195,8 @@ class EmbeddedRuntime:
             name: The model.
             parallel: Conversations answered at the same time.
             context_tokens: Room for each; None takes the model's ``num_ctx``, else 2048.
+            threads: Compute threads; None takes the model's ``num_thread``, else the runtime's.
+            reuse_prompt: Keep what two prompts share, for long chats.
 
         Raises:
             ModelNotFoundError: if there is no such model, or its base is gone.
@@ -202,10 +210,11 @@ class EmbeddedRuntime:
             name=model.name,
             parallel=parallel,
             context_tokens=context_tokens or parameters.get("num_ctx") or DEFAULT_CONTEXT_TOKENS,
-            threads=parameters.get("num_thread"),
+            threads=threads or parameters.get("num_thread"),
             chat_template=model.template or None,
             system=model.system,
             stop=model.stop,
+            reuse_prompt=reuse_prompt,
         )
 
     def loadable(self, name: str) -> LoadableModel:

@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fine_tuning.core.errors import DeploymentError
+from fine_tuning.core.errors import DeploymentError, ModelNotFoundError
 from fine_tuning.core.ports import ChatModel, Progress, ServedModel
 from fine_tuning.model_management.artefacts import MERGED, is_mergeable, write_merged
 from fine_tuning.model_management.deployment_target import Deployable
+from fine_tuning.model_management.embedded_target import NAME
 from fine_tuning.model_management.ladder import Way
 from fine_tuning.model_management.model_deployer import Deployed, Deployer
 from fine_tuning.model_management.model_switcher import Switched
@@ -22,8 +23,10 @@ from fine_tuning.model_management.proof import LONGEST_PROMPT_TOKENS, prove
 from fine_tuning.model_management.proof_parts import Proof
 from fine_tuning.model_management.versions import ModelVersion, served_name
 from fine_tuning.runtimes.base_model import BaseModel
-from fine_tuning.runtimes.embedded import missing_template
+from fine_tuning.runtimes.embedded import EmbeddedServer, missing_template
+from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
 from fine_tuning.runtimes.load_check import check_model
+from fine_tuning.workbench.base import CHAT_CONTEXT_TOKENS
 from fine_tuning.workbench.engine_reference import (
     EngineReference,
     held_out_prompts,
@@ -127,7 +130,7 @@ class Deploying(Models):
         if isinstance(target, OllamaTarget):
             yield target.runtime.served(target.runtime.show(name).name)
         else:
-            with self.open_chat(name) as server:
+            with self._open_here(name) as server:
                 yield server.chat_model
 
     def recover_deployments(self) -> list[str]:
@@ -142,6 +145,20 @@ class Deploying(Models):
         """
         run = self.find_run(name)
         return self.register_run(run)
+
+    def _open_here(self, name: str) -> EmbeddedServer:
+        """Load what the embedded runtime serves by a name, else what else has it."""
+        runtime = EmbeddedRuntime(self.workspace.models / NAME)
+        try:
+            parameters = runtime.loadable(name).parameters
+        except ModelNotFoundError:
+            return self.open_chat(name)
+        return runtime.open_chat(
+            name,
+            context_tokens=parameters.get("num_ctx") or CHAT_CONTEXT_TOKENS,
+            threads=parameters.get("num_thread") or self.settings.training.threads,
+            reuse_prompt=True,
+        )
 
     def _proof(self, run: FinishedRun, reference: EngineReference, served: ServedModel) -> Proof:
         prompts = held_out_prompts(self.data_of(run), self.settings.evaluation.test_prompts)
