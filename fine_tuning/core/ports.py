@@ -111,6 +111,10 @@ class Tokenizer(Protocol):
         """
         ...
 
+    def encode_many(self, texts: Sequence[str], *, parse_special: bool) -> list[list[int]]:
+        """Return the ids of each text by itself, as ``encode`` without ``add_special`` does."""
+        ...
+
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids, special tokens included."""
         ...

@@ -126,6 +126,14 @@ class HfTokenizer:
             ) from error
         return [*self._start, *ids] if add_special else ids
 
+    def encode_many(self, texts: Sequence[str], *, parse_special: bool) -> list[list[int]]:
+        """Return the ids of each text by itself.
+
+        Raises:
+            DataError: if a text is not valid Unicode.
+        """
+        return [self.encode(text, add_special=False, parse_special=parse_special) for text in texts]
+
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids, special tokens included."""
         return str(self._parsing.decode(list(ids), skip_special_tokens=False))

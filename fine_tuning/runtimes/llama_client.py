@@ -23,6 +23,7 @@ from fine_tuning.runtimes.llama_answers import event_of, failure_of
 CONNECT_TIMEOUT_S = 10.0
 SYSTEM_ROLES = ("system", "developer")
 KEEP_ALIVE_S = 2.0
+_SEPARATOR = -1
 STALE = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
 
@@ -175,6 +176,29 @@ class LlamaTokenizer:
         """
         body = {"content": text, "add_special": add_special, "parse_special": parse_special}
         return [int(token) for token in self._client.post("/tokenize", body)["tokens"]]
+
+    def encode_many(self, texts: Sequence[str], *, parse_special: bool) -> list[list[int]]:
+        """Return the ids of each text by itself, in one request.
+
+        llama-server takes a list of texts and token ids (tools/server/server-common.cpp,
+        ``tokenize_mixed``): each text is tokenised alone, ids pass through unchecked, and so an
+        id no vocabulary has tells the texts apart.
+
+        Raises:
+            DataError: if a text is not valid Unicode.
+            RuntimeUnavailableError: if the server was closed.
+        """
+        if not texts:
+            return []
+        content = [item for text in texts for item in (_SEPARATOR, text)]
+        body = {"content": content, "add_special": False, "parse_special": parse_special}
+        found: list[list[int]] = []
+        for token in self._client.post("/tokenize", body)["tokens"]:
+            if token == _SEPARATOR:
+                found.append([])
+            else:
+                found[-1].append(int(token))
+        return found
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids, special tokens included.

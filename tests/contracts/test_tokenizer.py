@@ -67,6 +67,19 @@ def test_decoding_what_was_encoded_gives_the_text(model: Model, text: str) -> No
     assert model.tokenizer.decode(ids) == text
 
 
+@settings(max_examples=30)
+@given(many=st.lists(texts, max_size=5), parse_special=st.booleans())
+def test_many_texts_are_encoded_each_by_itself(
+    model: Model, many: list[str], parse_special: bool
+) -> None:
+    said = [*many, "", f"a{model.special}b"]
+    assert model.tokenizer.encode_many(said, parse_special=parse_special) == [
+        model.tokenizer.encode(text, add_special=False, parse_special=parse_special)
+        for text in said
+    ]
+    assert model.tokenizer.encode_many([], parse_special=parse_special) == []
+
+
 def test_long_text_is_neither_cut_nor_padded(model: Model) -> None:
     text = "Ask your manager. " * 200
     assert (
