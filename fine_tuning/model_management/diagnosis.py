@@ -94,7 +94,7 @@ def diagnose(reference: Reference, answered: Sequence[Answered]) -> Diagnosis:
     replies well.
     """
     has_figures = all(one.reply.first_token_log_probabilities for one in answered)
-    measure = _first_token_distance if has_figures else _reply_distance
+    measure = first_token_distance if has_figures else _reply_distance
     limit = MAX_MEAN_KL if has_figures else MAX_MEAN_GAP
     readings: dict[float, Reading] = {}
     for strength in STRENGTHS:
@@ -160,7 +160,8 @@ def _read(
     return Reading(scale, followed, fmean(distances), limit)
 
 
-def _first_token_distance(one: Answered, followed: Followed) -> float:
+def first_token_distance(one: Answered, followed: Followed) -> float:
+    """Return how far the first token's served distribution is from the reference's, in nats."""
     served = one.reply.first_token_log_probabilities or {}
     # llama.cpp tells the end of turn, as all special tokens, without its text.
     end = followed.stop_log_probabilities[:1]

@@ -16,6 +16,7 @@ from fine_tuning.runtimes.ollama_client import OllamaClient
 from fine_tuning.runtimes.ollama_runtime import OllamaRuntime
 from tests.ollama_stand_in.server import StandIn
 from tests.runtimes.models import model_path, write_adapter
+from tests.runtimes.served_here import serving_models
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Case:
     runtime: AliasingRuntime
     base: str
     again: Callable[[], AliasingRuntime]
+    takes_adapters: bool = True
 
 
 def embedded(folder: Path, _stack: ExitStack) -> Case:
@@ -34,33 +36,54 @@ def embedded(folder: Path, _stack: ExitStack) -> Case:
     return Case(look(), "embedded", look)
 
 
-def ollama(folder: Path, stack: ExitStack) -> Case:
-    server = stack.enter_context(StandIn(folder, generation="0.33.0"))
-    server.add_model("small:latest", model_path(), system="Be brief.")
+def ollama(generation: str) -> Callable[[Path, ExitStack], Case]:
+    def make(folder: Path, stack: ExitStack) -> Case:
+        server = stack.enter_context(StandIn(folder, generation=generation))
+        server.add_model("small:latest", model_path(), system="Be brief.")
+        return Case(
+            _at(server.url), "small", lambda: _at(server.url), generation not in NO_ADAPTERS
+        )
 
-    def look() -> AliasingRuntime:
-        return OllamaRuntime(OllamaClient(server.url))
-
-    look().create("two", ModelRecipe(base="small"))
-    look().delete("small")
-    return Case(look(), "two", look)
+    return make
 
 
-@pytest.fixture(params=[embedded, ollama])
+def served_here(folder: Path, stack: ExitStack) -> Case:
+    url = stack.enter_context(serving_models(folder))
+    return Case(_at(url), "base", lambda: _at(url))
+
+
+def _at(url: str) -> AliasingRuntime:
+    return OllamaRuntime(OllamaClient(url))
+
+
+NO_ADAPTERS = ("0.40.0",)
+OLLAMAS = [
+    pytest.param(ollama("0.3.14"), id="ollama-0.3.14", marks=pytest.mark.slow),
+    pytest.param(ollama("0.33.0"), id="ollama-0.33.0"),
+    pytest.param(ollama("0.40.0"), id="ollama-0.40.0"),
+]
+
+
+@pytest.fixture(params=[embedded, *OLLAMAS, served_here])
 def case(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Case]:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     with ExitStack() as stack:
         made: Case = request.param(tmp_path, stack)
-        adapter = write_adapter(tmp_path / "adapter.gguf")
-        made.runtime.create("one", ModelRecipe(base=made.base, adapter=adapter))
+        adapter = write_adapter(tmp_path / "adapter.gguf") if made.takes_adapters else None
+        made.runtime.create("one", ModelRecipe(base=made.base, adapter=adapter, system="One."))
         made.runtime.create("two", ModelRecipe(base=made.base))
         yield made
 
 
+def names(runtime: AliasingRuntime) -> set[str]:
+    return {info.name for info in runtime.list()}
+
+
 def test_an_alias_is_its_target_everywhere(case: Case) -> None:
     before = case.runtime.show("one"), case.runtime.show("two")
+    there = names(case.runtime)
     made = case.runtime.point_alias("alias", "one")
     for runtime in (case.runtime, case.again()):
         assert runtime.show("alias") == made
@@ -68,10 +91,11 @@ def test_an_alias_is_its_target_everywhere(case: Case) -> None:
     moved = case.runtime.point_alias("alias", "two")
     assert moved.digest == case.runtime.show("two").digest
     assert (case.runtime.show("one"), case.runtime.show("two")) == before
-    assert len(case.runtime.list()) == 3
+    assert names(case.runtime) == there | {made.name}
 
 
 def test_an_alias_stays_what_it_was_made(case: Case) -> None:
+    one, there = case.runtime.show("one").name, names(case.runtime)
     made = case.runtime.point_alias("alias", "one")
     case.runtime.create("one", ModelRecipe(base=case.base))
     assert case.runtime.show("one").digest != made.digest
@@ -80,7 +104,7 @@ def test_an_alias_stays_what_it_was_made(case: Case) -> None:
     assert case.again().show("alias") == made
     case.runtime.warm_up("alias")
     case.runtime.delete("alias")
-    assert [info.name for info in case.runtime.list()] == [case.runtime.show("two").name]
+    assert names(case.runtime) == there - {one}
 
 
 def test_an_unknown_target_changes_nothing(case: Case) -> None:

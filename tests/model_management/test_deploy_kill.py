@@ -140,7 +140,7 @@ def survive_kills(
             arena.check_whole()
 
 
-@pytest.mark.parametrize("generation", ["0.33.0", "0.40.0"])
+@pytest.mark.parametrize("generation", ["0.33.0", pytest.param("0.40.0", marks=pytest.mark.slow)])
 def test_two_kills(tmp_path: Path, processes: ForkServerContext, generation: str) -> None:
     survive_kills(tmp_path, generation, processes, kills=2, seed=3)
 

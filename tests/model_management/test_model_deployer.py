@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,7 @@ from tests.model_management.ollama_serving import (
     words_of,
 )
 from tests.model_management.registered import registry
+from tests.model_management.serving import copy_home
 from tests.ollama_stand_in.generations import GENERATIONS
 from tests.ollama_stand_in.server import StandIn
 
@@ -37,14 +39,27 @@ WAYS = {
 }
 
 
+def quickly(cases: Iterable[str], *quick: str) -> list[Any]:
+    """Return parameters of which only some are tried every time."""
+    slow = pytest.mark.slow
+    return [pytest.param(one, marks=() if one in quick else slow) for one in cases]
+
+
 @pytest.fixture(autouse=True)
 def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    home = make_home(tmp_path_factory.mktemp("made") / "home")
+    registry(home.path).close()
+    return home
+
+
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return make_home(tmp_path / "home")
+def home(made: Home, tmp_path: Path) -> Home:
+    return Home(copy_home(made.path, tmp_path / "home"))
 
 
 @pytest.fixture
@@ -78,7 +93,7 @@ def states(home: Home) -> list[str]:
     return [one.state for one in registry(home.path).find("support:1").deployments]
 
 
-@pytest.mark.parametrize("generation", GENERATIONS)
+@pytest.mark.parametrize("generation", quickly(GENERATIONS, "0.3.14", "0.24.0-go", "0.34.2"))
 def test_a_version_is_served_as_it_was_trained(
     tmp_path: Path, home: Home, words: tuple[str, ...], generation: str
 ) -> None:
@@ -103,7 +118,9 @@ def test_a_version_is_served_as_it_was_trained(
             assert not done.attempts
 
 
-@pytest.mark.parametrize("generation", ["0.9.6", "0.24.0", "0.33.0", "0.40.0"])
+@pytest.mark.parametrize(
+    "generation", quickly(("0.9.6", "0.24.0", "0.33.0", "0.40.0"), "0.33.0", "0.40.0")
+)
 def test_a_base_ollama_lacks_is_brought_once(tmp_path: Path, home: Home, generation: str) -> None:
     with StandIn(tmp_path / "ollama", generation=generation) as server:
         first = deploy(home, server, base_name=str(home.base))
@@ -121,7 +138,7 @@ WRONG = "{{ range .Messages }}{{ .Role }}: {{ .Content }}\n{{ end }}assistant: "
     ("generation", "chosen"),
     [
         ("0.9.6", "learnt from training's own prompts"),
-        ("0.24.0", "learnt from training's own prompts"),
+        pytest.param("0.24.0", "learnt from training's own prompts", marks=pytest.mark.slow),
         ("0.33.0", "learnt from training's own prompts"),
         ("0.40.0", "the GGUF's own"),
     ],
@@ -190,7 +207,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", quickly(FAULTS, "load_error", "wrong_template"))
 def test_whatever_fails_leaves_everything_as_it_was(
     home: Home, ollama: StandIn, fault: str
 ) -> None:

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from fine_tuning.core.conversation import Message
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.ports import GREEDY, ModelRecipe, Sampling, ServedReply
-from fine_tuning.model_management.diagnosis import divergence
+from fine_tuning.model_management.diagnosis import Answered, divergence, first_token_distance
 from fine_tuning.model_management.proof import MIN_PROMPTS, prove
 from fine_tuning.model_management.proof_parts import CAUSES, OUTCOMES, Proof, ProofPart
+from fine_tuning.model_management.reference import Followed, FollowedToken
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.embedded_served import EmbeddedServedModel
 from fine_tuning.runtimes.ollama_client import OllamaClient
@@ -75,18 +76,23 @@ def proof_of(
         return prove(served, reference, PROMPTS, longest_prompt_tokens=LONGEST_TOKENS)
 
 
-def test_the_right_model_is_proven(files: Files, reference: EngineReference) -> None:
-    steps: list[tuple[int, int]] = []
+@pytest.fixture(scope="module")
+def tuned(files: Files) -> Iterator[EmbeddedServer]:
     with EmbeddedServer(
         files.base, adapter=files.adapter, threads=1, context_tokens=ROOM_TOKENS
     ) as server:
-        proof = prove(
-            EmbeddedServedModel(server),
-            reference,
-            PROMPTS,
-            longest_prompt_tokens=LONGEST_TOKENS,
-            progress=lambda _, done, total: steps.append((done, total)),
-        )
+        yield server
+
+
+def test_the_right_model_is_proven(tuned: EmbeddedServer, reference: EngineReference) -> None:
+    steps: list[tuple[int, int]] = []
+    proof = prove(
+        EmbeddedServedModel(tuned),
+        reference,
+        PROMPTS,
+        longest_prompt_tokens=LONGEST_TOKENS,
+        progress=lambda _, done, total: steps.append((done, total)),
+    )
     assert proof.holds, proof.sentence
     assert [part.outcome for part in proof.parts] == ["holds"] * 4
     assert proof.part("prompt").figures["long_prompt_tokens"] >= LONGEST_TOKENS
@@ -191,28 +197,39 @@ class _Silent(EmbeddedServedModel):
         return reply if self.counts else ServedReply(text=reply.text, ended=reply.ended)
 
 
+class _Mute(_Silent):
+    counts = False
+
+
 def test_old_servers_are_proven_by_counts_and_tokens(
-    files: Files, reference: EngineReference, tmp_path: Path
+    tuned: EmbeddedServer, reference: EngineReference
 ) -> None:
-    def proof(adapter: Path | None, kind: type[_Silent], template: str | None = None) -> Proof:
-        with EmbeddedServer(
-            files.base, adapter=adapter, threads=1, context_tokens=ROOM_TOKENS,
-            chat_template=template,
-        ) as server:  # fmt: skip
-            return prove(kind(server), reference, PROMPTS, longest_prompt_tokens=LONGEST_TOKENS)
-
-    class Mute(_Silent):
-        counts = False
-
-    right = proof(files.adapter, _Silent)
+    right = prove(_Silent(tuned), reference, PROMPTS, longest_prompt_tokens=LONGEST_TOKENS)
     assert right.holds, right.sentence
     assert "as many tokens" in right.part("prompt").sentence
     assert right.part("output").figures["by"] == "tokens"
-    assert proof(files.adapter, Mute).part("prompt").outcome == "cannot tell"
-    assert proof(None, _Silent).causes == ("adapter_ignored",)
-    strong = rescaled(files.adapter, 4.0, tmp_path)
-    assert proof(strong, _Silent).causes == ("adapter_scale",)
-    assert proof(files.adapter, _Silent, OTHER_TEMPLATE).causes == ("wrong_template",)
+    mute = prove(_Mute(tuned), reference, PROMPTS, longest_prompt_tokens=LONGEST_TOKENS)
+    assert mute.part("prompt").outcome == "cannot tell"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("planted", "cause"),
+    [
+        ({"adapter": None}, "adapter_ignored"),
+        ({"strength": 4.0}, "adapter_scale"),
+        ({"chat_template": OTHER_TEMPLATE}, "wrong_template"),
+    ],
+)
+def test_what_old_servers_do_wrong_is_named(
+    files: Files, reference: EngineReference, tmp_path: Path, planted: dict[str, Any], cause: str
+) -> None:
+    settings = {"adapter": rescaled(files.adapter, planted.pop("strength", 1.0), tmp_path)}
+    with EmbeddedServer(
+        files.base, threads=1, context_tokens=ROOM_TOKENS, **settings | planted
+    ) as server:
+        proof = prove(_Silent(server), reference, PROMPTS, longest_prompt_tokens=LONGEST_TOKENS)
+    assert proof.causes == (cause,)
 
 
 GO_TEMPLATE = "{{ range .Messages }}### {{ .Role }}\n{{ .Content }}\n{{ end }}### assistant\n"
@@ -254,13 +271,34 @@ def proof_on(server: StandIn, reference: EngineReference, faults: Mapping[str, A
             setattr(server.faults, name, value)
 
 
+def test_a_reply_that_ends_at_once_is_no_other_model() -> None:
+    """llama.cpp tells the end of turn without its text."""
+    ended = ServedReply(
+        text="", ended=True, first_token_log_probabilities={"": -0.1, " a": math.log(0.09)}
+    )
+    stop = FollowedToken("<|im_end|>", -0.1, -0.1)
+    read = Followed(
+        first={"<|im_end|>": -0.1, " a": math.log(0.09), " b": -9.0},
+        stop_log_probabilities=(-0.1,),
+        stop=stop,
+    )
+    assert first_token_distance(Answered(ask("Hi"), ended), read) == pytest.approx(0, abs=1e-4)
+
+
 def test_the_right_model_on_ollama_is_proven(ollama: StandIn, reference: EngineReference) -> None:
     proof = proof_on(ollama, reference, {})
     assert proof.holds, proof.sentence
     assert [part.outcome for part in proof.parts] == ["holds"] * 4
 
 
-@pytest.mark.parametrize("fault", PLANTED)
+# The deployer's own tests plant these, too (tests/workbench/test_deploying.py).
+SLOW = ("no stop token", "four times as strong")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [pytest.param(one, marks=pytest.mark.slow if one in SLOW else ()) for one in PLANTED],
+)
 def test_what_ollama_does_wrong_is_named(
     ollama: StandIn, reference: EngineReference, files: Files, fault: str
 ) -> None:
@@ -272,12 +310,9 @@ def test_what_ollama_does_wrong_is_named(
     assert not proof.holds
 
 
-def test_too_few_prompts_are_refused(files: Files, reference: EngineReference) -> None:
-    with (
-        EmbeddedServer(files.base, threads=1, context_tokens=256) as server,
-        pytest.raises(DataError, match=f"{MIN_PROMPTS} or more"),
-    ):
-        prove(EmbeddedServedModel(server), reference, PROMPTS[:-1])
+def test_too_few_prompts_are_refused(tuned: EmbeddedServer, reference: EngineReference) -> None:
+    with pytest.raises(DataError, match=f"{MIN_PROMPTS} or more"):
+        prove(EmbeddedServedModel(tuned), reference, PROMPTS[:-1])
 
 
 @given(
