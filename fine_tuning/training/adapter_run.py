@@ -105,8 +105,12 @@ class AdapterTrainer:
         folder = RunFolder(run_folder)
         return start(self.plan, self.method, data, base, folder, listening or Listening())
 
-    def forecast(self, data: TrainingData, base: BaseModel, run_folder: Path) -> Forecast:
+    def forecast(
+        self, data: TrainingData, base: BaseModel, run_folder: Path, *, is_timed: bool = True
+    ) -> Forecast:
         """Tell what a run would take, from a few timed batches; nothing is written.
+
+        Without ``is_timed``, memory and disk are counted and no batch is computed.
 
         Raises:
             FineTuningError: as :func:`start` raises before its first step.
@@ -117,6 +121,8 @@ class AdapterTrainer:
             adapter = fresh_adapter(decoder, self.plan)
             job = _job(settings, decoder, adapter, data)
             known = forecast(job, folder.path)
+            if not is_timed:
+                return known
             apply(known.memory, decoder)
             with memory_errors(settings, lambda: "a timed batch"):
                 return timed(job, partial(AdapterTraining, decoder, adapter), known)

@@ -77,10 +77,21 @@ class Training(Collection, Registering):
         known = [(found.run_id, found.manifest) for found in finished_runs(self.workspace)]
         return mode_remark(run.run_id, known)
 
+    def counted_forecast(self, snapshot: Snapshot, base: BaseModel) -> Forecast:
+        """Tell what memory and disk training on a data set would take; nothing is computed.
+
+        Raises:
+            OutOfMemoryError: if it cannot fit into memory; says what would.
+            StorageError: if it cannot fit onto the disk.
+            FineTuningError: as opening the model raises.
+        """
+        trainer, data, found = self._training_task(snapshot, base)
+        return trainer.forecast(data, found, self._new_folder(""), is_timed=False)
+
     def _training_task(
-        self, snapshot: Snapshot | None
+        self, snapshot: Snapshot | None, base: BaseModel | None = None
     ) -> tuple[AdapterTrainer, TrainingData, TrainingBase]:
-        base = self.base_model()
+        base = base or self.base_model()
         snapshot = snapshot or self.prepare(base)
         made_for = dict(snapshot.manifest.get("base_model") or {})
         if made_for.get("digest") not in (None, base.digest()):

@@ -9,9 +9,9 @@ from fine_tuning.workbench.deploying import Deploying
 from fine_tuning.workbench.exporting import Exporting
 from fine_tuning.workbench.forgetting import Forgetting
 from fine_tuning.workbench.harness import Harnessing
+from fine_tuning.workbench.preflight import Preflight
 from fine_tuning.workbench.serving import Serving
-from fine_tuning.workbench.training import Training
 
 
-class Workbench(Training, Harnessing, Deploying, Serving, Exporting, Forgetting):
+class Workbench(Preflight, Harnessing, Deploying, Serving, Exporting, Forgetting):
     """One user's tools: conversations, data sets, runs, verdicts and models."""

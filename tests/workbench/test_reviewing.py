@@ -77,10 +77,21 @@ def test_the_preflight_of_a_small_log(tmp_path: Path) -> None:
         "1 conversation holds private values",
         "no private value would be learnt",
     }
-    for check in ("leakage", "stop token", "template parity", "trained tokens"):
+    for check in ("leakage", "stop token", "template parity", "trained tokens", "memory"):
         assert found[check][0].severity == "good", found[check]
     assert sum(found["token lengths"][0].numbers["histogram"].values()) == 31
     assert not (tmp_path / "datasets").exists(), "nothing is kept"
+
+
+def test_a_training_that_does_not_fit_into_memory_is_found_before_it_begins(tmp_path: Path) -> None:
+    bench = bench_at(tmp_path, "training.base_model=embedded", "training.memory_budget=0.1")
+    record(bench, *range(12))
+    (finding,) = by_check(bench.preflight())["memory"]
+    assert finding.severity == "stop"
+    assert finding.title.startswith("Memory error during training: the run needs")
+    assert "expected at most 0.1 GiB" in finding.title
+    assert finding.fix.startswith("--set training.memory_budget=")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_secrets_that_would_be_learnt_stop(tmp_path: Path) -> None:
