@@ -71,6 +71,10 @@ class ConversationStore(Protocol):
         """Return the conversation of an id; None if there is none."""
         ...
 
+    def count(self) -> int:
+        """Return how many conversations there are."""
+        ...
+
     def conversations(self) -> Iterator[Conversation]:
         """Yield all conversations."""
         ...

@@ -192,6 +192,14 @@ class JsonlConversationStore:
         ):
             shutil.copyfileobj(file, new)
 
+    def count(self) -> int:
+        """Return how many conversations there are.
+
+        Raises:
+            StorageError: if the file exists and cannot be read.
+        """
+        return sum(len(places.offsets) for _, places in self._snapshot())
+
     def conversations(self) -> Iterator[Conversation]:
         """Yield all conversations in the order in which they began, one in memory at a time.
 

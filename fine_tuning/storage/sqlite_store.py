@@ -132,6 +132,16 @@ class SqliteConversationStore:
         with self._database.writing() as connection:
             _add_feedback(connection, feedback)
 
+    def count(self) -> int:
+        """Return how many conversations there are.
+
+        Raises:
+            StorageError: if the database cannot be read.
+        """
+        with self._database.reading() as connection:
+            found = connection.execute("SELECT count(*) FROM conversation").get
+            return found if isinstance(found, int) else 0
+
     def conversations(self) -> Iterator[Conversation]:
         """Yield all conversations in the order in which they were added, a page in memory.
 
@@ -201,7 +211,11 @@ def _insert(table: str, columns: tuple[str, ...]) -> str:
 def _stored(
     connection: apsw.Connection, conversation: Conversation
 ) -> tuple[str | None, set[str], str | None]:
-    """Return the stored conversation's id or None, its message ids, and the last of them."""
+    """Return the stored conversation's id or None, those ids it names that are stored, the last id.
+
+    Only the ids that are asked about are read, so that a turn of a long chat costs what the first
+    one did.
+    """
     identity = connection.execute(
         "SELECT id FROM conversation WHERE id = ?1 "
         "OR (?3 <> '' AND source = ?2 AND source_ref = ?3) ORDER BY id = ?1 DESC",
@@ -209,13 +223,21 @@ def _stored(
     ).get
     if not isinstance(identity, str):
         return None, set(), None
-    ids = [
-        row[0]
-        for row in connection.execute(
-            "SELECT id FROM message WHERE conversation_id = ? ORDER BY seq", (identity,)
-        )
-    ]
-    return identity, set(ids), ids[-1] if ids else None
+    named = {conversation.leaf_id}
+    for message in conversation.messages:
+        named |= {message.id, message.parent_id}
+    rows = connection.execute(
+        "SELECT id FROM message WHERE conversation_id = ? "
+        "AND id IN (SELECT value FROM json_each(?))",
+        (identity, encode(sorted(one for one in named if one is not None)).decode()),
+    )
+    known = {str(row[0]) for row in rows}
+    last_id = connection.execute(
+        "SELECT id FROM message WHERE conversation_id = ? ORDER BY seq DESC LIMIT 1", (identity,)
+    ).get
+    if not isinstance(last_id, str):
+        return identity, known, None
+    return identity, {*known, last_id}, last_id
 
 
 def _insert_header(connection: apsw.Connection, conversation: Conversation) -> str:

@@ -89,6 +89,7 @@ def test_what_is_appended_is_read_back_equal(path: Path) -> None:
     for conversation in given_all:
         store.append(conversation)
     assert list(store.conversations()) == given_all
+    assert store.count() == len(given_all)
     assert list(open_store(path).conversations()) == given_all, "a new process sees the same"
 
 
