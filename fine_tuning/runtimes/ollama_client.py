@@ -7,6 +7,7 @@ Raw HTTP, because versions differ in what they take and the official client know
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,11 +31,14 @@ QUICK_TIMEOUT_S = 30.0
 # Loading a large model from a slow disk, and each pause between two pieces of a reply.
 WORK_TIMEOUT_S = 600.0
 CHUNK_BYTES = 1 << 20
+TOKEN_VARIABLE = "OLLAMA_API_KEY"  # noqa: S105 - a variable's name
 START_SERVER = "ollama serve, or set deployment.ollama_base_url to where it listens"
 
 
 class OllamaClient:
     """One HTTP client of an Ollama server; safe to share between threads.
+
+    A server that asks for a token gets that of ``OLLAMA_API_KEY``, as from Ollama's own clients.
 
     Args:
         url: Where the server listens.
@@ -48,7 +52,14 @@ class OllamaClient:
         # A connection each: a kept one may be dead after the minutes between two requests.
         limits = httpx.Limits(max_keepalive_connections=0)
         # trust_env: a proxy of the environment must not see what goes to the user's own server.
-        self._http = httpx.Client(base_url=self.url, timeout=quick, limits=limits, trust_env=False)
+        token = os.environ.get(TOKEN_VARIABLE, "").strip()
+        self._http = httpx.Client(
+            base_url=self.url,
+            timeout=quick,
+            limits=limits,
+            trust_env=False,
+            headers={"Authorization": f"Bearer {token}"} if token else None,
+        )
 
     def close(self) -> None:
         """Close all connections; calling it again does nothing."""
@@ -194,6 +205,11 @@ class OllamaClient:
             return RuntimeFailedError(
                 f"Ollama at {self.url} refuses requests under this host name",
                 next_command="use http://localhost:11434 as deployment.ollama_base_url",
+            )
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            return RuntimeFailedError(
+                f"Ollama at {self.url} lets nobody in without its token: {said}",
+                next_command=f"set the environment variable {TOKEN_VARIABLE} to the token",
             )
         if response.status_code == httpx.codes.NOT_FOUND and "not found" in said:
             return ModelNotFoundError(

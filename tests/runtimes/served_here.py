@@ -16,10 +16,9 @@ from tests.runtimes.models import model_path
 
 
 @contextmanager
-def serving_models(folder: Path, *, context_tokens: int = 512) -> Iterator[str]:
+def serving_models(folder: Path, *, context_tokens: int = 512, token: str = "") -> Iterator[str]:
     base = LoadableModel(name="base", base_path=model_path())
     catalog = EmbeddedCatalog(EmbeddedRuntime(folder / "served"), folder / "blobs", lambda: [base])
-    with serving(
-        make_app(catalog, Limits(parallel=1, context_tokens=context_tokens, threads=1))
-    ) as url:
+    limits = Limits(parallel=1, context_tokens=context_tokens, threads=1)
+    with serving(make_app(catalog, limits, token=token)) as url:
         yield url

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fine_tuning.core.errors import DeploymentError
+from fine_tuning.core.errors import DeploymentError, RuntimeFailedError
 from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.gguf.types import TensorType
 from fine_tuning.runtimes.embedded import CHATML_TEMPLATE
@@ -22,6 +22,7 @@ from tests.runtimes.models import ask
 from tests.runtimes.served_here import serving_models
 from tests.workbench.trained import MERGEABLE, NAME, Trained, write_base, write_trained
 
+TOKEN = "a-token-of-some-length"  # noqa: S105 - of a server that lives for one test
 ADAPTED = "blk.0.ffn_down.weight"
 TEMPLATE_KEY = "tokenizer.chat_template"
 SERVED, ALIAS = "fine_tuned_support:1", "fine_tuned_support:champion"
@@ -209,10 +210,16 @@ def test_an_adapter_that_is_ignored_is_merged_instead(deployed: Scene) -> None:
 # Other servers, other occasions
 
 
-def test_fine_tuning_serve_is_deployed_to_as_ollama_is(tmp_path: Path) -> None:
+def test_fine_tuning_serve_is_deployed_to_as_ollama_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trained = write_trained(tmp_path / "mine")
     trained.add_run()
-    with serving_models(tmp_path / "theirs", context_tokens=2048) as url:
+    with serving_models(tmp_path / "theirs", context_tokens=2048, token=TOKEN) as url:
+        with pytest.raises(RuntimeFailedError, match="without its token") as caught:
+            trained.bench(url).deploy()
+        assert "OLLAMA_API_KEY" in caught.value.next_command
+        monkeypatch.setenv("OLLAMA_API_KEY", TOKEN)
         bench = trained.bench(url)
         done = bench.deploy()
         assert done.deployed.way == "adapter"
