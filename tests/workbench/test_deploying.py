@@ -114,7 +114,10 @@ def test_plain_lora_takes_more_bits_where_adapters_are_refused(tmp_path: Path) -
     ("generation", "way"),
     [
         ("0.34.2", "merged"),
+        pytest.param("0.3.14", "adapter", marks=pytest.mark.slow),
         pytest.param("0.9.6", "adapter", marks=pytest.mark.slow),
+        pytest.param("0.24.0", "adapter", marks=pytest.mark.slow),
+        pytest.param("0.24.0-go", "merged", marks=pytest.mark.slow),
         pytest.param("0.33.0", "adapter", marks=pytest.mark.slow),
         pytest.param("0.40.0", "merged", marks=pytest.mark.slow),
     ],
