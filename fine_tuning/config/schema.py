@@ -180,8 +180,9 @@ class Evaluation(Section):
     """How much of the chance a model gives to the right choice, over all built-in tasks, may be
     lost without rejection."""
 
-    max_skill_loss: float = Field(default=0.15, ge=0, le=1)
-    """The same for the tasks of a single skill, of which there are fewer."""
+    max_skill_loss: float = Field(default=0.25, ge=0, le=1)
+    """The same for the tasks of a single skill. With about 25 tasks a skill, a loss below 0.17 is
+    not to be seen, so a smaller margin would leave every honest model undecided."""
 
     max_tasks_loss: float = Field(default=0.1, ge=0, le=1)
     """Share of the built-in tasks that may be answered wrongly where the reference was right,

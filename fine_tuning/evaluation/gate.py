@@ -43,7 +43,7 @@ class Margins:
     """
 
     ability: float = 0.05
-    skill: float = 0.15
+    skill: float = 0.25
     tasks: float = 0.10
     stop_rate: float = 0.05
     length: float = 0.5

@@ -50,10 +50,14 @@ DEMO_SETTINGS = Settings.model_validate(
             "learning_rate": 2e-3,
             "num_epochs": 3,
             "early_stopping_patience": None,
-            "batch_size": 4,
+            # Most chats are short: eight of them at a time unpack the weights half as often.
+            "batch_size": 8,
             "warmup_ratio": 0.05,
+            # The embedded runtime, which answers here, takes plain adapters.
+            "adapter": "lora",
         },
-        "evaluation": {"max_reply_tokens": 48},
+        # `fine-tuning compare base demo` probes general abilities, too: another minute.
+        "evaluation": {"max_reply_tokens": 48, "ability_probe": False},
     }
 )
 
@@ -183,8 +187,8 @@ def _placed_questions(home: Path) -> Path:
 def log_samples(bench: Workbench) -> None:
     """Log the handbook turn by turn, as a chatbot does, and the other records as they are.
 
-    The general conversations keep the model's other abilities alive; the messy ones are for the
-    cleaner.
+    In the general conversations the model itself has answered, so that it goes on doing what it
+    could do before; the messy ones are for the cleaner.
     """
     logger = bench.logger()
     for conversation in read_samples("handbook_conversations.jsonl"):
