@@ -41,7 +41,8 @@ class ConversationStore(Protocol):
 
         Raises:
             DataError: if a message names a parent that is neither stored nor given.
-            StorageError: if nothing could be written; then nothing was.
+            StorageError: if it was not acknowledged; then nothing was written, or the disk failed
+                and it may be found later: appending the same ids again is safe either way.
         """
         ...
 

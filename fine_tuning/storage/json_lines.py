@@ -192,16 +192,26 @@ def append(handle: int, data: bytes, *, is_synced: bool = True) -> None:
         raise
 
 
-def unlock_and_sync(handle: int) -> None:
-    """Let others append, and return when what was appended is on disk.
+def append_and_unlock(handle: int, data: bytes) -> None:
+    """Append one line as :func:`append` does, and let others append while the disk is awaited.
 
-    Waiting for the disk without the lock lets it take the lines of several writers at once.
+    Waiting without the lock lets the disk take the lines of several writers at once. When the
+    disk fails, the line is taken back, unless another writer's stands behind it by then.
 
     Raises:
-        OSError: if the disk failed; whether the line survives a power cut is not known then.
+        OSError: if the line could not be written whole, or the disk did not confirm it.
     """
+    start = os.fstat(handle).st_size
+    append(handle, data, is_synced=False)
+    end = os.fstat(handle).st_size
     fcntl.flock(handle, fcntl.LOCK_UN)
-    _sync(handle)
+    try:
+        _sync(handle)
+    except OSError:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_size == end:
+            os.ftruncate(handle, start)
+        raise
 
 
 @contextmanager

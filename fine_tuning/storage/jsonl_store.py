@@ -23,11 +23,11 @@ from fine_tuning.storage.json_lines import (
     Skipped,
     all_or_none,
     append,
+    append_and_unlock,
     decode,
     encode,
     lines,
     locked,
-    unlock_and_sync,
 )
 from fine_tuning.storage.log_lines import Entry, entry_line, feedback_line, read_line
 from fine_tuning.storage.merging import additions, check_leaf
@@ -74,7 +74,8 @@ class JsonlConversationStore:
 
         Raises:
             DataError: if a message names a parent that is neither stored nor given.
-            StorageError: if the file cannot be written; then nothing was.
+            StorageError: if the file cannot be written; then nothing was. When the disk fails
+                after another writer has gone on, the line stays, and a second try changes nothing.
         """
         given = {message.id for message in conversation.messages}
         is_blind = follow and all(m.parent_id in {None, *given} for m in conversation.messages)
@@ -87,8 +88,7 @@ class JsonlConversationStore:
                 with self._reader(handle) as file:
                     line = self._line_of_news(file, conversation, follow=follow)
             if line is not None:
-                append(handle, encode(line), is_synced=False)
-                unlock_and_sync(handle)
+                append_and_unlock(handle, encode(line))
 
     def append_many(
         self, conversations: Sequence[Conversation], feedback: Sequence[Feedback] = ()

@@ -233,3 +233,35 @@ def test_a_folder_in_place_of_the_file_is_one_sentence(tmp_path: Path) -> None:
         store.append(turn("1"))
     with pytest.raises(StorageError, match="a folder stands in its place"):
         list(store.conversations())
+
+
+def test_a_line_the_disk_did_not_confirm_is_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "log.jsonl"
+    store = JsonlConversationStore(path)
+    store.append(Conversation.from_turns([("user", "first")], id="first"))
+    before = path.read_bytes()
+
+    def fail(_handle: int) -> None:
+        raise OSError(errno.EIO, "input/output error")
+
+    second = Conversation.from_turns([("user", "second")], id="second")
+    with monkeypatch.context() as broken:
+        broken.setattr(json_lines, "_sync", fail)
+        with pytest.raises(StorageError):
+            store.append(second, follow=True)
+    assert path.read_bytes() == before
+
+    def fail_behind_another(handle: int) -> None:
+        monkeypatch.undo()  # the other writer's disk works
+        other = Conversation.from_turns([("user", "other")], id="other")
+        JsonlConversationStore(path).append(other, follow=True)
+        fail(handle)
+
+    monkeypatch.setattr(json_lines, "_sync", fail_behind_another)
+    with pytest.raises(StorageError):
+        store.append(second, follow=True)
+    store.append(second, follow=True)
+    assert [one.id for one in store.conversations()] == ["first", "second", "other"]
+    assert [len(one.messages) for one in store.conversations()] == [1, 1, 1]
