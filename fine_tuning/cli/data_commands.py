@@ -36,13 +36,14 @@ def stats(
 
     Example: fine-tuning stats --html stats.html
     """
-    bench = open_workbench(home, config, overrides)
-    recorded = bench.logger().get_conversation_stats()
-    if not recorded["total_conversations"]:
+    with progress_bars() as progress:
+        bench = open_workbench(home, config, overrides, progress=progress)
+        recorded = bench.logger().get_conversation_stats()
+        report = bench.data_report() if recorded["total_conversations"] else None
+    if report is None:
         shown = {k: value for k, value in recorded.items() if not isinstance(value, dict | list)}
         answer(recorded, as_json=as_json, table=facts(str(bench.workspace.conversations), shown))
         return
-    report = bench.data_report()
     value = {**recorded, **report.to_dict()}
     shown = {k: item for k, item in value.items() if not isinstance(item, dict | list)}
     shown |= {f"feedback: {k}": number for k, number in value["feedback"].items() if number}
@@ -71,11 +72,11 @@ def clean(
     as_json: AsJson = False,
 ) -> None:
     """Show what cleaning keeps, what it drops and why; the log itself is not changed."""
-    bench = open_workbench(home, config, overrides)
     if diff:
-        show_changes(bench.changes(), as_json=as_json)
+        show_changes(open_workbench(home, config, overrides).changes(), as_json=as_json)
         return
-    report = bench.clean()
+    with progress_bars() as progress:
+        report = open_workbench(home, config, overrides, progress=progress).clean()
     counts = report.counts
     for item in report.dropped[:NUM_SHOWN]:
         say(f"dropped {item.conversation.id}: {item.reason} ({item.detail})")
@@ -121,7 +122,8 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write the clean conversations as ChatML, Alpaca and Instruction files, with statistics."""
-    paths = open_workbench(home, config, overrides).export(output)
+    with progress_bars() as progress:
+        paths = open_workbench(home, config, overrides, progress=progress).export(output)
     value = {name: str(path) for name, path in paths.items()}
     answer(value, as_json=as_json, table=facts("exported", value))
 

@@ -99,7 +99,7 @@ class Curation(Noting):
         collection = self.settings.data_collection
         if not collection.auto_export:
             return {}
-        count = sum(1 for _ in self.recorded())
+        count = open_store(self.workspace.conversations).count()
         if count - self._last_exported(count) < collection.export_interval:
             return {}
         files = self.export()

@@ -18,6 +18,7 @@ from fine_tuning.core.ports import ConversationStore, Progress
 from fine_tuning.data_collection.attachments import set_apart
 from fine_tuning.data_collection.importers.catalogue import Reading, read_file
 from fine_tuning.data_collection.importers.items import Imported, Quarantined
+from fine_tuning.data_collection.importers.source import Source
 from fine_tuning.storage.blobs import BlobFolder
 from fine_tuning.storage.json_lines import whole_lines
 from fine_tuning.storage.open_store import open_store
@@ -133,8 +134,18 @@ class _Import:
                     write = write or open_quarantine()
                     self._set_aside(item, reading, write)
             self._seen += len(batch)
-            if self._progress:
-                self._progress("importing", self._seen, 0)
+            self._tell(reading.source)
+
+    def _tell(self, source: Source) -> None:
+        """Tell how much of the file was read, or how many records where that is not known."""
+        if self._progress is None:
+            return
+        if source.num_read_bytes:
+            size = source.path.stat().st_size
+            what = f"importing {source.path.name}, kB"
+            self._progress(what, source.num_read_bytes // 1000, -(-size // 1000))
+        else:
+            self._progress(f"importing {source.path.name}", self._seen, 0)
 
     def report(self, reading: Reading, quarantine: Path) -> ImportReport:
         """Return what the file gave."""

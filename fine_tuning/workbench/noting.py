@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from fine_tuning.core.conversation import Conversation
+from fine_tuning.core.ports import ConversationStore
 from fine_tuning.data_collection.cleaning import Cleaning, Dropped, StepCount
 from fine_tuning.data_collection.data_cleaner import CleaningReport
 from fine_tuning.data_collection.judgements import JudgedConversations, liked_replies
@@ -15,6 +16,7 @@ from fine_tuning.storage.records import Records, StepRecord
 from fine_tuning.workbench.base import WorkbenchBase
 
 BATCH = 512
+TOLD_EVERY = 64
 
 
 class Noting(WorkbenchBase):
@@ -28,10 +30,21 @@ class Noting(WorkbenchBase):
         store = open_store(self.workspace.conversations)
         collection = self.settings.data_collection
         if not collection.learn_from_feedback:
-            return store.conversations()
+            return self._told(store)
         return JudgedConversations(
-            store.conversations(), store.feedback(), lowest_rating=collection.lowest_rating
+            self._told(store), store.feedback(), lowest_rating=collection.lowest_rating
         )
+
+    def _told(self, store: ConversationStore) -> Iterator[Conversation]:
+        """Yield the recorded conversations, and tell how many went to the cleaning."""
+        total = store.count() if self.progress else 0
+        number = 0
+        for number, conversation in enumerate(store.conversations(), start=1):
+            yield conversation
+            if self.progress and number % TOLD_EVERY == 0:
+                self.progress("cleaning", number, total)
+        if self.progress:
+            self.progress("cleaning", number, total)
 
     def liked(self) -> frozenset[tuple[str, str]]:
         """Return conversation and message id of the replies people liked."""

@@ -57,6 +57,31 @@ def test_export_is_due_after_every_interval_whatever_arrives_at_once(tmp_path: P
     assert bench.export_if_due()
 
 
+def test_importing_cleaning_and_preparing_tell_how_far_they_are(tmp_path: Path) -> None:
+    told: dict[str, list[tuple[int, int]]] = {}
+    settings = load_settings(None, overrides=["training.base_model=embedded"])
+    bench = Workbench(
+        settings,
+        Workspace.open(tmp_path / "home", settings),
+        lambda what, done, total: told.setdefault(what, []).append((done, total)),
+    )
+    file = tmp_path / "chats.jsonl"
+    rows = [
+        {"messages": [{"role": m.role, "content": m.text} for m in talk(number).messages]}
+        for number in range(200)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    bench.import_file(file)
+    bench.prepare()
+    size = -(-file.stat().st_size // 1000)
+    assert list(told) == ["importing chats.jsonl, kB", "cleaning", "tokenizing"]
+    assert told["importing chats.jsonl, kB"][-1] in {(size, size), (size - 1, size)}
+    assert told["cleaning"] == [(64, 200), (128, 200), (192, 200), (200, 200)]
+    assert told["tokenizing"][-1] == (200, 200)
+    for steps in told.values():
+        assert steps == sorted(steps)
+
+
 def test_without_conversations_the_preflight_says_what_to_do(tmp_path: Path) -> None:
     (finding,) = bench_at(tmp_path).preflight()
     assert (finding.severity, finding.title) == ("stop", "No conversations to train on")

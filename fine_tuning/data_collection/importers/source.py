@@ -9,7 +9,7 @@ import csv
 import zipfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
@@ -29,11 +29,15 @@ MAX_FIELD_BYTES = 8 << 20
 HEAD_BYTES = 64
 
 
-@dataclass(frozen=True)
+@dataclass
 class Source:
-    """A file that conversations are imported from; opening reads nothing yet."""
+    """A file that conversations are imported from; opening reads nothing yet.
+
+    ``num_read_bytes`` tells how far a plain JSON file was read; other kinds do not say.
+    """
 
     path: Path
+    num_read_bytes: int = field(default=0, init=False, compare=False)
 
     @cached_property
     def _head(self) -> bytes:
@@ -64,7 +68,9 @@ class Source:
         """
         if not self.is_zip:
             with storage_errors(self.path), self.path.open("rb") as file:
-                yield from json_records(file)
+                for record in json_records(file):
+                    self.num_read_bytes = file.tell()
+                    yield record
             return
         with self._archive() as archive:
             names = sorted(n for n in archive.namelist() if fnmatch(Path(n).name, MEMBERS))
