@@ -17,7 +17,10 @@ from fine_tuning.workbench.measuring import ModelResult
 NUM_SHOWN = 6
 """Items shown from either end."""
 OUTCOMES: Mapping[str, tuple[Tone, str]] = {
-    "promote": ("good", "The new model is better, and nothing that is guarded got worse."),
+    "promote": (
+        "good",
+        "The new model is better, and nothing got worse by more than its margin allows.",
+    ),
     "reject": ("bad", "The new model must not replace the old one; the failed checks say why."),
     "not enough evidence": ("open", "These items cannot decide it; the open checks say why."),
 }
@@ -61,7 +64,9 @@ def evaluation_page(report: EvaluationReport, made_at: str) -> Page:
         Section("Training and serving", list(_costs(models))),
         Section("What this rests on", list(_grounds(report))),
     ]
-    subtitle = f"{verdict.candidate} against {verdict.reference}, {made_at}"
+    subtitle = (
+        f"{verdict.candidate} against {verdict.reference}, {made_at[:16].replace('T', ' ')} UTC"
+    )
     return Page(f"Is {verdict.candidate} better?", subtitle, sections)
 
 
@@ -132,7 +137,9 @@ def _plots(comparisons: Sequence[Comparison], reference: str) -> Iterator[Figure
             low, high = interval
             is_good = True if low > 0 else False if high < 0 else None
             label = f"{found.suite}: {row.name}"
-            by_unit.setdefault(row.unit or "share", []).append(
+            is_share = row.unit in {"", "0-1"} or row.unit.startswith("share")
+            unit = "share" if is_share else row.unit
+            by_unit.setdefault(unit, []).append(
                 charts.Interval(label, row.gain, low, high, is_good)
             )
     for unit, rows in by_unit.items():
