@@ -74,7 +74,8 @@ def test_from_a_logged_chat_to_a_better_chat(tmp_path: Path) -> None:
     # 2. Cleaning keeps what is worth learning and says why it dropped the rest.
     conversations = list(open_store(bench.workspace.conversations).conversations())
     report = DataCleaner(min_length=10, max_length=1000).clean(conversations)
-    assert len(report.kept) == len(ASKED)
+    dropped = report.counts["dropped"]
+    assert dropped["no_reply"] == dropped["too_long"] == 1
     assert report.counts["in"] == len(report.kept) + sum(report.counts["dropped"].values())
 
     # 3. Anyone else's trainer can have the data too.
@@ -86,7 +87,7 @@ def test_from_a_logged_chat_to_a_better_chat(tmp_path: Path) -> None:
     # 4. A data set: tokenized by the model's own server, split by content, named by content.
     snapshot = bench.prepare()
     splits = {name: snapshot.split(name).examples for name in ("train", "validation", "test")}
-    assert sum(len(examples) for examples in splits.values()) == len(ASKED)
+    assert sum(len(examples) for examples in splits.values()) == len(report.kept)
     base = resolve_base_model("embedded")
     with bench.open_model(base) as server:
         (end_of_turn,) = server.tokenizer.encode(
