@@ -56,8 +56,9 @@ DEMO_SETTINGS = Settings.model_validate(
             # The embedded runtime, which answers here, takes plain adapters.
             "adapter": "lora",
         },
-        # `fine-tuning compare base demo` probes general abilities, too: another minute.
-        "evaluation": {"max_reply_tokens": 48, "ability_probe": False},
+        # `fine-tuning compare base demo` also answers the held-out chats and probes general
+        # abilities: another two minutes.
+        "evaluation": {"max_reply_tokens": 48, "max_replies": 0, "ability_probe": False},
     }
 )
 
