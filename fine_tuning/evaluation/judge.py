@@ -260,8 +260,8 @@ def cohens_kappa(first: Sequence[Winner], second: Sequence[Winner]) -> float | N
     count = len(first)
     if not count:
         return None
-    agreed = sum(a == b for a, b in zip(first, second, strict=True)) / count
-    by_chance = sum(
-        (first.count(kind) / count) * (second.count(kind) / count) for kind in {*first, *second}
-    )
-    return None if by_chance == 1.0 else (agreed - by_chance) / (1.0 - by_chance)
+    # Whole numbers until the last division: the same to the bit in whatever order kinds come.
+    agreed = sum(a == b for a, b in zip(first, second, strict=True)) * count
+    by_chance = sum(first.count(kind) * second.count(kind) for kind in {*first, *second})
+    every = count * count
+    return None if by_chance == every else (agreed - by_chance) / (every - by_chance)
