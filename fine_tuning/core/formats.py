@@ -337,19 +337,22 @@ def as_conversation(item: Conversation | Mapping[str, Any]) -> Conversation:
     return readers[name](item)
 
 
-def as_conversations(items: Iterable[Conversation | Mapping[str, Any]]) -> list[Conversation]:
-    """Return :func:`as_conversation` of every item; each item is one conversation.
+def each_conversation(items: Iterable[Conversation | Mapping[str, Any]]) -> Iterator[Conversation]:
+    """Yield :func:`as_conversation` of every item; each item is one conversation.
 
     Raises:
-        DataError: naming the index of the first item that is none.
+        DataError: while iterating, naming the index of the first item that is none.
     """
-    conversations = []
     for index, item in enumerate(items):
         try:
-            conversations.append(as_conversation(item))
+            yield as_conversation(item)
         except DataError as error:
             raise DataError(f"conversation {index}: {error.message}") from error
-    return conversations
+
+
+def as_conversations(items: Iterable[Conversation | Mapping[str, Any]]) -> list[Conversation]:
+    """Return what :func:`each_conversation` yields, as a list."""
+    return list(each_conversation(items))
 
 
 def from_turn(record: Mapping[str, Any]) -> Conversation:

@@ -16,8 +16,7 @@ from itertools import islice
 from typing import Any
 
 from fine_tuning.core.conversation import Conversation
-from fine_tuning.core.errors import DataError
-from fine_tuning.core.formats import as_conversation
+from fine_tuning.core.formats import each_conversation
 from fine_tuning.data_collection.cleaning_steps import NEAR_DUPLICATE, REASONS, Step
 from fine_tuning.data_collection.entry import Entry
 from fine_tuning.data_collection.near_duplicates import Found, NearDuplicates
@@ -138,7 +137,7 @@ class Cleaning:
         }
 
     def _first_pass(self) -> Iterator[Dropped]:
-        source = _read(self._items)
+        source = each_conversation(self._items)
         while batch := [
             Entry(conversation, self.num_in + place)
             for place, conversation in enumerate(islice(source, BATCH))
@@ -239,11 +238,3 @@ def _edit(edit: Callable[[Entry], Conversation], count: StepCount, batch: list[E
             count.changed += 1
             count.note(edited.id, "changed")
             entry.conversation = edited
-
-
-def _read(items: Iterable[Item]) -> Iterator[Conversation]:
-    for index, item in enumerate(items):
-        try:
-            yield as_conversation(item)
-        except DataError as error:
-            raise DataError(f"conversation {index}: {error.message}") from error

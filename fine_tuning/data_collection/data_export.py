@@ -21,8 +21,8 @@ from fine_tuning.core.errors import DataError
 from fine_tuning.core.exchange import DPO, KTO, WRITTEN, to_trl_dpo, to_trl_kto
 from fine_tuning.core.formats import (
     FORMATS,
-    as_conversation,
     check_format,
+    each_conversation,
     to_records,
     validate_record,
 )
@@ -103,7 +103,7 @@ class DataExporter:
         tallies = {name: _Tally() for name in formats}
         with ExitStack() as stack:
             writers = {name: stack.enter_context(whole_lines(p)) for name, p in paths.items()}
-            written = _write_all(_read(items), writers, tallies)
+            written = _write_all(each_conversation(items), writers, tallies)
             stats = conversation_statistics(written)
         del stats["turns_per_session"], stats["feedback"]
         stats["formats"] = {name: tally.to_dict() for name, tally in tallies.items()}
@@ -142,14 +142,6 @@ class _Tally:
             "records_left_out": self.records_left_out,
             "left_out": left_out,
         }
-
-
-def _read(items: Iterable[Item]) -> Iterator[Conversation]:
-    for index, item in enumerate(items):
-        try:
-            yield as_conversation(item)
-        except DataError as error:
-            raise DataError(f"conversation {index}: {error.message}") from error
 
 
 def _write_all(
