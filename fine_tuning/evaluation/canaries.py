@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Self
 from fine_tuning.core.conversation import Message, Part
 from fine_tuning.core.errors import DataError
 from fine_tuning.evaluation.checks import CHECK_KINDS, Check, passes
+from fine_tuning.evaluation.item_files import read_items
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,14 +61,6 @@ def read_canaries(path: Path) -> tuple[Canary, ...]:
     """Read canaries from a JSONL file.
 
     Raises:
-        DataError: if the file cannot be read, a line is no canary, or an id stands twice.
+        DataError: as :func:`~fine_tuning.evaluation.item_files.read_items`.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        raw = [json.loads(line) for line in lines if line.strip()]
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as canaries: {error}") from error
-    found = tuple(Canary.from_dict(line) for line in raw)
-    if len({canary.id for canary in found}) != len(found):
-        raise DataError(f"{path} holds an id of a canary twice, expected each once")
-    return found
+    return read_items(path, Canary.from_dict, "canary")

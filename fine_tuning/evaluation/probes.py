@@ -7,7 +7,6 @@ is generated. What this does not know: engines, runtimes, and what a drop means 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from fine_tuning.core.errors import DataError
 from fine_tuning.core.example import TokenizedExample
 from fine_tuning.core.ports import PromptRenderer, Tokenizer
 from fine_tuning.evaluation.checks import CHECK_KINDS, Check, passes
+from fine_tuning.evaluation.item_files import read_items
 from fine_tuning.evaluation.metrics import MetricResult
 from fine_tuning.evaluation.results import SuiteResult
 
@@ -86,17 +86,9 @@ def read_probe_items(path: Path = PROBE_FILE) -> tuple[ProbeItem, ...]:
     """Read tasks from a JSONL file.
 
     Raises:
-        DataError: if the file cannot be read, a line is no task, or an id stands twice.
+        DataError: as :func:`~fine_tuning.evaluation.item_files.read_items`.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        raw = [json.loads(line) for line in lines if line.strip()]
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as probe items: {error}") from error
-    items = tuple(ProbeItem.from_dict(line) for line in raw)
-    if not items or len({item.id for item in items}) != len(items):
-        raise DataError(f"{path} holds {len(items)} probe items, expected some, each id once")
-    return items
+    return read_items(path, ProbeItem.from_dict, "probe item")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

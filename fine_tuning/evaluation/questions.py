@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -11,6 +10,7 @@ from typing import Any, Self
 from fine_tuning.core.conversation import Message, Part
 from fine_tuning.core.errors import DataError
 from fine_tuning.evaluation.facts import contains_any
+from fine_tuning.evaluation.item_files import read_items
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,38 +120,12 @@ class Question:
 
 
 def read_questions(path: Path) -> tuple[Question, ...]:
-    """Read a JSONL file of questions, in order; blank lines are passed over.
+    """Read a JSONL file of questions.
 
     Raises:
-        DataError: if the file is missing or empty, a line is not a question (the line is named),
-            or an id stands twice.
+        DataError: as :func:`~fine_tuning.evaluation.item_files.read_items`.
     """
-    questions: dict[str, Question] = {}
-    for place, line in _lines(path):
-        try:
-            raw = json.loads(line)
-            question = Question.from_dict(raw if isinstance(raw, Mapping) else {})
-        except (json.JSONDecodeError, DataError) as error:
-            raise DataError(f"{place} is not a question: {error}") from error
-        if question.id in questions:
-            raise DataError(f"{place} repeats question id {question.id!r}, expected unique ids")
-        questions[question.id] = question
-    if not questions:
-        raise DataError(f"{path} holds no questions, expected one JSON object a line")
-    return tuple(questions.values())
-
-
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield (place, text) of the lines that hold something."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(f"questions cannot be read from {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text (byte {error.start})") from error
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield f"{path}, line {number}", line
+    return read_items(path, Question.from_dict, "question")
 
 
 def _strings(identity: str, key: str, value: object) -> tuple[str, ...]:

@@ -177,7 +177,7 @@ def test_a_canary_stands_once(tmp_path: Path) -> None:
     line = '{"id": "a", "prompt": "p", "check": {"kind": "refusal"}}\n'
     path = tmp_path / "canaries.jsonl"
     path.write_text(line * 2, encoding="utf-8")
-    with pytest.raises(DataError, match="twice"):
+    with pytest.raises(DataError, match="line 2 repeats canary id"):
         read_canaries(path)
     with pytest.raises(DataError, match="expected a prompt"):
         Canary(id="a", prompt=" ", check={"kind": "refusal"})

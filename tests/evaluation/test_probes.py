@@ -106,11 +106,11 @@ def test_choices_stand_behind_the_prompt_that_serving_shows() -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("{", "cannot be read"),
-        ('{"id": "a"}', "cannot be read"),
+        ("{", "line 1 is not a probe item"),
+        ('{"id": "a"}', "line 1 is not a probe item"),
         ('{"id":"a","skill":"s","prompt":"p","check":{"kind":"?"},"choices":["a","b"]}', "kind"),
         ('{"id":"a","skill":"s","prompt":"p","check":{"kind":"refusal"},"choices":["a"]}', "two"),
-        ("", "holds 0 probe items"),
+        ("", "holds no probe item"),
     ],
 )
 def test_a_damaged_file_is_refused(tmp_path: Path, line: str, said: str) -> None:

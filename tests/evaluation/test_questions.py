@@ -95,7 +95,7 @@ def test_a_file_is_read_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        ((), "holds no questions"),
+        ((), "holds no question"),
         ((LINE, "{torn"), "line 2 is not a question"),
         ((LINE, "[1]"), "line 2 is not a question"),
         ((LINE, LINE), "line 2 repeats question id 'q1'"),
