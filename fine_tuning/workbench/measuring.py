@@ -21,7 +21,7 @@ from fine_tuning.core.ports import Progress, Sampling
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.lora import LoraAdapter
 from fine_tuning.engine.step import ExampleScore, score_targets
-from fine_tuning.evaluation.answering import Answerer, GivenReply
+from fine_tuning.evaluation.answering import Answerer
 from fine_tuning.evaluation.cache import ResultCache
 from fine_tuning.evaluation.canaries import Canary
 from fine_tuning.evaluation.evaluator import Evaluator, ReplyMany
@@ -287,12 +287,7 @@ class Meter:
             parallel=PARALLEL_REPLIES,
             cache=self._task.cache,
         )
-
-        def reply_many(conversations: Sequence[Sequence[Message]]) -> list[GivenReply]:
-            what = f"asking {model.name}"
-            return answerer.answer(conversations, what=what, progress=self._progress)
-
-        return reply_many
+        return partial(answerer.answer, what=f"asking {model.name}", progress=self._progress)
 
     def score(
         self, decoder: Decoder, model: Candidate

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fine_tuning.core.conversation import Message
-from fine_tuning.core.naming import content_name, unit_interval
+from fine_tuning.core.naming import content_name
 from fine_tuning.core.ports import Progress, Sampling
 from fine_tuning.core.preference import PreferencePair
-from fine_tuning.evaluation.answering import Answerer, GivenReply
+from fine_tuning.evaluation.answering import Answerer
 from fine_tuning.evaluation.blind_trial import BlindTrial
 from fine_tuning.evaluation.cache import ResultCache
 from fine_tuning.evaluation.judge import JudgeResult, judge_pairs
-from fine_tuning.evaluation.preference import ReplyPair, Winner
+from fine_tuning.evaluation.preference import ReplyPair, Winner, candidate_first
 from fine_tuning.evaluation.results import SuiteResult
 from fine_tuning.runtimes.base_model import BaseModel
 from fine_tuning.runtimes.embedded import EmbeddedServer
@@ -64,11 +64,8 @@ class JudgeModel:
                 parallel=JUDGE_SLOTS,
                 cache=self.cache,
             )
-
-            def reply_many(conversations: Sequence[Sequence[Message]]) -> list[GivenReply]:
-                what = f"asking {self.base.name} which reply is better"
-                return answerer.answer(conversations, what=what, progress=self.progress)
-
+            what = f"asking {self.base.name} which reply is better"
+            reply_many = partial(answerer.answer, what=what, progress=self.progress)
             return judge_pairs(
                 pairs, reply_many, judge=self.base.name, models=models, choices=self.choices
             )
@@ -129,7 +126,7 @@ def user_choices(pairs: Iterable[PreferencePair]) -> list[tuple[ReplyPair, Winne
     for pair in pairs:
         chosen, rejected = pair.chosen.text, pair.rejected.text
         name = content_name([pair.conversation_id, chosen, rejected])
-        is_candidate = unit_interval(name, salt="side") < 0.5  # noqa: PLR2004 - a fair coin
+        is_candidate = candidate_first(name, seed=0)
         prompt = pair.prompt[-1].text if pair.prompt else ""
         reference, candidate = (rejected, chosen) if is_candidate else (chosen, rejected)
         shown = ReplyPair(
