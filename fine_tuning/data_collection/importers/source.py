@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import zipfile
+import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -91,14 +92,14 @@ class Source:
 
     @contextmanager
     def _archive(self) -> Iterator[zipfile.ZipFile]:
-        damage = (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError)
+        # RuntimeError: it has a password; NotImplementedError: packed by a method unknown here.
+        broken = (zipfile.BadZipFile, zlib.error, EOFError, ValueError)
+        damage = (*broken, NotImplementedError, RuntimeError)
         try:
             with storage_errors(self.path), zipfile.ZipFile(self.path) as archive:
                 yield archive
         except damage as error:
             raise DataError(f"{self.path} is a damaged or locked archive: {error}") from error
-        except zipfile.zlib.error as error:  # type: ignore[attr-defined]
-            raise DataError(f"{self.path} is a damaged archive: {error}") from error
 
     def rows(
         self, needed: Collection[str] = ()
