@@ -38,15 +38,7 @@ from fine_tuning.training.plan import TrainingPlan  # noqa: E402
 
 def main() -> None:
     """Train a few steps and print what they cost."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--mode", choices=("packed", "unpacked", "fast"), required=True)
-    parser.add_argument("--workload", type=Path, required=True)
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--steps", type=int, required=True)
-    parser.add_argument("--learning-rate", type=float, default=1e-4)
-    parser.add_argument("--held-out-every", type=int, default=0)
-    parser.add_argument("--target-loss", type=float, default=0.0)
-    given = parser.parse_args()
+    given = probe.arguments(("packed", "unpacked", "fast"))
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     workload = json.loads(given.workload.read_text())
     fastest = probe.fastest_dtype()

@@ -33,15 +33,7 @@ RSS_AFTER_TORCH = probe.peak_rss_bytes()
 
 def main() -> None:
     """Train a few steps and print what they cost."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--mode", choices=("default", "best", "nf4"), required=True)
-    parser.add_argument("--workload", type=Path, required=True)
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--steps", type=int, required=True)
-    parser.add_argument("--learning-rate", type=float, default=1e-4)
-    parser.add_argument("--held-out-every", type=int, default=0)
-    parser.add_argument("--target-loss", type=float, default=0.0)
-    given = parser.parse_args()
+    given = probe.arguments(("default", "best", "nf4"))
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     fastest = probe.fastest_dtype()
     before = probe.gemm_tflops(fastest)

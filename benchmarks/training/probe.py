@@ -6,15 +6,31 @@ ratio of tokens to multiplications survives a busy machine better than seconds d
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
 SHAPE = (1024, 576, 1536)
 """A product of SmolLM2's feed-forward at 1,024 tokens."""
 REPEATS = 15
+
+
+def arguments(modes: Sequence[str]) -> argparse.Namespace:
+    """Return what an arm is told: the same of every arm, but for its modes."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--mode", choices=modes, required=True)
+    parser.add_argument("--workload", type=Path, required=True)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--learning-rate", type=float, default=1e-4)
+    parser.add_argument("--held-out-every", type=int, default=0)
+    parser.add_argument("--target-loss", type=float, default=0.0)
+    return parser.parse_args()
 
 
 def gemm_tflops(dtype: torch.dtype) -> float:
