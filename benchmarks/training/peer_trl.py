@@ -18,7 +18,6 @@ import os
 import tempfile
 import time
 import warnings
-from pathlib import Path
 from typing import Any
 
 STARTED_S = time.time()
