@@ -125,6 +125,15 @@ feedbacks = st.one_of(
         kind=st.just("choice"),
         rejected_id=names,
     ),
+    st.builds(
+        Feedback,
+        id=names,
+        conversation_id=names,
+        message_id=st.just(""),
+        kind=st.just("review"),
+        value=st.sampled_from([-1, 0, 1]),
+        comment=texts,
+    ),
 )
 
 tokenized_examples = st.lists(

@@ -15,6 +15,7 @@ StepName = Literal[
     "whitespace",
     "redaction",
     "unfinished",
+    "rejected",
     "empty",
     "no_reply",
     "role_order",
@@ -104,7 +105,8 @@ class DataCollection(Section):
 
     learn_from_feedback: bool = True
     """Whether what you said about replies decides what is learnt: an edited reply is learnt as you
-    edited it; one with a thumb down, a low rating, or generated again and not kept is not."""
+    edited it; one with a thumb down, a low rating, or generated again and not kept is not. A
+    conversation you rejected in the review is left out either way."""
 
     lowest_rating: int = Field(default=4, ge=1, le=10)
     """Least rating, of 1 to 10, with which a reply is learnt."""

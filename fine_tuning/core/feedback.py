@@ -1,4 +1,4 @@
-"""What was said about a reply: a thumb, a rating, a better text, or a choice between two.
+"""What was said: a thumb, a rating, a better text, a choice between two replies, a review.
 
 Who said it is kept apart: what a person meant is learnt from, what a model or a rule thought is not
 unless asked for.
@@ -12,7 +12,7 @@ from typing import Any, Literal, Self, get_args
 
 from fine_tuning.core.errors import DataError
 
-FeedbackKind = Literal["thumb", "rating", "correction", "choice"]
+FeedbackKind = Literal["thumb", "rating", "correction", "choice", "review"]
 KINDS: tuple[str, ...] = get_args(FeedbackKind)
 RATING_RANGE = range(1, 11)
 AnnotatorKind = Literal["human", "model", "code"]
@@ -21,12 +21,14 @@ ANNOTATOR_KINDS: tuple[str, ...] = get_args(AnnotatorKind)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feedback:
-    """One judgement on one message.
+    """One judgement on one message, or on a conversation as a whole.
 
     * ``thumb``: ``value`` is 1 or -1.
     * ``rating``: ``value`` is 1 (worst) to 10 (best).
     * ``correction``: ``text`` is the reply as it should have been; it becomes a training target.
     * ``choice``: the message was kept and ``rejected_id``, a sibling, was not.
+    * ``review``: what is to become of the whole conversation, with ``message_id`` "": ``value`` 1
+      is learnt whatever rules of thumb say, -1 is not learnt, 0 takes an earlier review back.
 
     ``annotator_kind`` says who judged: a person, a model or a rule of some program; ``annotator``
     names which, "" for the user.
@@ -55,6 +57,7 @@ class Feedback:
             "rating": (self.value in RATING_RANGE, f"value {self.value}, expected 1 to 10"),
             "correction": (bool(self.text.strip()), "an empty text, expected the better reply"),
             "choice": (bool(self.rejected_id), "no rejected_id, expected the other reply's id"),
+            "review": (self.value in {1, 0, -1}, f"value {self.value}, expected 1, 0 or -1"),
         }
         if self.kind not in expected:
             raise DataError(f"feedback has kind {self.kind!r}, expected one of {', '.join(KINDS)}")

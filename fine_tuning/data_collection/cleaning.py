@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from array import array
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
@@ -33,13 +33,15 @@ class Dropped:
     """A conversation that was left out; ``detail`` says what was found.
 
     ``conversation`` is as it came in; a near duplicate from a shelf on disk is as it was cleaned.
-    ``number`` is its place among those given, counted from 0.
+    ``number`` is its place among those given, counted from 0; ``twin_id`` the conversation that
+    stays in its place, for duplicates.
     """
 
     conversation: Conversation
     reason: str
     detail: str
     number: int = 0
+    twin_id: str = ""
 
 
 @dataclass(slots=True)
@@ -83,6 +85,7 @@ class Cleaning:
         similarity: That of near duplicates.
         drop_near_duplicates: Keep the best of each cluster only; else all, and only name clusters.
         shelf: Where conversations wait; closed at the end.
+        accepted: Ids of conversations that stay, though they are near duplicates of others.
 
     Raises:
         DataError: while iterating, naming the index of the first item that is no conversation.
@@ -96,12 +99,14 @@ class Cleaning:
         similarity: float,
         drop_near_duplicates: bool,
         shelf: Shelf,
+        accepted: Collection[str] = (),
     ) -> None:
         self._items = items
         self._active = active
         self._near = NearDuplicates(similarity)
         self._drop_near = drop_near_duplicates
         self._shelf = shelf
+        self._accepted = accepted
         self._numbers = array("Q")
         self._ids: list[str] = []
         self._times: list[str] = []
@@ -169,7 +174,9 @@ class Cleaning:
                     if detail is None:
                         kept.append(entry)
                     else:
-                        lost.append(Dropped(entry.original, step.name, detail, entry.number))
+                        lost.append(
+                            Dropped(entry.original, step.name, detail, entry.number, entry.twin_id)
+                        )
         for one in lost:
             count.dropped += 1
             self.dropped[step.name] += 1
@@ -192,7 +199,8 @@ class Cleaning:
                 self.near_step.note(name, detail)
                 self.dropped[NEAR_DUPLICATE] += 1
                 original = self._shelf.original(number)
-                yield Dropped(original, NEAR_DUPLICATE, detail, self._numbers[number])
+                place, twin_id = self._numbers[number], self._ids[winner]
+                yield Dropped(original, NEAR_DUPLICATE, detail, place, twin_id)
             else:
                 self.num_kept += 1
                 yield self._shelf.get(number)
@@ -209,9 +217,11 @@ class Cleaning:
             self.clusters |= {self._ids[n]: self._ids[oldest] for n in cluster}
             return {}
         scores = {n: quality(self._shelf.get(n)).score for n in cluster}
-        best = max(cluster, key=lambda n: (scores[n], -n))
-        self.clusters[self._ids[best]] = self._ids[oldest]
-        return {n: (best, found.similarity.get(n, 0.0)) for n in cluster if n != best}
+        wanted = {n for n in cluster if self._ids[n] in self._accepted}
+        best = max(cluster, key=lambda n: (n in wanted, scores[n], -n))
+        stay = wanted | {best}
+        self.clusters |= {self._ids[n]: self._ids[oldest] for n in stay}
+        return {n: (best, found.similarity.get(n, 0.0)) for n in cluster if n not in stay}
 
     def _spoken(self, number: int) -> str:
         return Entry(self._shelf.get(number)).spoken()

@@ -1,7 +1,8 @@
 """The steps of cleaning that look at one conversation at a time, one table, in order.
 
 A step edits, drops, or does both: a refusing reply is first kept from being learnt, and only a
-conversation with nothing else to learn is dropped. To add a step, write a function, put it into
+conversation with nothing else to learn is dropped. What a person accepted is spared by the steps
+that go by rules of thumb. To add a step, write a function, put it into
 :func:`steps`, and name it in the settings' ``StepName``. Near duplicates, which need all
 conversations, come after these, in ``cleaning``.
 """
@@ -50,6 +51,7 @@ class Limits:
     """Bounds of the steps; lengths are characters of one exchange, question and reply.
 
     ``None`` and empty mean no bound. ``similarity`` is that of ``near_duplicates``.
+    ``accepted`` and ``rejected`` are ids of conversations a person decided on.
     """
 
     min_length: int = 10
@@ -62,12 +64,14 @@ class Limits:
     max_same_reply: int | None = 20
     similarity: float = 0.7
     judges: Sequence[ModerationBackend] = (WordJudge(),)
+    accepted: frozenset[str] = frozenset()
+    rejected: frozenset[str] = frozenset()
 
 
 def steps(limits: Limits) -> tuple[Step, ...]:
     """Return all steps in order, with no memory of earlier conversations."""
     boilerplate = _Boilerplate(limits.max_same_reply)
-    return (
+    table = (
         Step("unicode", edit=_repair),
         Step("whitespace", edit=_normalize),
         Step(
@@ -75,6 +79,7 @@ def steps(limits: Limits) -> tuple[Step, ...]:
             edit=lambda e: redact_entry(e, limits.phone_regions, limits.private_kinds),
         ),
         Step("unfinished", edit=leave_out_unfinished),
+        Step("rejected", drop=_each(lambda e: _rejected(e, limits.rejected))),
         Step("empty", drop=_each(_empty)),
         Step("no_reply", drop=_each(_no_reply)),
         Step("role_order", drop=_each(_role_order)),
@@ -90,21 +95,52 @@ def steps(limits: Limits) -> tuple[Step, ...]:
         Step("duplicate", drop=_each(_Duplicates())),
         Step("boilerplate", edit=boilerplate, drop=_each(_nothing_left("was given too often"))),
     )
+    return tuple(
+        _sparing(step, limits.accepted) if step.name in RULES_OF_THUMB else step for step in table
+    )
 
 
 EDITS: tuple[str, ...] = ("unicode", "whitespace", "redaction", "unfinished")
 REASONS: tuple[str, ...] = (
-    *("empty", "no_reply", "role_order", "refusal", "cut_off", "too_short", "too_long"),
+    *("rejected", "empty", "no_reply", "role_order", "refusal", "cut_off", "too_short", "too_long"),
     *("too_many_tokens", "repetitive", "inappropriate", "language", "low_quality"),
     *("duplicate", "boilerplate", NEAR_DUPLICATE),
 )
 """Why a conversation can be dropped, in the order in which it is asked."""
 
 STEP_NAMES: tuple[str, ...] = (*EDITS, *REASONS)
+RULES_OF_THUMB: tuple[str, ...] = (
+    *("refusal", "cut_off", "too_short", "too_long", "too_many_tokens", "repetitive"),
+    *("inappropriate", "language", "low_quality", "boilerplate"),
+)
+"""Steps that may be wrong about a conversation, so that a person's word is stronger."""
 
 
 def _each(judge: Callable[[Entry], str | None]) -> Filter:
     return lambda entries: [judge(entry) for entry in entries]
+
+
+def _sparing(step: Step, accepted: frozenset[str]) -> Step:
+    """Return a step that leaves the accepted conversations as they are."""
+    edit, drop = step.edit, step.drop
+
+    def edit_others(entry: Entry) -> Conversation:
+        if edit is None or entry.conversation.id in accepted:
+            return entry.conversation
+        return edit(entry)
+
+    def drop_others(entries: Sequence[Entry]) -> list[str | None]:
+        others = [entry for entry in entries if entry.conversation.id not in accepted]
+        found = iter(drop(others) if drop else [None] * len(others))
+        return [None if e.conversation.id in accepted else next(found) for e in entries]
+
+    if not accepted:
+        return step
+    return Step(step.name, edit=edit_others if edit else None, drop=drop_others if drop else None)
+
+
+def _rejected(entry: Entry, rejected: frozenset[str]) -> str | None:
+    return "you rejected it" if entry.conversation.id in rejected else None
 
 
 def _repair(entry: Entry) -> Conversation:
@@ -321,7 +357,8 @@ class _Duplicates:
             digest.update(said.encode("utf-8", "surrogatepass"))
         key = digest.digest()
         if key in self._first:
-            return f"it says the same as conversation {self._first[key]}"
+            entry.twin_id = self._first[key]
+            return f"it says the same as conversation {entry.twin_id}"
         self._first[key] = entry.conversation.id
         return None
 

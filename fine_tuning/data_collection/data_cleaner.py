@@ -8,10 +8,11 @@ kept plus what was dropped, reason by reason.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from fine_tuning.core.conversation import Conversation, Message
@@ -85,6 +86,7 @@ class DataCleaner:
         similarity: The least Jaccard similarity of near duplicates.
         moderation: Judges of inappropriate content; see ``moderation.JUDGES``.
         toxicity_threshold: The probability from which the ``toxicity`` judge drops.
+        reviewed: The conversations a person decided on, True for accepted, False for rejected.
 
     Raises:
         ConfigError: if a length is negative, the lengths contradict, or a name is unknown.
@@ -106,6 +108,7 @@ class DataCleaner:
         similarity: float = 0.7,
         moderation: Sequence[str] = ("words",),
         toxicity_threshold: float = DEFAULT_THRESHOLD,
+        reviewed: Mapping[str, bool] = MappingProxyType({}),
     ) -> None:
         if not 0 <= min_length <= max_length:
             raise ConfigError(
@@ -131,6 +134,8 @@ class DataCleaner:
             max_same_reply=max_same_reply,
             similarity=similarity,
             judges=judges(moderation, toxicity_threshold),
+            accepted=frozenset(name for name, is_kept in reviewed.items() if is_kept),
+            rejected=frozenset(name for name, is_kept in reviewed.items() if not is_kept),
         )
 
     def filter_conversations(self, conversations: Iterable[Item]) -> list[Conversation]:
@@ -240,6 +245,7 @@ class DataCleaner:
             similarity=self._limits.similarity,
             drop_near_duplicates=NEAR_DUPLICATE not in self._skip,
             shelf=shelf,
+            accepted=self._limits.accepted,
         )
 
 

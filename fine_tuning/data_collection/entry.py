@@ -19,14 +19,16 @@ Edit = Callable[[str], str]
 class Entry:
     """One conversation in cleaning: ``original`` as it came, ``conversation`` as it stands.
 
-    ``number`` is its place among those given.
+    ``number`` is its place among those given; ``twin_id`` the conversation that says the same, if
+    one was found.
     """
 
-    __slots__ = ("_conversation", "_joined", "_path", "number", "original")
+    __slots__ = ("_conversation", "_joined", "_path", "number", "original", "twin_id")
 
     def __init__(self, conversation: Conversation, number: int = 0) -> None:
         self.original = conversation
         self.number = number
+        self.twin_id = ""
         self._conversation = conversation
         self._path: tuple[Message, ...] | None = None
         self._joined: str | None = None

@@ -7,13 +7,15 @@ The rules, of which the first that fits a reply decides:
     rated too low      not learnt
     not kept           not learnt; the reply kept in its stead is on the branch that is
 
-Only judgements of persons count; the latest of a kind does. Nothing in the store is changed.
+Only judgements of persons count; the latest of a kind does. A review is of a whole conversation:
+one that was rejected is not learnt and makes no pairs; accepting takes back the thumbs down and low
+ratings before it. Nothing in the store is changed.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from fine_tuning.core.conversation import Conversation, Message
@@ -38,6 +40,8 @@ class Verdicts:
     corrections: dict[str, str] = field(default_factory=dict)
     choices: dict[frozenset[str], tuple[str, str]] = field(default_factory=dict)
     """Kept and rejected message by the two of them, so that a later choice replaces one."""
+    review: int = 0
+    """1 for an accepted conversation, -1 for a rejected one, 0 for one that is not decided."""
 
     def take(self, feedback: Feedback) -> None:
         """Add a judgement that is later than all before."""
@@ -48,9 +52,17 @@ class Verdicts:
             self.ratings[message_id] = feedback.value
         elif feedback.kind == "correction":
             self.corrections[message_id] = feedback.text
+        elif feedback.kind == "review":
+            self._decide(feedback.value)
         else:
             both = frozenset((message_id, feedback.rejected_id))
             self.choices[both] = (message_id, feedback.rejected_id)
+
+    def _decide(self, review: int) -> None:
+        self.review = review
+        if review > 0:
+            self.thumbs = {name: value for name, value in self.thumbs.items() if value > 0}
+            self.ratings = {m: one for m, one in self.ratings.items() if one >= HIGH_RATING}
 
     @property
     def rejected(self) -> dict[str, str]:
@@ -67,6 +79,11 @@ def verdicts_of(feedback: Iterable[Feedback]) -> dict[str, Verdicts]:
     return found
 
 
+def reviewed(verdicts: Mapping[str, Verdicts]) -> dict[str, bool]:
+    """Return the conversations a person decided on: True for accepted, False for rejected."""
+    return {name: one.review > 0 for name, one in verdicts.items() if one.review}
+
+
 def liked_replies(
     feedback: Iterable[Feedback], *, lowest_rating: int = HIGH_RATING
 ) -> frozenset[tuple[str, str]]:
@@ -77,6 +94,8 @@ def liked_replies(
     """
     found: set[tuple[str, str]] = set()
     for name, verdicts in verdicts_of(feedback).items():
+        if verdicts.review < 0:
+            continue
         liked = {message_id for message_id, value in verdicts.thumbs.items() if value > 0}
         liked |= {m for m, rating in verdicts.ratings.items() if rating >= lowest_rating}
         liked |= {kept for kept, _ in verdicts.choices.values()}
@@ -173,7 +192,7 @@ def preference_pairs(store: ConversationStore) -> Iterator[PreferencePair]:
     """
     verdicts = verdicts_of(store.feedback())
     for conversation in store.conversations():
-        if conversation.id in verdicts:
+        if conversation.id in verdicts and verdicts[conversation.id].review >= 0:
             yield from _pairs(conversation, verdicts[conversation.id])
 
 
@@ -218,7 +237,7 @@ def labelled_replies(store: ConversationStore) -> Iterator[LabelledReply]:
     for conversation in store.conversations():
         found = verdicts.get(conversation.id)
         given = {message.id: message for message in conversation.messages} if found else {}
-        for message_id, value in found.thumbs.items() if found else ():
+        for message_id, value in found.thumbs.items() if found and found.review >= 0 else ():
             reply = given.get(message_id)
             if reply is not None and reply.role == "assistant" and reply.text.strip():
                 yield LabelledReply(

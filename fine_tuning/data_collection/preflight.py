@@ -31,6 +31,7 @@ class _Told:
 
 _NOTHING = "nothing to do: they are left out; 'fine-tuning clean' lists them"
 _REASONS: dict[str, _Told] = {
+    "rejected": _Told("review", "note", "conversations were rejected by you", _NOTHING),
     "empty": _Told("empties", "note", "conversations say nothing", _NOTHING),
     "no_reply": _Told("empties", "note", "conversations hold no finished reply", _NOTHING),
     "role_order": _Told(
@@ -176,7 +177,7 @@ def _counted(number: int, title: str) -> str:
     if number != 1:
         return f"{number} {title}"
     verb, _, rest = title.removeprefix("conversations ").partition(" ")
-    single = {"are": "is", "have": "has"}.get(verb, f"{verb}s")
+    single = {"are": "is", "have": "has", "were": "was"}.get(verb, f"{verb}s")
     if verb == "nearly":
         single, rest = "nearly says", rest.removeprefix("say ")
     return f"1 conversation {single} {rest}"

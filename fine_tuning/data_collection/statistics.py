@@ -52,7 +52,7 @@ def conversation_statistics(
 
 
 def _feedback_counts(feedback: Iterable[Feedback]) -> dict[str, float]:
-    names = ("thumbs_up", "thumbs_down", "ratings", "corrections", "choices")
+    names = ("thumbs_up", "thumbs_down", "ratings", "corrections", "choices", "reviews")
     counts = dict.fromkeys(names, 0)
     rated = 0
     for judgement in feedback:

@@ -96,9 +96,12 @@ def _turn_line(asked: Message, reply: Message, session_id: str, *, follow: bool)
 
 
 def feedback_line(feedback: Feedback) -> dict[str, Any]:
-    """Return the line of a judgement; fields that say nothing are left out."""
+    """Return the line of a judgement; fields that say nothing are left out.
+
+    A review is of a whole conversation: its ``message_id`` is "", and said nevertheless.
+    """
     raw = feedback.to_dict()
-    said = {key: raw[key] for key in raw if raw[key] not in {"", 0}}
+    said = {key: raw[key] for key in raw if key == "message_id" or raw[key] not in {"", 0}}
     if feedback.annotator_kind == "human":
         del said["annotator_kind"]
     return {**said, "schema": FEEDBACK_SCHEMA}

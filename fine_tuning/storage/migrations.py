@@ -132,5 +132,32 @@ CREATE INDEX blob_conversation ON blob_use (conversation_id);
 """What was done with conversations: runs with their steps, why each one left, the data sets
 made, and the attachments they hold. Which conversations a data set holds, its own manifest says."""
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _ANNOTATIONS, _RECORDS)
+_REVIEWS = """
+ALTER TABLE annotation RENAME TO annotation_before;
+CREATE TABLE annotation (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    conversation_id TEXT NOT NULL,
+    message_id TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('thumb', 'rating', 'correction', 'choice', 'review')),
+    value INTEGER NOT NULL DEFAULT 0,
+    text TEXT NOT NULL DEFAULT '',
+    rejected_id TEXT NOT NULL DEFAULT '',
+    reason TEXT NOT NULL DEFAULT '',
+    comment TEXT NOT NULL DEFAULT '',
+    created_at TEXT NOT NULL DEFAULT '',
+    annotator_kind TEXT NOT NULL DEFAULT 'human'
+        CHECK (annotator_kind IN ('human', 'model', 'code')),
+    annotator TEXT NOT NULL DEFAULT ''
+) STRICT;
+INSERT INTO annotation (seq, id, conversation_id, message_id, kind, value, text, rejected_id,
+    reason, comment, created_at, annotator_kind, annotator)
+SELECT seq, id, conversation_id, message_id, kind, value, text, rejected_id,
+    reason, comment, created_at, annotator_kind, annotator FROM annotation_before;
+DROP TABLE annotation_before;
+CREATE INDEX feedback_message ON annotation (conversation_id, message_id);
+"""
+"""Reviews of whole conversations; SQLite changes what a column accepts only by a new table."""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _ANNOTATIONS, _RECORDS, _REVIEWS)
 """Step ``n`` (counted from 1) takes a database from version ``n - 1`` to ``n``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,8 +33,12 @@ class Curation(Noting):
         """Yield all recorded conversations, oldest first."""
         return open_store(self.workspace.conversations).conversations()
 
-    def cleaner(self) -> DataCleaner:
-        """Return a cleaner by the settings."""
+    def cleaner(self, reviewed: Mapping[str, bool] | None = None) -> DataCleaner:
+        """Return a cleaner by the settings.
+
+        Args:
+            reviewed: The conversations a person accepted (True) or rejected (False).
+        """
         collection = self.settings.data_collection
         return DataCleaner(
             min_length=collection.min_conversation_length,
@@ -49,6 +53,7 @@ class Curation(Noting):
             similarity=collection.near_duplicate_similarity,
             moderation=collection.moderation,
             toxicity_threshold=collection.toxicity_threshold,
+            reviewed=reviewed or {},
         )
 
     def clean(self) -> CleaningReport:
@@ -58,7 +63,7 @@ class Curation(Noting):
             DataError: if none are recorded.
         """
         self.require_recorded()
-        report = self.cleaner().clean(self.judged())
+        report = self.cleaner(self.reviewed()).clean(self.judged())
         self.note_cleaning(report)
         return report
 
@@ -154,7 +159,7 @@ class Curation(Noting):
 
     def cleaning(self) -> Cleaning:
         """Return a cleaning of the recorded conversations as a stream."""
-        return self.cleaner().stream(self.judged())
+        return self.cleaner(self.reviewed()).stream(self.judged())
 
     def require_recorded(self) -> None:
         """Do nothing if conversations are recorded.

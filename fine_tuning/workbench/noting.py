@@ -9,7 +9,12 @@ from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.ports import ConversationStore
 from fine_tuning.data_collection.cleaning import Cleaning, Dropped, StepCount
 from fine_tuning.data_collection.data_cleaner import CleaningReport
-from fine_tuning.data_collection.judgements import JudgedConversations, liked_replies
+from fine_tuning.data_collection.judgements import (
+    JudgedConversations,
+    liked_replies,
+    reviewed,
+    verdicts_of,
+)
 from fine_tuning.data_preparation.snapshot import Snapshot
 from fine_tuning.storage.open_store import open_store
 from fine_tuning.storage.records import Records, StepRecord
@@ -45,6 +50,10 @@ class Noting(WorkbenchBase):
                 self.progress("cleaning", number, total)
         if self.progress:
             self.progress("cleaning", number, total)
+
+    def reviewed(self) -> dict[str, bool]:
+        """Return the conversations a person decided on: True for accepted, False for rejected."""
+        return reviewed(verdicts_of(open_store(self.workspace.conversations).feedback()))
 
     def liked(self) -> frozenset[tuple[str, str]]:
         """Return conversation and message id of the replies people liked."""

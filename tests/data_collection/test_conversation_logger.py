@@ -106,6 +106,7 @@ def test_stats_count_everything(path: Path) -> None:
             "ratings": 2,
             "corrections": 1,
             "choices": 1,
+            "reviews": 0,
             "mean_rating": 5.5,
         },
         "skipped_records": 0,

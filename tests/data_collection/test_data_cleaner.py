@@ -342,3 +342,54 @@ def test_loops_are_found(text: str) -> None:
 )  # fmt: skip
 def test_honest_repetition_is_no_loop(text: str) -> None:
     assert loop(text) is None
+
+
+def test_what_a_person_rejected_is_dropped_and_its_copy_stays() -> None:
+    said = ("What is a spar?", "A stick that keeps the kite flat in the wind.")
+    given = [chat(*said, name="one"), chat(*said, name="two")]
+    report = DataCleaner(reviewed={"one": False}).clean(given)
+    assert [(d.conversation.id, d.reason, d.detail) for d in report.dropped] == [
+        ("one", "rejected", "you rejected it")
+    ]
+    assert [c.id for c in report.kept] == ["two"]
+    assert report.counts["in"] == len(report.kept) + sum(report.counts["dropped"].values())
+
+
+@pytest.mark.parametrize(
+    ("conversation", "reason"),
+    [
+        (chat("hi", "yo", name="c"), "too_short"),
+        (chat("Is it far?", "Far. " + "word " * 300, name="c"), "too_long"),
+        (chat("How do I pick it?", "I'm sorry, but I can't help with that.", name="c"), "refusal"),
+        (chat("Tell me.", GOOD + "\n```python", name="c"), "cut_off"),
+    ],
+)
+def test_what_a_person_accepted_stays_whatever_the_rules_of_thumb_say(
+    conversation: Conversation, reason: str
+) -> None:
+    assert why(conversation) == reason
+    report = DataCleaner(reviewed={"c": True}).clean([conversation])
+    assert not report.dropped
+    assert all(m.weight for m in report.kept[0].path())
+
+
+def test_accepting_cannot_make_sense_of_what_has_no_reply() -> None:
+    report = DataCleaner(reviewed={"c": True}).clean([chat("Hello?", name="c")])
+    assert [d.reason for d in report.dropped] == ["no_reply"]
+
+
+def test_accepted_near_duplicates_all_stay() -> None:
+    words = " ".join(f"word{n}" for n in range(30))
+    given = [chat("What is it?", f"{words} {end}.", name=end) for end in ("a", "b", "c")]
+    assert [c.id for c in DataCleaner().clean(given).kept] == ["a"]
+    report = DataCleaner(reviewed={"b": True, "c": True}).clean(given)
+    assert [c.id for c in report.kept] == ["b", "c"]
+    assert [(d.conversation.id, d.twin_id) for d in report.dropped] == [("a", "b")]
+    assert set(report.clusters) == {"b", "c"}
+    assert len(set(report.clusters.values())) == 1, "they still share a split"
+
+
+def test_duplicates_name_the_conversation_that_stays() -> None:
+    said = ("What is a spar?", "A stick that keeps the kite flat in the wind.")
+    report = DataCleaner().clean([chat(*said, name="one"), chat(*said, name="two")])
+    assert [(d.reason, d.twin_id) for d in report.dropped] == [("duplicate", "one")]

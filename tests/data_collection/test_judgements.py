@@ -19,6 +19,8 @@ from fine_tuning.data_collection.judgements import (
     labelled_replies,
     liked_replies,
     preference_pairs,
+    reviewed,
+    verdicts_of,
 )
 from fine_tuning.storage.open_store import open_store
 
@@ -107,6 +109,37 @@ def test_a_choice_leads_over_to_the_branch_of_the_reply_kept() -> None:
     assert back.leaf_id == "a2", "the later choice counts"
 
 
+@pytest.mark.parametrize(
+    ("values", "decided"), [([1], {"c": True}), ([1, -1], {"c": False}), ([1, 0], {}), ([], {})]
+)
+def test_the_latest_review_of_a_conversation_counts(
+    values: list[int], decided: dict[str, bool]
+) -> None:
+    given = [said("review", "", value=value) for value in values]
+    assert reviewed(verdicts_of(given)) == decided
+
+
+def test_accepting_takes_back_what_was_said_against_the_replies_before() -> None:
+    against = [said("thumb", "a", value=-1), said("rating", "b", value=2)]
+    found, counts = judged(*against, said("review", "", value=1))
+    assert (weights(found), counts) == ({"a": 1, "b": 1, "a2": 1, "a3": 1}, {})
+    found, counts = judged(said("review", "", value=1), *against)
+    assert (weights(found)["a"], weights(found)["b"]) == (0, 0), "a later thumb counts"
+    both = [said("thumb", "a", value=1), said("rating", "b", value=9)]
+    assert liked_replies([*both, said("review", "", value=1)]) == {("c", "a"), ("c", "b")}
+
+
+def test_a_rejected_conversation_makes_no_pairs_and_nobody_liked_it(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "log.jsonl")
+    store.append_many([CHAT], [said("choice", "b", rejected_id="a"), said("thumb", "a2", value=1)])
+    assert len(list(preference_pairs(store))) == 1
+    assert len(list(labelled_replies(store))) == 1
+    store.add_feedback(said("review", "", value=-1))
+    assert not list(preference_pairs(store))
+    assert not list(labelled_replies(store))
+    assert not liked_replies(store.feedback())
+
+
 @pytest.fixture(params=[".jsonl", ".db"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     store = open_store(tmp_path / f"s{request.param}")
@@ -167,7 +200,7 @@ def test_all_feedback_comes_from_the_loggers_methods(tmp_path: Path, suffix: str
     stats = logger.get_conversation_stats()["feedback"]
     assert stats == {
         "thumbs_up": 0, "thumbs_down": 1, "ratings": 1, "corrections": 1, "choices": 1,
-        "mean_rating": 9.0,
+        "reviews": 0, "mean_rating": 9.0,
     }  # fmt: skip
     pairs = [(p.origin, p.chosen.text, p.rejected.text) for p in preference_pairs(logger.store)]
     assert pairs == [("correction", "Fig.", "Fork."), ("choice", "Red.", "Seven.")]

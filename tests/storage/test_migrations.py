@@ -56,6 +56,10 @@ def test_the_first_schema_is_brought_up_to_date_with_all_it_held(path: Path) -> 
         )
     )
     assert [f.annotator for f in store.feedback()] == ["", "", "", "", "judge:1"]
+    store.add_feedback(
+        Feedback(id="f6", conversation_id="c", message_id="", kind="review", value=-1)
+    )
+    assert [f.kind for f in store.feedback()][-1] == "review"
 
 
 @pytest.mark.parametrize("step", range(1, len(MIGRATIONS)))
