@@ -80,6 +80,13 @@ class ConversationStore(Protocol):
         """Yield all conversations."""
         ...
 
+    def revisions(self) -> dict[str, str]:
+        """Return for each conversation, in their order, a text that changes whenever it does.
+
+        It costs a fraction of reading them, and stays when another conversation changes or goes.
+        """
+        ...
+
     def forget(self, conversation_id: str) -> bool:
         """Remove a conversation and the feedback on it; tell whether there was any.
 

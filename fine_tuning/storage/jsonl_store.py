@@ -35,12 +35,16 @@ from fine_tuning.storage.merging import additions, check_leaf
 
 @dataclass(slots=True)
 class _Index:
-    """Where things stand in the file, up to ``end``; ``number`` is the line that begins there."""
+    """Where things stand in the file, up to ``end``; ``number`` is the line that begins there.
+
+    ``sizes`` are the bytes of all lines of a conversation.
+    """
 
     inode: int = 0
     end: int = 0
     number: int = 1
     offsets: dict[str, list[int]] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
     names: dict[tuple[str, str], str] = field(default_factory=dict)
     feedback: dict[str, int] = field(default_factory=dict)
     skipped: dict[int, str] = field(default_factory=dict)
@@ -200,6 +204,18 @@ class JsonlConversationStore:
         """
         return sum(len(places.offsets) for _, places in self._snapshot())
 
+    def revisions(self) -> dict[str, str]:
+        """Return lines and bytes of each conversation, in the order in which they began.
+
+        Raises:
+            StorageError: if the file exists and cannot be read.
+        """
+        return {
+            name: f"{len(offsets)}/{places.sizes[name]}"
+            for _, places in self._snapshot()
+            for name, offsets in places.offsets.items()
+        }
+
     def conversations(self) -> Iterator[Conversation]:
         """Yield all conversations in the order in which they began, one in memory at a time.
 
@@ -245,7 +261,8 @@ class JsonlConversationStore:
                     self._refresh(current)
                 offsets = {name: list(places) for name, places in self._index.offsets.items()}
                 feedback = dict(self._index.feedback)
-                copy = replace(self._index, offsets=offsets, feedback=feedback)
+                sizes = dict(self._index.sizes)
+                copy = replace(self._index, offsets=offsets, sizes=sizes, feedback=feedback)
                 is_same = fstat(file.fileno()).st_ino == copy.inode
             if is_same:
                 yield file, copy
@@ -282,6 +299,8 @@ class JsonlConversationStore:
         if header.source_ref:
             self._index.names.setdefault((header.source, header.source_ref), identity)
         self._index.offsets.setdefault(identity, []).append(line.offset)
+        size = line.end - line.offset
+        self._index.sizes[identity] = self._index.sizes.get(identity, 0) + size
 
     def _identity(self, header: Conversation) -> str:
         """Return the id under which a conversation is stored, or its own."""

@@ -38,6 +38,11 @@ _FEEDBACK = tuple(Feedback.__dataclass_fields__)
 _FIND = (
     "SELECT seq, id, source, source_ref, title, created_at, current_leaf, meta FROM conversation "
 )
+_REVISIONS = (
+    "SELECT c.id, count(m.seq) || '/' || ifnull(max(m.seq), 0) || '/' || ifnull(c.current_leaf, '')"
+    " FROM conversation c LEFT JOIN message m ON m.conversation_id = c.id"
+    " GROUP BY c.seq ORDER BY c.seq"
+)
 
 
 class SqliteConversationStore:
@@ -141,6 +146,16 @@ class SqliteConversationStore:
         with self._database.reading() as connection:
             found = connection.execute("SELECT count(*) FROM conversation").get
             return found if isinstance(found, int) else 0
+
+    def revisions(self) -> dict[str, str]:
+        """Return number and place of the messages of each conversation, and the branch it shows.
+
+        Raises:
+            StorageError: if the database cannot be read.
+        """
+        with self._database.reading() as connection:
+            rows: Any = connection.execute(_REVISIONS)
+            return dict(rows)
 
     def conversations(self) -> Iterator[Conversation]:
         """Yield all conversations in the order in which they were added, a page in memory.

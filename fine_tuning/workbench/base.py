@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 
 from fine_tuning.config.schema import Settings
@@ -11,7 +12,10 @@ from fine_tuning.core.ports import Progress
 from fine_tuning.data_preparation.snapshot import Snapshot, folder_name, load_snapshot
 from fine_tuning.runtimes.base_model import BaseModel, resolve_base_model
 from fine_tuning.runtimes.embedded import EmbeddedServer
+from fine_tuning.storage.jsonl_store import JsonlConversationStore
+from fine_tuning.storage.open_store import open_store
 from fine_tuning.storage.records import Records
+from fine_tuning.storage.sqlite_store import SqliteConversationStore
 from fine_tuning.workbench.process import be_a_good_neighbour
 from fine_tuning.workbench.runs import FinishedRun, find_run
 
@@ -34,6 +38,15 @@ class WorkbenchBase:
         self.settings = settings
         self.workspace = workspace
         self.progress = progress
+
+    @cached_property
+    def store(self) -> JsonlConversationStore | SqliteConversationStore:
+        """Where conversations are recorded; kept open, as it remembers where each one stands.
+
+        Raises:
+            StorageError: if it cannot be opened.
+        """
+        return open_store(self.workspace.conversations)
 
     def base_model(self, name: str | None = None) -> BaseModel:
         """Find a base model, by default that of the settings."""

@@ -13,7 +13,7 @@ class Collection(Reviewing, Importing):
 
     def logger(self) -> ConversationLogger:
         """Return a logger of a new session in the workspace's log."""
-        return ConversationLogger(self.workspace.conversations)
+        return ConversationLogger(self.workspace.conversations, store=self.store)
 
     def conversations(self) -> list[Conversation]:
         """Return all recorded conversations.

@@ -19,7 +19,6 @@ from fine_tuning.data_preparation.snapshot import Snapshot
 from fine_tuning.runtimes.base_model import BaseModel
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.storage.atomic import write_file
-from fine_tuning.storage.open_store import open_store
 from fine_tuning.workbench.noting import Noting
 
 LAST_EXPORT = "last_export.json"
@@ -31,7 +30,7 @@ class Curation(Noting):
 
     def recorded(self) -> Iterator[Conversation]:
         """Yield all recorded conversations, oldest first."""
-        return open_store(self.workspace.conversations).conversations()
+        return self.store.conversations()
 
     def cleaner(self, reviewed: Mapping[str, bool] | None = None) -> DataCleaner:
         """Return a cleaner by the settings.
@@ -80,7 +79,7 @@ class Curation(Noting):
         """
         self.require_recorded()
         exporter = DataExporter(folder or self.workspace.exports)
-        store = open_store(self.workspace.conversations)
+        store = self.store
         return exporter.export_all_formats(
             kept_of(self.noted(self.cleaning())),
             pairs=map(self._clean_pair, preference_pairs(store)),
@@ -104,7 +103,7 @@ class Curation(Noting):
         collection = self.settings.data_collection
         if not collection.auto_export:
             return {}
-        count = open_store(self.workspace.conversations).count()
+        count = self.store.count()
         if count - self._last_exported(count) < collection.export_interval:
             return {}
         files = self.export()

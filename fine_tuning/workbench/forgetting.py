@@ -70,7 +70,7 @@ class Forgetting(Collection, Models):
         to_retrain = self._mark(name)
         datasets = self._forget_in_datasets(name)
         removed = self._forget_in_runs(name)
-        store = open_store(self.workspace.conversations)
+        store = self.store
         store.forget(name)
         blobs = BlobFolder(self.workspace.attachments)
         for orphan in Records(self.workspace.records).forget(name):
@@ -91,7 +91,7 @@ class Forgetting(Collection, Models):
         Raises:
             DataError: if there is none, or several begin like this.
         """
-        store = open_store(self.workspace.conversations)
+        store = self.store
         if (found := store.conversation(beginning)) is not None:
             return found
         all_of_them = store.conversations() if beginning else ()
@@ -166,7 +166,7 @@ class Forgetting(Collection, Models):
             StorageError: if the target cannot be written; an old file there stays as it was.
         """
         self.require_recorded()
-        store = open_store(self.workspace.conversations)
+        store = self.store
         if is_sqlite(target) == is_sqlite(store.path):
             store.back_up(target)
             return target
@@ -198,7 +198,7 @@ class Forgetting(Collection, Models):
             DataError: if there is no such reply, or the judgement says nothing.
             StorageError: if it could not be written.
         """
-        stored = open_store(self.workspace.conversations).conversation(session_id)
+        stored = self.store.conversation(session_id)
         replies = {m.id for m in stored.messages if m.role == "assistant"} if stored else set()
         for name in filter(None, (message_id, rejected_id)):
             if name not in replies:
@@ -224,7 +224,7 @@ class Forgetting(Collection, Models):
 
     def preference_pairs(self) -> Iterator[PreferencePair]:
         """Yield what people preferred: edited replies, choices, thumbs that differ."""
-        return preference_pairs(open_store(self.workspace.conversations))
+        return preference_pairs(self.store)
 
     def write_preference_pairs(self, path: Path) -> int:
         """Write the pairs as TRL reads them, ``prompt``, ``chosen``, ``rejected``; return how many.

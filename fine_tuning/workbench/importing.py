@@ -21,7 +21,6 @@ from fine_tuning.data_collection.importers.items import Imported, Quarantined
 from fine_tuning.data_collection.importers.source import Source
 from fine_tuning.storage.blobs import BlobFolder
 from fine_tuning.storage.json_lines import whole_lines
-from fine_tuning.storage.open_store import open_store
 from fine_tuning.storage.records import Records
 from fine_tuning.workbench.base import WorkbenchBase
 
@@ -88,7 +87,7 @@ class Importing(WorkbenchBase):
         facts = {"file": path.name, "format": reading.importer.name}
         run_id = records.begin("import", facts)
         work = _Import(
-            open_store(self.workspace.conversations),
+            self.store,
             records,
             BlobFolder(self.workspace.attachments),
             self.progress,

@@ -22,7 +22,6 @@ from fine_tuning.evaluation.gate import OLD_SUITE, Margins
 from fine_tuning.evaluation.probes import PROBE_FILE, read_probe_items
 from fine_tuning.evaluation.questions import Question, read_questions
 from fine_tuning.storage.atomic import write_file
-from fine_tuning.storage.open_store import open_store
 from fine_tuning.workbench.evaluation import (
     EvaluationReport,
     GateSettings,
@@ -123,7 +122,7 @@ class Judging(Registering):
             base=self.base_model(name),
             threads=self.settings.training.threads,
             cache=ResultCache(self.workspace.home / CACHE_FILE),
-            choices=user_choices(preference_pairs(open_store(self.workspace.conversations))),
+            choices=user_choices(preference_pairs(self.store)),
             progress=self.progress,
         )
 

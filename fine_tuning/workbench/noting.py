@@ -16,7 +16,6 @@ from fine_tuning.data_collection.judgements import (
     verdicts_of,
 )
 from fine_tuning.data_preparation.snapshot import Snapshot
-from fine_tuning.storage.open_store import open_store
 from fine_tuning.storage.records import Records, StepRecord
 from fine_tuning.workbench.base import WorkbenchBase
 
@@ -32,7 +31,7 @@ class Noting(WorkbenchBase):
 
         With ``data_collection.learn_from_feedback`` off they are as they were recorded.
         """
-        store = open_store(self.workspace.conversations)
+        store = self.store
         collection = self.settings.data_collection
         if not collection.learn_from_feedback:
             return self._told(store)
@@ -53,11 +52,11 @@ class Noting(WorkbenchBase):
 
     def reviewed(self) -> dict[str, bool]:
         """Return the conversations a person decided on: True for accepted, False for rejected."""
-        return reviewed(verdicts_of(open_store(self.workspace.conversations).feedback()))
+        return reviewed(verdicts_of(self.store.feedback()))
 
     def liked(self) -> frozenset[tuple[str, str]]:
         """Return conversation and message id of the replies people liked."""
-        return liked_replies(open_store(self.workspace.conversations).feedback())
+        return liked_replies(self.store.feedback())
 
     def noted(self, run: Cleaning) -> Iterator[Conversation | Dropped]:
         """Yield what a cleaning yields, and note its steps and drops."""

@@ -12,7 +12,6 @@ from fine_tuning.data_preparation.formatter import examples_from
 from fine_tuning.data_preparation.masking import show_mask
 from fine_tuning.data_preparation.snapshot import Snapshot
 from fine_tuning.storage.atomic import write_file
-from fine_tuning.storage.open_store import open_store
 from fine_tuning.workbench.curation import Curation, kept_of
 from fine_tuning.workbench.data_report import DataReport, data_page
 
@@ -31,7 +30,7 @@ class Reviewing(Curation):
         for conversation in kept_of(run):
             spread.add(conversation)
             pairs += sum(len(example.targets) for example in examples_from([conversation]))
-        store = open_store(self.workspace.conversations)
+        store = self.store
         recorded = conversation_statistics(store.conversations(), store.feedback())
         del recorded["turns_per_session"]
         return DataReport(

@@ -143,6 +143,26 @@ def test_appending_again_changes_nothing(path: Path) -> None:
     assert list(store.conversations()) == [tree(), simple("one")]
 
 
+def test_a_revision_changes_with_its_conversation_and_no_other(path: Path) -> None:
+    store, other = open_store(path), open_store(path)
+    assert store.revisions() == {}
+    store.append_many([simple("a"), tree(), simple("b")])
+    first = store.revisions()
+    assert list(first) == ["a", "tree", "b"]
+    other.append(Conversation(id="a", messages=turn("a2", parent="a/a")))
+    other.add_feedback(
+        Feedback(id="f", conversation_id="b", message_id="b/a", kind="thumb", value=1)
+    )
+    second = store.revisions()
+    assert [name for name in first if first[name] != second[name]] == ["a"]
+    other.append(Conversation(id="tree", leaf_id="a1"))
+    third = store.revisions()
+    assert [name for name in first if second[name] != third[name]] == ["tree"]
+    other.forget("a")
+    assert store.revisions() == {name: third[name] for name in ("tree", "b")}
+    assert open_store(path).revisions() == store.revisions()
+
+
 def test_new_messages_join_their_conversation(path: Path) -> None:
     store, other = open_store(path), open_store(path)
     store.append(simple("c"))
