@@ -2,83 +2,74 @@
 
     python benchmarks/startup.py
 
-Each run is a process of its own over a prepared data set; the first warms the caches and does not
-count. Prints the best wall-clock and CPU seconds of the whole, and of the imports alone.
+Each run is ``fine-tuning train`` in a process of its own, over a prepared data set; the first warms
+the caches and does not count. Prints wall-clock seconds, best and median, up to what the run's
+events tell, and those of the imports alone.
 """
 
 from __future__ import annotations
 
+import datetime as dt
+import json
+import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from fine_tuning.core.events import RunEvent
-
-REPEATS = 3
+REPEATS = 5
 SAMPLES = Path(__file__).parents[1] / "fine_tuning/data/samples/handbook_conversations.jsonl"
+PROGRAM = (sys.executable, "-m", "fine_tuning")
+MODULES = ("torch", "fine_tuning.workbench.workbench")
 
 
-def measured(command: list[str]) -> tuple[float, float, str]:
-    """Return (wall seconds, CPU seconds, standard output) of a process."""
+def measured(command: list[str]) -> tuple[float, float]:
+    """Return (wall seconds, CPU seconds) of a process."""
     before, start_s = resource.getrusage(resource.RUSAGE_CHILDREN), time.time()
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    subprocess.run(command, check=True, capture_output=True)
     took_s, after = time.time() - start_s, resource.getrusage(resource.RUSAGE_CHILDREN)
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return took_s, used, done.stdout
+    return took_s, used
 
 
-def train_one_step(home: str, dataset: str) -> None:
-    """Print the time when the first step of a run ends; the child process's part."""
-    import os
+def train(home: Path, dataset: str, run_id: str) -> tuple[dict[str, float], float]:
+    """Train one step; return the seconds from the start to the first event of each kind, and CPU s.
 
-    from fine_tuning.config.schema import Settings
-    from fine_tuning.config.workspace import Workspace
-    from fine_tuning.workbench.workbench import Workbench
-
-    class Stops:
-        def on_event(self, event: RunEvent) -> None:
-            if event.kind == "step":
-                sys.stdout.write(f"{time.time()} {sum(os.times()[:2])}\n")
-                sys.stdout.flush()
-                os._exit(0)
-
-    training = {"base_model": "embedded", "early_stopping_patience": None}
-    settings = Settings.model_validate({"training": training})
-    bench = Workbench(settings, Workspace(home=Path(home)))
-    snapshot = bench.snapshot(dataset)
-    bench.train(snapshot, listener=Stops())
+    The CPU seconds are those of the whole process, its end and the checkpoint included.
+    """
+    settings = ["training.max_steps=1", "training.early_stopping_patience=null"]
+    command = [*PROGRAM, "train", "--base", "embedded", "--dataset", dataset, "--run-id", run_id]
+    command += ["--home", str(home), *(f"--set={setting}" for setting in settings)]
+    began_s = time.time()
+    _, cpu_s = measured(command)
+    told: dict[str, float] = {}
+    (events,) = home.rglob(f"{run_id}/events.jsonl")
+    for line in events.read_text().splitlines():
+        event = json.loads(line)
+        at_s = dt.datetime.fromisoformat(event["time"]).timestamp()
+        told.setdefault(event["kind"], at_s - began_s)
+    return told, cpu_s
 
 
 def main() -> None:
     """Prepare once, then measure."""
-    program = [sys.executable, "-m", "fine_tuning"]
-    with tempfile.TemporaryDirectory() as home:
-        place = ["--home", home]
-        subprocess.run([*program, "import", str(SAMPLES), *place], check=True, capture_output=True)
-        subprocess.run(
-            [*program, "prepare", "--base", "embedded", *place], check=True, capture_output=True
-        )
-        (dataset,) = (path.name for path in (Path(home) / "datasets").iterdir())
-        runs = []
-        for _ in range(REPEATS + 1):
-            start_s = time.time()
-            _, _, said = measured([sys.executable, __file__, home, dataset])
-            ended_s, cpu_s = map(float, said.split()[-2:])
-            runs.append((ended_s - start_s, cpu_s))
-    imports = [measured([sys.executable, "-c", f"import {name}"])[:2] for name in MODULES]
-    wall_s, cpu_s = min(run[0] for run in runs[1:]), min(run[1] for run in runs[1:])
-    print(f"first step ends after {wall_s:.1f} s ({cpu_s:.1f} CPU s)")
-    for name, (wall_s, cpu_s) in zip(MODULES, imports, strict=True):
-        print(f"import {name}: {wall_s:.1f} s ({cpu_s:.1f} CPU s)")
+    with tempfile.TemporaryDirectory() as folder:
+        home, place = Path(folder), ["--home", folder]
+        measured([*PROGRAM, "import", str(SAMPLES), *place])
+        measured([*PROGRAM, "prepare", "--base", "embedded", *place])
+        (dataset,) = (path.name for path in (home / "datasets").iterdir())
+        runs = [train(home, dataset, f"run{i}") for i in range(REPEATS + 1)][1:]
+    for kind in ("started", "validation", "step"):
+        times_s = [told[kind] for told, _ in runs]
+        print(f"{kind}: best {min(times_s):.2f} s, median {statistics.median(times_s):.2f} s")
+    print(f"whole process: {min(cpu_s for _, cpu_s in runs):.2f} CPU s, load {os.getloadavg()[0]}")
+    for name in MODULES:
+        tries = [measured([sys.executable, "-c", f"import {name}"]) for _ in range(REPEATS)]
+        print(f"import {name}: {min(tries)[0]:.2f} s ({min(t[1] for t in tries):.2f} CPU s)")
 
-
-MODULES = ("torch", "fine_tuning.workbench.workbench")
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        train_one_step(*sys.argv[1:])
-    else:
-        main()
+    main()

@@ -46,13 +46,14 @@ def open_workbench(
     """
     from fine_tuning.config.loader import load_settings
     from fine_tuning.config.workspace import Workspace
-    from fine_tuning.workbench.process import be_a_good_neighbour
+    from fine_tuning.workbench.process import be_a_good_neighbour, loading
 
     settings = load_settings(config, overrides=tuple(overrides or ()))
     if base is not None:
         training = settings.training.model_copy(update={"base_model": base})
         settings = settings.model_copy(update={"training": training})
     be_a_good_neighbour()
-    from fine_tuning.workbench.workbench import Workbench
+    with loading("torch"):
+        from fine_tuning.workbench.workbench import Workbench
 
     return Workbench(settings, Workspace.open(home, settings), progress)

@@ -11,9 +11,6 @@ import re
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
-from sacrebleu.metrics.bleu import BLEU
-from sacrebleu.metrics.chrf import CHRF
-
 from fine_tuning.core.errors import DataError
 from fine_tuning.evaluation.metrics import MetricResult
 
@@ -29,6 +26,8 @@ def bleu(replies: Sequence[str], references: Sequence[str]) -> MetricResult:
     Raises:
         DataError: if there is no reply, or not one reference each.
     """
+    from sacrebleu.metrics.bleu import BLEU  # noqa: PLC0415 - slow to import, and seldom needed
+
     _check(replies, references)
     # force: replies that look tokenised are scored as they are, without a warning.
     corpus, sentence = BLEU(force=True), BLEU(force=True, effective_order=True)
@@ -55,6 +54,8 @@ def chrf(replies: Sequence[str], references: Sequence[str]) -> MetricResult:
     Raises:
         DataError: if there is no reply, or not one reference each.
     """
+    from sacrebleu.metrics.chrf import CHRF  # noqa: PLC0415 - slow to import, and seldom needed
+
     _check(replies, references)
     metric = CHRF()
     value = metric.corpus_score(list(replies), [list(references)]).score

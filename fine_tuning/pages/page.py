@@ -11,10 +11,12 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from jinja2 import Environment, Template, select_autoescape
 from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 Tone = Literal["good", "bad", "open", "plain"]
 
@@ -108,6 +110,9 @@ def _drawn(figure: Figure) -> Markup:
 
 @functools.cache
 def _template() -> Template:
+    # Slow to import, and seldom needed.
+    from jinja2 import Environment, select_autoescape  # noqa: PLC0415
+
     source = resources.files("fine_tuning.pages").joinpath("page.html.j2")
     environment = Environment(
         autoescape=select_autoescape(default=True), trim_blocks=True, lstrip_blocks=True

@@ -16,10 +16,7 @@ from fine_tuning.model_management.embedded_target import NAME
 from fine_tuning.runtimes.base_model import BaseModel, list_base_models
 from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
 from fine_tuning.runtimes.loadable import LoadableModel
-from fine_tuning.runtimes.serving.app import make_app
-from fine_tuning.runtimes.serving.catalog import EmbeddedCatalog
-from fine_tuning.runtimes.serving.pool import Limits
-from fine_tuning.runtimes.serving.server import is_loopback, listen, read_token, serve
+from fine_tuning.runtimes.serving.listening import is_loopback, listen, read_token
 from fine_tuning.workbench.models import Models
 from fine_tuning.workbench.runs import finished_runs
 
@@ -61,6 +58,12 @@ class Serving(Models):
             RuntimeUnavailableError: if the port is taken.
             ConfigError: if the token's file can be read by others.
         """
+        # The web server's libraries are of no use to any other verb.
+        from fine_tuning.runtimes.serving.app import make_app  # noqa: PLC0415
+        from fine_tuning.runtimes.serving.catalog import EmbeddedCatalog  # noqa: PLC0415
+        from fine_tuning.runtimes.serving.pool import Limits  # noqa: PLC0415
+        from fine_tuning.runtimes.serving.server import serve  # noqa: PLC0415
+
         settings = self.settings.serving
         host = host or settings.host
         if token_file is None and not is_loopback(host):

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from fine_tuning.core.errors import ConfigError
+from fine_tuning.runtimes.serving.listening import is_loopback, listen, read_token
 from fine_tuning.runtimes.serving.pool import Limits
-from fine_tuning.runtimes.serving.server import is_loopback, listen, read_token
 from tests.runtimes.serving.conftest import Served, open_served
 
 TOKEN = "a-token-of-some-length"  # noqa: S105 - of these tests only

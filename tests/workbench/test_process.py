@@ -1,0 +1,56 @@
+"""What a command loads before it does anything."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+
+import pytest
+
+from fine_tuning.workbench.process import loading
+
+SELDOM_NEEDED = {
+    "jinja2",
+    "lm_eval",
+    "matplotlib",
+    "nltk",
+    "sacrebleu",
+    "scipy",
+    "starlette",
+    "streamlit",
+    "transformers",
+    "uvicorn",
+    "xllamacpp",
+}
+
+
+def test_opening_the_workbench_loads_no_library_of_a_single_verb() -> None:
+    code = "import sys, fine_tuning.workbench.workbench; print(*sys.modules)"
+    said = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout
+    assert set(said.split()) & SELDOM_NEEDED == set()
+
+
+def test_no_garbage_is_collected_while_a_library_is_loaded() -> None:
+    with loading("a_library_nobody_has"):
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with pytest.raises(ImportError), loading("a_library_nobody_has"):
+        raise ImportError
+    assert gc.isenabled()
+
+
+def test_a_loaded_library_changes_nothing() -> None:
+    frozen = gc.get_freeze_count()
+    with loading("sys"):
+        assert gc.isenabled()
+    assert gc.get_freeze_count() == frozen
+    gc.disable()
+    try:
+        with loading("a_library_nobody_has"):
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
