@@ -91,6 +91,34 @@ def load_with_places(
     return Loaded(settings, {dotted: item.place for dotted, item in given.items()})
 
 
+def with_values(
+    settings: Settings, values: Mapping[str, Any], *, place: str = "chosen"
+) -> Settings:
+    """Return settings with others in place of some.
+
+    Args:
+        settings: What holds else.
+        values: By dotted key, such as ``training.lora_r``; Python values, not texts.
+        place: Where they come from, for the message.
+
+    Raises:
+        ConfigError: as :func:`load_settings`.
+    """
+    problems: list[str] = []
+    given = {
+        f"{section}.{key}": Given(f"{section}.{key}", value, "in force")
+        for section, fields in settings.model_dump().items()
+        for key, value in fields.items()
+    }
+    for dotted, value in values.items():
+        item = Given(dotted, value, place)
+        if (complaint := _unknown(item)) is None:
+            given[dotted] = item
+        else:
+            problems.append(complaint)
+    return _validated(given, problems)
+
+
 def _validated(given: Mapping[str, Given], problems: list[str]) -> Settings:
     """Return the settings, or raise with what was found here and before."""
     nested: dict[str, dict[str, Any]] = {}

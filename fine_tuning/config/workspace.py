@@ -116,6 +116,11 @@ class Workspace:
         return self.home / "exports"
 
     @property
+    def jobs(self) -> Path:
+        """The folder of the queue of long work."""
+        return self.home / "jobs"
+
+    @property
     def demo(self) -> Path:
         """The folder of the demonstration, which has its own data and runs."""
         return self.home / "demo"

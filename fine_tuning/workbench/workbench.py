@@ -9,9 +9,10 @@ from fine_tuning.workbench.deploying import Deploying
 from fine_tuning.workbench.exporting import Exporting
 from fine_tuning.workbench.forgetting import Forgetting
 from fine_tuning.workbench.harness import Harnessing
+from fine_tuning.workbench.jobs import Jobs
 from fine_tuning.workbench.preflight import Preflight
 from fine_tuning.workbench.serving import Serving
 
 
-class Workbench(Preflight, Harnessing, Deploying, Serving, Exporting, Forgetting):
+class Workbench(Preflight, Harnessing, Deploying, Serving, Exporting, Forgetting, Jobs):
     """One user's tools: conversations, data sets, runs, verdicts and models."""

@@ -1,0 +1,67 @@
+"""Named sets of training settings, from which a person picks before looking at any number.
+
+What a set does not name stays as the settings in force have it. The rates were measured on the
+embedded model (docs/LOG.md): chats in the hundreds want more than the schema's cautious default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fine_tuning.core.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """A set of settings by dotted key, with a sentence on when to take it."""
+
+    name: str
+    meaning: str
+    values: Mapping[str, Any]
+
+
+QUICK = Preset(
+    name="quick",
+    meaning="A first look: the upper quarter of the model, twice over the chats. "
+    "About half the time, and most of what is to be learnt.",
+    values={
+        "training.mode": "fast",
+        "training.num_epochs": 2,
+        "training.learning_rate": 1e-3,
+    },
+)
+BALANCED = Preset(
+    name="balanced",
+    meaning="The usual choice: every layer, three times over the chats.",
+    values={
+        "training.mode": "quality",
+        "training.num_epochs": 3,
+        "training.learning_rate": 1e-3,
+    },
+)
+THOROUGH = Preset(
+    name="thorough",
+    meaning="For a model you will keep: twice the room to learn, up to six times over the chats, "
+    "stopped when it gets no better.",
+    values={
+        "training.mode": "quality",
+        "training.num_epochs": 6,
+        "training.learning_rate": 5e-4,
+        "training.lora_r": 32,
+        "training.lora_alpha": 64.0,
+    },
+)
+PRESETS: Mapping[str, Preset] = {one.name: one for one in (QUICK, BALANCED, THOROUGH)}
+
+
+def find_preset(name: str) -> Preset:
+    """Return a preset.
+
+    Raises:
+        ConfigError: if there is none of that name.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"there is no preset {name!r}, expected one of {', '.join(PRESETS)}")
+    return PRESETS[name]

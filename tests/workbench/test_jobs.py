@@ -1,0 +1,198 @@
+"""Long work in processes of its own, on a tiny model: killed, resumed, compared, refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fine_tuning.config.presets import PRESETS, find_preset
+from fine_tuning.config.schema import Settings
+from fine_tuning.config.workspace import Workspace
+from fine_tuning.core.errors import ConfigError, DataError, ModelNotFoundError, TrainingError
+from fine_tuning.workbench.job_queue import DIED, Job, JobState
+from fine_tuning.workbench.workbench import Workbench
+from tests.workbench.trained import TOPICS, write_base
+
+LIMIT_S = 120.0
+STEPS = 90
+OVERRIDES = {
+    "training.max_steps": STEPS,
+    "training.num_epochs": 1000,
+    "training.early_stopping_patience": None,
+    "training.checkpoint_every_steps": 5,
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def open_bench(folder: Path, **sections: dict[str, object]) -> Workbench:
+    base = folder / "base.gguf"
+    settings = {
+        "training": {"base_model": str(base), "threads": 1, "compute_dtype": "float32"},
+        "data_preparation": {"train_ratio": 0.6, "validation_ratio": 0.2, "test_ratio": 0.2},
+        "evaluation": {"test_prompts": [], "max_replies": 0, "ability_probe": False},
+        "deployment": {"runtime": "embedded", "family": "tiny"},
+        **sections,
+    }
+    return Workbench(Settings.model_validate(settings), Workspace(home=folder / "home"))
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("jobs")
+    write_base(folder / "base.gguf")
+    logger = open_bench(folder).logger()
+    for number, topic in enumerate(TOPICS * 2):
+        asked = f"Please tell me thing number {number} about {topic} in one sentence."
+        logger.log_conversation(asked, f"Of {topic} I know fact {number}.", session_id=str(number))
+    return folder
+
+
+@pytest.fixture
+def bench(prepared: Path) -> Iterator[Workbench]:
+    made = open_bench(prepared)
+    yield made
+    for job in made.jobs():
+        if not job.is_over and job.state != "paused":
+            made.stop_job(job.id)
+    wait_for(lambda: all(job.state != "running" for job in made.jobs()))
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    give_up_s = time.monotonic() + LIMIT_S
+    while not holds():
+        assert time.monotonic() < give_up_s
+        time.sleep(0.05)
+
+
+def wait_until(bench: Workbench, job_id: str, *states: JobState) -> Job:
+    wait_for(lambda: bench.job(job_id).state in {*states, "failed"})
+    job = bench.job(job_id)
+    assert job.state in states, job.sentence
+    return job
+
+
+def steps(bench: Workbench, run_id: str) -> list[int]:
+    try:
+        return [event.step for event in bench.run_events(run_id) if event.kind == "step"]
+    except DataError:
+        return []  # not begun
+
+
+def adapter(bench: Workbench, run_id: str) -> str:
+    manifest = bench.workspace.runs / run_id / "manifest.json"
+    return str(json.loads(manifest.read_text(encoding="utf-8"))["adapter"]["name"])
+
+
+def test_a_killed_training_is_noticed_and_ends_as_an_undisturbed_one(bench: Workbench) -> None:
+    job_id = bench.start_training("balanced", OVERRIDES, then_compare=False)
+    wait_for(lambda: len(steps(bench, job_id)) > 8)
+    (run,) = (one for one in bench.runs() if one.run_id == job_id)
+    assert (run.state, run.pid) == ("running", bench.job(job_id).pid)
+    with pytest.raises(TrainingError, match="is running, expected one that was interrupted"):
+        bench.start_resuming(job_id)
+    os.kill(run.pid, signal.SIGKILL)
+    wait_for(lambda: bench.job(job_id).state == "failed")
+    assert bench.job(job_id).sentence == DIED
+    assert [one.state for one in bench.runs() if one.run_id == job_id] == ["interrupted"]
+    assert bench.start_resuming(job_id) == job_id
+    done = wait_until(bench, job_id, "finished")
+    assert done.result["version"] == f"tiny:{len(bench.versions())}"
+    assert "is trained; its loss on held-back chats went from" in done.sentence
+    assert steps(bench, job_id) == list(range(1, STEPS + 1))
+    progress = bench.job_progress(job_id)
+    assert progress.stage == "training"
+    assert progress.memory_bytes > 0
+    whole = Workbench(bench.preset_settings("balanced", OVERRIDES), bench.workspace)
+    whole.train(run_id="whole")
+    assert adapter(bench, job_id) == adapter(bench, "whole")
+
+
+@pytest.mark.slow
+def test_a_paused_training_goes_on_and_is_compared_and_deployed(bench: Workbench) -> None:
+    job_id = bench.start_training("balanced", OVERRIDES)
+    wait_for(lambda: len(steps(bench, job_id)) > 3)
+    bench.pause_job(job_id)
+    paused = wait_until(bench, job_id, "paused")
+    assert "was interrupted at step" in paused.sentence
+    assert bench.resume_job(job_id).state in {"queued", "running"}
+    wait_until(bench, job_id, "finished")
+    (compared,) = (j for j in bench.jobs() if j.kind == "evaluate" and j.run_id == job_id)
+    judged = wait_until(bench, compared.id, "finished")
+    assert judged.result["outcome"] in {"promote", "reject", "not enough evidence"}
+    assert next(run for run in bench.runs() if run.run_id == job_id).is_judged
+    deployed = bench.start_deployment(job_id)
+    served = wait_until(bench, deployed, "finished", "failed")
+    assert served.sentence  # a tiny random model may well not be proven: then it says why
+
+
+def test_what_cannot_work_says_why(tmp_path: Path) -> None:
+    write_base(tmp_path / "base.gguf")
+    bench = open_bench(tmp_path)
+    assert bench.jobs() == []
+    assert bench.runs() == []
+    job_id = bench.start_training("quick", then_compare=False)
+    wait_for(lambda: bench.job(job_id).state == "failed")
+    job = bench.job(job_id)
+    assert job.sentence.startswith("No conversations to train on")
+    assert "fine-tuning chat" in job.next_command
+    bench.remove_job(job_id)
+    assert bench.jobs() == []
+
+
+def test_what_is_asked_wrongly_is_refused_before_a_process_starts(tmp_path: Path) -> None:
+    bench = open_bench(tmp_path)
+    with pytest.raises(ConfigError, match=r"training.lora_r = 0 \(chosen\): expected a whole"):
+        bench.start_training("quick", {"training.lora_r": 0})
+    with pytest.raises(ConfigError, match="unknown setting; the nearest"):
+        bench.start_training("quick", {"training.lora": 8})
+    with pytest.raises(ConfigError, match="no preset 'fast', expected one of quick, balanced"):
+        bench.start_training("fast")
+    with pytest.raises(ModelNotFoundError):
+        bench.start_evaluation("latest")
+    with pytest.raises(ModelNotFoundError):
+        bench.start_deployment("latest")
+    with pytest.raises(TrainingError, match="there is no run 'x'"):
+        bench.start_resuming("x")
+    with pytest.raises(DataError, match="there is no run 'x'"):
+        bench.run_events("x")
+    assert not bench.workspace.jobs.exists()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_settings_the_schema_accepts(tmp_path: Path, name: str) -> None:
+    bench = open_bench(tmp_path)
+    settings = bench.preset_settings(name, base="embedded")
+    for dotted, value in find_preset(name).values.items():
+        section, key = dotted.split(".")
+        assert getattr(getattr(settings, section), key) == value
+    assert settings.training.base_model == "embedded"
+    assert settings.training.threads == 1  # what a preset does not name stands
+    assert settings.deployment == bench.settings.deployment
+
+
+def test_a_forecast_is_found_by_what_it_depends_on(bench: Workbench) -> None:
+    assert bench.forecast_job() is None
+    job_id = bench.start_forecast({"training.num_epochs": 2})
+    assert bench.start_forecast({"training.num_epochs": 2}) == job_id
+    done = wait_until(bench, job_id, "finished")
+    assert set(done.result["presets"]) == set(PRESETS)
+    for known in done.result["presets"].values():
+        assert known["forecast_time_s"] > 0
+        assert known["forecast_memory_bytes"] > 0
+    assert done.result["num_examples"] > 0
+    found = bench.forecast_job({"training.num_epochs": 2})
+    assert found is not None
+    assert found.id == job_id
+    assert bench.forecast_job({"training.num_epochs": 3}) is None
+    bench.logger().log_conversation("One more question about tea?", "Of tea I know one more.")
+    assert bench.forecast_job({"training.num_epochs": 2}) is None
