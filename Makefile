@@ -1,7 +1,7 @@
 # `make` alone prints the targets. PIP_ARGS goes to every pip install, for instance
 #   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow fuzz-importers bench-logging check lint types imports docs-check docs format freeze clean bench-training bench-calibration bench-data test-trl bench-evaluation bench-gate bench-merge test-hostile
+.PHONY: help setup demo app test test-slow fuzz-importers bench-logging check lint types imports docs-check docs format freeze clean bench-training bench-calibration bench-data test-trl bench-evaluation bench-gate bench-merge test-hostile
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -17,6 +17,9 @@ help:  ## print this list
 
 demo: $(VENV)/.runs  ## set up if need be, then the whole loop on sample conversations
 	@$(VENV)/bin/fine-tuning demo
+
+app: $(VENV)/.runs  ## set up if need be, then open the chatbot's pages in the browser
+	@$(VENV)/bin/fine-tuning app
 
 setup: $(VENV)/.develops  ## create .venv with everything pinned; a second run changes nothing
 

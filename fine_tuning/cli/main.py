@@ -14,6 +14,7 @@ from typing import Annotated, cast
 import typer
 
 from fine_tuning.cli import (
+    app_command,
     chat_command,
     collection_commands,
     data_commands,
@@ -49,6 +50,7 @@ for room in (
     registry_commands,
     deploy_commands,
     serve_command,
+    app_command,
 ):
     app.add_typer(room.app)
 

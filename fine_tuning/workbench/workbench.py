@@ -5,6 +5,7 @@ Methods return values; progress is told to the callback, a run's events to the l
 
 from __future__ import annotations
 
+from fine_tuning.workbench.access import Access
 from fine_tuning.workbench.deploying import Deploying
 from fine_tuning.workbench.exporting import Exporting
 from fine_tuning.workbench.forgetting import Forgetting

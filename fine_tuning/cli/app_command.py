@@ -1,0 +1,133 @@
+"""The command that opens the chatbot's pages in the browser."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import fine_tuning
+from fine_tuning.cli.options import Config, Home, Overrides, open_workbench
+from fine_tuning.cli.output import say
+from fine_tuning.core.errors import ConfigError, FineTuningError
+
+# Found, not imported: a surface does not know another, and Streamlit runs it as a program.
+PAGES = Path(fine_tuning.__file__).parent / "integration" / "app" / "main.py"
+MAX_UPLOAD_MIB = 200
+STOP_S = 10.0
+app = typer.Typer()
+
+
+@app.command(name="app")
+def open_app(
+    host: Annotated[
+        str, typer.Option("--host", help="Address; any but this machine's needs a password.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port.")] = 8501,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Do not open the browser.")
+    ] = False,
+    set_password: Annotated[
+        bool, typer.Option("--set-password", help="Ask for a password, keep its hash, and leave.")
+    ] = False,
+    home: Home = None,
+    config: Config = None,
+    overrides: Overrides = None,
+) -> None:
+    """Chat, teach, train, compare and switch in the browser; Ctrl-C stops.
+
+    Example: fine-tuning app
+    """
+    bench = open_workbench(home, config, overrides)
+    if set_password:
+        say(f"The password's hash is kept in {bench.set_password(_asked_password())}.")
+        return
+    bench.require_password(host)
+    shown = f"[{host}]" if ":" in host else host
+    say(f"The pages are at http://{shown}:{port}; Ctrl-C stops.")
+    variables = {"FINE_TUNING_HOME": str(bench.workspace.home), **_as_variables(overrides or [])}
+    if config is not None:
+        variables["FINE_TUNING_CONFIG"] = str(config.absolute())
+    _run(_command(host, port, no_browser=no_browser), variables)
+    say("Stopped.")
+
+
+def _command(host: str, port: int, *, no_browser: bool) -> list[str]:
+    options = {
+        "server.address": host,
+        "server.port": str(port),
+        "server.headless": str(no_browser).lower(),
+        "server.maxUploadSize": str(MAX_UPLOAD_MIB),
+        "server.showEmailPrompt": "false",
+        "server.fileWatcherType": "none",
+        "browser.gatherUsageStats": "false",
+        "client.showErrorDetails": "none",
+        "client.toolbarMode": "viewer",
+        "runner.magicEnabled": "false",
+    }
+    flags = [f"--{name}={value}" for name, value in options.items()]
+    return [sys.executable, "-m", "streamlit", "run", str(PAGES), *flags]
+
+
+def _run(command: list[str], variables: dict[str, str]) -> None:
+    """Run the pages until they end or the user does.
+
+    Raises:
+        FineTuningError: if they could not be started.
+    """
+    # In a session of its own, so that Ctrl-C reaches it once, through us.
+    child = subprocess.Popen(  # noqa: S603 - this interpreter and our own file
+        command, env={**os.environ, **variables}, start_new_session=True
+    )
+    before = signal.signal(signal.SIGTERM, _as_interrupt)
+    code = 0
+    try:
+        code = child.wait()
+    except KeyboardInterrupt:
+        _stop(child)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if code:
+        raise FineTuningError(
+            f"the pages ended with code {code}, expected them to stay open until Ctrl-C",
+            next_command="fine-tuning app --port 8502, if another program has the port",
+        )
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    child.send_signal(signal.SIGINT)
+    try:
+        child.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def _as_interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _as_variables(overrides: list[str]) -> dict[str, str]:
+    """Return ``--set`` options as the environment variables that say the same."""
+    pairs = (override.partition("=") for override in overrides)
+    return {f"FINE_TUNING__{key.strip().upper().replace('.', '__')}": v for key, _, v in pairs}
+
+
+def _asked_password() -> str:
+    """Ask twice at a terminal; read one line when input comes from elsewhere.
+
+    Raises:
+        ConfigError: if the two differ.
+    """
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    first = getpass.getpass("Password: ")
+    if getpass.getpass("Again: ") != first:
+        raise ConfigError("the two differ", next_command="fine-tuning app --set-password")
+    return first

@@ -1,0 +1,1 @@
+"""The chatbot's own pages: chat, conversations, train, evaluate, models, doctor."""
