@@ -15,5 +15,5 @@ from fine_tuning.workbench.preflight import Preflight
 from fine_tuning.workbench.serving import Serving
 
 
-class Workbench(Preflight, Harnessing, Deploying, Serving, Exporting, Forgetting, Jobs):
+class Workbench(Preflight, Harnessing, Deploying, Serving, Exporting, Forgetting, Jobs, Access):
     """One user's tools: conversations, data sets, runs, verdicts and models."""
