@@ -17,7 +17,12 @@ from typing import Any
 
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.formats import each_conversation
-from fine_tuning.data_collection.cleaning_steps import NEAR_DUPLICATE, REASONS, Step
+from fine_tuning.data_collection.cleaning_steps import (
+    NEAR_DUPLICATE,
+    REASONS,
+    TEXT_EDITS,
+    Step,
+)
 from fine_tuning.data_collection.entry import Entry
 from fine_tuning.data_collection.near_duplicates import Found, NearDuplicates
 from fine_tuning.data_collection.quality import quality
@@ -119,6 +124,8 @@ class Cleaning:
         self.dropped: Counter[str] = Counter()
         self.clusters: dict[str, str] = {}
         """The cluster of each kept conversation that has near duplicates: its oldest one's id."""
+        self.changed: dict[str, tuple[str, ...]] = {}
+        """The steps that changed the words of a conversation, by its id."""
         self.review: list[Alike] = []
         """Pairs for a person to look at, likest first: just below the bar, by words alone."""
 
@@ -167,7 +174,10 @@ class Cleaning:
         lost: list[Dropped] = []
         with _timed(count):
             if step.edit is not None:
-                _edit(step.edit, count, batch)
+                changed = _edit(step.edit, count, batch)
+                if step.name in TEXT_EDITS:
+                    for name in changed:
+                        self.changed[name] = (*self.changed.get(name, ()), step.name)
             if step.drop is not None:
                 kept = []
                 for entry, detail in zip(batch, step.drop(batch), strict=True):
@@ -241,10 +251,14 @@ class _timed:  # noqa: N801 - reads as a verb
         self._count.cpu_s += time.process_time() - self._start_s
 
 
-def _edit(edit: Callable[[Entry], Conversation], count: StepCount, batch: list[Entry]) -> None:
+def _edit(edit: Callable[[Entry], Conversation], count: StepCount, batch: list[Entry]) -> list[str]:
+    """Take a batch through an edit; return the ids of the conversations it changed."""
+    changed: list[str] = []
     for entry in batch:
         edited = edit(entry)
         if edited is not entry.conversation and edited != entry.conversation:
             count.changed += 1
             count.note(edited.id, "changed")
+            changed.append(edited.id)
             entry.conversation = edited
+    return changed

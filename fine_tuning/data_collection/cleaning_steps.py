@@ -51,7 +51,8 @@ class Limits:
     """Bounds of the steps; lengths are characters of one exchange, question and reply.
 
     ``None`` and empty mean no bound. ``similarity`` is that of ``near_duplicates``.
-    ``accepted`` and ``rejected`` are ids of conversations a person decided on.
+    ``accepted`` and ``rejected`` are ids of conversations a person decided on, ``withheld`` of those
+    nobody may learn from.
     """
 
     min_length: int = 10
@@ -66,12 +67,14 @@ class Limits:
     judges: Sequence[ModerationBackend] = (WordJudge(),)
     accepted: frozenset[str] = frozenset()
     rejected: frozenset[str] = frozenset()
+    withheld: frozenset[str] = frozenset()
 
 
 def steps(limits: Limits) -> tuple[Step, ...]:
     """Return all steps in order, with no memory of earlier conversations."""
     boilerplate = _Boilerplate(limits.max_same_reply)
     table = (
+        Step(CONSENT, drop=_each(lambda e: _withheld(e, limits.withheld))),
         Step("unicode", edit=_repair),
         Step("whitespace", edit=_normalize),
         Step(
@@ -100,15 +103,19 @@ def steps(limits: Limits) -> tuple[Step, ...]:
     )
 
 
-EDITS: tuple[str, ...] = ("unicode", "whitespace", "redaction", "unfinished")
+TEXT_EDITS: tuple[str, ...] = ("unicode", "whitespace", "redaction")
+"""Steps that change words; others only keep some from being learnt."""
+EDITS: tuple[str, ...] = (*TEXT_EDITS, "unfinished")
 REASONS: tuple[str, ...] = (
+    CONSENT,
     *("rejected", "empty", "no_reply", "role_order", "refusal", "cut_off", "too_short", "too_long"),
     *("too_many_tokens", "repetitive", "inappropriate", "language", "low_quality"),
     *("duplicate", "boilerplate", NEAR_DUPLICATE),
 )
 """Why a conversation can be dropped, in the order in which it is asked."""
 
-STEP_NAMES: tuple[str, ...] = (*EDITS, *REASONS)
+STEP_NAMES: tuple[str, ...] = (*EDITS, *(reason for reason in REASONS if reason != CONSENT))
+"""The steps that may be skipped: all but the one that asks for consent."""
 RULES_OF_THUMB: tuple[str, ...] = (
     *("refusal", "cut_off", "too_short", "too_long", "too_many_tokens", "repetitive"),
     *("inappropriate", "language", "low_quality", "boilerplate"),
@@ -137,6 +144,10 @@ def _sparing(step: Step, accepted: frozenset[str]) -> Step:
     if not accepted:
         return step
     return Step(step.name, edit=edit_others if edit else None, drop=drop_others if drop else None)
+
+
+def _withheld(entry: Entry, withheld: frozenset[str]) -> str | None:
+    return "its consent was taken back" if entry.conversation.id in withheld else None
 
 
 def _rejected(entry: Entry, rejected: frozenset[str]) -> str | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from copy import copy
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 from fine_tuning.config.schema import Settings
 from fine_tuning.config.workspace import Workspace
@@ -47,6 +49,12 @@ class WorkbenchBase:
             StorageError: if it cannot be opened.
         """
         return open_store(self.workspace.conversations)
+
+    def telling(self, progress: Progress) -> Self:
+        """Return the same workbench, which tells another callback how far long work is."""
+        other = copy(self)
+        other.progress = progress
+        return other
 
     def base_model(self, name: str | None = None) -> BaseModel:
         """Find a base model, by default that of the settings."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.data_collection.conversation_logger import ConversationLogger
 from fine_tuning.workbench.importing import Importing
-from fine_tuning.workbench.reviewing import Reviewing
+from fine_tuning.workbench.queueing import Queueing
 
 
-class Collection(Reviewing, Importing):
+class Collection(Queueing, Importing):
     """What a user does with conversations."""
 
     def logger(self) -> ConversationLogger:

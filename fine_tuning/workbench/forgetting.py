@@ -76,6 +76,7 @@ class Forgetting(Collection, Models):
         for orphan in Records(self.workspace.records).forget(name):
             blobs.remove(orphan)
             removed.append(blobs.path(orphan))
+        self.forget_what_was_listed()
         gone, residue = self._clear(conversation)
         return Forgotten(
             conversation_id=name,
