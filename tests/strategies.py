@@ -134,6 +134,22 @@ feedbacks = st.one_of(
         value=st.sampled_from([-1, 0, 1]),
         comment=texts,
     ),
+    st.builds(
+        Feedback,
+        id=names,
+        conversation_id=names,
+        message_id=st.just(""),
+        kind=st.just("consent"),
+        value=st.sampled_from([-1, 1]),
+    ),
+    st.builds(
+        Feedback,
+        id=names,
+        conversation_id=names,
+        message_id=st.just(""),
+        kind=st.just("title"),
+        text=texts.filter(lambda text: bool(text.strip())),
+    ),
 )
 
 tokenized_examples = st.lists(

@@ -1,4 +1,4 @@
-"""What was said: a thumb, a rating, a better text, a choice between two replies, a review.
+"""What was said: of a reply (thumb, rating, edit, choice) or of a conversation as a whole.
 
 Who said it is kept apart: what a person meant is learnt from, what a model or a rule thought is not
 unless asked for.
@@ -12,7 +12,7 @@ from typing import Any, Literal, Self, get_args
 
 from fine_tuning.core.errors import DataError
 
-FeedbackKind = Literal["thumb", "rating", "correction", "choice", "review"]
+FeedbackKind = Literal["thumb", "rating", "correction", "choice", "review", "consent", "title"]
 KINDS: tuple[str, ...] = get_args(FeedbackKind)
 RATING_RANGE = range(1, 11)
 AnnotatorKind = Literal["human", "model", "code"]
@@ -27,8 +27,13 @@ class Feedback:
     * ``rating``: ``value`` is 1 (worst) to 10 (best).
     * ``correction``: ``text`` is the reply as it should have been; it becomes a training target.
     * ``choice``: the message was kept and ``rejected_id``, a sibling, was not.
-    * ``review``: what is to become of the whole conversation, with ``message_id`` "": ``value`` 1
-      is learnt whatever rules of thumb say, -1 is not learnt, 0 takes an earlier review back.
+
+    Of a whole conversation, with ``message_id`` "":
+
+    * ``review``: ``value`` 1 is learnt whatever rules of thumb say, -1 is not learnt, 0 takes an
+      earlier review back.
+    * ``consent``: ``value`` -1 is never learnt, 1 takes that back.
+    * ``title``: ``text`` is its name from now on.
 
     ``annotator_kind`` says who judged: a person, a model or a rule of some program; ``annotator``
     names which, "" for the user.
@@ -58,6 +63,8 @@ class Feedback:
             "correction": (bool(self.text.strip()), "an empty text, expected the better reply"),
             "choice": (bool(self.rejected_id), "no rejected_id, expected the other reply's id"),
             "review": (self.value in {1, 0, -1}, f"value {self.value}, expected 1, 0 or -1"),
+            "consent": (self.value in {1, -1}, f"value {self.value}, expected 1 or -1"),
+            "title": (bool(self.text.strip()), "an empty text, expected a name"),
         }
         if self.kind not in expected:
             raise DataError(f"feedback has kind {self.kind!r}, expected one of {', '.join(KINDS)}")

@@ -31,6 +31,7 @@ from fine_tuning.data_collection.text_repair import (
 from fine_tuning.data_collection.wording import cut_off, loop, may_refuse, refusal
 
 NEAR_DUPLICATE = "near_duplicate"
+CONSENT = "consent"
 
 Edit = Callable[[Entry], Conversation]
 Filter = Callable[[Sequence[Entry]], list[str | None]]
@@ -51,8 +52,8 @@ class Limits:
     """Bounds of the steps; lengths are characters of one exchange, question and reply.
 
     ``None`` and empty mean no bound. ``similarity`` is that of ``near_duplicates``.
-    ``accepted`` and ``rejected`` are ids of conversations a person decided on, ``withheld`` of those
-    nobody may learn from.
+    ``accepted`` and ``rejected`` are ids of conversations a person decided on; those ``withheld``
+    must not be learnt.
     """
 
     min_length: int = 10

@@ -87,6 +87,7 @@ class DataCleaner:
         moderation: Judges of inappropriate content; see ``moderation.JUDGES``.
         toxicity_threshold: The probability from which the ``toxicity`` judge drops.
         reviewed: The conversations a person decided on, True for accepted, False for rejected.
+        withheld: The conversations that must not be learnt; no ``skip`` lets them through.
 
     Raises:
         ConfigError: if a length is negative, the lengths contradict, or a name is unknown.
@@ -109,6 +110,7 @@ class DataCleaner:
         moderation: Sequence[str] = ("words",),
         toxicity_threshold: float = DEFAULT_THRESHOLD,
         reviewed: Mapping[str, bool] = MappingProxyType({}),
+        withheld: Collection[str] = (),
     ) -> None:
         if not 0 <= min_length <= max_length:
             raise ConfigError(
@@ -136,6 +138,7 @@ class DataCleaner:
             judges=judges(moderation, toxicity_threshold),
             accepted=frozenset(name for name, is_kept in reviewed.items() if is_kept),
             rejected=frozenset(name for name, is_kept in reviewed.items() if not is_kept),
+            withheld=frozenset(withheld),
         )
 
     def filter_conversations(self, conversations: Iterable[Item]) -> list[Conversation]:

@@ -7,9 +7,9 @@ The rules, of which the first that fits a reply decides:
     rated too low      not learnt
     not kept           not learnt; the reply kept in its stead is on the branch that is
 
-Only judgements of persons count; the latest of a kind does. A review is of a whole conversation:
-one that was rejected is not learnt and makes no pairs; accepting takes back the thumbs down and low
-ratings before it. Nothing in the store is changed.
+Only judgements of persons count; the latest of a kind does. Review and consent are of a whole
+conversation: one that was rejected or withheld is not learnt and makes no pairs; accepting takes
+back the thumbs down and low ratings before it. Nothing in the store is changed.
 """
 
 from __future__ import annotations
@@ -42,6 +42,10 @@ class Verdicts:
     """Kept and rejected message by the two of them, so that a later choice replaces one."""
     review: int = 0
     """1 for an accepted conversation, -1 for a rejected one, 0 for one that is not decided."""
+    consent: int = 0
+    """-1 for a conversation that must not be learnt; 0 when nothing was said, which allows it."""
+    title: str = ""
+    """The name it was given."""
 
     def take(self, feedback: Feedback) -> None:
         """Add a judgement that is later than all before."""
@@ -54,6 +58,10 @@ class Verdicts:
             self.corrections[message_id] = feedback.text
         elif feedback.kind == "review":
             self._decide(feedback.value)
+        elif feedback.kind == "consent":
+            self.consent = feedback.value
+        elif feedback.kind == "title":
+            self.title = feedback.text
         else:
             both = frozenset((message_id, feedback.rejected_id))
             self.choices[both] = (message_id, feedback.rejected_id)
@@ -63,6 +71,11 @@ class Verdicts:
         if review > 0:
             self.thumbs = {name: value for name, value in self.thumbs.items() if value > 0}
             self.ratings = {m: one for m, one in self.ratings.items() if one >= HIGH_RATING}
+
+    @property
+    def is_left_out(self) -> bool:
+        """Whether nothing of the conversation may be learnt."""
+        return self.review < 0 or self.consent < 0
 
     @property
     def rejected(self) -> dict[str, str]:
@@ -84,6 +97,11 @@ def reviewed(verdicts: Mapping[str, Verdicts]) -> dict[str, bool]:
     return {name: one.review > 0 for name, one in verdicts.items() if one.review}
 
 
+def withheld(verdicts: Mapping[str, Verdicts]) -> frozenset[str]:
+    """Return the conversations that must not be learnt."""
+    return frozenset(name for name, one in verdicts.items() if one.consent < 0)
+
+
 def liked_replies(
     feedback: Iterable[Feedback], *, lowest_rating: int = HIGH_RATING
 ) -> frozenset[tuple[str, str]]:
@@ -94,7 +112,7 @@ def liked_replies(
     """
     found: set[tuple[str, str]] = set()
     for name, verdicts in verdicts_of(feedback).items():
-        if verdicts.review < 0:
+        if verdicts.is_left_out:
             continue
         liked = {message_id for message_id, value in verdicts.thumbs.items() if value > 0}
         liked |= {m for m, rating in verdicts.ratings.items() if rating >= lowest_rating}
@@ -192,7 +210,7 @@ def preference_pairs(store: ConversationStore) -> Iterator[PreferencePair]:
     """
     verdicts = verdicts_of(store.feedback())
     for conversation in store.conversations():
-        if conversation.id in verdicts and verdicts[conversation.id].review >= 0:
+        if conversation.id in verdicts and not verdicts[conversation.id].is_left_out:
             yield from _pairs(conversation, verdicts[conversation.id])
 
 
@@ -237,7 +255,7 @@ def labelled_replies(store: ConversationStore) -> Iterator[LabelledReply]:
     for conversation in store.conversations():
         found = verdicts.get(conversation.id)
         given = {message.id: message for message in conversation.messages} if found else {}
-        for message_id, value in found.thumbs.items() if found and found.review >= 0 else ():
+        for message_id, value in found.thumbs.items() if found and not found.is_left_out else ():
             reply = given.get(message_id)
             if reply is not None and reply.role == "assistant" and reply.text.strip():
                 yield LabelledReply(

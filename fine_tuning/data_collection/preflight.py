@@ -31,6 +31,7 @@ class _Told:
 
 _NOTHING = "nothing to do: they are left out; 'fine-tuning clean' lists them"
 _REASONS: dict[str, _Told] = {
+    "consent": _Told("consent", "note", "conversations are not to be learnt", _NOTHING),
     "rejected": _Told("review", "note", "conversations were rejected by you", _NOTHING),
     "empty": _Told("empties", "note", "conversations say nothing", _NOTHING),
     "no_reply": _Told("empties", "note", "conversations hold no finished reply", _NOTHING),

@@ -58,8 +58,8 @@ def _feedback_counts(feedback: Iterable[Feedback]) -> dict[str, float]:
     for judgement in feedback:
         if judgement.kind == "thumb":
             counts["thumbs_up" if judgement.value > 0 else "thumbs_down"] += 1
-        else:
-            counts[f"{judgement.kind}s"] += 1
+        elif (name := f"{judgement.kind}s") in counts:
+            counts[name] += 1
         rated += judgement.value if judgement.kind == "rating" else 0
     return {**counts, "mean_rating": _mean(rated, counts["ratings"])}
 

@@ -139,7 +139,8 @@ CREATE TABLE annotation (
     id TEXT NOT NULL UNIQUE,
     conversation_id TEXT NOT NULL,
     message_id TEXT NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ('thumb', 'rating', 'correction', 'choice', 'review')),
+    kind TEXT NOT NULL CHECK (kind IN
+        ('thumb', 'rating', 'correction', 'choice', 'review', 'consent', 'title')),
     value INTEGER NOT NULL DEFAULT 0,
     text TEXT NOT NULL DEFAULT '',
     rejected_id TEXT NOT NULL DEFAULT '',
@@ -157,7 +158,8 @@ SELECT seq, id, conversation_id, message_id, kind, value, text, rejected_id,
 DROP TABLE annotation_before;
 CREATE INDEX feedback_message ON annotation (conversation_id, message_id);
 """
-"""Reviews of whole conversations; SQLite changes what a column accepts only by a new table."""
+"""Reviews, consent and names of whole conversations; SQLite changes what a column accepts only by a
+new table."""
 
 MIGRATIONS: tuple[str, ...] = (_FIRST, _ANNOTATIONS, _RECORDS, _REVIEWS)
 """Step ``n`` (counted from 1) takes a database from version ``n - 1`` to ``n``."""

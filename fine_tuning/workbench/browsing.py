@@ -177,7 +177,7 @@ class Browsing(Reviewing):
         if collection.learn_from_feedback:
             (judged,) = JudgedConversations([found], said, lowest_rating=collection.lowest_rating)
         decided = {name: kept for name, kept in self.reviewed().items() if name == conversation_id}
-        cleaner = self.cleaner(decided)
+        cleaner = self.cleaner(decided, self.withheld() & {conversation_id})
         report = cleaner.clean([judged])
         drops = [Drop(reason=one.reason, detail=one.detail) for one in report.dropped]
         return Looked(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,11 +32,14 @@ class Curation(Noting):
         """Yield all recorded conversations, oldest first."""
         return self.store.conversations()
 
-    def cleaner(self, reviewed: Mapping[str, bool] | None = None) -> DataCleaner:
+    def cleaner(
+        self, reviewed: Mapping[str, bool] | None = None, withheld: Collection[str] = ()
+    ) -> DataCleaner:
         """Return a cleaner by the settings.
 
         Args:
             reviewed: The conversations a person accepted (True) or rejected (False).
+            withheld: The conversations that must not be learnt.
         """
         collection = self.settings.data_collection
         return DataCleaner(
@@ -53,6 +56,7 @@ class Curation(Noting):
             moderation=collection.moderation,
             toxicity_threshold=collection.toxicity_threshold,
             reviewed=reviewed or {},
+            withheld=withheld,
         )
 
     def clean(self) -> CleaningReport:
@@ -62,7 +66,7 @@ class Curation(Noting):
             DataError: if none are recorded.
         """
         self.require_recorded()
-        report = self.cleaner(self.reviewed()).clean(self.judged())
+        report = self.cleaner(self.reviewed(), self.withheld()).clean(self.judged())
         self.note_cleaning(report)
         return report
 
@@ -158,7 +162,7 @@ class Curation(Noting):
 
     def cleaning(self) -> Cleaning:
         """Return a cleaning of the recorded conversations as a stream."""
-        return self.cleaner(self.reviewed()).stream(self.judged())
+        return self.cleaner(self.reviewed(), self.withheld()).stream(self.judged())
 
     def require_recorded(self) -> None:
         """Do nothing if conversations are recorded.

@@ -14,6 +14,7 @@ from fine_tuning.data_collection.judgements import (
     liked_replies,
     reviewed,
     verdicts_of,
+    withheld,
 )
 from fine_tuning.data_preparation.snapshot import Snapshot
 from fine_tuning.storage.records import Records, StepRecord
@@ -53,6 +54,10 @@ class Noting(WorkbenchBase):
     def reviewed(self) -> dict[str, bool]:
         """Return the conversations a person decided on: True for accepted, False for rejected."""
         return reviewed(verdicts_of(self.store.feedback()))
+
+    def withheld(self) -> frozenset[str]:
+        """Return the conversations that must not be learnt."""
+        return withheld(verdicts_of(self.store.feedback()))
 
     def liked(self) -> frozenset[tuple[str, str]]:
         """Return conversation and message id of the replies people liked."""

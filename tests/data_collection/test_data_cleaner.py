@@ -12,6 +12,7 @@ import fine_tuning
 from fine_tuning.core.conversation import Conversation, Message, Part
 from fine_tuning.core.errors import ConfigError, DataError
 from fine_tuning.data_collection.cleaning_steps import (
+    CONSENT,
     NEAR_DUPLICATE,
     REASONS,
     STEP_NAMES,
@@ -182,7 +183,7 @@ def test_every_text_of_the_tree_is_redacted() -> None:
 @pytest.mark.parametrize("name", STEP_NAMES)
 def test_every_step_has_a_switch(name: str) -> None:
     assert name not in [step.name for step in DataCleaner(skip=[name]).clean([]).steps]
-    assert len(DataCleaner(skip=[name]).clean([]).steps) == len(STEP_NAMES) - 1
+    assert len(DataCleaner(skip=[name]).clean([]).steps) == len((CONSENT, *STEP_NAMES)) - 1
 
 
 def test_skipped_steps_do_nothing() -> None:
@@ -195,7 +196,7 @@ def test_skipped_steps_do_nothing() -> None:
 
 def test_the_table_and_its_names_agree() -> None:
     table = steps(Limits(min_length=1, max_length=2, phone_regions=()))
-    assert (*(step.name for step in table), NEAR_DUPLICATE) == STEP_NAMES
+    assert (*(step.name for step in table), NEAR_DUPLICATE) == (CONSENT, *STEP_NAMES)
     assert (*(step.name for step in table if step.drop), NEAR_DUPLICATE) == REASONS
     assert all(step.edit or step.drop for step in table)
 
@@ -353,6 +354,14 @@ def test_what_a_person_rejected_is_dropped_and_its_copy_stays() -> None:
     ]
     assert [c.id for c in report.kept] == ["two"]
     assert report.counts["in"] == len(report.kept) + sum(report.counts["dropped"].values())
+
+
+def test_what_is_withheld_is_dropped_whatever_is_skipped_or_accepted() -> None:
+    said = ("What is a spar?", "A stick that keeps the kite flat in the wind.")
+    cleaner = DataCleaner(skip=STEP_NAMES, reviewed={"one": True}, withheld={"one"})
+    report = cleaner.clean([chat(*said, name="one"), chat(*said, name="two")])
+    assert [(d.conversation.id, d.reason) for d in report.dropped] == [("one", "consent")]
+    assert [c.id for c in report.kept] == ["two"]
 
 
 @pytest.mark.parametrize(

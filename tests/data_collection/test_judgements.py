@@ -21,6 +21,7 @@ from fine_tuning.data_collection.judgements import (
     preference_pairs,
     reviewed,
     verdicts_of,
+    withheld,
 )
 from fine_tuning.storage.open_store import open_store
 
@@ -138,6 +139,19 @@ def test_a_rejected_conversation_makes_no_pairs_and_nobody_liked_it(tmp_path: Pa
     assert not list(preference_pairs(store))
     assert not list(labelled_replies(store))
     assert not liked_replies(store.feedback())
+
+
+def test_a_withheld_conversation_makes_no_pairs_until_that_is_taken_back(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "log.jsonl")
+    store.append_many([CHAT], [said("choice", "b", rejected_id="a"), said("thumb", "a2", value=1)])
+    store.add_feedback(said("consent", "", value=-1))
+    assert withheld(verdicts_of(store.feedback())) == {"c"}
+    assert not list(preference_pairs(store))
+    assert not list(labelled_replies(store))
+    assert not liked_replies(store.feedback())
+    store.add_feedback(said("consent", "", value=1))
+    assert not withheld(verdicts_of(store.feedback()))
+    assert len(list(preference_pairs(store))) == 1
 
 
 @pytest.fixture(params=[".jsonl", ".db"])

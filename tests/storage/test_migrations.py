@@ -59,7 +59,13 @@ def test_the_first_schema_is_brought_up_to_date_with_all_it_held(path: Path) -> 
     store.add_feedback(
         Feedback(id="f6", conversation_id="c", message_id="", kind="review", value=-1)
     )
-    assert [f.kind for f in store.feedback()][-1] == "review"
+    store.add_feedback(
+        Feedback(id="f7", conversation_id="c", message_id="", kind="consent", value=-1)
+    )
+    store.add_feedback(
+        Feedback(id="f8", conversation_id="c", message_id="", kind="title", text="Kites")
+    )
+    assert [f.kind for f in store.feedback()][-3:] == ["review", "consent", "title"]
 
 
 @pytest.mark.parametrize("step", range(1, len(MIGRATIONS)))
