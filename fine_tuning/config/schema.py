@@ -38,10 +38,11 @@ Metric = Literal[
 ]
 PrimaryMetric = Literal["loss", "accuracy", "fact_recall", "bleu", "chrf", "rougeL", "f1"]
 TargetModule = Literal[
-    "attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"
+    "attn_q", "attn_k", "attn_v", "attn_qkv", "attn_output", "ffn_gate", "ffn_up", "ffn_down"
 ]
 TARGET_MODULES: tuple[TargetModule, ...] = get_args(TargetModule)
 
+LearningRate = Annotated[float, Field(gt=0, le=1)] | Literal["auto"]
 TargetModules = Annotated[tuple[TargetModule, ...], Field(min_length=1), AfterValidator(distinct)]
 Metrics = Annotated[tuple[Metric, ...], AfterValidator(distinct)]
 
@@ -78,8 +79,9 @@ class Training(Section):
     2312.03732)."""
 
     target_modules: Literal["all-linear"] | TargetModules = "all-linear"
-    """The linear layers that get an adapter, by llama.cpp's names: `all-linear` for all seven of
-    every block, or a list of them."""
+    """The linear layers that get an adapter, by llama.cpp's names: `all-linear` for all of every
+    block, or a list of them. Phi 3 has attn_qkv for the first three, and both halves of its
+    feed-forward in ffn_up."""
 
     batch_size: int = Field(default=4, ge=1, le=4096)
     """Examples computed together. Less needs less memory."""
@@ -88,8 +90,9 @@ class Training(Section):
     """Batches whose gradients are added up before a step; batch_size times this is the batch the
     optimizer sees."""
 
-    learning_rate: float = Field(default=2e-4, gt=0, le=1)
-    """Peak learning rate of AdamW."""
+    learning_rate: LearningRate = 2e-4
+    """Peak learning rate of AdamW. `auto` tries several for a few steps each before the run, on
+    its own data, and takes the one after which held-out replies are predicted best."""
 
     schedule: Schedule = "linear"
     """How the learning rate goes after the warm-up: `linear` or `cosine` down to zero, or

@@ -16,6 +16,7 @@ import torch
 
 from fine_tuning.core.clock import iso
 from fine_tuning.core.errors import ConfigError, TrainingError
+from fine_tuning.core.events import RunEvent, Value
 from fine_tuning.core.example import TokenizedExample
 from fine_tuning.core.naming import file_sha256
 from fine_tuning.engine.adapter_files import write_gguf_adapter, write_peft_adapter
@@ -27,6 +28,7 @@ from fine_tuning.gguf.promote import PROMOTIONS
 from fine_tuning.training.fast_mode import first_adapted, lower_states
 from fine_tuning.training.forecast import Forecast, Job, apply, forecast, timed
 from fine_tuning.training.plan import TrainingData, TrainingPlan
+from fine_tuning.training.rate_probe import find_rate
 from fine_tuning.training.run import Listening, carry_out, memory_errors
 from fine_tuning.training.run_folder import (
     RunFolder,
@@ -153,6 +155,9 @@ def start(
         adapter = fresh_adapter(decoder, plan)
         known = forecast(_job(settings, decoder, adapter, data), folder.path)
         with folder.locked():
+            if plan.finds_rate:
+                apply(known.memory, decoder)
+                settings = _with_found_rate(settings, decoder, data, listening)
             settings = folder.begin(_with_arithmetic(settings, decoder), data)
             return _carry_out(folder, settings, decoder, adapter, known, listening)
 
@@ -318,7 +323,30 @@ def _carry_out(
         )
         write_peft_adapter(place, adapter, decoder.shape, settings.base_name)
 
-    return carry_out(folder, settings, training, export, listening, known.values())
+    remarks = [known.values()]
+    if settings.plan.rate_reason:
+        remarks.append({"message": settings.plan.rate_reason})
+    return carry_out(folder, settings, training, export, listening, remarks)
+
+
+def _with_found_rate(
+    settings: RunSettings, decoder: Decoder, data: TrainingData, listening: Listening
+) -> RunSettings:
+    """Return settings with the learning rate that suits the data; takes seconds to minutes."""
+    message = "trying learning rates on the data, a few steps each"
+    now = iso(listening.clock.now())
+    about: dict[str, Value] = {"run_id": settings.run_id, "message": message}
+    listening.listener.on_event(RunEvent(kind="remark", time=now, step=0, values=about))
+
+    def fresh() -> AdapterTraining:
+        return AdapterTraining(decoder, fresh_adapter(decoder, settings.plan))
+
+    with memory_errors(settings, lambda: "looking for a learning rate"):
+        found = find_rate(fresh, data.learnable(), settings.plan)
+    plan = replace(
+        settings.plan, learning_rate=found.learning_rate, rate_reason=found.reason, finds_rate=False
+    )
+    return replace(settings, plan=plan)
 
 
 def _with_arithmetic(settings: RunSettings, decoder: Decoder) -> RunSettings:

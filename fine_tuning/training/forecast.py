@@ -35,6 +35,7 @@ from fine_tuning.training.checkpoints import KEEP
 from fine_tuning.training.fast_mode import first_adapted, states_bytes
 from fine_tuning.training.pace import duration, fit
 from fine_tuning.training.plan import TrainingData, TrainingPlan
+from fine_tuning.training.rate_probe import USUAL_TRIES, steps_per_rate
 from fine_tuning.training.trainer_utils import Trainable
 
 BUDGET_SHARE = 0.8
@@ -225,6 +226,8 @@ def timed(
     epoch_s = len(batches) * per_batch_s + waited * per_token_s
     steps_per_epoch = BatchOrder(job.data.train, job.plan).steps_per_epoch
     epochs = known.num_steps / min(steps_per_epoch, known.num_steps)
+    if job.plan.finds_rate:
+        epochs += USUAL_TRIES * steps_per_rate(known.num_steps) / len(batches)
     evaluations_s = _evaluations_s(job, trainable, known, evaluations)
     return replace(known, time_s=lower_s + epochs * epoch_s + evaluations_s)
 

@@ -43,6 +43,10 @@ class TrainingPlan:
     """Why that adapter; recorded."""
     learning_rate: float = 2e-4
     """Peak learning rate; LoRA wants about ten times that of full fine-tuning."""
+    finds_rate: bool = False
+    """Look for the learning rate before the first step; the one found takes its place."""
+    rate_reason: str = ""
+    """Why that rate, where it was looked for; recorded."""
     num_epochs: int = 3
     """Passes over the training split."""
     batch_size: int = 4

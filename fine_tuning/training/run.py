@@ -6,7 +6,7 @@ Knows folders, events and failures; what is trained and how an adapter is writte
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,7 +68,7 @@ def carry_out(
     trainable: Trainable,
     export: Export,
     listening: Listening,
-    remark: Mapping[str, Value] | None = None,
+    remarks: Sequence[Mapping[str, Value]] = (),
 ) -> TrainedRun:
     """Train a run from its last checkpoint, or its start, to its manifest.
 
@@ -78,7 +78,7 @@ def carry_out(
         trainable: What is trained, as it was before the first step.
         export: Writes the adapter's files.
         listening: Who hears it.
-        remark: Told after the opening, with a ``message``.
+        remarks: Told after the opening, each with a ``message``.
 
     Raises:
         InterruptedRunError: if the user pressed Ctrl-C; a checkpoint was written.
@@ -103,7 +103,7 @@ def carry_out(
         with _failures_told(folder, loop, teller):
             _open(folder, loop, events)
             _tell_opening(data, loop, teller, is_new=is_new)
-            if remark:
+            for remark in remarks:
                 teller.tell("remark", loop.progress.step, **remark)
             loop.run()
             with whole_folder(folder.adapter_path) as place:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import psutil
 
-from fine_tuning.config.schema import Adapter, Training
+from fine_tuning.config.schema import Adapter, LearningRate, Training
 from fine_tuning.training.plan import AdapterForm, TrainingPlan
 
 UNKNOWN_RUNTIME = "which runtime will serve it is not known"
@@ -30,6 +32,11 @@ def choose_adapter(
     return "mergeable", f"folds into the base model, as adapters are not served: {why}"
 
 
+def _rate(wanted: LearningRate) -> dict[str, Any]:
+    """Return the plan's fields; the rate of one that will be looked for is that of the defaults."""
+    return {"finds_rate": True} if wanted == "auto" else {"learning_rate": wanted}
+
+
 def training_plan(
     training: Training, takes_adapters: bool | None = None, why: str = UNKNOWN_RUNTIME
 ) -> TrainingPlan:
@@ -49,7 +56,7 @@ def training_plan(
         alpha=training.lora_alpha,
         use_rslora=training.use_rslora,
         targets=() if isinstance(targets, str) else targets,
-        learning_rate=training.learning_rate,
+        **_rate(training.learning_rate),
         num_epochs=training.num_epochs,
         batch_size=training.batch_size,
         gradient_accumulation=training.gradient_accumulation,

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fine_tuning.cli.main import main
+from fine_tuning.core.errors import OutOfMemoryError
 
 CHATS = [
     {"user_message": f"What is rule {i} of the house?", "bot_response": f"Rule {i}: be kind."}
@@ -57,6 +58,29 @@ def test_data_from_file_to_data_set(home: Path, capsys: pytest.CaptureFixture[st
         sum(split["conversations"] for split in splits.values())
         == run_json(capsys, "clean")["kept"]
     )
+
+
+def test_a_dry_run_tells_the_forecast_and_begins_no_run(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(capsys, "import", str(home / "chats.jsonl"))
+    splits = run_json(capsys, "prepare", "--base", "embedded")["splits"]
+    assert isinstance(splits, dict)
+    num_steps = 3 * -(-splits["train"]["conversations"] // 4)  # 3 epochs, 4 chats a step
+    (dataset,) = (path.name for path in (home / "home" / "datasets").iterdir())
+    command = ["train", "--dry-run", "--base", "embedded", "--dataset", dataset]
+    known = run_json(capsys, *command)
+    assert known["num_steps"] == num_steps
+    assert float(str(known["forecast_time_s"])) > 0
+    assert float(str(known["forecast_memory_bytes"])) > 100e6
+    assert float(str(known["forecast_disk_bytes"])) > 1e6
+    assert "GiB of memory" in str(known["message"])
+    code, out, err = run(capsys, *command, "--set", "training.memory_budget=0.1")
+    assert code == OutOfMemoryError.exit_code, err
+    assert out == ""
+    assert "expected at most 0.1 GiB" in err
+    runs = home / "home" / "fine_tuned_models"
+    assert not runs.exists() or not any(runs.iterdir())
 
 
 def test_tables_for_people(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

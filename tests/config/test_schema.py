@@ -39,7 +39,7 @@ from fine_tuning.data_collection.moderation import JUDGES
 from fine_tuning.data_collection.private_values import DEFAULT_REGIONS, KINDS
 from fine_tuning.data_preparation.formatter import POLICIES
 from fine_tuning.data_preparation.masking import TRUNCATIONS
-from fine_tuning.engine.adapter_files import PEFT_MODULES
+from fine_tuning.engine.adapter_files import FUSED_PEFT_MODULES, PEFT_MODULES
 from fine_tuning.evaluation.evaluator import LIKELIHOOD_METRICS, REPLY_METRICS
 from fine_tuning.evaluation.gate import PRIMARY_SUITES
 from fine_tuning.training import plan
@@ -73,7 +73,7 @@ def test_the_names_settings_accept_are_those_the_rooms_know() -> None:
     assert get_args(TrainOn) == POLICIES
     assert get_args(Truncation) == TRUNCATIONS
     assert Settings().data_collection.phone_regions == DEFAULT_REGIONS
-    assert set(TARGET_MODULES) <= set(PEFT_MODULES)
+    assert set(TARGET_MODULES) == {*PEFT_MODULES, *FUSED_PEFT_MODULES}
     assert set(get_args(Metric)) == {*LIKELIHOOD_METRICS, *REPLY_METRICS}
     assert set(get_args(PrimaryMetric)) <= set(PRIMARY_SUITES)
     assert get_args(Schedule) == get_args(plan.Schedule)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fine_tuning.config.schema import Training
 from fine_tuning.core.errors import (
     ConfigError,
     DataError,
@@ -22,11 +23,13 @@ from fine_tuning.core.naming import file_sha256
 from fine_tuning.engine.adapter_files import read_gguf_adapter, read_peft_adapter
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.step import evaluate_loss
-from fine_tuning.training.adapter_run import BaseModel
+from fine_tuning.training.adapter_run import BaseModel, fresh_adapter
 from fine_tuning.training.lora_trainer import LoRATrainer
 from fine_tuning.training.plan import TrainingData, TrainingPlan
 from fine_tuning.training.qlora_trainer import QLoRATrainer
 from fine_tuning.training.run import Listening
+from fine_tuning.workbench.plans import training_plan
+from tests.engine.tiny import MODELS, write_tiny
 from tests.training.tiny_llama import DATA, PLAN, RECORDED, TRAINERS, base_model, curve, run_llama
 
 METHODS = ["lora", "qlora"]
@@ -179,3 +182,14 @@ def test_the_trainers_are_the_methods_of_the_configuration() -> None:
         "lora": "lora",
         "qlora": "qlora",
     }
+
+
+def test_fused_layers_are_chosen_by_the_names_in_the_file(tmp_path: Path) -> None:
+    path = write_tiny(tmp_path / "phi3.gguf", MODELS["phi3"])
+    training = Training.model_validate({"target_modules": ["attn_qkv", "ffn_up"], "lora_r": 4})
+    with Decoder.open(path) as decoder:
+        adapter = fresh_adapter(decoder, training_plan(training))
+        kinds = {name.split(".")[2] for name in adapter.targets}
+        assert kinds == {"attn_qkv", "ffn_up"}
+        with pytest.raises(ConfigError, match="targets name attn_q, expected some of attn_qkv"):
+            fresh_adapter(decoder, TrainingPlan(targets=("attn_q",)))
