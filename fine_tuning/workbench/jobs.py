@@ -244,6 +244,9 @@ class Jobs(WorkbenchBase):
     def run_events(self, run_id: str) -> list[RunEvent]:
         """Return what a run told, oldest first; nothing before its first step.
 
+        Args:
+            run_id: Its id, or its folder where the demo has a run of that id too.
+
         Raises:
             DataError: if there is no such run.
         """

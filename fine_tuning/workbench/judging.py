@@ -30,12 +30,11 @@ from fine_tuning.workbench.evaluation import (
 )
 from fine_tuning.workbench.measuring import Candidate, EvaluationTask
 from fine_tuning.workbench.preferring import JudgeModel, asking, reply_pairs, user_choices
-from fine_tuning.workbench.registering import Registering
+from fine_tuning.workbench.registering import EVALUATION_FILE, Registering
 from fine_tuning.workbench.report import evaluation_page
 from fine_tuning.workbench.runs import FinishedRun
 
 BASE = "base"
-EVALUATION_FILE = "evaluation.json"
 REPORT_FILE = "evaluation.html"
 CACHE_FILE = "evaluation_cache.db"
 QUESTIONS_FILE = "questions.jsonl"

@@ -11,10 +11,10 @@ from fine_tuning.model_management.deployment_target import DeploymentTarget
 from fine_tuning.model_management.lineage import Lineage, Origin, Use, VersionDiff
 from fine_tuning.model_management.model_registry import ModelRegistry
 from fine_tuning.model_management.model_switcher import ModelSwitcher, Switched
-from fine_tuning.model_management.pruning import KEEP_NEWEST, PrunePlan, Pruner
+from fine_tuning.model_management.pruning import KEEP_NEWEST, PrunePlan, Pruner, disk_bytes
 from fine_tuning.model_management.router import Router
 from fine_tuning.model_management.switchings import Pointing, Traffic, pointings
-from fine_tuning.model_management.versions import ModelVersion
+from fine_tuning.model_management.versions import Event, ModelVersion
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.workbench.registering import Registering
 from fine_tuning.workbench.runs import DEMO
@@ -109,6 +109,17 @@ class Models(Registering):
         """
         pruner = Pruner(self.registry(), (self.workspace.home, self.workspace.runs))
         return pruner.plan(keep=keep) if is_trial else pruner.prune(keep=keep)
+
+    def history(self, family: str | None = None) -> list[Event]:
+        """Return what happened to versions, oldest first; nothing before the first run."""
+        try:
+            return self.registry().history(family)
+        except ModelNotFoundError:
+            return []
+
+    def disk_bytes(self) -> int:
+        """Return the disk space of all versions' files; a file of several counts once."""
+        return disk_bytes(self.versions())
 
     # Lineage
 

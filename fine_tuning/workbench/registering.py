@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from fine_tuning.workbench.base import WorkbenchBase
 from fine_tuning.workbench.runs import FinishedRun, read_runs
 
 logger = logging.getLogger(__name__)
+EVALUATION_FILE = "evaluation.json"
 PLAN_KEYS = ("method", "compute_dtype", "kernels", "threads", "seed")
 FILE_KINDS = {
     "adapter.gguf": "adapter",
@@ -145,8 +147,19 @@ class Registering(WorkbenchBase):
             conversations=conversations,
             settings=settings,
             metrics=manifest.get("metrics", {}),
+            verdict=_verdict(run),
             parents=parents,
         )
+
+
+def _verdict(run: FinishedRun) -> Mapping[str, Any]:
+    """Return the verdict of a run that was compared before it became a version; else nothing."""
+    try:
+        report = json.loads((run.folder / EVALUATION_FILE).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    found = report.get("verdict") if isinstance(report, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _key(run: FinishedRun) -> tuple[str, str]:

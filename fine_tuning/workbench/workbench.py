@@ -6,14 +6,23 @@ Methods return values; progress is told to the callback, a run's events to the l
 from __future__ import annotations
 
 from fine_tuning.workbench.access import Access
-from fine_tuning.workbench.deploying import Deploying
+from fine_tuning.workbench.base_choices import BaseChoices
+from fine_tuning.workbench.conversing import Conversing
 from fine_tuning.workbench.exporting import Exporting
-from fine_tuning.workbench.forgetting import Forgetting
 from fine_tuning.workbench.harness import Harnessing
 from fine_tuning.workbench.jobs import Jobs
 from fine_tuning.workbench.preflight import Preflight
-from fine_tuning.workbench.serving import Serving
+from fine_tuning.workbench.questioning import Questioning
 
 
-class Workbench(Preflight, Harnessing, Deploying, Serving, Exporting, Forgetting, Jobs, Access):
+class Workbench(
+    Preflight,
+    Harnessing,
+    Conversing,
+    Exporting,
+    Jobs,
+    Questioning,
+    BaseChoices,
+    Access,
+):
     """One user's tools: conversations, data sets, runs, verdicts and models."""

@@ -81,6 +81,35 @@ def test_a_run_is_measured_beside_its_base_and_another_run(home: Path) -> None:
     assert written == json.loads(json.dumps(report.to_dict(), allow_nan=False))
 
 
+def test_a_comparison_is_read_in_plain_words(home: Path) -> None:
+    bench = bench_in(home)
+    question = Question(id="q", question="What do I know of tea?", key_facts=("fact 0",))
+    report = bench.evaluate("second", beside=["first"], questions=[question])
+    found = bench.judgement("second")
+    assert found is not None
+    assert found.outcome == report.verdict.outcome
+    assert found.models == ("base", "first", "second")
+    assert len(found.checks) == len(report.verdict.reasons)
+    assert {one.against for one in found.measured} == {"base", "first"}
+    loss = next(one for one in found.measured if one.metric == "loss")
+    assert loss.label == "Surprise at replies it never saw (loss)"
+    (asked,) = found.of("question")
+    assert set(asked.right) == set(asked.replies) == {"base", "first", "second"}
+    assert asked.expected == "fact 0"
+    replies = found.of("reply")
+    assert [item.change for item in replies] == sorted(item.change for item in replies)
+    before, after = report.models[0].replies, report.models[-1].replies
+    assert before is not None
+    assert after is not None
+    for item in replies:
+        place = before.suite.item_ids.index(item.id)
+        assert (item.prompt, item.expected) == (before.prompts[place], before.references[place])
+        assert item.replies["second"] == after.replies[after.suite.item_ids.index(item.id)]
+    assert [item.prompt for item in found.of("prompt")] == ["Say yes."]
+    assert set(found.files) == {"html", "md", "json"}
+    assert all(path.is_file() for path in found.files.values())
+
+
 def test_a_run_against_itself_is_never_promoted(home: Path) -> None:
     report = bench_in(home).evaluate("first", against="first")
     assert report.verdict.outcome == "not enough evidence"

@@ -60,6 +60,20 @@ def test_a_verdict_joins_the_version(home: Path) -> None:
     assert found.metrics["base_validation_loss"] == 3.0
 
 
+def test_a_run_that_was_compared_before_is_registered_with_its_verdict(home: Path) -> None:
+    run = bench_of(home).find_run("run1")
+    report = run.folder / "evaluation.json"
+    report.write_text('{"verdict": {"outcome": "promote"}}', encoding="utf-8")
+    assert bench_of(home).register_run(run).outcome == "promote"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"verdict": "promote"}'])
+def test_a_torn_report_is_no_verdict(home: Path, text: str) -> None:
+    run = bench_of(home).find_run("run1")
+    (run.folder / "evaluation.json").write_text(text, encoding="utf-8")
+    assert bench_of(home).register_run(run).outcome == ""
+
+
 def test_a_run_without_its_data_is_registered_with_a_remark(
     home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
