@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
-from fine_tuning.core.errors import FineTuningError
+from fine_tuning.core.errors import FineTuningError, ModelNotFoundError
 from fine_tuning.core.naming import content_name
 from fine_tuning.model_management.embedded_target import NAME
 from fine_tuning.runtimes.base_model import BaseModel, list_base_models
@@ -19,6 +21,11 @@ from fine_tuning.runtimes.loadable import LoadableModel
 from fine_tuning.runtimes.serving.listening import is_loopback, listen, read_token
 from fine_tuning.workbench.models import Models
 from fine_tuning.workbench.runs import finished_runs
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+    from fine_tuning.runtimes.serving.catalog import EmbeddedCatalog
 
 GIB = 1 << 30
 TOKEN_FILE = "serve.token"  # noqa: S105 - a file's name
@@ -59,9 +66,6 @@ class Serving(Models):
             ConfigError: if the token's file can be read by others.
         """
         # The web server's libraries are of no use to any other verb.
-        from fine_tuning.runtimes.serving.app import make_app  # noqa: PLC0415
-        from fine_tuning.runtimes.serving.catalog import EmbeddedCatalog  # noqa: PLC0415
-        from fine_tuning.runtimes.serving.pool import Limits  # noqa: PLC0415
         from fine_tuning.runtimes.serving.server import serve  # noqa: PLC0415
 
         settings = self.settings.serving
@@ -69,8 +73,49 @@ class Serving(Models):
         if token_file is None and not is_loopback(host):
             token_file = self.workspace.home / TOKEN_FILE
         token = read_token(token_file) if token_file else ""
+        catalog = self._catalog()
+        listening = listen(host, settings.port if port is None else port)
+        names = tuple(model.name for model in catalog.models())
+        app = self._app(catalog, token)
+        if started:
+            started(ServedAt(url=_url(host, listening), models=names, token_file=token_file))
+        serve(app, listening)
+
+    @contextmanager
+    def serving_here(self) -> Iterator[str]:
+        """Answer this machine's programs from another thread; yields the address.
+
+        Raises:
+            RuntimeUnavailableError: if the server does not start.
+        """
+        from fine_tuning.runtimes.serving.server import serving  # noqa: PLC0415 - as above
+
+        with serving(self._app(self._catalog(), "")) as url:
+            yield url
+
+    def servable_name(self, name: str) -> str:
+        """Return the name a base model, a run or a deployed model is served by.
+
+        Raises:
+            ModelNotFoundError: if there is none of that name.
+        """
+        catalog = self._catalog()
+        try:
+            return catalog.find(name).name
+        except ModelNotFoundError:
+            return catalog.find(self.base_model(name).name).name
+
+    def _catalog(self) -> EmbeddedCatalog:
+        from fine_tuning.runtimes.serving.catalog import EmbeddedCatalog  # noqa: PLC0415 - as above
+
         folder = self.workspace.models / NAME
-        catalog = EmbeddedCatalog(EmbeddedRuntime(folder), folder / ".blobs", self._other_models)
+        return EmbeddedCatalog(EmbeddedRuntime(folder), folder / ".blobs", self._other_models)
+
+    def _app(self, catalog: EmbeddedCatalog, token: str) -> Starlette:
+        from fine_tuning.runtimes.serving.app import make_app  # noqa: PLC0415 - as above
+        from fine_tuning.runtimes.serving.pool import Limits  # noqa: PLC0415
+
+        settings = self.settings.serving
         memory_gib = settings.memory_gib or psutil.virtual_memory().total / GIB / 2
         limits = Limits(
             parallel=settings.parallel,
@@ -79,12 +124,7 @@ class Serving(Models):
             max_waiting=settings.max_waiting,
             threads=self.settings.training.threads,
         )
-        listening = listen(host, settings.port if port is None else port)
-        names = tuple(model.name for model in catalog.models())
-        app = make_app(catalog, limits, token=token)
-        if started:
-            started(ServedAt(url=_url(host, listening), models=names, token_file=token_file))
-        serve(app, listening)
+        return make_app(catalog, limits, token=token)
 
     def _other_models(self) -> list[LoadableModel]:
         """Return what can be asked besides deployed models: finished runs, and base models."""
@@ -95,8 +135,11 @@ class Serving(Models):
             except FineTuningError:
                 continue  # its base is gone or another by now
             found.append(_loadable(base, name=run.run_id, adapter=run.adapter_path))
-        bases = list_base_models()
-        return [*found, *(_loadable(base, name=base.name) for base in bases)]
+        bases = {base.name: base for base in list_base_models()}
+        with suppress(FineTuningError):  # the one of the settings may lie anywhere, or nowhere
+            own = self.base_model()
+            bases.setdefault(own.name, own)
+        return [*found, *(_loadable(base, name=base.name) for base in bases.values())]
 
 
 def _loadable(base: BaseModel, *, name: str, adapter: Path | None = None) -> LoadableModel:
