@@ -50,6 +50,14 @@ class _Index:
     skipped: dict[int, str] = field(default_factory=dict)
     torn: Skipped | None = None
 
+    def copy(self, only: str | None) -> _Index:
+        """Return a copy, or one that holds the places of a single conversation."""
+        if only is not None:
+            places = list(self.offsets.get(only, ()))
+            return replace(self, offsets={only: places} if places else {}, sizes={}, feedback={})
+        offsets = {name: list(places) for name, places in self.offsets.items()}
+        return replace(self, offsets=offsets, sizes=dict(self.sizes), feedback=dict(self.feedback))
+
     def fits(self, status: stat_result) -> bool:
         """Tell whether the file is the one indexed, and has not been cut."""
         return self.inode == status.st_ino and self.end <= status.st_size
@@ -141,7 +149,7 @@ class JsonlConversationStore:
         Raises:
             StorageError: if the file exists and cannot be read.
         """
-        for file, places in self._snapshot():
+        for file, places in self._snapshot(only=conversation_id):
             if conversation_id in places.offsets:
                 return self._read(file, places, conversation_id)
         return None
@@ -248,8 +256,11 @@ class JsonlConversationStore:
     def _reader(self, handle: int) -> BinaryIO:
         return open(handle, "rb", closefd=False)
 
-    def _snapshot(self) -> Iterator[tuple[BinaryIO, _Index]]:
-        """Yield the open file and a copy of its places, once; nothing when there is no file."""
+    def _snapshot(self, *, only: str | None = None) -> Iterator[tuple[BinaryIO, _Index]]:
+        """Yield the open file and a copy of its places, once; nothing when there is no file.
+
+        With ``only``, the places of other conversations, and of feedback, are left out.
+        """
         with storage_errors(self.path):
             try:
                 file = self.path.open("rb")
@@ -259,15 +270,12 @@ class JsonlConversationStore:
             with self._mutex, locked(self.path, exclusive=False) as handle:
                 with self._reader(handle) as current:
                     self._refresh(current)
-                offsets = {name: list(places) for name, places in self._index.offsets.items()}
-                feedback = dict(self._index.feedback)
-                sizes = dict(self._index.sizes)
-                copy = replace(self._index, offsets=offsets, sizes=sizes, feedback=feedback)
+                copy = self._index.copy(only)
                 is_same = fstat(file.fileno()).st_ino == copy.inode
             if is_same:
                 yield file, copy
             else:
-                yield from self._snapshot()  # replaced in between: look again
+                yield from self._snapshot(only=only)  # replaced in between: look again
 
     def _refresh(self, file: BinaryIO) -> None:
         """Index what was appended since the last look; the caller holds the file's lock."""

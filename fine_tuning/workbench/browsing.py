@@ -26,7 +26,7 @@ from fine_tuning.core.ports import Progress
 from fine_tuning.data_collection.cleaning import Dropped
 from fine_tuning.data_collection.cleaning_steps import NEAR_DUPLICATE
 from fine_tuning.data_collection.data_cleaner import Change
-from fine_tuning.data_collection.judgements import JudgedConversations
+from fine_tuning.data_collection.judgements import JudgedConversations, reviewed, withheld
 from fine_tuning.data_collection.preflight import recorded_findings
 from fine_tuning.data_preparation.formatter import examples_from
 from fine_tuning.storage.atomic import storage_errors, write_file
@@ -171,13 +171,14 @@ class Browsing(Reviewing):
             raise DataError(
                 f"there is no conversation {conversation_id!r}, expected a recorded one"
             )
-        said = tuple(f for f in self.store.feedback() if f.conversation_id == conversation_id)
+        listing = self.listing()
+        said = tuple(listing.feedback.get(conversation_id, ()))
         collection = self.settings.data_collection
         judged = found
         if collection.learn_from_feedback:
             (judged,) = JudgedConversations([found], said, lowest_rating=collection.lowest_rating)
-        decided = {name: kept for name, kept in self.reviewed().items() if name == conversation_id}
-        cleaner = self.cleaner(decided, self.withheld() & {conversation_id})
+        mine = {n: v for n, v in listing.verdicts.items() if n == conversation_id}
+        cleaner = self.cleaner(reviewed(mine), withheld(mine))
         report = cleaner.clean([judged])
         drops = [Drop(reason=one.reason, detail=one.detail) for one in report.dropped]
         return Looked(

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 from fine_tuning.core.conversation import Conversation
-from fine_tuning.core.errors import DataError
+from fine_tuning.core.errors import DataError, FineTuningError
 from fine_tuning.core.feedback import Feedback
 from fine_tuning.core.naming import content_name
 from fine_tuning.core.ports import ConversationStore, Progress
 from fine_tuning.data_collection.attachments import set_apart
-from fine_tuning.data_collection.importers.catalogue import Reading, read_file
+from fine_tuning.data_collection.importers.catalogue import IMPORTERS, Reading, read_file
 from fine_tuning.data_collection.importers.items import Imported, Quarantined
 from fine_tuning.data_collection.importers.source import Source
 from fine_tuning.storage.blobs import BlobFolder
@@ -28,6 +29,8 @@ T = TypeVar("T")
 
 BATCH = 64
 NUM_SHOWN = 20
+MAX_UPLOAD_BYTES = 200 << 20
+MAX_NAME_CHARS = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +103,60 @@ class Importing(WorkbenchBase):
         if report.num_in == report.num_quarantined:
             raise _nothing_found(report)
         return report
+
+    def import_formats(self) -> dict[str, str]:
+        """Return the formats that can be imported, by name, with what they are called."""
+        return {name: importer.title for name, importer in IMPORTERS.items()}
+
+    def upload_format(self, name: str, data: bytes) -> tuple[str, str]:
+        """Return the name of an uploaded file's format, and why it is taken for that.
+
+        Raises:
+            DataError: if it is too large, empty, or of a format that is not known here.
+        """
+        with _uploaded(name, data) as path:
+            reading = read_file(path)
+            return reading.importer.name, reading.reason
+
+    def import_upload(self, name: str, data: bytes, format: str | None = None) -> ImportReport:  # noqa: A002
+        """Import the content of a file that has no place of its own; see :meth:`import_file`.
+
+        Args:
+            name: What the sender calls it; only its last part is used, and only to be shown.
+            data: Its content.
+            format: As for a file.
+
+        Raises:
+            DataError: if it is too large.
+            FineTuningError: as :meth:`import_file` raises.
+        """
+        with _uploaded(name, data) as path:
+            return replace(self.import_file(path, format), path=Path(path.name))
+
+
+@contextmanager
+def _uploaded(name: str, data: bytes) -> Iterator[Path]:
+    """Yield a file with some content under a harmless name; errors name it without its folder."""
+    if len(data) > MAX_UPLOAD_BYTES:
+        raise DataError(
+            f"{safe_name(name)} has {len(data) >> 20} MiB, expected at most "
+            f"{MAX_UPLOAD_BYTES >> 20} MiB",
+            next_command="fine-tuning import FILE, which takes files of any size",
+        )
+    with tempfile.TemporaryDirectory(prefix="upload.") as folder:
+        path = Path(folder) / safe_name(name)
+        path.write_bytes(data)
+        try:
+            yield path
+        except FineTuningError as error:
+            error.message = error.message.replace(f"{folder}/", "")
+            raise
+
+
+def safe_name(name: str) -> str:
+    """Return the last part of a name, with nothing in it that a file system or page acts upon."""
+    last = re.split(r"[/\\]", name)[-1]
+    return re.sub(r"[^\w.-]", "_", last).lstrip(".")[-MAX_NAME_CHARS:] or "upload"
 
 
 class _Import:

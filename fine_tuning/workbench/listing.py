@@ -10,13 +10,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.errors import DataError, StorageError
+from fine_tuning.core.feedback import Feedback
 from fine_tuning.core.naming import content_name
 from fine_tuning.core.ports import ConversationStore, Progress
 from fine_tuning.data_collection.judgements import HIGH_RATING, Verdicts, verdicts_of
@@ -24,7 +25,9 @@ from fine_tuning.data_collection.listing import Listed, listed, searchable
 from fine_tuning.storage.atomic import storage_errors
 from fine_tuning.storage.json_lines import decode, lines, whole_lines
 
-Rating = Literal["liked", "disliked", "edited", "unrated", "accepted", "rejected"]
+__all__ = ["Listed", "Listing", "ListingKeeper", "Order", "Rating", "Wanted"]
+
+Rating = Literal["liked", "disliked", "edited", "unrated", "accepted", "rejected", "withheld"]
 Order = Literal["newest", "oldest", "longest", "shortest", "best", "worst"]
 SCHEMA = "ft-listing/1"
 FEW = 64
@@ -65,13 +68,14 @@ class Wanted:
 class Listing:
     """All conversations as of a moment.
 
-    ``version`` differs when a conversation or a judgement does; ``verdicts`` are what persons
-    said, by conversation.
+    ``version`` differs when a conversation or a judgement does. By conversation, ``feedback`` is
+    all that was said, oldest first, and ``verdicts`` what persons think.
     """
 
     version: str
     rows: Mapping[str, Listed]
     verdicts: Mapping[str, Verdicts]
+    feedback: Mapping[str, Sequence[Feedback]]
     _words: Callable[[], Mapping[str, str]] = field(repr=False)
 
     def counts(self, name: Literal["source", "language"]) -> dict[str, int]:
@@ -125,6 +129,8 @@ def _ratings(verdicts: Verdicts | None) -> set[Rating]:
         found.add("unrated")
     if verdicts.review:
         found.add("accepted" if verdicts.review > 0 else "rejected")
+    if verdicts.consent < 0:
+        found.add("withheld")
     return found
 
 
@@ -181,12 +187,16 @@ class ListingKeeper:
         self._words = {n: self._words[n] for n in self._revisions if n in self._words}
         if len(missing) > FEW or (missing and not self._file.exists()):
             self._remember()
-        said = list(self._store.feedback())
-        parts = [list(self._revisions.items()), [one.id for one in said]]
+        said: dict[str, list[Feedback]] = {}
+        for one in self._store.feedback():
+            said.setdefault(one.conversation_id, []).append(one)
+        ids = [[one.id for one in some] for some in said.values()]
+        verdicts = verdicts_of(one for some in said.values() for one in some)
         return Listing(
-            version=content_name(parts),
-            rows={name: row for name, (_, row) in self._measured.items()},
-            verdicts=verdicts_of(said),
+            version=content_name([list(self._revisions.items()), ids]),
+            rows={n: _named(row, verdicts.get(n)) for n, (_, row) in self._measured.items()},
+            verdicts=verdicts,
+            feedback=said,
             _words=self._all_words,
         )
 
@@ -220,6 +230,11 @@ class ListingKeeper:
                     write({"revision": revision, **row.to_dict()})
         except StorageError as error:
             _log.warning("the list of conversations is not remembered: %s", error.message)
+
+
+def _named(row: Listed, verdicts: Verdicts | None) -> Listed:
+    """Return a row under the name its conversation was given."""
+    return replace(row, title=verdicts.title) if verdicts and verdicts.title else row
 
 
 def _remembered(file: Path) -> dict[str, tuple[str, Listed]]:

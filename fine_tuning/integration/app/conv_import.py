@@ -1,0 +1,134 @@
+"""Bringing files of other programs in: what they are is found out and said before, and reported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
+
+from fine_tuning.core.errors import FineTuningError
+from fine_tuning.integration.app.common import count, plain, show_error, size, told
+from fine_tuning.integration.app.conv_words import times
+from fine_tuning.workbench.importing import MAX_UPLOAD_BYTES, ImportReport, safe_name
+from fine_tuning.workbench.listing import Listing
+from fine_tuning.workbench.workbench import Workbench
+
+TYPES = ["json", "jsonl", "ndjson", "zip", "csv", "tsv", "txt", "db", "sqlite", "sqlite3"]
+MAX_FILES = 20
+FIND_OUT = ""
+DONE = "conv-imported"
+DETECTED = "conv-detected"
+NUM_SHOWN = 10
+
+
+def show(bench: Workbench, listing: Listing) -> None:
+    """Show the place to drop files, what they are, and what the last import gave."""
+    del listing
+    _reports()
+    files = st.file_uploader(
+        "Drop files here: exports of ChatGPT, Claude, Open WebUI, LibreChat, SillyTavern and more",
+        type=TYPES, accept_multiple_files=True, key=f"conv-files-{_round()}",
+        max_upload_size=MAX_UPLOAD_BYTES >> 20,
+        help="Nothing leaves this computer. Importing a file twice adds nothing.",
+    )  # fmt: skip
+    if not files:
+        return
+    if len(files) > MAX_FILES:
+        st.error(f"{len(files)} files at once, expected {MAX_FILES} or fewer.")
+        return
+    titles = bench.import_formats()
+    chosen = {file.file_id: _format_of(bench, file, titles) for file in files}
+    if st.button("Import", type="primary", key="conv-import", icon=":material/upload:"):
+        _import(bench, files, chosen)
+        st.rerun()
+
+
+def _round() -> int:
+    """Return a number that is new after each import, so that the imported files go away."""
+    return len(st.session_state.get(DONE, ()))
+
+
+def _format_of(bench: Workbench, file: UploadedFile, titles: dict[str, str]) -> str:
+    """Say what a file is, and let it be chosen otherwise; return the chosen format's name."""
+    known: dict[str, tuple[str, str]] = st.session_state.setdefault(DETECTED, {})
+    if file.file_id not in known:
+        try:
+            known[file.file_id] = bench.upload_format(file.name, file.getvalue())
+        except FineTuningError as error:
+            known[file.file_id] = ("", error.message)
+    name, reason = known[file.file_id]
+    with st.container(border=True):
+        st.markdown(f"**{plain(safe_name(file.name))}** · {size(file.size)}")
+        if name:
+            st.markdown(f":material/check: {plain(titles[name])}, because {plain(reason)}.")
+        else:
+            st.markdown(f":orange[:material/help:] {plain(reason)}.")
+        return st.selectbox(
+            "Read it as", [FIND_OUT, *titles], key=f"format-{file.file_id}", width=340,
+            format_func=lambda one: titles.get(one, "What was found out"),
+        )  # fmt: skip
+
+
+def _import(bench: Workbench, files: list[UploadedFile], chosen: dict[str, str]) -> None:
+    done: list[ImportReport | FineTuningError] = []
+    bar = st.progress(0.0, "Importing")
+    for number, file in enumerate(files):
+
+        def tell(what: str, at: int, total: int, number: int = number) -> None:
+            share = min(1.0, at / total) if total else 0.0
+            bar.progress((number + share) / len(files), what.partition(",")[0].capitalize())
+
+        try:
+            format_name = chosen[file.file_id] or None
+            report = bench.telling(tell).import_upload(file.name, file.getvalue(), format_name)
+            done.append(report)
+        except FineTuningError as error:
+            done.append(error)
+    st.session_state[DONE] = [*st.session_state.get(DONE, ()), done]
+    st.session_state.pop(DETECTED, None)
+
+
+def _reports() -> None:
+    """Show what the last import gave, file by file."""
+    rounds: list[list[ImportReport | FineTuningError]] = st.session_state.get(DONE, [])
+    for number, one in enumerate(rounds[-1] if rounds else ()):
+        if isinstance(one, FineTuningError):
+            show_error(one)
+        else:
+            with told():
+                _report(one, number)
+
+
+def _report(report: ImportReport, number: int) -> None:
+    with st.container(border=True):
+        new = times(report.num_new, "new conversation", "new conversations")
+        st.success(f"{plain(report.path.name)}: {new}.", icon=":material/task_alt:")
+        records = times(report.num_in, "record", "records")
+        parts = [
+            f"{records} in {plain(report.title)} ({plain(report.reason)})",
+            f"{count(report.num_new)} new",
+            f"{count(report.num_known)} known before",
+            f"{times(report.num_feedback, 'rating', 'ratings')}" if report.num_feedback else "",
+            f"{count(report.num_quarantined)} set aside" if report.num_quarantined else "",
+        ]
+        st.caption(" · ".join(filter(None, parts)))
+        if report.num_quarantined:
+            _set_aside(report, number)
+
+
+def _set_aside(report: ImportReport, number: int) -> None:
+    with st.expander(f"{times(report.num_quarantined, 'record', 'records')} set aside, and why"):
+        for line in report.skipped[:NUM_SHOWN]:
+            st.text(line)
+        path = report.quarantine
+        if path is not None:
+            st.download_button(
+                "Download what was set aside", data=lambda: _content(path), file_name=path.name,
+                mime="application/jsonl", key=f"quarantine-{number}", on_click="ignore",
+                icon=":material/download:",
+            )  # fmt: skip
+
+
+def _content(path: Path) -> bytes:
+    return path.read_bytes()

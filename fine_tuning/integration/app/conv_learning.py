@@ -1,0 +1,211 @@
+"""What would be learnt and what not, and why: reasons with examples, changed words, duplicates."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from fine_tuning.core.finding import Finding
+from fine_tuning.integration.app.common import count, percent, plain, told, when
+from fine_tuning.integration.app.conv_detail import show_changes, show_conversation
+from fine_tuning.integration.app.conv_state import (
+    OPEN,
+    browse_reason,
+    forget_outcome,
+    known_outcome,
+    open_conversation,
+)
+from fine_tuning.integration.app.conv_words import (
+    REASONS,
+    STEPS,
+    facts,
+    reason_name,
+    times,
+    title_of,
+)
+from fine_tuning.workbench.browsing import Outcome
+from fine_tuning.workbench.listing import Listing
+from fine_tuning.workbench.workbench import Workbench
+
+QUICK_TOKENS = 200_000
+"""Tokens up to which cleaning takes less than a second, so that nobody is asked to start it."""
+NUM_EXAMPLES = 5
+NUM_CHANGED = 5
+NUM_GROUPS = 10
+KINDS = ["Left out", "Changed", "Duplicates"]
+
+
+def show(bench: Workbench, listing: Listing) -> None:
+    """Show what cleaning makes of the conversations."""
+    if (name := st.session_state.get(OPEN)) is not None:
+        with told():
+            show_conversation(bench, listing, name)
+        return
+    with told():
+        outcome = _checked(bench, listing)
+        if outcome is None:
+            return
+        _numbers(outcome)
+        _findings(outcome.findings)
+        kind = st.segmented_control(
+            "Look at", KINDS, default=KINDS[0], required=True, key="conv-kind",
+            persist_state="page",
+        )  # fmt: skip
+        if kind == "Changed":
+            _changed(bench, listing, outcome)
+        elif kind == "Duplicates":
+            _duplicates(listing, outcome)
+        else:
+            _left_out(listing, outcome)
+
+
+def _checked(bench: Workbench, listing: Listing) -> Outcome | None:
+    """Return the outcome of a cleaning; run one when it is quick or asked for."""
+    outcome, is_current = known_outcome(bench, listing)
+    tokens = sum(row.tokens for row in listing.rows.values())
+    is_wanted = not is_current and tokens <= QUICK_TOKENS
+    if not is_current and not is_wanted:
+        what = (
+            f"This is as of {when(outcome.made_at)}; conversations, decisions or settings changed "
+            "since."
+            if outcome
+            else "Every conversation is looked at once: repaired, private values replaced, "
+            "duplicates found. The log itself stays as it is."
+        )
+        with st.container(border=True):
+            st.markdown(what)
+            label = "Check again" if outcome else "Check all conversations"
+            is_wanted = st.button(label, type="primary", key="conv-check")
+    if is_wanted:
+        outcome = _check(bench)
+        st.rerun()
+    return outcome
+
+
+def _check(bench: Workbench) -> Outcome:
+    bar = st.progress(0.0, "Checking")
+
+    def tell(what: str, done: int, total: int) -> None:
+        bar.progress(min(1.0, done / total) if total else 0.0, f"{what}: {count(done)}")
+
+    outcome = bench.telling(tell).sort_out()
+    forget_outcome()
+    return outcome
+
+
+def _numbers(outcome: Outcome) -> None:
+    counts = outcome.counts
+    out = counts["in"] - counts["kept"]
+    with st.container(horizontal=True):
+        st.metric("Recorded", count(counts["in"]), width=160)
+        st.metric("Learnt", count(counts["kept"]), width=160)
+        st.metric("Left out", count(out), width=160)
+        st.metric(
+            "Replies to learn", count(outcome.num_pairs), width=160,
+            help="Questions with a reply that is learnt.",
+        )  # fmt: skip
+    share = percent(counts["kept"] / counts["in"]) if counts["in"] else "0 %"
+    st.caption(
+        f"{count(counts['in'])} recorded = {count(counts['kept'])} learnt + {count(out)} left out; "
+        f"{share} are learnt. Checked {when(outcome.made_at)}."
+    )
+
+
+def _findings(findings: list[Finding]) -> None:
+    for one in findings:
+        if one.severity in {"stop", "warning"}:
+            text = f"**{plain(one.title)}**  \n{plain(one.detail)}"
+            fix = f"  \n{plain(one.fix[:1].upper() + one.fix[1:])}." if one.fix else ""
+            show_as = st.error if one.severity == "stop" else st.warning
+            show_as(text + fix)
+
+
+def _left_out(listing: Listing, outcome: Outcome) -> None:
+    dropped = outcome.counts["dropped"]
+    if not dropped:
+        st.success("Nothing is left out.", icon=":material/check_circle:")
+        return
+    for reason, number in sorted(dropped.items(), key=lambda item: -item[1]):
+        label = f"{reason_name(reason)}: {times(number, 'conversation', 'conversations')}"
+        with st.expander(label):
+            st.caption(REASONS.get(reason, ("", ""))[1])
+            names = [name for name, drop in outcome.drops.items() if drop.reason == reason]
+            for name in names[:NUM_EXAMPLES]:
+                _example(listing, name, outcome.drops[name].detail)
+            if len(names) > NUM_EXAMPLES:
+                st.button(
+                    f"List all {count(number)}", key=f"all-{reason}", on_click=browse_reason,
+                    args=(reason,),
+                )  # fmt: skip
+
+
+def _example(listing: Listing, name: str, detail: str) -> None:
+    row = listing.rows.get(name)
+    if row is None:
+        return
+    with st.container(gap=None):
+        st.button(
+            title_of(row), key=f"out-{name}", type="tertiary", on_click=open_conversation,
+            args=(name,), wrap=True,
+        )  # fmt: skip
+        st.caption(plain(detail))
+
+
+def _changed(bench: Workbench, listing: Listing, outcome: Outcome) -> None:
+    names = [name for name in outcome.changed if name in listing.rows]
+    found = {
+        step: [name for name in names if step in outcome.changed[name]]
+        for step in STEPS
+    }  # fmt: skip
+    kinds = [step for step, some in found.items() if some]
+    if not kinds:
+        st.success("No text is changed.", icon=":material/check_circle:")
+        return
+    step = st.pills(
+        "What changes", kinds, default=kinds[0], required=True, key="conv-step",
+        format_func=lambda one: f"{STEPS[one]} ({count(len(found[one]))})", persist_state="page",
+    )  # fmt: skip
+    some = found[step if step in kinds else kinds[0]]
+    start = _page_of(len(some), NUM_CHANGED, "changed")
+    for name in some[start : start + NUM_CHANGED]:
+        st.button(
+            title_of(listing.rows[name]), key=f"changed-{name}", type="tertiary",
+            on_click=open_conversation, args=(name,), wrap=True,
+        )  # fmt: skip
+        show_changes(bench.look_at(name))
+
+
+def _duplicates(listing: Listing, outcome: Outcome) -> None:
+    groups = {k: v for k, v in outcome.duplicates().items() if k in listing.rows}
+    if not groups:
+        st.success("No conversation says what another one says.", icon=":material/check_circle:")
+        return
+    total = sum(map(len, groups.values()))
+    st.caption(
+        f"{times(len(groups), 'group', 'groups')}; {times(total, 'copy', 'copies')} left out. "
+        "Of each group the best looking one is learnt."
+    )
+    start = _page_of(len(groups), NUM_GROUPS, "groups")
+    ranked = sorted(groups, key=lambda name: -len(groups[name]))
+    for name in ranked[start : start + NUM_GROUPS]:
+        with st.container(border=True):
+            st.button(
+                f":material/school: {title_of(listing.rows[name])}", key=f"stays-{name}",
+                type="tertiary", on_click=open_conversation, args=(name,), wrap=True,
+            )  # fmt: skip
+            st.caption(facts(listing.rows[name]))
+            for twin in groups[name][:NUM_EXAMPLES]:
+                _example(listing, twin, reason_name(outcome.drops[twin].reason))
+            more = len(groups[name]) - NUM_EXAMPLES
+            if more > 0:
+                st.caption(f"and {count(more)} more")
+
+
+def _page_of(number: int, size: int, name: str) -> int:
+    """Show which of some pages is looked at when there are several; return where it starts."""
+    if number <= size:
+        return 0
+    last = -(-number // size)
+    page = st.number_input(
+        f"Page, of {count(last)}", min_value=1, max_value=last, key=f"conv-page-{name}", width=160
+    )
+    return (int(page) - 1) * size

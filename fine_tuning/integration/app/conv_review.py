@@ -1,0 +1,171 @@
+"""The review: conversations that need a person, one at a time, to accept, fix or reject."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from fine_tuning.integration.app.common import count, plain, told, workbench
+from fine_tuning.integration.app.conv_detail import (
+    decide,
+    show_changes,
+    show_conversation,
+    show_messages,
+)
+from fine_tuning.integration.app.conv_state import (
+    OPEN,
+    forget_outcome,
+    known_outcome,
+    open_conversation,
+)
+from fine_tuning.integration.app.conv_words import facts, title_of
+from fine_tuning.workbench.browsing import Looked
+from fine_tuning.workbench.listing import Listing
+from fine_tuning.workbench.queueing import ToReview
+from fine_tuning.workbench.workbench import Workbench
+
+SKIPPED = "conv-skipped"
+LAST = "conv-last-decided"
+FIXING = "conv-fixing"
+
+
+def show(bench: Workbench, listing: Listing) -> None:
+    """Show the first conversation of the queue."""
+    if (name := st.session_state.get(OPEN)) is not None:
+        with told():
+            show_conversation(bench, listing, name)
+        return
+    with told():
+        outcome, _ = known_outcome(bench, listing)
+        queue = bench.review_queue(outcome)
+        skipped: set[str] = st.session_state.setdefault(SKIPPED, set())
+        waiting = [one for one in queue if one.row.id not in skipped]
+        decided = sum(bool(one.review) for one in listing.verdicts.values())
+        _headline(len(waiting), len(queue) - len(waiting), decided)
+        if not bench.settings.data_collection.learn_from_feedback:
+            st.warning(
+                "Your settings leave feedback aside (data_collection.learn_from_feedback): "
+                "replies you fix are recorded, and not learnt."
+            )
+        if outcome is None:
+            st.caption(
+                "What cleaning leaves out is not known yet; the part What is learnt finds out."
+            )
+        if waiting:
+            _one(bench, listing, waiting[0])
+        else:
+            _nothing_left(len(queue))
+
+
+def _headline(num_waiting: int, num_skipped: int, num_decided: int) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        told_too = f", {count(num_skipped)} skipped" if num_skipped else ""
+        st.markdown(f"**{count(num_waiting)} to look at**{told_too} · {count(num_decided)} decided")
+        last: tuple[str, str] | None = st.session_state.get(LAST)
+        if last is not None:
+            st.button(
+                f"Undo: {last[1]}", icon=":material/undo:", key="conv-undo", on_click=_undo,
+                type="tertiary",
+            )  # fmt: skip
+
+
+def _nothing_left(num_skipped: int) -> None:
+    st.success("Nothing needs you. Well done!", icon=":material/task_alt:")
+    if num_skipped:
+        st.button("Show the skipped ones again", on_click=_unskip)
+
+
+def _one(bench: Workbench, listing: Listing, item: ToReview) -> None:
+    looked = bench.look_at(item.row.id)
+    st.subheader(title_of(item.row), anchor=False)
+    st.caption(facts(item.row, sorted(listing.ratings(item.row.id))))
+    for why in item.why:
+        st.markdown(f":orange[:material/flag:] {plain(why[:1].upper() + why[1:])}.")
+    if st.session_state.get(FIXING) == item.row.id:
+        _fix(bench, item, looked)
+        return
+    _buttons(bench, item)
+    show_messages(looked)
+    show_changes(looked)
+    if item.twin_id:
+        with st.expander("The one it is close to"):
+            st.button(
+                title_of(listing.rows[item.twin_id]), key="conv-close-to", type="tertiary",
+                on_click=open_conversation, args=(item.twin_id,),
+            )  # fmt: skip
+            show_messages(bench.look_at(item.twin_id))
+
+
+def _buttons(bench: Workbench, item: ToReview) -> None:
+    with st.container(horizontal=True):
+        st.button(
+            "Accept", icon=":material/check:", key="review-accept", on_click=_decided,
+            args=(bench, item, "accept"), shortcut="A", type="primary",
+            help="It is learnt, even if a rule of thumb says otherwise.",
+        )  # fmt: skip
+        st.button(
+            "Fix", icon=":material/edit:", key="review-fix", on_click=_start_fixing,
+            args=(item.row.id,), shortcut="F", help="Write what the reply should have been.",
+        )  # fmt: skip
+        st.button(
+            "Reject", icon=":material/block:", key="review-reject", on_click=_decided,
+            args=(bench, item, "reject"), shortcut="X",
+            help="It is never learnt; it stays recorded.",
+        )  # fmt: skip
+        st.button(
+            "Skip", icon=":material/skip_next:", key="review-skip", on_click=_skip,
+            args=(item.row.id,), shortcut="S", type="tertiary",
+        )  # fmt: skip
+
+
+def _fix(bench: Workbench, item: ToReview, looked: Looked) -> None:
+    """Show the replies to be written better."""
+    corrected = {f.message_id: f.text for f in looked.feedback if f.kind == "correction"}
+    with st.form("conv-fix"):
+        given: dict[str, str] = {}
+        before: dict[str, str] = {}
+        for message in looked.conversation.path():
+            if message.role != "assistant":
+                st.markdown("**You**" if message.role == "user" else f"**{message.role}**")
+                st.text(message.text)
+                continue
+            before[message.id] = corrected.get(message.id, message.text)
+            given[message.id] = st.text_area(
+                "The reply, as it should have been", value=before[message.id],
+                key=f"fix-{message.id}", height="content",
+            )  # fmt: skip
+        with st.container(horizontal=True):
+            is_saved = st.form_submit_button("Save and accept", type="primary")
+            is_left = st.form_submit_button("Cancel")
+    if is_left:
+        st.session_state.pop(FIXING)
+        st.rerun()
+    if is_saved:
+        changed = {name: text for name, text in given.items() if text != before[name]}
+        bench.fix(item.row.id, changed)
+        st.session_state.pop(FIXING)
+        st.session_state[LAST] = (item.row.id, "fixed")
+        forget_outcome()
+        st.rerun()
+
+
+def _decided(bench: Workbench, item: ToReview, decision: str) -> None:
+    decide(bench, item.row.id, "accept" if decision == "accept" else "reject")
+    st.session_state[LAST] = (item.row.id, f"{decision}ed")
+
+
+def _undo() -> None:
+    last: tuple[str, str] | None = st.session_state.pop(LAST, None)
+    if last is not None:
+        decide(workbench(), last[0], "open")
+
+
+def _start_fixing(name: str) -> None:
+    st.session_state[FIXING] = name
+
+
+def _skip(name: str) -> None:
+    st.session_state.setdefault(SKIPPED, set()).add(name)
+
+
+def _unskip() -> None:
+    st.session_state.pop(SKIPPED, None)

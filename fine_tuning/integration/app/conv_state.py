@@ -1,0 +1,46 @@
+"""What the parts of the page Conversations tell each other: which conversation is open."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from fine_tuning.workbench.browsing import Outcome
+from fine_tuning.workbench.listing import Listing
+from fine_tuning.workbench.workbench import Workbench
+
+OPEN = "conv-open"
+PART = "conv-part"
+REASON = "conv-fate"
+PAGE = "conv-page"
+
+
+def open_conversation(conversation_id: str) -> None:
+    """Open a conversation in place of what is shown; for callbacks."""
+    st.session_state[OPEN] = conversation_id
+
+
+def browse_reason(reason: str) -> None:
+    """List the conversations that are left out for a reason; for callbacks."""
+    st.session_state[PART] = "Browse"
+    st.session_state[REASON] = reason
+    st.session_state[PAGE] = 0
+
+
+def known_outcome(bench: Workbench, listing: Listing) -> tuple[Outcome | None, bool]:
+    """Return what cleaning made of the conversations, if it is known, and whether it is current.
+
+    It is read again only when another cleaning was remembered.
+    """
+    key = ("outcome", listing.version)
+    held: tuple[object, Outcome | None] | None = st.session_state.get("conv-outcome")
+    if held is None or held[0] != key:
+        held = (key, bench.outcome())
+        st.session_state["conv-outcome"] = held
+    outcome = held[1]
+    is_current = outcome is not None and outcome.version == bench.outcome_version(listing)
+    return outcome, is_current
+
+
+def forget_outcome() -> None:
+    """Have the outcome read again."""
+    st.session_state.pop("conv-outcome", None)
