@@ -6,7 +6,7 @@ reply that was stopped or broke off is kept as far as it came, marked ``aborted`
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import cast
@@ -17,10 +17,13 @@ from fine_tuning.core.clock import SystemClock, iso
 from fine_tuning.core.conversation import Conversation, Message, Part, Status
 from fine_tuning.core.errors import DataError, FineTuningError
 from fine_tuning.core.feedback import Feedback, FeedbackKind
+from fine_tuning.core.naming import unit_interval
 from fine_tuning.core.ports import ChatModel, Clock, ConversationStore, Sampling
 from fine_tuning.data_collection.judgements import Verdicts, verdicts_of
 
 BETWEEN_QUESTIONS = "\n\n"
+Opinions = Verdicts
+"""What a person said about a conversation and its replies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +34,7 @@ class Turn:
         asked: The question; None for a reply nobody asked for.
         replies: All replies to it, oldest first; empty while it waits for one.
         shown: The reply on the branch last shown; None while the question waits.
-        is_open: Whether several replies wait for a choice between them.
+        is_open: Whether the newest of several replies ends the chat and waits for a choice.
     """
 
     asked: Message | None
@@ -100,7 +103,13 @@ class Talk:
         return asked.id
 
     def reply(
-        self, asked_id: str, model: ChatModel, sampling: Sampling, *, note: str = ""
+        self,
+        asked_id: str,
+        model: ChatModel,
+        sampling: Sampling,
+        *,
+        note: str = "",
+        is_stopped: Callable[[], bool] = lambda: False,
     ) -> Generator[str, None, str]:
         """Stream a reply to a question, and record it however it ends; return its id, "" for none.
 
@@ -109,6 +118,7 @@ class Talk:
             model: Who replies.
             sampling: How; the number of earlier replies is added to the seed.
             note: A remark kept with the reply, such as ``trial``.
+            is_stopped: Asked before each piece; what comes after it says so is not kept.
 
         Raises:
             DataError: if there is no such question.
@@ -128,9 +138,12 @@ class Talk:
         try:
             with closing(_generator(model.reply(said, drawn))) as stream:
                 for piece in stream:
+                    if is_stopped():
+                        break
                     pieces.append(piece)
                     yield piece
-            status = "complete"
+                else:
+                    status = "complete"
         except FineTuningError:
             status = "error"
             raise
@@ -179,8 +192,8 @@ class Talk:
                 waiting = message
             elif message.role == "assistant":
                 replies = [m for m in children[message.parent_id] if m.role == "assistant"]
-                is_last = message.id == path[-1].id
-                is_open = is_last and len(replies) > 1 and _undecided(replies, verdicts)
+                is_newest = message.id == path[-1].id == replies[-1].id
+                is_open = is_newest and len(replies) > 1 and _undecided(replies, verdicts)
                 shown.append(
                     Turn(asked=waiting, replies=tuple(replies), shown=message, is_open=is_open)
                 )
@@ -303,6 +316,11 @@ class Talk:
                 text = BETWEEN_QUESTIONS.join((said.pop().text, text))
             said.append(replace(message, content=(Part(text=text),)))
         return said
+
+
+def drawn_order(names: Sequence[str], asked_id: str) -> list[str]:
+    """Return models in an order that only the question decides, for a blind comparison."""
+    return sorted(names, key=lambda name: unit_interval(f"{asked_id}/{name}", salt="order"))
 
 
 def new_id() -> str:

@@ -1,10 +1,145 @@
-"""The page Chat."""
+"""The page Chat: talk to a model, say what you think of its replies, compare two blindly."""
 
 from __future__ import annotations
 
 import streamlit as st
 
+from fine_tuning.core.errors import FineTuningError
+from fine_tuning.integration.app.chat_draft import keep_draft
+from fine_tuning.integration.app.chat_list import show_list, show_menu
+from fine_tuning.integration.app.chat_reply import fulfil
+from fine_tuning.integration.app.chat_state import (
+    ADDRESS,
+    Picked,
+    Wish,
+    choices,
+    current_talk,
+    wish,
+)
+from fine_tuning.integration.app.chat_turn import TRIAL, show_turn
+from fine_tuning.integration.app.common import plain, show_error
+from fine_tuning.workbench.talking import Talk
+
+WARMTH_HELP = "0 always takes the likeliest word; higher is more varied."
+
 
 def show() -> None:
     """Show the page."""
-    st.title("Chat")
+    talk = current_talk()
+    show_list(talk)
+    typed = st.chat_input("Write a message", key=f"input-{talk.id}")
+    picked = _show_head(talk)
+    if typed:
+        _ask(talk, typed, picked)
+    _show_notice()
+    wanted: Wish | None = st.session_state.pop("wish", None)
+    turns, verdicts = talk.turns(), talk.verdicts()
+    if not turns:
+        _show_welcome()
+    for number, turn in enumerate(turns, start=1):
+        is_last = number == len(turns)
+        if is_last and wanted is not None:
+            turn_shown = turn.asked
+            if turn_shown is not None:
+                with st.chat_message("user"):
+                    st.markdown(plain(turn_shown.text))
+        else:
+            show_turn(talk, turn, verdicts, picked, is_last=is_last)
+    _show_unsent(talk, picked)
+    keep_draft(talk.id if turns else "")
+    if wanted is not None:
+        fulfil(talk, wanted, picked)
+
+
+def _show_head(talk: Talk) -> Picked:
+    """Show model, consent and menu in one line; return who is talked to."""
+    title = talk.verdicts().title
+    if title:
+        st.subheader(plain(title))
+    found = choices()
+    names = [choice.name for choice in found]
+    labels = {choice.name: choice.label for choice in found}
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        model = st.selectbox(
+            "Model", names, format_func=lambda name: labels.get(name, name), key="model", width=280
+        )
+        other = ""
+        if st.session_state.get("is-trial") and len(names) > 1:
+            rest = [name for name in names if name != model]
+            other = st.selectbox(
+                "Against", rest, format_func=lambda name: labels.get(name, name), key="other",
+                width=280,
+            )  # fmt: skip
+        with st.popover("", icon=":material/tune:", help="How it replies"):
+            warmth = st.slider("Temperature", 0.0, 1.5, 0.7, 0.1, key="warmth", help=WARMTH_HELP)
+            st.toggle(
+                "Compare two models blindly", key="is-trial", disabled=len(names) < 2,  # noqa: PLR2004
+                help="Two reply side by side; you choose one before you see whose it is.",
+            )  # fmt: skip
+        show_menu(talk, title)
+        _show_consent(talk)
+    return Picked(model=model, other=other, temperature=warmth)
+
+
+def _show_consent(talk: Talk) -> None:
+    if not talk.is_recording:
+        st.caption(
+            "Nothing is recorded (data_collection.enabled is off): this chat is gone on reload."
+        )
+        return
+    key = f"consent-{talk.id}"
+
+    def changed() -> None:
+        try:
+            talk.set_consent(bool(st.session_state[key]))
+        except FineTuningError as error:
+            st.session_state["notice"] = error
+
+    st.toggle(
+        "May be learnt", value=talk.has_consent, key=key, on_change=changed,
+        help="Off: this chat is kept for you and never used for training.",
+    )  # fmt: skip
+
+
+def _ask(talk: Talk, text: str, picked: Picked) -> None:
+    """Record a question and wish for its reply; what cannot be recorded is kept on the page."""
+    st.session_state.pop("failed", None)
+    try:
+        asked_id = talk.ask(text)
+    except FineTuningError as error:
+        st.session_state["unsent"] = text
+        st.session_state["notice"] = error
+        return
+    st.session_state.pop("unsent", None)
+    if talk.is_recording:
+        st.query_params[ADDRESS] = talk.id
+    both = (picked.model, picked.other) if picked.other else (picked.model,)
+    wish(asked_id, both, TRIAL if picked.other else "")
+
+
+def _show_unsent(talk: Talk, picked: Picked) -> None:
+    """Show a message that could not be recorded, with a way to send it again."""
+    text = st.session_state.get("unsent")
+    if not text:
+        return
+    with st.chat_message("user"):
+        st.markdown(plain(text))
+    if st.button("Try again", icon=":material/refresh:", type="primary", key="send-again"):
+        _ask(talk, text, picked)
+        st.rerun()
+
+
+def _show_notice() -> None:
+    """Show what went wrong with the last touch."""
+    notice: FineTuningError | None = st.session_state.pop("notice", None)
+    if notice is not None:
+        show_error(notice)
+
+
+def _show_welcome() -> None:
+    with st.container(border=True, horizontal_alignment="center"):
+        st.markdown("# :material/forum:", text_alignment="center")
+        st.markdown(
+            "Say hello to your model. Rate and edit its replies: that is what it learns from.",
+            text_alignment="center",
+        )

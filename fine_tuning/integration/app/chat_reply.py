@@ -1,0 +1,123 @@
+"""Replies as they come: streamed, stoppable at any moment, errors kept for the next run.
+
+The model works in another thread, so that a stop is heard while nothing comes.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Generator
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from fine_tuning.core.errors import FineTuningError, RuntimeFailedError
+from fine_tuning.integration.app.chat_state import Failed, Picked, Wish, models
+from fine_tuning.integration.app.chat_text import rendered
+from fine_tuning.integration.app.common import duration
+from fine_tuning.workbench.talking import Talk, drawn_order
+
+LOOK_S = 0.1
+LEAVE_S = 2.0
+CURSOR = " ▌"
+LETTERS = "AB"
+
+
+class Incoming:
+    """A reply that is being made in another thread.
+
+    Args:
+        begin: Makes the generator of its pieces; it is told how to ask whether to stop.
+    """
+
+    def __init__(self, begin: Callable[[Callable[[], bool]], Generator[str, None, str]]) -> None:
+        self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._stopped = threading.Event()
+        self._begin = begin
+        self.error: FineTuningError | None = None
+        self._thread = threading.Thread(target=self._work, name="reply", daemon=True)
+        self._thread.start()
+
+    def pieces(self) -> Generator[str, None, None]:
+        """Yield what came since the last look, "" when nothing did, until the reply ends."""
+        is_over = False
+        while not is_over:
+            came: list[str] = []
+            try:
+                item = self._queue.get(timeout=LOOK_S)
+                while item is not None:
+                    came.append(item)
+                    item = self._queue.get_nowait()
+                is_over = True
+            except queue.Empty:
+                pass
+            yield "".join(came)
+
+    def stop(self) -> None:
+        """End it, and wait a moment until what came is recorded."""
+        self._stopped.set()
+        self._thread.join(LEAVE_S)
+
+    def _work(self) -> None:
+        try:
+            for piece in self._begin(self._stopped.is_set):
+                self._queue.put(piece)
+        except FineTuningError as error:
+            self.error = error
+        except Exception as error:  # noqa: BLE001 - told on the page instead of dying unheard
+            self.error = RuntimeFailedError(f"the reply broke off: {type(error).__name__}: {error}")
+        finally:
+            self._queue.put(None)
+
+
+def fulfil(talk: Talk, wanted: Wish, picked: Picked) -> None:
+    """Stream the replies that are wished for, record them, and run the page anew."""
+    names = drawn_order(wanted.models, wanted.asked_id)
+    st.button("Stop", icon=":material/stop_circle:", key="stop", help="Keep what came so far.")
+    places = _places(len(names))
+    for name, place in zip(names, places, strict=True):
+        error = _stream(talk, wanted, name, picked, place)
+        if error is not None:
+            st.session_state["failed"] = Failed(asked_id=wanted.asked_id, error=error)
+            break
+    st.rerun()
+
+
+def _places(number: int) -> list[DeltaGenerator]:
+    if number == 1:
+        return [st.chat_message("assistant").empty()]
+    columns = st.columns(number)
+    return [
+        column.chat_message("assistant", avatar=f":material/counter_{index}:").empty()
+        for index, column in enumerate(columns, start=1)
+    ]
+
+
+def _stream(
+    talk: Talk, wanted: Wish, name: str, picked: Picked, place: DeltaGenerator
+) -> FineTuningError | None:
+    """Stream one reply into its place; return what went wrong."""
+    place.markdown(CURSOR)
+    try:
+        model = models().model(name)
+    except FineTuningError as error:
+        return error
+    sampling, note = picked.sampling, wanted.note
+    incoming = Incoming(
+        lambda is_stopped: talk.reply(
+            wanted.asked_id, model, sampling, note=note, is_stopped=is_stopped
+        )
+    )
+    text, begun_s = "", time.monotonic()
+    try:
+        for piece in incoming.pieces():
+            text += piece
+            if text:
+                place.markdown(rendered(text) + CURSOR)
+            else:
+                place.caption(f"Thinking, {duration(round(time.monotonic() - begun_s))} …")
+    finally:
+        incoming.stop()  # also when the page is left, or another button was pressed
+    return incoming.error
