@@ -33,7 +33,7 @@ from benchmarks.training.arms import (
     run_arm,
     say,
 )
-from benchmarks.training.workloads import LENGTHS, make_workload
+from benchmarks.training.workloads import BATCH_SIZE, LENGTHS, make_workload
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.runtimes.base_model import resolve_base_model
 
@@ -91,6 +91,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "workload.json"
             workload = make_workload(name, model, given.steps)
+            workload["batches"] = [batch[: given.chats] for batch in workload["batches"]]
             path.write_text(json.dumps(workload))
             found = measure(given, path, model)
         lines.append(table(name, workload["batches"], found, Shape.of(model)))
@@ -98,7 +99,8 @@ def main() -> None:
     if given.save:
         RESULTS.mkdir(exist_ok=True)
         kind = f"training-{given.cap}-" if given.cap else "training-"
-        target = RESULTS / f"{kind}{dt.datetime.now(dt.UTC).date()}.md"
+        named = "" if given.workloads == list(LENGTHS) else "-".join(given.workloads) + "-"
+        target = RESULTS / f"{kind}{named}{dt.datetime.now(dt.UTC).date()}.md".replace(" ", "-")
         target.write_text("\n".join(lines))
         say(f"written to {target.relative_to(ROOT)}")
 
@@ -110,6 +112,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--chats", type=int, default=BATCH_SIZE, help="chats a step, at most 8")
     parser.add_argument("--cap", choices=CAPS, default="", help="instruction set all arms keep to")
     parser.add_argument("--peers", type=Path, default=PEERS_PYTHON)
     parser.add_argument("--save", action="store_true", help="write the tables beside this file")
@@ -167,7 +170,7 @@ def table(
             f"| {useful} of {peak:.2f} TFLOP/s | {memory:.2f} GiB "
             f"({bare:.2f} of it torch) | {ratio} |"
         )
-    fill = [r["fill_cpu_s"] for results in found.values() for r in results if r.get("fill_cpu_s")]
+    fill = [result["fill_cpu_s"] for result in found.get("ours fast", ())]
     if fill:
         lines.append(
             f"\n`ours fast` adapts the last quarter of the layers; its steps are those from the "
