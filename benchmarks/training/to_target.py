@@ -69,8 +69,8 @@ def table(found: list[tuple[str, dict[str, Any]]], target: float, given: argpars
     lines = [
         f"# Time to a held-out loss of {target:.4f}, {given.workload} chats, one thread\n",
         (
-            f"{dt.datetime.now(dt.UTC).date()}, {processor()}. The loss on {given.judged} chats that "
-            f"TRL's defaults end at after {given.steps} steps of 8. Start-up counts, held-out "
+            f"{dt.datetime.now(dt.UTC).date()}, {processor()}. The loss on {given.judged} chats "
+            f"that TRL's defaults end at after {given.steps} steps of 8. Start-up counts, held-out "
             "losses not.\n"
         ),
         "| arm | steps | held-out loss | CPU s | wall s | times faster (CPU) |",
