@@ -25,8 +25,6 @@ PARITY_TEXT = Path(__file__).parents[1] / "data" / "samples" / "README.md"
 
 def check_health(workspace: Workspace) -> dict[str, Any]:
     """Return what matters for speed and correctness on this machine, in words."""
-    dtype, dtype_reason = compute_dtype()
-    kernels = load_kernels()
     memory = psutil.virtual_memory()
     models = list_base_models()
     return {
@@ -36,11 +34,20 @@ def check_health(workspace: Workspace) -> dict[str, Any]:
         "sqlite": apsw.sqlite_lib_version(),
         "processor": f"{psutil.cpu_count(logical=False)} cores, {os.cpu_count()} threads",
         "memory": f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB free",
-        "compute dtype": f"{str(dtype).removeprefix('torch.')}: {dtype_reason}",
-        "kernels": f"{kernels.name}: {kernels.reason}",
+        **engine_facts(),
         "base models": ", ".join(model.name for model in models) or "none",
         "workspace": str(workspace.home),
         "finished runs": str(len(finished_runs(workspace))),
+    }
+
+
+def engine_facts() -> dict[str, str]:
+    """Return the number format and the kernels training computes with, each with the reason."""
+    dtype, dtype_reason = compute_dtype()
+    kernels = load_kernels()
+    return {
+        "compute dtype": f"{str(dtype).removeprefix('torch.')}: {dtype_reason}",
+        "kernels": f"{kernels.name}: {kernels.reason}",
     }
 
 

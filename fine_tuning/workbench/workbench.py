@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from fine_tuning.workbench.access import Access
 from fine_tuning.workbench.base_choices import BaseChoices
+from fine_tuning.workbench.checkup import CheckingUp
 from fine_tuning.workbench.conversing import Conversing
 from fine_tuning.workbench.exporting import Exporting
 from fine_tuning.workbench.harness import Harnessing
@@ -23,6 +24,7 @@ class Workbench(
     Jobs,
     Questioning,
     BaseChoices,
+    CheckingUp,
     Access,
 ):
     """One user's tools: conversations, data sets, runs, verdicts and models."""

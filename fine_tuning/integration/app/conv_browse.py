@@ -175,11 +175,11 @@ def _pager(page: int, last_page: int, start: int, num: int, found: int, total: i
         st.markdown(f"{which}{times(found, 'conversation', 'conversations')}{among}")
         if last_page:
             st.button(
-                "Previous", key="conv-previous", icon=":material/chevron_left:",
+                ":material/chevron_left:", key="conv-previous", help="Previous page",
                 disabled=page == 0, on_click=_turn_to, args=(page - 1,),
             )  # fmt: skip
             st.button(
-                "Next", key="conv-next", icon=":material/chevron_right:", icon_position="right",
+                ":material/chevron_right:", key="conv-next", help="Next page",
                 disabled=page == last_page, on_click=_turn_to, args=(page + 1,),
             )  # fmt: skip
 

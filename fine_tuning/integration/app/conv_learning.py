@@ -22,6 +22,7 @@ from fine_tuning.integration.app.conv_words import (
     times,
     title_of,
 )
+from fine_tuning.integration.app.findings import show_finding
 from fine_tuning.workbench.browsing import Outcome
 from fine_tuning.workbench.listing import Listing
 from fine_tuning.workbench.workbench import Workbench
@@ -112,11 +113,14 @@ def _numbers(outcome: Outcome) -> None:
 
 def _findings(findings: list[Finding]) -> None:
     for one in findings:
-        if one.severity in {"stop", "warning"}:
-            text = f"**{plain(one.title)}**  \n{plain(one.detail)}"
-            fix = f"  \n{plain(one.fix[:1].upper() + one.fix[1:])}." if one.fix else ""
-            show_as = st.error if one.severity == "stop" else st.warning
-            show_as(text + fix)
+        if one.severity == "stop":
+            show_finding(one)
+    warnings = [one for one in findings if one.severity == "warning"]
+    if warnings:
+        label = times(len(warnings), "thing that would help", "things that would help")
+        with st.expander(label, icon=":material/lightbulb:"):
+            for one in warnings:
+                show_finding(one)
 
 
 def _left_out(listing: Listing, outcome: Outcome) -> None:

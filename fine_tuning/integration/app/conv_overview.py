@@ -18,9 +18,9 @@ Rows = list[dict[str, str | float]]
 MOST_NAMES = 10
 TOKEN_EDGES = (0, 25, 50, 100, 200, 400, 800, 1600, 3200, 6400, 12_800)
 NUM_QUALITY_BINS = 20
-HEIGHT = 240
+HEIGHT = 300
 LEARNT, LEFT_OUT, UNKNOWN = "learnt", "left out", "not checked yet"
-COLOURS = alt.Scale(domain=[LEARNT, LEFT_OUT, UNKNOWN], range=["#2a9d8f", "#e9a23b", "#8d99ae"])
+COLOURS = {LEARNT: "#2a9d8f", LEFT_OUT: "#e9a23b", UNKNOWN: "#8d99ae"}
 
 
 def show(bench: Workbench, listing: Listing) -> None:
@@ -138,9 +138,10 @@ def _tooltip(field: str) -> list[alt.Tooltip]:
 
 
 def _colour(data: Rows) -> alt.Color:
-    is_known = any(one["fate"] != UNKNOWN for one in data)
-    legend = alt.Legend(title=None, orient="top") if is_known else None
-    return alt.Color("fate:N", scale=COLOURS, legend=legend)
+    fates = [fate for fate in COLOURS if any(one["fate"] == fate for one in data)]
+    legend = alt.Legend(title=None, orient="top") if fates != [UNKNOWN] else None
+    scale = alt.Scale(domain=fates, range=[COLOURS[fate] for fate in fates])
+    return alt.Color("fate:N", scale=scale, legend=legend)
 
 
 def _counted(pairs: Iterable[tuple[str | float, str]], name: str) -> Rows:
