@@ -27,6 +27,7 @@ from fine_tuning.evaluation.canaries import Canary
 from fine_tuning.evaluation.evaluator import Evaluator, ReplyMany
 from fine_tuning.evaluation.probes import ProbeItem, TokenizedProbe, tokenize_probes
 from fine_tuning.evaluation.questions import Question
+from fine_tuning.evaluation.relevance import first_replies
 from fine_tuning.evaluation.results import (
     HeldOutResult,
     QuestionsResult,
@@ -275,6 +276,8 @@ class Meter:
             threads=task.threads,
             system=task.base.system,
             name=model.name,
+            # Prompts begin alike: by the system prompt, and turns of one chat by more.
+            reuse_prompt=True,
         ) as server:
             yield server
 
@@ -296,7 +299,7 @@ class Meter:
         cache, name = self._task.cache, self._name(model)
 
         def score(examples: Sequence[TokenizedExample]) -> list[ExampleScore]:
-            names = [content_name(["score/1", name, e.ids, e.mask]) for e in examples]
+            names = [_score_name(name, example) for example in examples]
             found = {
                 key: ExampleScore(tuple(raw[0]), tuple(bit == "1" for bit in raw[1]), raw[2])
                 for key, raw in (cache.find(names) if cache else {}).items()
@@ -308,7 +311,8 @@ class Meter:
                 scores = score_targets(decoder, model.adapter, [wanted[key] for key in keys])
                 new = dict(zip(keys, scores, strict=True))
                 if cache:
-                    cache.keep({key: _plain(value) for key, value in new.items()})
+                    begun = _first_scores(name, [wanted[key] for key in keys], scores)
+                    cache.keep({key: _plain(value) for key, value in {**begun, **new}.items()})
                 found |= new
             return [found[key] for key in names]
 
@@ -343,6 +347,25 @@ def _longest_reply(examples: Sequence[TokenizedExample]) -> int:
         runs = "".join(map(str, example.mask)).split("0")
         longest = max(longest, *map(len, runs))
     return longest
+
+
+def _score_name(model: str, example: TokenizedExample) -> str:
+    return content_name(["score/1", model, example.ids, example.mask])
+
+
+def _first_scores(
+    model: str, examples: Sequence[TokenizedExample], scores: Sequence[ExampleScore]
+) -> dict[str, ExampleScore]:
+    """Return the scores of each example's first reply, which nothing behind it can change."""
+    found = {}
+    learnt = [pair for pair in zip(examples, scores, strict=True) if pair[0].num_targets]
+    firsts = first_replies([example for example, _ in learnt])
+    for first, (_, score) in zip(firsts, learnt, strict=True):
+        count = first.num_targets
+        found[_score_name(model, first)] = ExampleScore(
+            score.log_probabilities[:count], score.correct[:count], len(first.ids) - 1
+        )
+    return found
 
 
 def _plain(score: ExampleScore) -> list[Any]:
