@@ -17,7 +17,7 @@ from fine_tuning.workbench.base import WorkbenchBase
 GIB = 1 << 30
 SHARE_FOR_WORK = 0.35
 """What training keeps beside packed weights, as a share of them: activations, adapter, moments."""
-FIXED_BYTES = int(1.3 * GIB)
+FIXED_BYTES = 2 * GIB
 """What a small model needs besides its weights, the libraries included."""
 USABLE_SHARE = 0.8
 

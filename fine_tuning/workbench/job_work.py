@@ -164,7 +164,7 @@ def forecast(bench: Workbench, job: Job, teller: Teller) -> Found:
             found[name] = {"error": error.message, "next_command": error.next_command}
         else:
             found[name] = {"num_steps": known.num_steps, **known.values()}
-    return "measured", {"presets": found, "num_examples": num_examples}
+    return "time, memory and disk are measured", {"presets": found, "num_examples": num_examples}
 
 
 WORK: dict[str, Callable[[Workbench, Job, Teller], Found]] = {

@@ -87,9 +87,9 @@ class Measured:
         """What was found, in one sentence."""
         went = f"from {self.shown(self.reference)} to {self.shown(self.candidate)}"
         said = {
-            "better": "better, and more than chance",
-            "worse": "worse, and more than chance",
-            "open": "no difference that chance could not make",
+            "better": "better beyond chance",
+            "worse": "worse beyond chance",
+            "open": "no clear difference",
             "none": "no direction is better",
         }[self.sign]
         return f"{went}: {said}"

@@ -1,0 +1,65 @@
+"""Replies of two models side by side, the worst change first, with the words that differ marked."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from fine_tuning.integration.app.common import count, plain
+from fine_tuning.integration.app.word_diff import word_diff
+from fine_tuning.workbench.judged import ItemKind, JudgedItem, Judgement
+
+PER_PAGE = 8
+KINDS: dict[ItemKind, str] = {
+    "question": "Test questions",
+    "reply": "Held-out chats",
+    "prompt": "Your test prompts",
+}
+ORDERS = ("Worst first", "Best first")
+
+
+def replies(found: Judgement) -> None:
+    """Show them, a page at a time."""
+    kinds = [kind for kind in KINDS if found.of(kind)]
+    if not kinds:
+        st.info("This comparison asked for no replies.", icon=":material/forum:")
+        return
+    kind = st.segmented_control(
+        "What was asked", kinds, default=kinds[0], format_func=KINDS.__getitem__
+    )
+    items = found.of(kind or kinds[0])
+    names = list(items[0].replies)
+    with st.container(horizontal=True):
+        first = names[0]
+        if len(names) > len(("base", "candidate")):
+            first = str(st.selectbox("Compare with", names[:-1]))
+        if kind != "prompt":
+            order = st.segmented_control("Order", ORDERS, default=ORDERS[0])
+            items = items[::-1] if order == ORDERS[1] else items
+    pages = -(-len(items) // PER_PAGE)
+    page = 1
+    if pages > 1:
+        page = int(
+            st.number_input(f"Page of {count(pages)}", 1, pages, key=f"replies-{kind}", width=160)
+        )
+    for item in items[(page - 1) * PER_PAGE : page * PER_PAGE]:
+        _item(item, first, names[-1])
+
+
+def _item(item: JudgedItem, first: str, second: str) -> None:
+    with st.container(border=True):
+        st.markdown(f"**{plain(item.prompt)}**")
+        if item.expected:
+            word = "A right answer holds" if item.kind == "question" else "You had"
+            st.caption(f"{word}: {plain(item.expected)}")
+        before, after = item.replies[first], item.replies[second]
+        marked = word_diff(before, after)
+        for column, name, text in zip(st.columns(2), (first, second), marked, strict=True):
+            with column:
+                st.markdown(f"**{plain(name)}** {_mark(item, name)}")
+                st.markdown(text or "*no words*")
+
+
+def _mark(item: JudgedItem, name: str) -> str:
+    if name not in item.right:
+        return ""
+    return ":green-badge[right]" if item.right[name] else ":red-badge[wrong]"

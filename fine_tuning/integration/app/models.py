@@ -1,0 +1,170 @@
+"""The page Models: what is in use, every version and its proof, switching and rolling back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from fine_tuning.integration.app.common import (
+    count,
+    empty_state,
+    plain,
+    size,
+    told,
+    when,
+    workbench,
+)
+from fine_tuning.integration.app.models_compare import compare_versions
+from fine_tuning.integration.app.models_disk import prune
+from fine_tuning.integration.app.models_version import VERDICTS, details, loss_words
+from fine_tuning.integration.app.train_live import at_work
+
+if TYPE_CHECKING:
+    from fine_tuning.model_management.switchings import Pointing
+    from fine_tuning.model_management.versions import ModelVersion
+
+PER_PAGE = 6
+SAID = "models-said"
+STAGES = {
+    "champion": ":green-badge[:material/star: in use]",
+    "challenger": ":blue-badge[not in use]",
+    "archived": ":gray-badge[earlier]",
+}
+SHOWN_EVENTS = 30
+
+
+def show() -> None:
+    """Show the page."""
+    st.title("Models")
+    at_work("models")
+    if said := st.session_state.pop(SAID, ""):
+        st.success(plain(said), icon=":material/check_circle:")
+    with told():
+        versions = list(reversed(workbench().versions()))
+        if not versions:
+            empty_state(
+                "No model was trained yet. Every training makes a version, and here you choose "
+                "which one answers.",
+                page="train",
+                label="Train a model",
+                demo=True,
+            )
+            return
+        pointings = workbench().pointings()
+        _in_use(pointings)
+        timeline, compare, history, disk = st.tabs(["Versions", "Compare", "History", "Disk"])
+        with timeline:
+            _timeline(versions, pointings)
+        with compare, told():
+            compare_versions([version.name for version in versions])
+        with history:
+            _history()
+        with disk, told():
+            prune()
+
+
+def _in_use(pointings: list[Pointing]) -> None:
+    if not pointings:
+        st.info("No version is in use yet: your chatbot answers as the base model.")
+    for one in pointings:
+        with st.container(border=True):
+            words = one.version or f"the untuned base of {one.family}"
+            st.markdown(f"#### :material/star: {plain(words)}")
+            st.caption(f"Your chatbot asks {plain(one.runtime)} for `{one.alias}` and gets this.")
+            if one.before_id is not None and st.button(
+                "Roll back",
+                icon=":material/undo:",
+                key=f"back-{one.family}-{one.runtime}",
+                help="Let what answered before answer again, at once.",
+            ):
+                with told(), st.spinner("Rolling back"):
+                    done = workbench().rollback(one.family)
+                    _say(f"{done.alias} answers as {done.version} again; it was {done.before}.")
+
+
+def _say(sentence: str) -> None:
+    """Show the page anew, with a sentence on what was done."""
+    st.session_state[SAID] = sentence
+    st.rerun()
+
+
+def _timeline(versions: list[ModelVersion], pointings: list[Pointing]) -> None:
+    pages = -(-len(versions) // PER_PAGE)
+    page = 1
+    if pages > 1:
+        page = int(
+            st.number_input(f"Page of {count(pages)}", 1, pages, key="models-page", width=160)
+        )
+    targets = {one.version for one in pointings}
+    for version in versions[(page - 1) * PER_PAGE : page * PER_PAGE]:
+        _card(version, is_in_use=version.name in targets)
+
+
+def _card(version: ModelVersion, *, is_in_use: bool) -> None:
+    served = [one for one in version.deployments if one.state == "active"]
+    with st.container(border=True):
+        stage = STAGES["champion"] if is_in_use else STAGES.get(version.stage, "")
+        verdict = VERDICTS.get(version.outcome, ":gray-badge[not compared yet]")
+        st.markdown(f"**{plain(version.name)}** {stage} {verdict}")
+        facts = [
+            f"made {when(version.created_at)}",
+            f"from {plain(version.base_name)}",
+            loss_words(version),
+            size(version.size_bytes) if version.present else "files pruned",
+            f"served as `{served[-1].name}`" if served else "not deployed",
+        ]
+        st.caption(" · ".join(fact for fact in facts if fact))
+        if version.retraining:
+            st.warning(
+                f"It learnt from {count(len(version.retraining))} conversations that were "
+                "forgotten since: train anew without them.",
+                icon=":material/delete_history:",
+            )
+        _buttons(version, is_served=bool(served), is_in_use=is_in_use)
+        with st.expander("Lineage, proof, notes and files", icon=":material/info:"), told():
+            details(version)
+
+
+def _buttons(version: ModelVersion, *, is_served: bool, is_in_use: bool) -> None:
+    bench, name = workbench(), version.name
+    with st.container(horizontal=True):
+        if version.adapter_path is not None and not is_served:
+            if st.button("Deploy and use it", icon=":material/rocket_launch:", key=f"dep-{name}"):
+                with told():
+                    bench.start_deployment(name)
+                    st.rerun()
+            if st.button("Deploy only", key=f"only-{name}", type="tertiary"):
+                with told():
+                    bench.start_deployment(name, switch=False)
+                    st.rerun()
+        if is_served and not is_in_use:
+            if st.button("Use it", icon=":material/swap_horiz:", type="primary", key=f"use-{name}"):
+                with told(), st.spinner(f"Loading {plain(name)}"):
+                    done = bench.switch(name)
+                    _say(f"{done.alias} answers as {done.version}; before: {done.before}.")
+            if st.button("Take it out of service", key=f"out-{name}", type="tertiary"):
+                with told():
+                    _say(f"{bench.withdraw(name)} is gone from the runtime; its files stay.")
+        if is_in_use and st.button(
+            "Use the untuned base", key=f"base-{name}", type="tertiary", icon=":material/block:"
+        ):
+            with told(), st.spinner("Switching"):
+                done = bench.switch(f"{version.family}:base")
+                _say(f"{done.alias} answers as the base model; before: {done.before}.")
+
+
+def _history() -> None:
+    events = workbench().history()
+    st.dataframe(
+        [
+            {
+                "When": when(one.created_at),
+                "Version": one.version or one.family,
+                "What": one.kind,
+                "Detail": one.detail,
+            }
+            for one in reversed(events[-SHOWN_EVENTS:])
+        ],
+        hide_index=True,
+    )

@@ -1,0 +1,54 @@
+"""What differs between two versions: data, settings, measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from fine_tuning.integration.app.common import count, plain, workbench
+
+
+def compare_versions(names: Sequence[str]) -> None:
+    """Show the choice of two, newest first, and what differs."""
+    if len(names) == 1:
+        st.info("There is one version only; with a second one you see here what differs.")
+        return
+    left, right = st.columns(2)
+    first = left.selectbox("Version", names, index=1, key="diff-first")
+    second = right.selectbox("and", names, index=0, key="diff-second")
+    found = workbench().diff_versions(str(first), str(second))
+    st.markdown(
+        f"- **Conversations**: {count(found.num_shared)} in both, {count(len(found.added))} only "
+        f"in {plain(found.second)}, {count(len(found.removed))} only in {plain(found.first)}\n"
+        f"- **Base**: {_pair(found.base)}\n"
+        f"- **Data set**: {_pair(found.snapshot)}"
+    )
+    _table("Settings", found.settings, found.first, found.second)
+    _table("Measurements", found.metrics, found.first, found.second)
+
+
+def _pair(pair: tuple[str, str] | None) -> str:
+    return f"{plain(pair[0])} → {plain(pair[1])}" if pair else "the same"
+
+
+def _table(title: str, changes: Mapping[str, tuple[Any, Any]], first: str, second: str) -> None:
+    if not changes:
+        st.caption(f"{title}: the same.")
+        return
+    second = second if second != first else f"{second} again"
+    st.markdown(f"**{title}**")
+    st.dataframe(
+        [
+            {"What": key.replace("_", " "), first: _shown(before), second: _shown(after)}
+            for key, (before, after) in changes.items()
+        ],
+        hide_index=True,
+    )
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401 - any setting's or metric's value
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "-" if value is None else str(value)

@@ -1,0 +1,53 @@
+"""The disk versions take, and freeing it: the plan first, then the removal."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from fine_tuning.integration.app.common import count, plain, size, workbench
+
+KEEP = 3
+
+
+def prune() -> None:
+    """Show what versions take, what could go and why the rest stays; remove on confirmation."""
+    bench = workbench()
+    st.metric("All versions together", size(bench.disk_bytes()))
+    keep = int(
+        st.number_input(
+            "Newest versions to keep of each family",
+            1,
+            value=KEEP,
+            help="What is served, in use or can be rolled back to stays whatever stands here.",
+            width=280,
+        )
+    )
+    plan = bench.prune_versions(keep=keep, is_trial=True)
+    if not plan.prunable:
+        st.info("Nothing can go: every version is needed or among the newest.")
+    else:
+        st.markdown(f"**{size(plan.size_bytes)} can be freed**")
+    st.dataframe(
+        [
+            *(
+                {
+                    "Version": item.version,
+                    "What": f"{count(len(item.artefacts))} files, {size(item.size_bytes)} would go",
+                }
+                for item in plan.prunable
+            ),
+            *({"Version": name, "What": f"stays: {why}"} for name, why in plan.kept.items()),
+        ],
+        hide_index=True,
+    )
+    if not plan.prunable:
+        return
+    is_sure = st.checkbox(
+        f"Yes, remove the files of {plain(', '.join(item.version for item in plan.prunable))}",
+        help="They cannot be brought back; what is known about the versions stays.",
+        key=f"prune-sure-{keep}",
+    )
+    if st.button("Remove the files", icon=":material/delete:", disabled=not is_sure):
+        done = bench.prune_versions(keep=keep)
+        st.session_state["models-said"] = f"{size(done.size_bytes)} freed."
+        st.rerun()

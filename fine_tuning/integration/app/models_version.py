@@ -1,0 +1,144 @@
+"""Everything known about one version: where it comes from, its proof, notes and files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from fine_tuning.integration.app.common import count, plain, size, told, when, workbench
+
+if TYPE_CHECKING:
+    from fine_tuning.model_management.versions import Deployment, ModelVersion
+
+VERDICTS = {
+    "promote": ":green-badge[:material/thumb_up: better]",
+    "reject": ":red-badge[:material/thumb_down: not better]",
+    "not enough evidence": ":orange-badge[:material/help: not decided]",
+}
+MARKS = {
+    "holds": ":green[:material/check_circle:]",
+    "fails": ":red[:material/cancel:]",
+    "cannot tell": ":orange[:material/help:]",
+}
+PROOF_PARTS = {
+    "prompt": "It is asked exactly what it was trained on",
+    "ending": "Its replies end by themselves",
+    "output": "Its words are those of the trained model",
+    "speed": "What serving costs",
+}
+STATES = {
+    "active": ":green-badge[answers]",
+    "begun": ":orange-badge[begun]",
+    "undone": ":red-badge[undone]",
+    "retired": ":gray-badge[replaced]",
+}
+SHOWN_CONVERSATIONS = 200
+
+
+def loss_words(version: ModelVersion) -> str:
+    """Return what training did to the loss, in words; "" when that was not measured."""
+    before, after = (
+        version.metrics.get(key) for key in ("base_validation_loss", "best_validation_loss")
+    )
+    return f"loss {before:.2f} to {after:.2f}" if before and after else ""
+
+
+def details(version: ModelVersion) -> None:
+    """Show it."""
+    lineage, proof, notes, files = st.tabs(["Lineage", "Proof", "Notes", "Files"])
+    with lineage:
+        _lineage(version)
+    with proof:
+        _proofs(version)
+    with notes:
+        _notes(version)
+    with files:
+        _files(version)
+
+
+def _lineage(version: ModelVersion) -> None:
+    origins = workbench().origins(version.name)
+    splits = Counter(origin.split for origin in origins)
+    tested = splits.get("test", 0)
+    served = [one.name for one in version.deployments if one.state == "active"]
+    learnt = f"{count(len(origins) - tested)} conversations learnt from"
+    steps = [
+        f":material/forum: {learnt}, {count(tested)} kept for testing",
+        f":material/dataset: data set {plain(version.snapshot)}",
+        f":material/category: base {plain(version.base_name)}"
+        + (f", further from {plain(', '.join(version.parents))}" if version.parents else ""),
+        f":material/model_training: run {plain(version.run_id)} ({plain(version.method)})",
+        f":material/deployed_code: **{plain(version.name)}**",
+        f":material/cell_tower: {', '.join(map(plain, served)) or 'not served'}",
+    ]
+    st.markdown("  \n:gray[:material/arrow_downward:]  \n".join(steps))
+    if origins and st.toggle("List the conversations", key=f"origins-{version.name}"):
+        st.dataframe(
+            [
+                {"Conversation": one.conversation_id, "Used for": one.split, "By way of": one.via}
+                for one in origins[:SHOWN_CONVERSATIONS]
+            ],
+            hide_index=True,
+        )
+        if len(origins) > SHOWN_CONVERSATIONS:
+            st.caption(f"The first {SHOWN_CONVERSATIONS} of {count(len(origins))}.")
+
+
+def _proofs(version: ModelVersion) -> None:
+    if not version.deployments:
+        st.caption(
+            "It was not deployed yet. Deploying proves that what answers is what was trained, or "
+            "leaves everything as it was."
+        )
+    for one in reversed(version.deployments):
+        _proof(one)
+
+
+def _proof(one: Deployment) -> None:
+    st.markdown(
+        f"**{plain(one.name)}** on {plain(one.runtime)} {STATES[one.state]} {when(one.created_at)}"
+    )
+    if one.reason:
+        st.caption(plain(one.reason))
+    parts: list[Mapping[str, Any]] = list(one.proof.get("parts") or ())
+    for part in parts:
+        name = PROOF_PARTS.get(str(part["name"]), str(part["name"]))
+        mark = MARKS.get(str(part["outcome"]), "")
+        st.markdown(f"{mark} **{plain(name)}**: {plain(str(part['sentence']))}")
+
+
+def _notes(version: ModelVersion) -> None:
+    for note in version.notes:
+        st.markdown(f"{plain(note.text)}  \n:gray[{when(note.created_at)}]")
+    with st.form(f"note-{version.name}", clear_on_submit=True, border=False):
+        text = st.text_input("A note", placeholder="Trained after the new price list")
+        if st.form_submit_button("Keep the note", icon=":material/edit_note:") and text.strip():
+            with told():
+                workbench().note_version(version.name, text.strip())
+                st.rerun()
+
+
+def _files(version: ModelVersion) -> None:
+    st.dataframe(
+        [
+            {
+                "Kind": one.kind,
+                "File": one.path.name,
+                "Size": size(one.size_bytes),
+                "State": one.state,
+            }
+            for one in version.artefacts
+        ],
+        hide_index=True,
+    )
+    st.caption(f"Run folder: `{version.run_folder}`")
+    if st.button("Check the files", icon=":material/verified:", key=f"verify-{version.name}"):
+        with told():
+            wrong = workbench().verify_version(version.name)
+            for sentence in wrong:
+                st.error(plain(sentence))
+            if not wrong:
+                st.success("All files are as they were written.")

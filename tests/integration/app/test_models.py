@@ -1,0 +1,174 @@
+"""The page Models in every state: none yet, deployed, in use, many, forgotten from, pruned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fine_tuning.integration.app.models import PER_PAGE
+from fine_tuning.model_management.lineage import Lineage
+from fine_tuning.workbench.workbench import Workbench
+from tests.integration.app.scenes import labels, page, press, sleeping_job, words
+from tests.workbench.reported import write_report
+from tests.workbench.trained import Trained, write_trained
+
+
+@pytest.fixture
+def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
+    made = write_trained(tmp_path)
+    settings_of(made, monkeypatch)
+    return made
+
+
+def settings_of(made: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {
+        "HOME": str(made.home),
+        "_TRAINING__BASE_MODEL": made.name,
+        "_TRAINING__THREADS": "1",
+        "_DEPLOYMENT__RUNTIME": "embedded",
+        "_DEPLOYMENT__FAMILY": "support",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(f"FINE_TUNING_{name}", value)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def bench(trained: Trained) -> Workbench:
+    return trained.bench()
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Return a home with two versions; both are deployed and proven, the second is in use."""
+    made = write_trained(tmp_path_factory.mktemp("deployed"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        for number in (1, 2):
+            made.add_run(number)
+            made.bench().deploy(f"run{number}")
+    return made
+
+
+def test_without_a_version_the_way_to_one_is_shown(bench: Workbench) -> None:
+    app = page("models")
+    assert "No model was trained yet" in words(app)
+    assert labels(app) == ["Train a model", "Load the sample conversations and train the demo"]
+    assert not bench.workspace.models.exists()
+
+
+def test_a_version_that_is_not_deployed_can_be(trained: Trained, bench: Workbench) -> None:
+    trained.add_run()
+    write_report(bench, "run1")
+    app = page("models")
+    said = words(app)
+    assert "No version is in use yet" in said
+    assert "support\\:1" in said
+    assert "thumb\\_up" in said or "thumb_up" in said
+    assert "not deployed" in said
+    assert "It was not deployed yet" in said
+    other = sleeping_job(bench)  # holds the runner, so that what is asked for waits
+    press(app, "Deploy and use it")
+    asked = bench.jobs()[-1]
+    assert (asked.kind, asked.run_id, asked.params["switch"]) == ("deploy", "run1", True)
+    bench.stop_job(asked.id)
+    bench.stop_job(other.id)
+
+
+def test_what_is_in_use_is_proven_switched_and_rolled_back(
+    deployed: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings_of(deployed, monkeypatch)
+    bench = deployed.bench()
+    app = page("models")
+    said = words(app)
+    assert "#### :material/star: support\\:2" in said
+    assert "Its words are those of the trained model" in said
+    assert "fine_tuned_support:champion" in said
+    app.button(key="use-support:1").click().run()
+    assert not app.exception
+    assert "answers as support\\:1" in app.success[0].value
+    assert [one.version for one in bench.pointings()] == ["support:1"]
+    press(app, "Roll back")
+    assert "answers as support\\:2 again" in app.success[0].value
+    app.button(key="base-support:2").click().run()
+    assert [one.version for one in bench.pointings()] == [""]
+    assert "the untuned base of support" in words(app)
+    press(app, "Roll back")
+    assert [one.version for one in bench.pointings()] == ["support:2"]
+
+
+def test_two_versions_are_compared(trained: Trained) -> None:
+    trained.add_run(1)
+    app = page("models")
+    assert "There is one version only" in words(app)
+    trained.add_run(2)
+    app = page("models")
+    first, second = (one for one in app.selectbox if one.key in {"diff-first", "diff-second"})
+    assert (first.value, second.value) == ("support:1", "support:2")
+    assert "**Base**: the same" in words(app)
+
+
+def test_a_note_is_kept_and_files_are_checked(trained: Trained, bench: Workbench) -> None:
+    folder = trained.add_run()
+    app = page("models")
+    app.text_input[0].set_value("After the <b>new</b> price list")
+    press(app, "Keep the note")
+    assert bench.version("support:1").notes[0].text == "After the <b>new</b> price list"
+    assert "After the \\<b\\>new" in words(app)
+    press(app, "Check the files")
+    assert "All files are as they were written" in words(app)
+    (folder / "adapter" / "adapter.gguf").write_bytes(b"changed")
+    press(app, "Check the files")
+    assert app.error
+
+
+def test_the_plan_is_shown_before_anything_is_removed(trained: Trained, bench: Workbench) -> None:
+    for number in range(1, 3):
+        trained.add_run(number)
+    app = page("models")
+    assert "Nothing can go" in words(app)
+    keep = next(one for one in app.number_input if one.label.startswith("Newest versions"))
+    keep.set_value(1).run()
+    remove = next(one for one in app.button if one.label == "Remove the files")
+    assert remove.disabled
+    assert bench.version("support:1").present
+    app.checkbox[0].check().run()
+    press(app, "Remove the files")
+    assert not bench.version("support:1").present
+    assert bench.version("support:2").present
+    assert "freed" in app.success[0].value
+    assert "files pruned" in words(app)
+
+
+def test_many_versions_are_paged(trained: Trained) -> None:
+    for number in range(1, PER_PAGE + 3):
+        trained.add_run(number)
+    app = page("models")
+    shown = [one.value for one in app.markdown if one.value.startswith("**support\\:")]
+    assert len(shown) == PER_PAGE
+    assert shown[0].startswith(f"**support\\:{PER_PAGE + 2}**")
+    next(one for one in app.number_input if one.key == "models-page").set_value(2).run()
+    shown = [one.value for one in app.markdown if one.value.startswith("**support\\:")]
+    assert [one.partition("** ")[0] for one in shown] == ["**support\\:2", "**support\\:1"]
+
+
+def test_a_version_that_learnt_from_what_was_forgotten_says_so(
+    trained: Trained, bench: Workbench
+) -> None:
+    trained.add_run()
+    registry = bench.registry()
+    Lineage(registry).record_dataset(bench.version("support:1").snapshot, {"train": ["talk-1"]})
+    bench.mark_for_retraining("talk-1", "it was forgotten")
+    assert "learnt from 1 conversations that were forgotten" in words(page("models"))
+
+
+def test_a_damaged_registry_is_a_sentence(trained: Trained, bench: Workbench) -> None:
+    trained.add_run()
+    bench.versions()
+    for file in bench.workspace.models.glob("*.db*"):
+        file.write_bytes(b"no database" * 500)
+    app = page("models")
+    (error,) = app.error
+    assert "Traceback" not in error.value
