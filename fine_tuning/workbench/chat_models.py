@@ -46,16 +46,19 @@ class Choosing(Deploying, Serving):
         found = {base: ModelChoice(name=base, label=f"{base} (base, not tuned)", kind="base")}
         for name in self.chatbot_models():
             found.setdefault(name, ModelChoice(name=name, label=name, kind="other"))
+        in_use = [pointing for pointing in self.pointings() if pointing.alias in found]
+        for pointing in in_use:
+            label = f"{pointing.version or 'base'} (in use)"
+            found[pointing.alias] = ModelChoice(name=pointing.alias, label=label, kind="champion")
         for version in self.versions():
             for one in version.deployments:
-                if one.state == "active" and one.name in found:
-                    found[one.name] = ModelChoice(name=one.name, label=version.name, kind="version")
-        for pointing in self.pointings():
-            if pointing.alias in found:
-                label = f"{pointing.version or 'base'} (in use)"
-                found[pointing.alias] = ModelChoice(
-                    name=pointing.alias, label=label, kind="champion"
-                )
+                if one.state != "active" or one.name not in found:
+                    continue
+                if version.name in {pointing.version for pointing in in_use}:
+                    del found[one.name]  # the alias answers as it does
+                else:
+                    label = version.name
+                    found[one.name] = ModelChoice(name=one.name, label=label, kind="version")
         return sorted(found.values(), key=lambda choice: _ORDER.index(choice.kind))
 
 

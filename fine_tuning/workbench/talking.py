@@ -58,6 +58,10 @@ class Talk:
         conversation_id: Which one; an unknown one begins with the first question.
         store: Where it is recorded; None records nothing and keeps it here.
         clock: Tells the time.
+
+    Attributes:
+        is_withheld: Whether consent was taken back here; before the first question nothing says
+            so but this.
     """
 
     def __init__(
@@ -67,7 +71,7 @@ class Talk:
         self._store = store
         self._kept = Remembered(Conversation(id=conversation_id))
         self._clock = clock or SystemClock()
-        self._is_withheld = False
+        self.is_withheld = False
 
     @property
     def is_recording(self) -> bool:
@@ -227,16 +231,14 @@ class Talk:
 
     def set_consent(self, is_given: bool) -> None:
         """Allow or forbid that the conversation is ever learnt; before it begins, it is noted."""
-        self._is_withheld = not is_given
         if self.conversation().messages:
             self._say("consent", "", value=1 if is_given else -1)
+        self.is_withheld = not is_given
 
     @property
     def has_consent(self) -> bool:
         """Whether the conversation may be learnt."""
-        if self._is_withheld and not self.conversation().messages:
-            return False
-        return self.verdicts().consent >= 0
+        return not self.is_withheld and self.verdicts().consent >= 0
 
     # Recording
 
@@ -244,7 +246,7 @@ class Talk:
         """Record a message at the end of its branch; with the first one, a consent withheld."""
         now = message.created_at
         given = Conversation(id=self.id, messages=(message,), leaf_id=message.id, created_at=now)
-        said = [self._feedback("consent", "", value=-1)] if consent and self._is_withheld else []
+        said = [self._feedback("consent", "", value=-1)] if consent and self.is_withheld else []
         if self._store is not None:
             self._store.append_many([given], said)
             return

@@ -241,7 +241,7 @@ def test_the_champion_comes_first_then_versions_then_the_base(here: Trained) -> 
     assert [(c.kind, c.label) for c in bench.model_choices()][:2] == [
         ("champion", "support:2 (in use)"),
         ("version", "support:1"),
-    ]
+    ], "the version in use stands once"
 
 
 def test_models_here_share_one_server_and_reply_each_in_their_way(here: Trained) -> None:

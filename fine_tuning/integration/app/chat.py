@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import streamlit as st
 
 from fine_tuning.core.errors import FineTuningError
@@ -16,9 +18,18 @@ from fine_tuning.integration.app.chat_state import (
     current_talk,
     wish,
 )
-from fine_tuning.integration.app.chat_turn import TRIAL, show_turn
+from fine_tuning.integration.app.chat_turn import TRIAL, show_question, show_turn
 from fine_tuning.integration.app.common import plain, show_error
-from fine_tuning.workbench.talking import Talk
+from fine_tuning.workbench.talking import Opinions, Talk, Turn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """The chat as it was read for this run."""
+
+    turns: tuple[Turn, ...] = ()
+    opinions: Opinions = field(default_factory=Opinions)
+
 
 WARMTH_HELP = "0 always takes the likeliest word; higher is more varied."
 
@@ -28,32 +39,39 @@ def show() -> None:
     talk = current_talk()
     show_list(talk)
     typed = st.chat_input("Write a message", key=f"input-{talk.id}")
-    picked = _show_head(talk)
+    seen = _read(talk)
+    picked = _show_head(talk, seen)
     if typed:
         _ask(talk, typed, picked)
+        seen = _read(talk)
     _show_notice()
     wanted: Wish | None = st.session_state.pop("wish", None)
-    turns, verdicts = talk.turns(), talk.verdicts()
-    if not turns:
+    if not seen.turns and not st.session_state.get("unsent"):
         _show_welcome()
-    for number, turn in enumerate(turns, start=1):
-        is_last = number == len(turns)
+    for number, turn in enumerate(seen.turns, start=1):
+        is_last = number == len(seen.turns)
         if is_last and wanted is not None:
-            turn_shown = turn.asked
-            if turn_shown is not None:
-                with st.chat_message("user"):
-                    st.markdown(plain(turn_shown.text))
+            show_question(turn)
         else:
-            show_turn(talk, turn, verdicts, picked, is_last=is_last)
+            show_turn(talk, turn, seen.opinions, picked, is_last=is_last)
     _show_unsent(talk, picked)
-    keep_draft(talk.id if turns else "")
+    keep_draft(talk.id if seen.turns else "")
     if wanted is not None:
         fulfil(talk, wanted, picked)
 
 
-def _show_head(talk: Talk) -> Picked:
+def _read(talk: Talk) -> Seen:
+    """Read the chat; one that cannot be read is told, and looks empty."""
+    try:
+        return Seen(turns=tuple(talk.turns()), opinions=talk.verdicts())
+    except FineTuningError as error:
+        st.session_state["notice"] = error
+        return Seen()
+
+
+def _show_head(talk: Talk, seen: Seen) -> Picked:
     """Show model, consent and menu in one line; return who is talked to."""
-    title = talk.verdicts().title
+    title = seen.opinions.title
     if title:
         st.subheader(plain(title))
     found = choices()
@@ -61,27 +79,27 @@ def _show_head(talk: Talk) -> Picked:
     labels = {choice.name: choice.label for choice in found}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         model = st.selectbox(
-            "Model", names, format_func=lambda name: labels.get(name, name), key="model", width=280
+            "Model", names, format_func=lambda name: labels.get(name, name), key="model", width=220
         )
         other = ""
         if st.session_state.get("is-trial") and len(names) > 1:
             rest = [name for name in names if name != model]
             other = st.selectbox(
                 "Against", rest, format_func=lambda name: labels.get(name, name), key="other",
-                width=280,
+                width=220,
             )  # fmt: skip
         with st.popover("", icon=":material/tune:", help="How it replies"):
-            warmth = st.slider("Temperature", 0.0, 1.5, 0.7, 0.1, key="warmth", help=WARMTH_HELP)
+            warmth = st.slider("Temperature", 0.0, 1.5, 0.5, 0.1, key="warmth", help=WARMTH_HELP)
             st.toggle(
                 "Compare two models blindly", key="is-trial", disabled=len(names) < 2,  # noqa: PLR2004
                 help="Two reply side by side; you choose one before you see whose it is.",
             )  # fmt: skip
-        show_menu(talk, title)
-        _show_consent(talk)
+        show_menu(talk, title, is_begun=bool(seen.turns))
+        _show_consent(talk, seen)
     return Picked(model=model, other=other, temperature=warmth)
 
 
-def _show_consent(talk: Talk) -> None:
+def _show_consent(talk: Talk, seen: Seen) -> None:
     if not talk.is_recording:
         st.caption(
             "Nothing is recorded (data_collection.enabled is off): this chat is gone on reload."
@@ -96,7 +114,8 @@ def _show_consent(talk: Talk) -> None:
             st.session_state["notice"] = error
 
     st.toggle(
-        "May be learnt", value=talk.has_consent, key=key, on_change=changed,
+        "May be learnt", value=not talk.is_withheld and seen.opinions.consent >= 0,
+        key=key, on_change=changed,
         help="Off: this chat is kept for you and never used for training.",
     )  # fmt: skip
 

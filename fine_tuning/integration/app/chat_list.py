@@ -10,7 +10,8 @@ from fine_tuning.workbench.conversing import ChatRow
 from fine_tuning.workbench.talking import Talk
 
 PAGE_ROWS = 15
-TITLE_CHARACTERS = 36
+TITLE_CHARACTERS = 28
+FORGETTING = "forgetting"
 
 
 def show_list(talk: Talk) -> None:
@@ -50,10 +51,10 @@ def _show_row(row: ChatRow, *, is_open: bool) -> None:
         st.rerun()
 
 
-def show_menu(talk: Talk, title: str) -> None:
+def show_menu(talk: Talk, title: str, *, is_begun: bool) -> None:
     """Show what can be done with a chat."""
     with st.popover("", icon=":material/more_vert:", help="Name, export or forget this chat"):
-        if not talk.conversation().messages:
+        if not is_begun:
             st.caption("Say something first.")
             return
         with st.form(f"rename-{talk.id}", border=False):
@@ -76,10 +77,16 @@ def show_menu(talk: Talk, title: str) -> None:
                     key=f"take-{kind}",
                 )
         if st.button("Forget this chat …", icon=":material/delete:", key="forget"):
-            ask_to_forget(talk)
+            st.session_state[FORGETTING] = talk.id
+    if st.session_state.get(FORGETTING) == talk.id:
+        ask_to_forget(talk)
 
 
-@st.dialog("Forget this chat?")
+def _keep() -> None:
+    st.session_state.pop(FORGETTING, None)
+
+
+@st.dialog("Forget this chat?", on_dismiss=_keep)
 def ask_to_forget(talk: Talk) -> None:
     """Say what depends on a chat, and forget it everywhere when that is wanted."""
     with told():
@@ -104,7 +111,9 @@ def ask_to_forget(talk: Talk) -> None:
         with st.container(horizontal=True):
             if st.button("Forget it", type="primary", key="forget-it"):
                 workbench().forget(talk.id)
+                _keep()
                 open_chat()
                 st.rerun()
             if st.button("Keep it", key="keep-it"):
+                _keep()
                 st.rerun()

@@ -75,8 +75,8 @@ class Incoming:
 def fulfil(talk: Talk, wanted: Wish, picked: Picked) -> None:
     """Stream the replies that are wished for, record them, and run the page anew."""
     names = drawn_order(wanted.models, wanted.asked_id)
-    st.button("Stop", icon=":material/stop_circle:", key="stop", help="Keep what came so far.")
     places = _places(len(names))
+    st.button("Stop", icon=":material/stop_circle:", key="stop", help="Keep what came so far.")
     for name, place in zip(names, places, strict=True):
         error = _stream(talk, wanted, name, picked, place)
         if error is not None:

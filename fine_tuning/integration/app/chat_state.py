@@ -18,7 +18,7 @@ from fine_tuning.workbench.workbench import Workbench
 
 ADDRESS = "chat"
 CHOICES_KEPT_S = 5
-MAX_REPLY_TOKENS = 1024
+MAX_REPLY_TOKENS = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class Picked:
 
     model: str
     other: str = ""
-    temperature: float = 0.7
+    temperature: float = 0.5
 
     @property
     def sampling(self) -> Sampling:

@@ -24,9 +24,7 @@ UNFINISHED = {
 
 def show_turn(talk: Talk, turn: Turn, verdicts: Opinions, picked: Picked, *, is_last: bool) -> None:
     """Show a turn; ``is_last`` lets its reply be made again."""
-    if turn.asked is not None:
-        with st.chat_message("user"):
-            st.markdown(plain(turn.asked.text))
+    show_question(turn)
     if turn.shown is None:
         if is_last and turn.asked is not None:
             _show_waiting(turn.asked, picked)
@@ -34,6 +32,13 @@ def show_turn(talk: Talk, turn: Turn, verdicts: Opinions, picked: Picked, *, is_
         _show_open(talk, turn, verdicts)
     else:
         _show_reply(talk, turn, turn.shown, verdicts, picked, is_last=is_last)
+
+
+def show_question(turn: Turn) -> None:
+    """Show what was asked, letter by letter."""
+    if turn.asked is not None:
+        with st.chat_message("user"):
+            st.markdown(plain(turn.asked.text))
 
 
 def _show_waiting(asked: Message, picked: Picked) -> None:
@@ -75,7 +80,7 @@ def _show_reply(
             ):  # fmt: skip
                 wish(reply.parent_id or "", (picked.model,))
                 st.rerun()
-            _show_siblings(talk, turn, reply)
+        _show_siblings(talk, turn, reply)
         if verdicts.thumbs.get(reply.id) == -1:
             _show_reasons(talk, reply)
     failed: Failed | None = st.session_state.get("failed")
@@ -142,16 +147,17 @@ def _show_siblings(talk: Talk, turn: Turn, reply: Message) -> None:
     """Show which of several replies this is, and ways to the others."""
     if len(turn.replies) < 2:  # noqa: PLR2004 - it is the only one
         return
+    row = st.container(horizontal=True, vertical_alignment="center", gap="small")
     place = [one.id for one in turn.replies].index(reply.id)
     for sign, name, to in (("left", "previous", place - 1), ("right", "next", place + 1)):
-        if st.button(
+        if row.button(
             "", icon=f":material/chevron_{sign}:", key=f"{name}-{reply.id}", type="tertiary",
             help=f"Show the {name} reply", disabled=not 0 <= to < len(turn.replies),
         ):  # fmt: skip
             _do(partial(talk.show_branch, turn.replies[to].id))
             st.rerun()
         if sign == "left":
-            st.caption(f"{place + 1} of {len(turn.replies)}", width="content")
+            row.caption(f"{place + 1} of {len(turn.replies)}", width="content")
 
 
 def _show_open(talk: Talk, turn: Turn, verdicts: Opinions) -> None:
