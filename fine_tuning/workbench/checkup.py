@@ -357,16 +357,17 @@ def disk_bytes(home: Path) -> dict[str, int]:
 
 def _next_step(findings: list[Finding], num_conversations: int, num_runs: int) -> str:
     """Return what a person should do now, one sentence."""
-    stops = [one for one in findings if one.severity == "stop"]
-    if stops:
-        return f"First of all: {stops[0].title}. {stops[0].fix}."
-    if not num_conversations:
-        return "Chat with your bot, or import the chats you had elsewhere."
-    if num_conversations < RECOMMENDED_PAIRS:
-        left = RECOMMENDED_PAIRS - num_conversations
-        return f"Keep chatting: {left} more conversations make a training worthwhile."
-    if unusable := [one for one in findings if one.check == "base model"]:
-        return f"Choose another base model on the page Train: {unusable[0].title}."
-    if not num_runs:
-        return "You have enough to learn from: look at the review, then train."
-    return "All is set: chat, judge replies, and train again when enough is new."
+    for one in findings:
+        if one.severity == "stop":
+            return f"First of all: {one.title}. {one.fix}."
+    left = RECOMMENDED_PAIRS - num_conversations
+    steps = {
+        "Chat with your bot, or import the chats you had elsewhere.": not num_conversations,
+        f"Keep chatting: {left} more conversations make a training worthwhile.": left > 0,
+        "Choose an installed base model on the page Train: that of the settings cannot be used.": (
+            any(one.check == "base model" for one in findings)
+        ),
+        "You have enough to learn from: look at the review, then train.": not num_runs,
+        "All is set: chat, judge replies, and train again when enough is new.": True,
+    }
+    return next(sentence for sentence, is_due in steps.items() if is_due)

@@ -149,7 +149,7 @@ def _uploaded(name: str, data: bytes) -> Iterator[Path]:
         try:
             yield path
         except FineTuningError as error:
-            error.message = error.message.replace(f"{folder}/", "")
+            error.message = error.message.replace(f"{folder}/", "the file ")
             raise
 
 

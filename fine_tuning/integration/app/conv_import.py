@@ -9,6 +9,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from fine_tuning.core.errors import FineTuningError
 from fine_tuning.integration.app.common import count, plain, show_error, size, told
+from fine_tuning.integration.app.conv_state import PART
 from fine_tuning.integration.app.conv_words import times
 from fine_tuning.workbench.importing import MAX_UPLOAD_BYTES, ImportReport, safe_name
 from fine_tuning.workbench.listing import Listing
@@ -24,7 +25,6 @@ NUM_SHOWN = 10
 
 def show(bench: Workbench, listing: Listing) -> None:
     """Show the place to drop files, what they are, and what the last import gave."""
-    del listing
     _reports()
     files = st.file_uploader(
         "Drop files here: exports of ChatGPT, Claude, Open WebUI, LibreChat, SillyTavern and more",
@@ -41,6 +41,8 @@ def show(bench: Workbench, listing: Listing) -> None:
     chosen = {file.file_id: _format_of(bench, file, titles) for file in files}
     if st.button("Import", type="primary", key="conv-import", icon=":material/upload:"):
         _import(bench, files, chosen)
+        if not listing.rows:  # the page is another one from now on
+            st.session_state[PART] = "Import"
         st.rerun()
 
 
