@@ -13,7 +13,7 @@ from fine_tuning.workbench.judged import Judgement, Measured
 COLORS = {"better": "#2f9e6b", "worse": "#d1594d", "no clear difference": "#8b95a3"}
 WORDS = {"better": "better", "worse": "worse", "open": "no clear difference", "none": "-"}
 ROW_PX = 30
-LABEL_PX = 240
+LABEL_PX = 170
 
 
 def numbers(found: Judgement) -> None:
@@ -22,15 +22,15 @@ def numbers(found: Judgement) -> None:
     for name in names:
         rows = [one for one in found.measured if one.against == name]
         st.markdown(f"**{plain(found.candidate)} against {plain(name)}**")
-        _chart(rows, name)
+        _chart(rows)
         _table(rows, name, found.candidate)
     st.caption(
         "The bar is where the true difference lies with 95 % confidence. One that touches zero "
-        "may be chance. Green is better beyond chance, red is worse."
+        "may be chance. Green is better beyond chance, red is worse, grey cannot be told."
     )
 
 
-def _chart(rows: list[Measured], against: str) -> None:
+def _chart(rows: list[Measured]) -> None:
     values: list[dict[str, Any]] = [
         {
             "label": one.label,
@@ -52,7 +52,7 @@ def _chart(rows: list[Measured], against: str) -> None:
             "found:N",
             title=None,
             scale=alt.Scale(domain=list(COLORS), range=list(COLORS.values())),
-            legend=alt.Legend(orient="top"),
+            legend=None,
         ),
         tooltip=[
             alt.Tooltip("label:N", title="Metric"),
@@ -62,7 +62,7 @@ def _chart(rows: list[Measured], against: str) -> None:
         ],
     )
     bars = base.mark_rule(strokeWidth=3).encode(
-        x=alt.X("low:Q", title=f"Gain over {against} in percentage points (right is better)"),
+        x=alt.X("low:Q", title="Gain in percentage points"),
         x2="high:Q",
     )
     points = base.mark_point(filled=True, size=70).encode(x="gain:Q")
@@ -79,7 +79,7 @@ def _table(rows: list[Measured], against: str, candidate: str) -> None:
                 names[0]: one.shown(one.reference),
                 names[1]: one.shown(one.candidate),
                 "Gain": _gain(one, one.gain),
-                "Surely between": "-"
+                "Very likely between": "-"
                 if one.low is None or one.high is None
                 else f"{_gain(one, one.low)} and {_gain(one, one.high)}",
                 "Found": WORDS[one.sign],
@@ -92,4 +92,4 @@ def _table(rows: list[Measured], against: str, candidate: str) -> None:
 
 
 def _gain(one: Measured, value: float) -> str:
-    return f"{value * 100:+.0f} points" if one.is_share else f"{value:+.3g}"
+    return f"{round(value * 100):+d} points" if one.is_share else f"{value:+.3g}"

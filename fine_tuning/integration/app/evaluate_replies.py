@@ -52,7 +52,7 @@ def _item(item: JudgedItem, first: str, second: str) -> None:
             word = "A right answer holds" if item.kind == "question" else "You had"
             st.caption(f"{word}: {plain(item.expected)}")
         before, after = item.replies[first], item.replies[second]
-        marked = word_diff(before, after)
+        marked = word_diff(before, after, is_prose=True)
         for column, name, text in zip(st.columns(2), (first, second), marked, strict=True):
             with column:
                 st.markdown(f"**{plain(name)}** {_mark(item, name)}")

@@ -71,7 +71,7 @@ def _in_use(pointings: list[Pointing]) -> None:
         with st.container(border=True):
             words = one.version or f"the untuned base of {one.family}"
             st.markdown(f"#### :material/star: {plain(words)}")
-            st.caption(f"Your chatbot asks {plain(one.runtime)} for `{one.alias}` and gets this.")
+            st.caption(f"It answers whoever asks for `{one.alias}` ({plain(one.runtime)}).")
             if one.before_id is not None and st.button(
                 "Roll back",
                 icon=":material/undo:",

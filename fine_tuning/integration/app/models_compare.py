@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from fine_tuning.integration.app.common import count, plain, workbench
+from fine_tuning.integration.app.common import count, duration, plain, size, workbench
 
 
 def compare_versions(names: Sequence[str]) -> None:
@@ -41,14 +41,23 @@ def _table(title: str, changes: Mapping[str, tuple[Any, Any]], first: str, secon
     st.markdown(f"**{title}**")
     st.dataframe(
         [
-            {"What": key.replace("_", " "), first: _shown(before), second: _shown(after)}
+            {"What": _name(key), first: _shown(key, before), second: _shown(key, after)}
             for key, (before, after) in changes.items()
         ],
         hide_index=True,
     )
 
 
-def _shown(value: Any) -> str:  # noqa: ANN401 - any setting's or metric's value
+def _name(key: str) -> str:
+    """Return a dotted key as words, without the unit its value is shown with."""
+    return key.removesuffix("_bytes").removesuffix("_s").replace("_", " ").replace(".", ": ")
+
+
+def _shown(key: str, value: Any) -> str:  # noqa: ANN401 - any setting's or metric's value
+    if isinstance(value, int | float) and key.endswith("_bytes"):
+        return size(value)
+    if isinstance(value, int | float) and key.endswith("_s"):
+        return duration(value)
     if isinstance(value, float):
         return f"{value:.4g}"
     return "-" if value is None else str(value)

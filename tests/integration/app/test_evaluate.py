@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fine_tuning.integration.app.evaluate_replies import PER_PAGE
+from fine_tuning.integration.app.word_diff import word_diff
 from fine_tuning.workbench.workbench import Workbench
 from tests.integration.app.scenes import labels, page, press, sleeping_job, words
 from tests.workbench.reported import NUM_ITEMS, write_report
@@ -92,6 +93,14 @@ def test_the_worst_replies_come_first_and_their_words_are_harmless(
     assert pages.max == -(-NUM_ITEMS // PER_PAGE)
     pages.set_value(pages.max).run()
     assert not app.exception
+
+
+def test_changed_words_in_a_row_are_marked_as_one() -> None:
+    before, after = word_diff("The cat sat here.\n\nOh", "The dog ran here.\nOh", is_prose=True)
+    assert before == "The :red-background[cat sat] here\\.  \n  \nOh"
+    assert after == "The :green-background[dog ran] here\\.  \nOh"
+    assert word_diff("a b", "a b", is_prose=True) == ("a b", "a b")
+    assert word_diff("", "one\ntwo", is_prose=True)[1].count("green-background") == 2
 
 
 def test_a_test_question_is_added_and_taken_out(trained: Trained, bench: Workbench) -> None:
