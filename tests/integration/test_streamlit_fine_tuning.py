@@ -1,0 +1,172 @@
+"""A chatbot page with two more lines records its turns; without them it is a plain chatbot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from fine_tuning.workbench.workbench import Workbench
+from tests.ollama_stand_in.server import StandIn
+from tests.workbench.trained import NAME, Trained, write_trained
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "streamlit_chatbot.py"
+WAIT_S = 30
+
+
+@pytest.fixture(scope="module")
+def on_ollama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Trained, StandIn]]:
+    folder = tmp_path_factory.mktemp("on-ollama")
+    trained = write_trained(folder)
+    with StandIn(folder, generation="0.33.0") as server:
+        server.add_model(NAME, trained.base)
+        server.add_model("other:latest", trained.base)
+        yield trained, server
+
+
+@pytest.fixture
+def bench(
+    on_ollama: tuple[Trained, StandIn], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Workbench]:
+    """An empty workspace; the environment of the page leads to it and to the server."""
+    trained, server = on_ollama
+    variables = {
+        "FINE_TUNING_HOME": str(tmp_path),
+        "FINE_TUNING__TRAINING__BASE_MODEL": NAME,
+        "FINE_TUNING__DEPLOYMENT__RUNTIME": "ollama",
+        "FINE_TUNING__DEPLOYMENT__OLLAMA_BASE_URL": server.url,
+        "OLLAMA_HOST": server.url,
+        "CHATBOT_MODEL": NAME,
+        "OMP_NUM_THREADS": "1",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    yield Trained(home=tmp_path, base=trained.base, name=NAME).bench(server.url)
+    st.cache_resource.clear()
+    st.cache_data.clear()
+
+
+def opened(page: AppTest) -> AppTest:
+    page.run()
+    assert not page.exception
+    assert not page.error
+    return page
+
+
+def say(page: AppTest, text: str) -> AppTest:
+    page.chat_input[0].set_value(text)
+    return opened(page)
+
+
+def example() -> AppTest:
+    return opened(AppTest.from_file(str(EXAMPLE), default_timeout=WAIT_S))
+
+
+def recorded(bench: Workbench) -> list[list[str]]:
+    return [[m.text for m in one.messages] for one in bench.store.conversations()]
+
+
+def test_every_turn_is_recorded_once_and_can_be_judged(bench: Workbench) -> None:
+    page = example()
+    assert page.selectbox[0].options[0] == f"{NAME} (base, not tuned)"
+    say(page, "Tell me about owls.")
+    first = page.session_state["messages"][1]["content"]
+    opened(page)
+    say(page, "And tea?")
+    second = page.session_state["messages"][3]["content"]
+    assert recorded(bench) == [["Tell me about owls.", first, "And tea?", second]]
+    (chat,) = bench.store.conversations()
+    reply = chat.path()[3]
+    assert dict(reply.metadata) == {"model": NAME}
+    page.text_area[0].set_value("Tea is a drink.")
+    next(button for button in page.button if button.label == "Save").click()
+    opened(page)
+    (pair,) = bench.preference_pairs()
+    assert (pair.chosen.text, pair.rejected.text) == ("Tea is a drink.", second)
+    assert "1 conversation recorded" in [one.value for one in page.caption]
+
+
+def test_the_sidebar_chooses_who_replies(bench: Workbench) -> None:
+    page = example()
+    page.selectbox[0].select("other:latest")
+    say(page, "Tell me about salt.")
+    (chat,) = bench.store.conversations()
+    assert dict(chat.path()[1].metadata) == {"model": "other:latest"}
+
+
+def test_what_is_said_without_consent_is_not_recorded(bench: Workbench) -> None:
+    page = example()
+    say(page, "Recorded.")
+    page.toggle[0].set_value(False)
+    opened(page)
+    say(page, "A secret.")
+    assert len(recorded(bench)[0]) == 2
+    (chat,) = bench.store.conversations()
+    assert bench.withheld() == {chat.id}
+    page.toggle[0].set_value(True)
+    opened(page)
+    assert bench.withheld() == frozenset()
+    say(page, "Recorded again.")
+    assert recorded(bench)[0][::2] == ["Recorded.", "Recorded again."]
+
+
+def test_a_new_conversation_is_a_new_one_in_the_log(bench: Workbench) -> None:
+    page = example()
+    say(page, "First.")
+    page.session_state["messages"] = []
+    opened(page)
+    say(page, "Second.")
+    assert [texts[0] for texts in recorded(bench)] == ["First.", "Second."]
+
+
+def test_with_recording_off_nothing_is(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FINE_TUNING__DATA_COLLECTION__ENABLED", "false")
+    page = example()
+    say(page, "Hello?")
+    assert len(page.session_state["messages"]) == 2
+    assert not bench.workspace.conversations.exists()
+
+
+PAGE_WITH_A_MEMORY = """
+import streamlit as st
+from fine_tuning.integration.streamlit_fine_tuning import log_turns
+
+roles = ("user", "assistant")
+said = st.session_state.get("said", ["Who?", "Me."])
+messages = [{"role": roles[n % 2], "content": text} for n, text in enumerate(said)]
+log_turns(messages, session_id="mine")
+"""
+
+
+def test_a_conversation_shown_again_is_not_recorded_again(bench: Workbench) -> None:
+    for _ in range(2):  # two browsers
+        opened(AppTest.from_string(PAGE_WITH_A_MEMORY, default_timeout=WAIT_S))
+    page = AppTest.from_string(PAGE_WITH_A_MEMORY, default_timeout=WAIT_S)
+    page.session_state["said"] = ["Who?", "Me.", "Where?", "Here."]
+    opened(page)
+    assert recorded(bench) == [["Who?", "Me.", "Where?", "Here."]]
+
+
+def test_a_workspace_in_trouble_does_not_stop_the_chatbot(bench: Workbench) -> None:
+    bench.workspace.conversations.mkdir(parents=True)
+    page = AppTest.from_file(str(EXAMPLE), default_timeout=WAIT_S).run()
+    page.chat_input[0].set_value("Still there?").run()
+    assert not page.exception
+    assert page.session_state["messages"][1]["content"]
+    assert "a folder" in " ".join(error.value for error in page.error)
+
+
+def test_without_its_lines_it_is_a_plain_chatbot(bench: Workbench) -> None:
+    lines = EXAMPLE.read_text(encoding="utf-8").splitlines(keepends=True)
+    docstring_end = next(n for n, line in enumerate(lines) if n and line.startswith('"""'))
+    plain = [line for line in lines[docstring_end + 1 :] if "fine_tuning" not in line]
+    assert len(lines) - docstring_end - 1 - len(plain) == 3, "the import and the two calls"
+    assert len(lines) <= 45
+    page = opened(AppTest.from_string("".join(plain), default_timeout=WAIT_S))
+    say(page, "Tell me about owls.")
+    assert page.session_state["messages"][1]["content"]
+    assert not page.sidebar.children
+    assert not bench.workspace.conversations.exists()
