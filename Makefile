@@ -1,7 +1,7 @@
 # `make` alone prints the targets. PIP_ARGS goes to every pip install, for instance
 #   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 .DEFAULT_GOAL := help
-.PHONY: help setup demo app test test-slow fuzz-importers bench-logging check lint types imports docs-check docs format freeze clean bench-training bench-calibration bench-data test-trl bench-evaluation bench-gate bench-merge test-hostile
+.PHONY: help setup demo app test test-slow test-browser pictures fuzz-importers bench-logging check lint types imports docs-check docs format freeze clean bench-training bench-calibration bench-data test-trl bench-evaluation bench-gate bench-merge test-hostile
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -28,6 +28,12 @@ test: $(VENV)/.develops  ## the tests that take minutes in all
 
 test-slow: $(VENV)/.develops  ## the long tests
 	$(PYTEST) -m "slow and not gpu and not network"
+
+test-browser: $(VENV)/.develops  ## the whole app in Chromium, from a first visit to rolling back (minutes)
+	$(PYTEST) -m "slow or not slow" tests/browser
+
+pictures: $(VENV)/.develops  ## take the README's pictures of a demo's workspace: make pictures HOME_TO_SHOW=folder
+	$(PY) -m tests.browser.pictures $(HOME_TO_SHOW) docs/images
 
 fuzz-importers: $(VENV)/.develops  ## import a hundred thousand damaged files
 	FUZZ_INPUTS=100000 $(PYTEST) -s -m slow tests/data_collection/importers/test_fuzz.py

@@ -1,0 +1,71 @@
+"""Take the pictures of the README: every page, desktop and phone, light and dark.
+
+Run: python -m tests.browser.pictures HOME FOLDER      (make pictures)
+HOME is a workspace with something to see: the demo's, with a comparison and a deployment. Pictures
+are written with 256 colours, which is all that a page has.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+from playwright.sync_api import Page
+
+from tests.browser.app import DESKTOP, IDLE, PATIENCE_MS, PHONE, App, chromium, open_browser
+
+PAGES = ("", "conversations", "train", "evaluate", "models", "doctor")
+SIZES = {"desktop": DESKTOP, "phone": PHONE}
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+QUIET_MS = 1_500
+"""How long a page must have drawn nothing new: plots come last."""
+
+
+def main(home: Path, folder: Path) -> int:
+    """Take all pictures; return 1 without a browser."""
+    path = chromium()
+    if path is None:
+        sys.stderr.write("no Chromium found. Next: apt-get install chromium\n")
+        return 1
+    folder.mkdir(parents=True, exist_ok=True)
+    app = App(home)
+    app.start()
+    try:
+        with open_browser(path) as browser:
+            for size_name, (width, height) in SIZES.items():
+                for scheme in SCHEMES:
+                    context = browser.new_context(
+                        viewport={"width": width, "height": height}, color_scheme=scheme
+                    )
+                    page = context.new_page()
+                    for name in PAGES:
+                        page.goto(f"{app.url}/{name}")
+                        settle(page)
+                        picture = folder / f"{name or 'chat'}-{size_name}-{scheme}.png"
+                        page.screenshot(path=picture)
+                        shrink(picture)
+                        sys.stdout.write(f"{picture}\n")
+                    context.close()
+    finally:
+        app.stop()
+    return 0
+
+
+def settle(page: Page) -> None:
+    """Wait until the page is drawn."""
+    page.wait_for_selector(IDLE, timeout=PATIENCE_MS)
+    page.wait_for_timeout(QUIET_MS)
+    page.wait_for_selector(IDLE, timeout=PATIENCE_MS)
+
+
+def shrink(picture: Path) -> None:
+    """Write a picture anew with a palette."""
+    with Image.open(picture) as image:
+        small = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    small.save(picture, optimize=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(Path(sys.argv[1]), Path(sys.argv[2])))
