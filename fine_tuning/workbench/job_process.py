@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from fine_tuning.config.schema import Settings
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.clock import SystemClock, iso
@@ -62,6 +64,11 @@ def _outcome(home: Path, queue: JobQueue, job_id: str) -> dict[str, Any]:
         settings = Settings.model_validate(job.settings)
         workspace = Workspace.open(home, settings)
         sentence, result = work_on(job, settings, workspace, queue)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        found = f"the job was asked for with settings this version does not take ({where})"
+        return _failed(f"{found}: {first['msg']}", "start it anew")
     except InterruptedRunError as error:
         return _ended(queue, job_id, error.message)
     except FineTuningError as error:

@@ -15,7 +15,7 @@ from fine_tuning.config.presets import PRESETS, find_preset
 from fine_tuning.config.schema import Settings
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.errors import ConfigError, DataError, ModelNotFoundError, TrainingError
-from fine_tuning.workbench.job_queue import DIED, Job, JobState
+from fine_tuning.workbench.job_queue import DIED, Job, JobState, queue_of
 from fine_tuning.workbench.workbench import Workbench
 from tests.workbench.trained import TOPICS, write_base
 
@@ -147,6 +147,17 @@ def test_what_cannot_work_says_why(tmp_path: Path) -> None:
     assert "fine-tuning chat" in job.next_command
     bench.remove_job(job_id)
     assert bench.jobs() == []
+
+
+def test_settings_of_another_version_are_a_sentence(tmp_path: Path) -> None:
+    write_base(tmp_path / "base.gguf")
+    bench = open_bench(tmp_path)
+    queue = queue_of(bench.workspace.home)
+    raw = bench.settings.model_dump(mode="json")
+    job = queue.add("train", {}, {**raw, "training": {**raw["training"], "gone": 1}})
+    wait_for(lambda: bench.job(job.id).state == "failed")
+    assert "does not take (training.gone)" in bench.job(job.id).sentence
+    assert bench.job(job.id).next_command == "start it anew"
 
 
 def test_what_is_asked_wrongly_is_refused_before_a_process_starts(tmp_path: Path) -> None:
