@@ -161,7 +161,7 @@ def _list(found: list[Listed], listing: Listing, outcome: Outcome | None) -> Non
         with st.container(gap=None):
             st.button(
                 title_of(row), key=f"open-{row.id}", type="tertiary", on_click=open_conversation,
-                args=(row.id,), wrap=True,
+                args=(row.id,), wrap=False,
             )  # fmt: skip
             drop = outcome.drops.get(row.id) if outcome else None
             fate = f" · :orange[left out: {reason_name(drop.reason).lower()}]" if drop else ""

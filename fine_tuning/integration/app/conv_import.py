@@ -11,6 +11,7 @@ from fine_tuning.core.errors import FineTuningError
 from fine_tuning.integration.app.common import count, plain, show_error, size, told
 from fine_tuning.integration.app.conv_state import PART
 from fine_tuning.integration.app.conv_words import times
+from fine_tuning.integration.app.findings import capital
 from fine_tuning.workbench.importing import MAX_UPLOAD_BYTES, ImportReport, safe_name
 from fine_tuning.workbench.listing import Listing
 from fine_tuning.workbench.workbench import Workbench
@@ -63,9 +64,11 @@ def _format_of(bench: Workbench, file: UploadedFile, titles: dict[str, str]) -> 
     with st.container(border=True):
         st.markdown(f"**{plain(safe_name(file.name))}** · {size(file.size)}")
         if name:
-            st.markdown(f":material/check: {plain(titles[name])}, because {plain(reason)}.")
+            st.markdown(
+                f":material/check: {plain(capital(titles[name]))}, because {plain(reason)}."
+            )
         else:
-            st.markdown(f":orange[:material/help:] {plain(reason)}.")
+            st.markdown(f":orange[:material/help:] {plain(capital(reason))}.")
         return st.selectbox(
             "Read it as", [FIND_OUT, *titles], key=f"format-{file.file_id}", width=340,
             format_func=lambda one: titles.get(one, "What was found out"),

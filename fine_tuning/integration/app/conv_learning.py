@@ -149,7 +149,7 @@ def _example(listing: Listing, name: str, detail: str) -> None:
     with st.container(gap=None):
         st.button(
             title_of(row), key=f"out-{name}", type="tertiary", on_click=open_conversation,
-            args=(name,), wrap=True,
+            args=(name,), wrap=False,
         )  # fmt: skip
         st.caption(plain(detail))
 
@@ -173,7 +173,7 @@ def _changed(bench: Workbench, listing: Listing, outcome: Outcome) -> None:
     for name in some[start : start + NUM_CHANGED]:
         st.button(
             title_of(listing.rows[name]), key=f"changed-{name}", type="tertiary",
-            on_click=open_conversation, args=(name,), wrap=True,
+            on_click=open_conversation, args=(name,), wrap=False,
         )  # fmt: skip
         show_changes(bench.look_at(name))
 
@@ -194,7 +194,7 @@ def _duplicates(listing: Listing, outcome: Outcome) -> None:
         with st.container(border=True):
             st.button(
                 f":material/school: {title_of(listing.rows[name])}", key=f"stays-{name}",
-                type="tertiary", on_click=open_conversation, args=(name,), wrap=True,
+                type="tertiary", on_click=open_conversation, args=(name,), wrap=False,
             )  # fmt: skip
             st.caption(facts(listing.rows[name]))
             for twin in groups[name][:NUM_EXAMPLES]:
@@ -210,6 +210,6 @@ def _page_of(number: int, size: int, name: str) -> int:
         return 0
     last = -(-number // size)
     page = st.number_input(
-        f"Page, of {count(last)}", min_value=1, max_value=last, key=f"conv-page-{name}", width=160
+        f"Page (of {count(last)})", min_value=1, max_value=last, key=f"conv-page-{name}", width=160
     )
     return (int(page) - 1) * size

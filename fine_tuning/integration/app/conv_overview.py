@@ -18,7 +18,8 @@ Rows = list[dict[str, str | float]]
 MOST_NAMES = 10
 TOKEN_EDGES = (0, 25, 50, 100, 200, 400, 800, 1600, 3200, 6400, 12_800)
 NUM_QUALITY_BINS = 20
-HEIGHT = 300
+HEIGHT = 320
+BAR_HEIGHT, FRAME_HEIGHT = 34, 130
 LEARNT, LEFT_OUT, UNKNOWN = "learnt", "left out", "not checked yet"
 COLOURS = {LEARNT: "#2a9d8f", LEFT_OUT: "#e9a23b", UNKNOWN: "#8d99ae"}
 
@@ -102,11 +103,17 @@ def _plot_names(listing: Listing, name: str, fates: Mapping[str, str]) -> None:
     )
     data = _counted(pairs, name)
     title = "Languages" if name == "language" else "Where they came from"
+    height = BAR_HEIGHT * len({one[name] for one in data}) + FRAME_HEIGHT
     chart = (
-        alt.Chart(alt.InlineData(values=data), height=28 * len({one[name] for one in data}) + 60)
+        alt.Chart(alt.InlineData(values=data), height=height)
         .mark_bar()
         .encode(
-            alt.Y(f"{name}:N", sort="-x", title=None, axis=alt.Axis(labelLimit=160)),
+            alt.Y(
+                f"{name}:N",
+                sort="-x",
+                title=None,
+                axis=alt.Axis(labelLimit=160, labelOverlap=False),
+            ),
             _how_many(alt.X),
             _colour(data),
             tooltip=_tooltip(name),

@@ -88,8 +88,10 @@ def _facts(found: Checkup) -> None:
 
 
 def _table(rows: Mapping[str, str]) -> None:
-    lines = [f"| {plain(name)} | {plain(value)} |" for name, value in rows.items()]
-    st.markdown("\n".join(["| | |", "|---|---|", *lines]))
+    st.table(
+        {plain(name): plain(value) for name, value in rows.items()},
+        border="horizontal", hide_header=True,
+    )  # fmt: skip
 
 
 def _engine(bench: Workbench) -> dict[str, str]:

@@ -22,7 +22,7 @@ def show_finding(one: Finding) -> None:
     if one.detail:
         parts.append(plain(capital(one.detail)))
     if one.fix and one.severity != "good":
-        parts.append(f":material/build: {plain(capital(one.fix))}")
+        parts.append(f":material/build: {plain(one.fix)}")
     with st.container(border=True):
         st.markdown("  \n".join(parts))
 
