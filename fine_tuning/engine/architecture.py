@@ -11,13 +11,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
-
-import torch
+from typing import TYPE_CHECKING, Any, Literal
 
 from fine_tuning.core.errors import UnsupportedModelError
 from fine_tuning.engine.kernels.interface import HeadShape, Rope
 from fine_tuning.gguf.reader import GgufFile
+
+if TYPE_CHECKING:
+    import torch
 
 Gate = Literal["silu", "gelu"]
 """The activation of the gate: SiLU, or GELU in its tanh form."""
@@ -150,6 +151,8 @@ class RopeShape:
         Angle i of position p is ``p * scale * base^(-2i / n_rot) / factors[i]`` (RoFormer, arXiv
         2104.09864, section 3.2.2; ggml_rope_ext for factors and magnitude).
         """
+        import torch  # noqa: PLC0415 - slow to load, and not needed to know the kinds of models
+
         exponent = torch.arange(0, n_rot, 2, dtype=torch.float64) / n_rot
         frequency = self.scale * self.base**-exponent
         if factors is not None:

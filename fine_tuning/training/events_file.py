@@ -10,13 +10,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
 
 from fine_tuning.core.events import RunEvent
 from fine_tuning.core.ports import RunListener
 from fine_tuning.storage.atomic import storage_errors, write_file
-from fine_tuning.training.checkpoints import LoopProgress
+
+if TYPE_CHECKING:
+    from fine_tuning.training.checkpoints import LoopProgress
 
 HISTORY = frozenset({"started", "resumed", "failed"})
 """Kinds that tell what happened to the process; doing steps again does not undo them."""

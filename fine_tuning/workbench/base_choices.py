@@ -9,7 +9,6 @@ from pathlib import Path
 import psutil
 
 from fine_tuning.core.errors import FineTuningError
-from fine_tuning.engine.architecture import ARCHITECTURES
 from fine_tuning.runtimes.base_model import BaseModel, list_base_models, resolve_base_model
 from fine_tuning.runtimes.load_check import check_model
 from fine_tuning.workbench.base import WorkbenchBase
@@ -75,6 +74,8 @@ def _choice(model: BaseModel) -> BaseChoice:
 
 def _refusal(path: Path) -> str:
     """Return why a model cannot be trained; "" if its kind can."""
+    from fine_tuning.engine.architecture import ARCHITECTURES  # noqa: PLC0415 - torch is slow to load
+
     try:
         kind = check_model(path).architecture
     except FineTuningError as error:

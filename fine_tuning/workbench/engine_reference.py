@@ -9,20 +9,20 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fine_tuning.core.conversation import Message, Part
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.example import Example, TokenizedExample
 from fine_tuning.data_preparation.masking import ExampleTokenizer
 from fine_tuning.data_preparation.snapshot import Snapshot
-from fine_tuning.engine.adapter_files import read_gguf_adapter
-from fine_tuning.engine.decoder import Decoder
-from fine_tuning.engine.following import follow_reply
-from fine_tuning.engine.lora import LoraAdapter
 from fine_tuning.model_management.proof import MIN_PROMPTS
 from fine_tuning.model_management.reference import Followed, FollowedToken
 from fine_tuning.runtimes.embedded import EmbeddedServer
+
+if TYPE_CHECKING:
+    from fine_tuning.engine.decoder import Decoder
+    from fine_tuning.engine.lora import LoraAdapter
 
 # What lies beyond the likeliest tokens counts as one; these hold nearly all of the probability.
 FIRST_TOKENS = 200
@@ -67,6 +67,8 @@ class EngineReference:
 
     def follow(self, messages: Sequence[Message], reply: str, *, scale: float = 1.0) -> Followed:
         """Read a reply to messages; with "" only the first token is predicted."""
+        from fine_tuning.engine.following import follow_reply  # noqa: PLC0415 - torch is slow to load
+
         ids, start = self._ids(messages, reply)
         adapter = _scaled(self._adapter, scale)
         read = follow_reply(
@@ -132,6 +134,8 @@ class EngineReference:
 
 def _scaled(adapter: LoraAdapter, scale: float) -> LoraAdapter | None:
     """Return the adapter so many times as strong; None for the bare base."""
+    from fine_tuning.engine.lora import LoraAdapter  # noqa: PLC0415 - torch is slow to load
+
     if not scale:
         return None
     return LoraAdapter(
@@ -163,6 +167,9 @@ def open_reference(
     Raises:
         FineTuningError: as the engine and the embedded runtime raise.
     """
+    from fine_tuning.engine.adapter_files import read_gguf_adapter  # noqa: PLC0415 - torch is slow to load
+    from fine_tuning.engine.decoder import Decoder  # noqa: PLC0415 - as above
+
     adapter = read_gguf_adapter(adapter_path)
     with (
         EmbeddedServer(

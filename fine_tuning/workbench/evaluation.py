@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fine_tuning.core.ports import Progress
-from fine_tuning.engine.decoder import Decoder
 from fine_tuning.evaluation.comparison import Comparison, compare, corrected_together
 from fine_tuning.evaluation.contamination import ContaminationReport
 from fine_tuning.evaluation.gate import Margins, gate_policy, primary_suite
@@ -20,7 +19,13 @@ from fine_tuning.evaluation.results import (
     SuiteResult,
 )
 from fine_tuning.evaluation.verdict import Policy, Verdict, decide
-from fine_tuning.workbench.measuring import Candidate, EvaluationTask, Meter, ModelResult
+from fine_tuning.workbench.measuring import (
+    Candidate,
+    EvaluationTask,
+    Meter,
+    ModelResult,
+    open_decoder,
+)
 from fine_tuning.workbench.preferring import Ask, Preferred, reply_pairs
 
 SHOWN_METRICS = {
@@ -119,7 +124,7 @@ def evaluate(
     gate = gate or GateSettings()
     primary_suite(gate.primary, task.suites)  # better now than after minutes of measuring
     meter = Meter(task, progress)
-    with Decoder.open(task.base.path) as decoder:
+    with open_decoder(task.base.path) as decoder:
         results = tuple(meter.measure(decoder, model) for model in models)
         # Where no model is the untuned base, the base is asked for its abilities alone.
         tuned = all(model.adapter_name for model in models)

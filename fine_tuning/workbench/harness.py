@@ -17,7 +17,6 @@ from typing import Any
 
 from fine_tuning.core.errors import ConfigError, MissingDependencyError
 from fine_tuning.core.naming import canonical_json
-from fine_tuning.engine.decoder import Decoder
 from fine_tuning.evaluation.cache import ResultCache
 from fine_tuning.evaluation.probes import read_probe_items
 from fine_tuning.evaluation.questions import Question
@@ -30,7 +29,7 @@ from fine_tuning.workbench.judging import (
     candidate_of,
     own_questions,
 )
-from fine_tuning.workbench.measuring import Candidate, EvaluationTask, Meter
+from fine_tuning.workbench.measuring import Candidate, EvaluationTask, Meter, open_decoder
 
 EXTRA = "lm-eval"
 PACKAGE = "lm_eval"
@@ -152,7 +151,7 @@ class Harnessing(Judging):
         )
 
         meter = Meter(task, self.progress)
-        with Decoder.open(task.base.path) as decoder, meter.server(candidate) as server:
+        with open_decoder(task.base.path) as decoder, meter.server(candidate) as server:
             model = HarnessModel(
                 tokenizer=server.tokenizer,
                 renderer=server.renderer,

@@ -12,15 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fine_tuning.core.conversation import Message, Part
 from fine_tuning.core.example import Example, TokenizedExample
 from fine_tuning.core.naming import content_name
 from fine_tuning.core.ports import Progress, Sampling
-from fine_tuning.engine.decoder import Decoder
-from fine_tuning.engine.lora import LoraAdapter
-from fine_tuning.engine.step import ExampleScore, score_targets
 from fine_tuning.evaluation.answering import Answerer
 from fine_tuning.evaluation.cache import ResultCache
 from fine_tuning.evaluation.canaries import Canary
@@ -37,6 +34,11 @@ from fine_tuning.evaluation.results import (
 from fine_tuning.runtimes.base_model import BaseModel
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.embedded_served import EmbeddedServedModel
+
+if TYPE_CHECKING:
+    from fine_tuning.engine.decoder import Decoder
+    from fine_tuning.engine.lora import LoraAdapter
+    from fine_tuning.engine.step import ExampleScore
 
 PARALLEL_REPLIES = 16
 # Room for a prompt besides the reply where nothing longer is asked.
@@ -296,6 +298,11 @@ class Meter:
         self, decoder: Decoder, model: Candidate
     ) -> Callable[[Sequence[TokenizedExample]], list[ExampleScore]]:
         """Return a function that scores examples, those known to the cache without the engine."""
+        from fine_tuning.engine.step import (  # noqa: PLC0415 - torch is slow to load
+            ExampleScore,
+            score_targets,
+        )
+
         cache, name = self._task.cache, self._name(model)
 
         def score(examples: Sequence[TokenizedExample]) -> list[ExampleScore]:
@@ -320,6 +327,17 @@ class Meter:
 
     def _name(self, model: Candidate) -> str:
         return content_name(["model/1", self._task.base.digest(), model.adapter_name])
+
+
+def open_decoder(path: Path) -> Decoder:
+    """Open a model in the engine, whose libraries are loaded with the first one.
+
+    Raises:
+        FineTuningError: as the engine raises.
+    """
+    from fine_tuning.engine.decoder import Decoder  # noqa: PLC0415 - torch is slow to load
+
+    return Decoder.open(path)
 
 
 def deployment_metrics(server: EmbeddedServer) -> dict[str, Any]:
@@ -357,6 +375,8 @@ def _first_scores(
     model: str, examples: Sequence[TokenizedExample], scores: Sequence[ExampleScore]
 ) -> dict[str, ExampleScore]:
     """Return the scores of each example's first reply, which nothing behind it can change."""
+    from fine_tuning.engine.step import ExampleScore  # noqa: PLC0415 - torch is slow to load
+
     found = {}
     learnt = [pair for pair in zip(examples, scores, strict=True) if pair[0].num_targets]
     firsts = first_replies([example for example, _ in learnt])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.errors import ModelNotFoundError, TrainingError
-from fine_tuning.engine.adapter_files import read_gguf_adapter
-from fine_tuning.engine.lora import LoraAdapter
+
+if TYPE_CHECKING:
+    from fine_tuning.engine.lora import LoraAdapter
 
 LATEST = "latest"
 DEMO = "demo"
@@ -54,6 +55,8 @@ class FinishedRun:
         Raises:
             GgufError: if its file was damaged.
         """
+        from fine_tuning.engine.adapter_files import read_gguf_adapter  # noqa: PLC0415 - torch is slow to load
+
         return read_gguf_adapter(self.adapter_path)
 
 

@@ -125,20 +125,16 @@ class Talk:
             is_stopped: Asked before each piece; what comes after it says so is not kept.
 
         Raises:
-            DataError: if there is no such question.
-            FineTuningError: as the model raises; what came before is recorded.
-            StorageError: if the reply cannot be recorded.
+            FineTuningError: if there is no such question, the model fails (what came before is
+                recorded), or the reply cannot be recorded.
         """
         conversation = self.conversation()
-        asked = next((m for m in conversation.messages if m.id == asked_id), None)
-        if asked is None:
+        if asked_id not in {message.id for message in conversation.messages}:
             raise DataError(f"conversation {self.id!r} has no question {asked_id!r}")
         earlier = sum(m.parent_id == asked_id for m in conversation.messages)
         drawn = replace(sampling, seed=sampling.seed + earlier)
         said = self._as_corrected(conversation.path(asked_id))
-        pieces: list[str] = []
-        status: Status = "aborted"
-        reply_id = ""
+        pieces, status, reply_id = list[str](), cast("Status", "aborted"), ""
         try:
             with closing(_generator(model.reply(said, drawn))) as stream:
                 for piece in stream:
@@ -155,10 +151,9 @@ class Talk:
             text = "".join(pieces)
             if text.strip() or status == "complete":
                 found = self._message("assistant", text, parent=asked_id)
-                notes = {"note": note} if note else {}
-                found = replace(found, model=model.name, status=status, metadata=notes)
-                self._add(found)
+                found = replace(found, model=model.name, status=status)
                 reply_id = found.id
+                self._add(replace(found, metadata={"note": note} if note else {}))
         return reply_id
 
     def show_branch(self, message_id: str) -> None:

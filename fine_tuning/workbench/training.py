@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fine_tuning.core.clock import SystemClock
 from fine_tuning.core.errors import (
@@ -18,22 +19,19 @@ from fine_tuning.data_preparation.snapshot import Snapshot
 from fine_tuning.runtimes.base_model import EMBEDDED, BaseModel
 from fine_tuning.runtimes.ollama_client import OllamaClient
 from fine_tuning.runtimes.ollama_probe import probe
-from fine_tuning.training.adapter_run import AdapterTrainer
-from fine_tuning.training.adapter_run import BaseModel as TrainingBase
-from fine_tuning.training.events_file import Listeners
-from fine_tuning.training.fast_mode import mode_remark
-from fine_tuning.training.forecast import Forecast
-from fine_tuning.training.lora_trainer import LoRATrainer
-from fine_tuning.training.plan import TrainingData
-from fine_tuning.training.qlora_trainer import QLoRATrainer
-from fine_tuning.training.run import Listening
-from fine_tuning.training.run_folder import RunFolder, TrainedRun
 from fine_tuning.workbench.collection import Collection
 from fine_tuning.workbench.plans import UNKNOWN_RUNTIME, training_plan
+from fine_tuning.workbench.process import loading
 from fine_tuning.workbench.registering import Registering
 from fine_tuning.workbench.runs import finished_runs
 
-TRAINERS = {"lora": LoRATrainer, "qlora": QLoRATrainer}
+if TYPE_CHECKING:
+    from fine_tuning.training.adapter_run import AdapterTrainer
+    from fine_tuning.training.adapter_run import BaseModel as TrainingBase
+    from fine_tuning.training.forecast import Forecast
+    from fine_tuning.training.plan import TrainingData, TrainingPlan
+    from fine_tuning.training.run import Listening
+    from fine_tuning.training.run_folder import TrainedRun
 
 
 class Training(Collection, Registering):
@@ -74,6 +72,8 @@ class Training(Collection, Registering):
 
     def mode_remark(self, run: TrainedRun) -> str:
         """Tell what fast mode gained and lost; "" for a run that adapts every layer."""
+        from fine_tuning.training.fast_mode import mode_remark  # noqa: PLC0415 - torch is slow to load
+
         known = [(found.run_id, found.manifest) for found in finished_runs(self.workspace)]
         return mode_remark(run.run_id, known)
 
@@ -91,6 +91,9 @@ class Training(Collection, Registering):
     def _training_task(
         self, snapshot: Snapshot | None, base: BaseModel | None = None
     ) -> tuple[AdapterTrainer, TrainingData, TrainingBase]:
+        from fine_tuning.training.adapter_run import BaseModel as TrainingBase  # noqa: PLC0415 - torch is slow to load
+        from fine_tuning.training.plan import TrainingData  # noqa: PLC0415 - as above
+
         base = base or self.base_model()
         snapshot = snapshot or self.prepare(base)
         made_for = dict(snapshot.manifest.get("base_model") or {})
@@ -106,7 +109,7 @@ class Training(Collection, Registering):
             snapshot=snapshot.name,
         )
         plan = training_plan(self.settings.training, *self._takes_adapters(base))
-        trainer = TRAINERS[self.settings.training.method](plan)
+        trainer = _trainer(self.settings.training.method, plan)
         return trainer, data, TrainingBase(path=base.path, name=base.name, digest=base.digest())
 
     def _new_folder(self, run_id: str) -> Path:
@@ -118,18 +121,22 @@ class Training(Collection, Registering):
         Raises:
             TrainingError: if there is no such run, or it cannot go on.
         """
+        from fine_tuning.training.run_folder import RunFolder  # noqa: PLC0415 - torch is slow to load
+
         folder = self.workspace.runs / run_id
         if not folder.is_dir():
             raise TrainingError(
                 f"no run {run_id!r} in {self.workspace.runs}, expected one that was started there"
             )
         method = RunFolder(folder).settings().method
-        run = TRAINERS[method]().resume(folder, _listening(listener))
+        run = _trainer(method).resume(folder, _listening(listener))
         self.register_run(self.find_run(str(run.folder)))
         return run
 
     def is_finished(self, run_id: str) -> bool:
         """Tell whether a run has its manifest."""
+        from fine_tuning.training.run_folder import RunFolder  # noqa: PLC0415 - torch is slow to load
+
         return RunFolder(self.workspace.runs / run_id).manifest_path.exists()
 
     def _takes_adapters(self, base: BaseModel) -> tuple[bool | None, str]:
@@ -151,5 +158,16 @@ class Training(Collection, Registering):
         return self.workspace.runs / name
 
 
+def _trainer(method: str, plan: TrainingPlan | None = None) -> AdapterTrainer:
+    with loading("torch"):
+        from fine_tuning.training.lora_trainer import LoRATrainer  # noqa: PLC0415 - it is slow
+        from fine_tuning.training.qlora_trainer import QLoRATrainer  # noqa: PLC0415 - as above
+
+    return {"lora": LoRATrainer, "qlora": QLoRATrainer}[method](plan)
+
+
 def _listening(listener: RunListener | None) -> Listening:
+    from fine_tuning.training.events_file import Listeners  # noqa: PLC0415 - torch is slow to load
+    from fine_tuning.training.run import Listening  # noqa: PLC0415 - as above
+
     return Listening(listener=listener) if listener else Listening(listener=Listeners(()))

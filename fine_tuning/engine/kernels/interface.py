@@ -8,11 +8,13 @@ float32 or bfloat16; the residual stream, norms' weights and rope tables are flo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Raw = npt.NDArray[np.uint8]
 

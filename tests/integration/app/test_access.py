@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -124,3 +126,20 @@ def test_numbers_for_people() -> None:
     assert when("2020-11-12T08:00:00+00:00").endswith("Nov 2020")
     assert (when(""), when("never")) == ("", "never")
     assert plain("<b>*x*") == "\\<b\\>\\*x\\*"
+
+
+def test_the_pages_open_without_the_libraries_of_models() -> None:
+    code = (
+        "import sys\n"
+        "from importlib import import_module\n"
+        "from streamlit.testing.v1 import AppTest\n"
+        f"page = AppTest.from_file({str(MAIN)!r}, default_timeout=30).run()\n"
+        "assert page.chat_input and not page.error\n"
+        "from fine_tuning.integration.app.common import PAGES\n"
+        "for name in PAGES:\n"
+        "    import_module(f'fine_tuning.integration.app.{name}')\n"
+        "print(*{'torch', 'xllamacpp', 'transformers'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
