@@ -73,7 +73,7 @@ bench-merge: $(VENV)/.develops  ## what is left of a fine-tune in each file that
 test-hostile: $(VENV)/.develops  ## 100,000 damaged models and adapters (a quarter of an hour)
 	$(PYTEST) -m slow tests/gguf/test_mutations.py
 
-bench-calibration: $(VENV)/.develops  ## how often the gate errs, on simulated comparisons (a minute)
+bench-calibration: $(VENV)/.develops  ## how often the gate errs, on simulated comparisons (ten minutes)
 	$(PY) -m benchmarks.calibration
 
 test-trl: $(VENV)/.develops .venv-peers/.installed  ## real chats exported, then read by datasets and TRL (minutes)

@@ -19,10 +19,12 @@ from fine_tuning.evaluation.metrics import MetricResult
 from fine_tuning.evaluation.results import SuiteResult
 
 RESAMPLES = 10_000
+POWER_RESAMPLES = 2000
+"""Experiments that are imagined to find the smallest difference one like this would show."""
 CONFIDENCE = 0.95
 POWER = 0.8
 MANY_CLUSTERS = 40
-"""From so many on the stated power is right within three points; below, it is a rough figure."""
+"""Below, a sample tells too little of how such samples vary: the stated power is a rough figure."""
 TIE = 1e-9
 """Item values closer than this, relative to their size, are a tie: rounding, not a difference."""
 
@@ -225,7 +227,7 @@ def _row(
     settings: tuple[int, int, float],
 ) -> ComparedMetric:
     """Compare one metric; the Holm correction comes later, when all rows are known."""
-    seed, resamples, confidence = settings
+    seed, resamples, _ = settings
     if reference.weights != candidate.weights:
         raise DataError(
             f"the items of {reference.name!r} weigh differently in the two results, "
@@ -239,7 +241,7 @@ def _row(
         is_log=reference.aggregation == "geometric_mean",
     )
     first, second = sums.values()
-    low, high, detectable = _spread(sums, seed, resamples, confidence)
+    low, high, detectable = _spread(sums, settings, falls=reference.higher_is_better is False)
     wins, ties, losses = _counts(reference, candidate)
     unit = reference.unit
     if reference.aggregation == "corpus":
@@ -265,22 +267,27 @@ def _row(
 
 
 def _spread(
-    sums: resampling.PairedSums, seed: int, resamples: int, confidence: float
+    sums: resampling.PairedSums, settings: tuple[int, int, float], *, falls: bool
 ) -> tuple[float | None, float | None, float | None]:
-    """Return the interval's ends and the smallest detectable difference, None where unknown."""
-    n = sums.num_clusters
-    if n < resampling.MIN_CLUSTERS:
+    """Return the interval's ends and the smallest detectable difference, None where unknown.
+
+    ``falls`` says that a gain makes the metric smaller.
+    """
+    seed, resamples, confidence = settings
+    if sums.num_clusters < resampling.MIN_CLUSTERS:
         return None, None, None
     drawn = resampling.bootstrap_differences(sums, resamples=resamples, seed=seed)
-    low, high = resampling.percentile_interval(drawn, num_clusters=n, confidence=confidence)
-    error = resampling.standard_error(drawn, num_clusters=n)
-    if error == 0.0:
-        return low, high, None
-    return (
-        low,
-        high,
-        resampling.smallest_detectable(error, num_clusters=n, confidence=confidence, power=POWER),
+    low, high = resampling.percentile_interval(
+        drawn, num_clusters=sums.effective_clusters, confidence=confidence
     )
+    if drawn.std() == 0.0:
+        return low, high, None
+    likely = resampling.likely_experiments(
+        sums, resamples=min(resamples, POWER_RESAMPLES), seed=seed
+    )
+    likely = likely.mirrored() if falls else likely
+    detectable = resampling.smallest_detectable(likely, confidence=confidence, power=POWER)
+    return low, high, detectable
 
 
 def _counts(reference: MetricResult, candidate: MetricResult) -> tuple[int, int, int]:

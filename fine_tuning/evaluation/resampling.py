@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,14 @@ class PairedSums:
     def num_clusters(self) -> int:
         """How many independent units there are."""
         return len(self.weight)
+
+    @property
+    def effective_clusters(self) -> float:
+        """How many clusters of equal weight would tell as much, at least 2.
+
+        Source: Kish, Survey Sampling, 1965, section 11.7.
+        """
+        return max(2.0, float(self.weight.sum() ** 2 / (self.weight**2).sum()))
 
     def values(self) -> tuple[float, float]:
         """Return the metric of the reference and of the candidate."""
@@ -91,13 +100,19 @@ def bootstrap_differences(sums: PairedSums, *, resamples: int, seed: int) -> Flo
 
 
 def percentile_interval(
-    differences: Floats, *, num_clusters: int, confidence: float
+    differences: Floats, *, num_clusters: float, confidence: float
 ) -> tuple[float, float]:
     """Return the expanded percentile interval of bootstrapped differences.
 
     Plain percentiles are too narrow for few clusters; the expanded ones ask for the quantiles
     that give the width of a t interval when the statistic is a mean. Right-or-wrong metrics take
     few distinct values, so mid-quantiles are used: an end may lie between two of them.
+
+    Args:
+        differences: One per resample.
+        num_clusters: How many clusters were drawn from, above 1; of unequal weight their
+            :attr:`PairedSums.effective_clusters`.
+        confidence: Between 0 and 1.
 
     Sources: Hesterberg, What Teachers Should Know About the Bootstrap, 2015, section 4.1; Ma,
     Genton and Parzen, Asymptotic Properties of Sample Quantiles of Discrete Distributions, 2011.
@@ -155,26 +170,93 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def standard_error(differences: Floats, *, num_clusters: int) -> float:
-    """Return the standard error of the difference, freed of the bootstrap's small-sample bias."""
-    return float(differences.std() * math.sqrt(num_clusters / (num_clusters - 1)))
+@dataclass(frozen=True, slots=True)
+class Experiments:
+    """Many experiments with one truth; arrays are [experiments].
+
+    ``off`` is how far each one's difference is off the true one, ``error`` the standard error
+    estimated from its own clusters, ``skew`` the skewness of its difference so estimated (that of a
+    sum over clusters, not of a single cluster), ``clusters`` how many effective ones it has.
+    """
+
+    off: Floats
+    error: Floats
+    skew: Floats
+    clusters: Floats
+
+    @classmethod
+    def of(cls, differences: Floats, weights: Floats, truth: float) -> Self:
+        """Look at experiments from outside.
+
+        Args:
+            differences: Candidate minus reference, summed over each cluster,
+                [experiments, clusters].
+            weights: The same of the weights.
+            truth: The true difference.
+        """
+        total = weights.sum(axis=1)
+        found = differences.sum(axis=1) / total
+        rest = differences - found[:, None] * weights
+        squared = rest * rest
+        squares, cubes = squared.sum(axis=1), (squared * rest).sum(axis=1)
+        clusters = np.maximum(2.0, total**2 / (weights**2).sum(axis=1))
+        return cls(
+            off=found - truth,
+            error=np.sqrt(squares * clusters / (clusters - 1.0)) / total,
+            skew=cubes / np.where(squares > 0, squares, 1.0) ** 1.5,
+            clusters=clusters,
+        )
+
+    def mirrored(self) -> Self:
+        """Return the same with reference and candidate exchanged."""
+        return replace(self, off=-self.off, skew=-self.skew)
 
 
-def smallest_detectable(
-    error: float, *, num_clusters: int, confidence: float, power: float
-) -> float:
-    """Return the true difference that a set like this one would show with the given power.
+def likely_experiments(sums: PairedSums, *, resamples: int, seed: int) -> Experiments:
+    """Return experiments like one that was made: it stands for the truth, resamples for them."""
+    rng = np.random.default_rng(seed)
+    n = sums.num_clusters
+    first, second = sums.values()
+    # The difference of exponentials is linear in small changes of the logarithms.
+    slopes = (first, second) if sums.is_log else (1.0, 1.0)
+    share = sums.weight / sums.weight.sum()
+    differences = slopes[1] * (sums.candidate - share * sums.candidate.sum()) - slopes[0] * (
+        sums.reference - share * sums.reference.sum()
+    )
+    parts = []
+    for rows in _chunks(resamples, n):
+        drawn = rng.integers(0, n, size=(rows, n))
+        parts.append(Experiments.of(differences[drawn], sums.weight[drawn], 0.0))
+    off, error, skew, clusters = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("off", "error", "skew", "clusters")
+    )
+    # A sample varies a little less around its own mean than what it was drawn from.
+    widen = math.sqrt(sums.effective_clusters / (sums.effective_clusters - 1.0))
+    return Experiments(off=off * widen, error=error * widen, skew=skew, clusters=clusters)
+
+
+def smallest_detectable(experiments: Experiments, *, confidence: float, power: float) -> float:
+    """Return the true difference that experiments like these show with the given power.
+
+    One shows it when its interval lies above 0. The lower end of the percentile interval lies
+    ``t - skew (t^2 - 1) / 6`` standard errors below the difference found, so that each experiment
+    needs a certain true difference, and a share ``power`` of them needs at most the one returned.
+    Unlike a sum of two quantiles this knows that, for right-or-wrong metrics, a large difference
+    comes with a small error or with a large one.
+
+    Source: Hall, The Bootstrap and Edgeworth Expansion, 1992, section 3.5, for the lower end.
 
     Args:
-        error: The standard error of the difference.
-        num_clusters: How many clusters it was estimated from, at least 2.
+        experiments: Such as were or could have been made.
         confidence: Of the two-sided interval that must exclude 0.
-        power: The share of such sets in which it does.
+        power: The share of experiments in which it does.
     """
     from scipy.special import stdtrit  # noqa: PLC0415 - slow to import
 
-    t = stdtrit(num_clusters - 1, np.array([(1.0 + confidence) / 2.0, power]))
-    return float(t.sum() * error)
+    t = stdtrit(experiments.clusters - 1.0, (1.0 + confidence) / 2.0)
+    below = experiments.error * (t - experiments.skew * (t**2 - 1.0) / 6.0)
+    return float(np.quantile(below - experiments.off, power))
 
 
 def _rounding(sums: PairedSums) -> float:

@@ -50,9 +50,10 @@ def test_a_clear_gain_by_hand() -> None:
     assert row.low == pytest.approx(low, abs=0.04)
     assert row.high == pytest.approx(high, abs=0.04)
     assert row.gain_interval == (row.low, row.high)
-    assert row.smallest_detectable == pytest.approx(
-        scipy.stats.sem(differences) * (2.0227 + 0.8512), rel=0.03
-    )
+    plain = scipy.stats.sem(differences) * (2.0227 + 0.8512)
+    assert row.smallest_detectable == pytest.approx(plain, rel=0.15)
+    # Losses weigh more than gains here: a large difference comes with a small error.
+    assert row.smallest_detectable > plain
 
 
 def test_lower_is_better_for_a_loss_and_the_gain_says_so() -> None:

@@ -55,8 +55,9 @@ def test_the_interval_of_a_mean_is_as_wide_as_the_t_interval(n: int) -> None:
     assert high - low == pytest.approx(expected[1] - expected[0], rel=0.03)
     plain = np.quantile(drawn, [0.025, 0.975])
     assert high - low > plain[1] - plain[0]
-    found = resampling.standard_error(drawn, num_clusters=n)
-    assert found == pytest.approx(error, rel=0.02)
+    likely = resampling.likely_experiments(sums_of(differences), resamples=40_000, seed=0)
+    assert likely.off.std() == pytest.approx(error, rel=0.02)
+    assert np.sqrt((likely.error**2).mean()) == pytest.approx(error, rel=0.02)
 
 
 def test_chunks_do_not_change_the_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,12 +125,48 @@ def test_holm_lies_between_the_p_value_and_bonferroni(values: list[float]) -> No
 
 @pytest.mark.parametrize("n", [12, 40, 200])
 def test_the_detectable_difference_has_the_power_of_the_noncentral_t(n: int) -> None:
-    delta = resampling.smallest_detectable(
-        1.0 / np.sqrt(n), num_clusters=n, confidence=0.95, power=0.8
-    )
+    drawn = np.random.default_rng(n).normal(0.7, 1.0, (20_000, n))
+    experiments = resampling.Experiments.of(drawn, np.ones_like(drawn), 0.7)
+    delta = resampling.smallest_detectable(experiments, confidence=0.95, power=0.8)
     bar = scipy.stats.t.ppf(0.975, n - 1)
     power = scipy.stats.nct.sf(bar, n - 1, delta * np.sqrt(n))
-    assert power == pytest.approx(0.8, abs=0.01)
+    assert power == pytest.approx(0.8, abs=0.012)
+
+
+def test_a_sample_stands_for_the_experiments_it_came_from() -> None:
+    rng = np.random.default_rng(3)
+    drawn = rng.exponential(1.0, (4000, 400)) - 1.0
+    true = resampling.Experiments.of(drawn, np.ones_like(drawn), 0.0)
+    wanted = resampling.smallest_detectable(true, confidence=0.95, power=0.8)
+    found = [
+        resampling.smallest_detectable(
+            resampling.likely_experiments(sums_of(sample), resamples=1000, seed=0),
+            confidence=0.95,
+            power=0.8,
+        )
+        for sample in drawn[:20]
+    ]
+    assert np.mean(found) == pytest.approx(wanted, rel=0.05)
+    assert true.skew.mean() == pytest.approx(2.0 / np.sqrt(400), rel=0.15)
+
+
+def test_a_gain_downwards_mirrors_a_gain_upwards() -> None:
+    differences = np.random.default_rng(8).exponential(1.0, 30)
+    up = resampling.likely_experiments(sums_of(differences), resamples=500, seed=1)
+    down = resampling.likely_experiments(sums_of(-differences), resamples=500, seed=1)
+    of = {"confidence": 0.95, "power": 0.8}
+    mirrored = resampling.smallest_detectable(down.mirrored(), **of)
+    assert mirrored == pytest.approx(resampling.smallest_detectable(up, **of), rel=1e-9)
+    assert mirrored != pytest.approx(resampling.smallest_detectable(down, **of), rel=0.01)
+
+
+def test_clusters_of_unequal_weight_count_for_fewer() -> None:
+    equal = paired_sums([0.0] * 4, [1.0] * 4, list("abcd"))
+    assert equal.effective_clusters == 4.0
+    unequal = paired_sums([0.0] * 4, [1.0] * 4, list("abcd"), weights=[3, 1, 1, 1])
+    assert unequal.effective_clusters == pytest.approx(3.0)
+    alone = paired_sums([0.0] * 4, [1.0] * 4, list("abcd"), weights=[1e9, 1, 1, 1])
+    assert alone.effective_clusters == 2.0
 
 
 def simulated(rng: np.random.Generator, kind: str, clusters: int, effect: float) -> PairedSums:
@@ -151,7 +188,9 @@ def test_intervals_cover_the_truth_as_often_as_they_say(kind: str, clusters: int
     for trial in range(1000):
         sums = simulated(rng, kind, clusters, effect=0.3)
         drawn = resampling.bootstrap_differences(sums, resamples=2000, seed=trial)
-        low, high = resampling.percentile_interval(drawn, num_clusters=clusters, confidence=0.95)
+        low, high = resampling.percentile_interval(
+            drawn, num_clusters=sums.effective_clusters, confidence=0.95
+        )
         covered += low <= 0.3 <= high
         if kind == "normal":
             null = simulated(rng, kind, clusters, effect=0.0)
