@@ -91,7 +91,8 @@ def train(bench: Workbench, job: Job, teller: Teller) -> Found:
     if before and after:
         told += f"; its loss on held-back chats went from {before:.2f} to {after:.2f}"
     if job.params.get("then_compare"):
-        bench.start_evaluation(run.run_id)
+        deploys = bench.settings.deployment.auto_deploy
+        bench.start_evaluation(str(run.folder), deploy_if_better=deploys)
     return told, {"run_id": run.run_id, "version": version}
 
 
@@ -109,9 +110,13 @@ def evaluate(bench: Workbench, job: Job, teller: Teller) -> Found:
     found: dict[str, Any] = {"run_id": job.run_id, "outcome": outcome}
     if params.get("deploy_if_better") and outcome == "promote":
         teller.stage("deploying")
-        deployed = bench.deploy(str(params["run"]))
-        found["deployed"] = deployed.deployed.name
-        told += f"; it answers as {deployed.deployed.name}"
+        try:
+            name = bench.deploy(str(params["run"])).deployed.name
+        except FineTuningError as error:  # what was measured stands all the same
+            told += f"; it was not deployed: {error.message}"
+        else:
+            found["deployed"] = name
+            told += f"; it is deployed and proven, as {name}"
     return told, found
 
 

@@ -32,6 +32,7 @@ def compare_again(run: RunOverview, runs: list[RunOverview], *, is_first: bool =
     )
     deploy = st.checkbox(
         "Deploy it if it is better",
+        value=workbench().settings.deployment.auto_deploy,
         help="Serves it, proves it, and lets your chatbot answer as it.",
         key=f"deploy-{run.folder}",
     )

@@ -60,7 +60,8 @@ def new_training() -> None:
     then_compare = st.checkbox(
         "Compare it with the base when it is trained",
         value=True,
-        help="Measures both on chats and questions neither learnt from, and gives a verdict.",
+        help="Measures both on chats and questions neither learnt from, and gives a verdict. "
+        "A better one is deployed on its own where the settings say so (deployment.auto_deploy).",
     )
     try:
         bench.preset_settings(preset, overrides, base)
