@@ -134,7 +134,8 @@ class Talk:
         earlier = sum(m.parent_id == asked_id for m in conversation.messages)
         drawn = replace(sampling, seed=sampling.seed + earlier)
         said = self._as_corrected(conversation.path(asked_id))
-        pieces, status, reply_id = list[str](), cast("Status", "aborted"), ""
+        pieces, reply_id = list[str](), ""
+        status: Status = "aborted"
         try:
             with closing(_generator(model.reply(said, drawn))) as stream:
                 for piece in stream:
