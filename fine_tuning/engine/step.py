@@ -26,6 +26,9 @@ from fine_tuning.engine.workers import on_each_share
 
 # Matrix products are near their peak from about 512 rows on; more rows only cost memory.
 MICRO_BATCH_TOKENS = 1024
+# A cut computes a common beginning once more; up to twice the tokens, a micro-batch may overrun by
+# this many times the length of that beginning instead.
+OVERRUN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,8 @@ def cuts(
     """Yield (indices, distinct tokens) of micro-batches of at most ``max_tokens``.
 
     A longer sequence goes alone. A common beginning counts once, and is not computed again in a
-    next micro-batch to save less than its own length. Sequences without targets are left out.
+    next micro-batch to save less than ``OVERRUN`` times its length. Sequences without targets are
+    left out.
     """
     learnt = [index for index, sequence in enumerate(sequences) if any(sequence.mask)]
     pending: list[int] = []
@@ -116,7 +120,7 @@ def cuts(
             ids = sequences[index].ids
             shared = shared_length(before, ids)
             new_tokens = len(ids) - shared
-            if pending and tokens + new_tokens > max_tokens + shared:
+            if pending and tokens + new_tokens > max_tokens + min(max_tokens, OVERRUN * shared):
                 yield pending, tokens
                 pending, tokens, new_tokens = [], 0, len(ids)
             pending.append(index)

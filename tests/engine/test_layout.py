@@ -151,6 +151,18 @@ def test_a_shared_prompt_costs_its_tokens_once() -> None:
     assert len(Tokens(template).ids) == 32  # two common tokens are not worth it
 
 
+def test_a_long_common_beginning_is_computed_again_only_to_save_more_than_it_costs() -> None:
+    prompt = tuple(range(1000, 1300))
+    chats = [after((*prompt, 2000 + i), 179, [400], seed=i) for i in range(8)]
+    assert [tokens for _, tokens in step.cuts(chats)] == [300 + 8 * 180]
+    many = [after((*prompt, 2000 + i), 179, [400], seed=i) for i in range(24)]
+    (_, first), *others = step.cuts(many)
+    assert first <= 2 * step.MICRO_BATCH_TOKENS
+    assert sum(tokens for _, tokens in others) + first == (1 + len(others)) * 300 + 24 * 180
+    alone = [after(range(i * 300, i * 300 + 300), 180, [400], seed=i) for i in range(1, 9)]
+    assert all(tokens <= step.MICRO_BATCH_TOKENS for _, tokens in step.cuts(alone))
+
+
 def test_causal_squares_are_cut_and_wanted_rows_alone_ask() -> None:
     segments = Tokens([tuple(range(1000))]).segments
     whole = TokenLayout.of(segments, num_heads=1)
