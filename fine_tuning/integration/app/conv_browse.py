@@ -56,12 +56,11 @@ def show(bench: Workbench, listing: Listing) -> None:
 
 
 def _filters(listing: Listing, outcome: Outcome | None) -> Wanted:
+    words = st.text_input(
+        "Search", key="conv-words", placeholder="Words that are said", icon=":material/search:",
+        label_visibility="collapsed", persist_state="page", on_change=_to_first_page,
+    )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        words = st.text_input(
-            "Search", key="conv-words", placeholder="Words that are said", width="stretch",
-            icon=":material/search:", label_visibility="collapsed", persist_state="page",
-            on_change=_to_first_page,
-        )  # fmt: skip
         order: Order = st.selectbox(
             "Order", list(ORDERS), format_func=lambda one: ORDERS[one], key="conv-order",
             label_visibility="collapsed", width=200, persist_state="page",
