@@ -9,7 +9,7 @@ import streamlit as st
 from fine_tuning.core.errors import FineTuningError
 from fine_tuning.integration.app.chat_draft import keep_draft
 from fine_tuning.integration.app.chat_list import show_list, show_menu
-from fine_tuning.integration.app.chat_reply import fulfil
+from fine_tuning.integration.app.chat_reply import end_what_is_under_way, fulfil
 from fine_tuning.integration.app.chat_state import (
     ADDRESS,
     Picked,
@@ -36,6 +36,7 @@ WARMTH_HELP = "0 always takes the likeliest word; higher is more varied."
 
 def show() -> None:
     """Show the page."""
+    end_what_is_under_way()
     talk = current_talk()
     show_list(talk)
     typed = st.chat_input("Write a message", key=f"input-{talk.id}")

@@ -22,7 +22,7 @@ from fine_tuning.workbench.talking import Talk, drawn_order
 LOOK_S = 0.1
 LEAVE_S = 2.0
 CURSOR = " ▌"
-LETTERS = "AB"
+UNDER_WAY = "reply-under-way"
 
 
 class Incoming:
@@ -72,6 +72,16 @@ class Incoming:
             self._queue.put(None)
 
 
+def end_what_is_under_way() -> None:
+    """Stop a reply that an earlier run of this page was streaming, so that it is read as it ended.
+
+    Streamlit begins a run while the one it replaces is still being left.
+    """
+    incoming: Incoming | None = st.session_state.pop(UNDER_WAY, None)
+    if incoming is not None:
+        incoming.stop()
+
+
 def fulfil(talk: Talk, wanted: Wish, picked: Picked) -> None:
     """Stream the replies that are wished for, record them, and run the page anew."""
     names = drawn_order(wanted.models, wanted.asked_id)
@@ -110,6 +120,7 @@ def _stream(
             wanted.asked_id, model, sampling, note=note, is_stopped=is_stopped
         )
     )
+    st.session_state[UNDER_WAY] = incoming
     text, begun_s = "", time.monotonic()
     try:
         for piece in incoming.pieces():
