@@ -160,6 +160,7 @@ def run_demo(
 
     with stage("log conversations"):
         log_samples(bench)
+        questions_file = _placed_questions(home)
     with stage("clean"):
         cleaning = bench.clean()
     with stage("export and format"):
@@ -170,7 +171,7 @@ def run_demo(
     with stage("train and export adapter"):
         run = bench.train(snapshot, run_id=RUN_ID, listener=listener)
     with stage("evaluate"):
-        questions = read_questions(_placed_questions(home))
+        questions = read_questions(questions_file)
         evaluation = bench.evaluate(RUN_ID, prompts=())
     with stage("chat with the tuned model"):
         chat = ask_once(bench, questions[0])

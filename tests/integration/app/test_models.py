@@ -99,6 +99,21 @@ def test_what_is_in_use_is_proven_switched_and_rolled_back(
     assert [one.version for one in bench.pointings()] == ["support:2"]
 
 
+def test_a_runtime_that_is_down_is_a_sentence_and_changes_nothing(
+    deployed: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings_of(deployed, monkeypatch)
+    monkeypatch.setenv("FINE_TUNING__DEPLOYMENT__RUNTIME", "ollama")
+    monkeypatch.setenv("FINE_TUNING__DEPLOYMENT__OLLAMA_BASE_URL", "http://127.0.0.1:9")
+    before = deployed.bench().pointings()
+    app = page("models")  # what is known is shown without the runtime
+    assert not app.error
+    press(app, "Roll back")
+    (error,) = app.error
+    assert "No Ollama server answers" in error.value
+    assert deployed.bench().pointings() == before
+
+
 def test_two_versions_are_compared(trained: Trained) -> None:
     trained.add_run(1)
     app = page("models")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +27,8 @@ from tests.integration.app.scenes import (
     write_events,
 )
 from tests.workbench.trained import Trained, write_trained
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -206,3 +210,27 @@ def test_a_model_that_is_not_installed_is_not_offered(
     (bases, *_) = page("train").selectbox
     assert bases.options
     assert not any("nothing" in option for option in bases.options)
+
+
+OPENED = """
+import sys
+from streamlit.testing.v1 import AppTest
+for name in ("train", "evaluate", "models"):
+    text = f"from fine_tuning.integration.app.{name} import show; show()"
+    app = AppTest.from_string(text, default_timeout=60).run()
+    assert not app.exception and not app.error
+print("LOADED", *sys.modules)
+"""
+
+
+def test_opening_the_pages_loads_no_torch_and_no_runtime(
+    trained: Trained, bench: Workbench
+) -> None:
+    trained.add_run()
+    log_conversations(bench)
+    done = subprocess.run(
+        [sys.executable, "-c", OPENED], check=True, capture_output=True, text=True, cwd=ROOT
+    )
+    loaded = set(done.stdout.partition("LOADED")[2].split())
+    assert "fine_tuning.integration.app.models" in loaded
+    assert not {"torch", "xllamacpp", "transformers", "matplotlib"} & loaded
