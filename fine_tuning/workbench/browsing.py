@@ -96,6 +96,8 @@ class Looked:
 class Browsing(Reviewing):
     """What a user does to look through what was recorded."""
 
+    _last_outcome: tuple[tuple[int, ...], Outcome] | None = None
+
     @property
     def _remembered(self) -> Path:
         """The folder of what can be found out again."""
@@ -115,8 +117,14 @@ class Browsing(Reviewing):
 
     def outcome(self) -> Outcome | None:
         """Return what the last cleaning made of the conversations; None if none is remembered."""
+        path = self._remembered / "cleaning.json"
         try:
-            return _outcome(orjson.loads(_read(self._remembered / "cleaning.json")))
+            with storage_errors(path):
+                status = path.stat()
+            seen = (status.st_ino, status.st_size, status.st_mtime_ns)
+            if self._last_outcome is None or self._last_outcome[0] != seen:
+                self._last_outcome = (seen, _outcome(orjson.loads(_read(path))))
+            return self._last_outcome[1]
         except StorageError:
             return None
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -7,7 +7,7 @@ import streamlit as st
 from fine_tuning.core.conversation import Message
 from fine_tuning.core.feedback import Feedback
 from fine_tuning.integration.app.common import plain, told, when
-from fine_tuning.integration.app.conv_state import OPEN, forget_outcome, known_outcome
+from fine_tuning.integration.app.conv_state import OPEN, known_outcome
 from fine_tuning.integration.app.conv_words import NO_WORDS, facts, reason_name, times, title_of
 from fine_tuning.integration.app.word_diff import word_diff
 from fine_tuning.workbench.browsing import Drop, Looked
@@ -136,7 +136,6 @@ def decide(bench: Workbench, name: str, decision: Decision) -> None:
     """Record a decision; for callbacks."""
     with told():
         bench.decide(name, decision)
-        forget_outcome()
 
 
 def _forget(bench: Workbench, name: str) -> None:
@@ -149,7 +148,6 @@ def _forget(bench: Workbench, name: str) -> None:
             with told():
                 found = bench.forget(name)
                 _open(None)
-                forget_outcome()
                 told_too = (
                     f" Train again: {', '.join(found.to_retrain)}." if found.to_retrain else ""
                 )

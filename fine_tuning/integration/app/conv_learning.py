@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from fine_tuning.core.finding import Finding
 from fine_tuning.integration.app.common import count, percent, plain, told, when
@@ -10,7 +11,6 @@ from fine_tuning.integration.app.conv_detail import show_changes, show_conversat
 from fine_tuning.integration.app.conv_state import (
     OPEN,
     browse_reason,
-    forget_outcome,
     known_outcome,
     open_conversation,
 )
@@ -64,6 +64,7 @@ def _checked(bench: Workbench, listing: Listing) -> Outcome | None:
     outcome, is_current = known_outcome(bench, listing)
     tokens = sum(row.tokens for row in listing.rows.values())
     is_wanted = not is_current and tokens <= QUICK_TOKENS
+    place = st.empty()
     if not is_current and not is_wanted:
         what = (
             f"This is as of {when(outcome.made_at)}; conversations, decisions or settings changed "
@@ -72,25 +73,23 @@ def _checked(bench: Workbench, listing: Listing) -> Outcome | None:
             else "Every conversation is looked at once: repaired, private values replaced, "
             "duplicates found. The log itself stays as it is."
         )
-        with st.container(border=True):
+        with place.container(border=True):
             st.markdown(what)
             label = "Check again" if outcome else "Check all conversations"
             is_wanted = st.button(label, type="primary", key="conv-check")
     if is_wanted:
-        outcome = _check(bench)
-        st.rerun()
+        outcome = _check(bench, place)
+        place.empty()
     return outcome
 
 
-def _check(bench: Workbench) -> Outcome:
-    bar = st.progress(0.0, "Checking")
+def _check(bench: Workbench, place: DeltaGenerator) -> Outcome:
+    bar = place.progress(0.0, "Checking")
 
     def tell(what: str, done: int, total: int) -> None:
         bar.progress(min(1.0, done / total) if total else 0.0, f"{what}: {count(done)}")
 
-    outcome = bench.telling(tell).sort_out()
-    forget_outcome()
-    return outcome
+    return bench.telling(tell).sort_out()
 
 
 def _numbers(outcome: Outcome) -> None:

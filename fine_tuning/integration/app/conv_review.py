@@ -13,7 +13,6 @@ from fine_tuning.integration.app.conv_detail import (
 )
 from fine_tuning.integration.app.conv_state import (
     OPEN,
-    forget_outcome,
     known_outcome,
     open_conversation,
 )
@@ -144,7 +143,6 @@ def _fix(bench: Workbench, item: ToReview, looked: Looked) -> None:
         bench.fix(item.row.id, changed)
         st.session_state.pop(FIXING)
         st.session_state[LAST] = (item.row.id, "fixed")
-        forget_outcome()
         st.rerun()
 
 

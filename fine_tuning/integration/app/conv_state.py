@@ -27,20 +27,6 @@ def browse_reason(reason: str) -> None:
 
 
 def known_outcome(bench: Workbench, listing: Listing) -> tuple[Outcome | None, bool]:
-    """Return what cleaning made of the conversations, if it is known, and whether it is current.
-
-    It is read again only when another cleaning was remembered.
-    """
-    key = ("outcome", listing.version)
-    held: tuple[object, Outcome | None] | None = st.session_state.get("conv-outcome")
-    if held is None or held[0] != key:
-        held = (key, bench.outcome())
-        st.session_state["conv-outcome"] = held
-    outcome = held[1]
-    is_current = outcome is not None and outcome.version == bench.outcome_version(listing)
-    return outcome, is_current
-
-
-def forget_outcome() -> None:
-    """Have the outcome read again."""
-    st.session_state.pop("conv-outcome", None)
+    """Return what cleaning made of the conversations, if it is known, and whether it is current."""
+    outcome = bench.outcome()
+    return outcome, outcome is not None and outcome.version == bench.outcome_version(listing)

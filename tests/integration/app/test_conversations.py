@@ -347,6 +347,13 @@ def test_many_are_checked_on_demand_and_the_outcome_says_when_it_is_old(
     assert [metric.value for metric in app.metric][:3] == ["7", "4", "3"]
 
 
+def test_what_cannot_be_remembered_is_shown_nevertheless(home: Path) -> None:
+    some_chats(home)
+    (home / "cache").write_text("in the way of the folder")
+    app = part("What is learnt")
+    assert "7 recorded = 3 learnt + 4 left out" in words(app)
+
+
 def test_a_reason_leads_to_all_it_left_out(home: Path) -> None:
     bench = bench_at(home)
     bench.store.append_many([chat(f"s{n}", f"h{n}", "yo", day=n) for n in range(8)])
