@@ -25,6 +25,10 @@ Questions = Annotated[
     Path | None,
     typer.Option("--questions", help="JSONL of questions with key_facts, asked of both models."),
 ]
+Served = Annotated[
+    bool,
+    typer.Option("--served", help="Take the replies from where the models are deployed."),
+]
 
 
 @app.command()
@@ -122,6 +126,7 @@ def _loss(value: float | None) -> str:
 def evaluate(
     run: Annotated[str, typer.Argument(help="A run, the start of its id, latest, or demo.")],
     questions: Questions = None,
+    served: Served = False,
     home: Home = None,
     config: Config = None,
     overrides: Overrides = None,
@@ -131,7 +136,9 @@ def evaluate(
 
     Stopped half-way, the same command goes on where it was.
     """
-    _compare(["base", run], questions, home, config, overrides, as_json, is_final=True)
+    _compare(
+        ["base", run], questions, home, config, overrides, as_json, served=served, is_final=True
+    )
 
 
 @app.command()
@@ -148,6 +155,7 @@ def compare(
         str,
         typer.Option("--judge", help="A model that says blindly which replies are better."),
     ] = "",
+    served: Served = False,
     home: Home = None,
     config: Config = None,
     overrides: Overrides = None,
@@ -157,7 +165,7 @@ def compare(
 
     Example: fine-tuning compare base monday latest
     """
-    _compare(models, questions, home, config, overrides, as_json, judge=judge)
+    _compare(models, questions, home, config, overrides, as_json, judge=judge, served=served)
 
 
 def _compare(
@@ -170,6 +178,7 @@ def _compare(
     *,
     is_final: bool = False,
     judge: str = "",
+    served: bool = False,
 ) -> None:
     if len(models) < 2:  # noqa: PLR2004 - a pair
         raise ConfigError(
@@ -183,7 +192,12 @@ def _compare(
 
         asked = read_questions(questions) if questions else None
         report = bench.evaluate(
-            candidate, against=reference, beside=beside, questions=asked, judge=judge
+            candidate,
+            against=reference,
+            beside=beside,
+            questions=asked,
+            judge=judge,
+            served=served,
         )
     if as_json:
         answer(report.to_dict(), as_json=True)

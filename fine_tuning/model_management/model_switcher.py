@@ -95,7 +95,9 @@ class ModelSwitcher:
         with self._registry.locked("switch"):
             self._recover()
             version, family = self._wanted(name)
-            wanted = self._to_version(version) if version else self._to_base(family)
+            wanted = (
+                self._to_version(version) if version else self._to_base(self._registry.find(family))
+            )
             begun_s = time.monotonic()
             self._runtime.warm_up(wanted.target)
             return self._move("switch", wanted, warm_up_s=time.monotonic() - begun_s)
@@ -123,7 +125,7 @@ class ModelSwitcher:
             if earlier.version:
                 wanted = self._to_version(self._registry.find(earlier.version))
             else:
-                wanted = self._to_base(now.family)
+                wanted = self._to_base(self._registry.find(now.family))
             return self._move("rollback", replace(wanted, before_id=earlier.before_id))
 
     def split(self, name: str, share: float) -> Traffic:
@@ -187,6 +189,15 @@ class ModelSwitcher:
             self._registry.deployments.retire(self.journal.runtime, target)
             return target
 
+    def served_as(self, version: ModelVersion, *, base: bool = False) -> Pointing:
+        """Return where a version answers, or its base, seen to be what it is taken for.
+
+        Raises:
+            DeploymentError: if it is not deployed on this runtime, or is not what was deployed.
+        """
+        with self._registry.locked("switch"):
+            return self._to_base(version) if base else self._to_version(version)
+
     def recover(self) -> None:
         """Finish or undo what a killed process left; every other method does so first."""
         with self._registry.locked("switch"):
@@ -227,9 +238,8 @@ class ModelSwitcher:
             )
         return self._pointing(version.family, version.name, info, deployment.name)
 
-    def _to_base(self, family: str) -> Pointing:
-        """Return where an alias shall point for the base; it gets a name if it has none."""
-        version = self._registry.find(family)
+    def _to_base(self, version: ModelVersion) -> Pointing:
+        """Return where an alias shall point for a version's base; it gets a name if it has none."""
         own = served_name(self._prefix, version.family, BASE)
         for target in (version.base_name, own):
             info = self._show(target)

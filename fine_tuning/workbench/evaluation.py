@@ -24,9 +24,10 @@ from fine_tuning.workbench.measuring import (
     EvaluationTask,
     Meter,
     ModelResult,
-    open_decoder,
 )
 from fine_tuning.workbench.preferring import Ask, Preferred, reply_pairs
+from fine_tuning.workbench.scoring import open_decoder
+from fine_tuning.workbench.served_models import ServedModels
 
 SHOWN_METRICS = {
     "held_out": ("loss", "perplexity", "accuracy", "bits_per_byte"),
@@ -103,8 +104,8 @@ def evaluate(
     models: Sequence[Candidate],
     *,
     gate: GateSettings | None = None,
-    contamination: ContaminationReport | None = None,
     ask: Ask | None = None,
+    served: ServedModels | None = None,
     progress: Progress | None = None,
 ) -> EvaluationReport:
     """Measure models of one base, and judge the last against the first.
@@ -113,8 +114,8 @@ def evaluate(
         task: What they are measured on.
         models: The reference, further models to stand beside it, the candidate.
         gate: What the candidate must show; None takes the defaults.
-        contamination: What was left out of the task before, for the report.
         ask: Finds out whose replies are preferred, the first model's or the candidate's.
+        served: Where the models answer; None opens them in this process.
         progress: Told how far it is.
 
     Raises:
@@ -123,7 +124,7 @@ def evaluate(
     """
     gate = gate or GateSettings()
     primary_suite(gate.primary, task.suites)  # better now than after minutes of measuring
-    meter = Meter(task, progress)
+    meter = Meter(task, progress, served)
     with open_decoder(task.base.path) as decoder:
         results = tuple(meter.measure(decoder, model) for model in models)
         # Where no model is the untuned base, the base is asked for its abilities alone.
@@ -145,7 +146,6 @@ def evaluate(
         policy=policy,
         verdict=decide(first, policy, candidate.canaries, since_zero=drift),
         side_by_side=_side_by_side(task, results),
-        contamination=contamination,
         judge=preferred.judge,
     )
 
@@ -192,6 +192,8 @@ def _distinct(names: Sequence[str]) -> list[str]:
     ]
 
 
-def with_provenance(report: EvaluationReport, found: Mapping[str, Any]) -> EvaluationReport:
-    """Return the report with what decided its numbers."""
-    return replace(report, provenance=dict(found))
+def with_provenance(
+    report: EvaluationReport, found: Mapping[str, Any], contamination: ContaminationReport
+) -> EvaluationReport:
+    """Return the report with what decided its numbers, and what was left out of the task."""
+    return replace(report, provenance=dict(found), contamination=contamination)

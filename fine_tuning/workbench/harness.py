@@ -29,7 +29,8 @@ from fine_tuning.workbench.judging import (
     candidate_of,
     own_questions,
 )
-from fine_tuning.workbench.measuring import Candidate, EvaluationTask, Meter, open_decoder
+from fine_tuning.workbench.measuring import Candidate, EvaluationTask, Meter
+from fine_tuning.workbench.scoring import open_decoder
 
 EXTRA = "lm-eval"
 PACKAGE = "lm_eval"
@@ -156,7 +157,7 @@ class Harnessing(Judging):
                 tokenizer=server.tokenizer,
                 renderer=server.renderer,
                 score=meter.score(decoder, candidate),
-                ask=partial(meter.ask, server, candidate),
+                ask=partial(meter.ask, meter.answering(server, candidate), candidate),
             )
             return run_tasks(model, folder, tasks, limit=limit)
 

@@ -29,10 +29,12 @@ from fine_tuning.workbench.evaluation import (
     with_provenance,
 )
 from fine_tuning.workbench.measuring import Candidate, EvaluationTask
+from fine_tuning.workbench.models import Models
 from fine_tuning.workbench.preferring import JudgeModel, asking, reply_pairs, user_choices
-from fine_tuning.workbench.registering import EVALUATION_FILE, Registering
+from fine_tuning.workbench.registering import EVALUATION_FILE
 from fine_tuning.workbench.report import evaluation_page
 from fine_tuning.workbench.runs import FinishedRun
+from fine_tuning.workbench.served_models import ServedModels
 
 BASE = "base"
 REPORT_FILE = "evaluation.html"
@@ -40,10 +42,10 @@ CACHE_FILE = "evaluation_cache.db"
 QUESTIONS_FILE = "questions.jsonl"
 
 
-class Judging(Registering):
+class Judging(Models):
     """What a user asks about a run."""
 
-    def evaluate(
+    def evaluate(  # noqa: PLR0913 - what is asked of a comparison, all but the run optional
         self,
         run_name: str,
         *,
@@ -52,6 +54,7 @@ class Judging(Registering):
         questions: Sequence[Question] | None = None,
         prompts: Sequence[str] | None = None,
         judge: str = "",
+        served: bool = False,
     ) -> EvaluationReport:
         """Evaluate a run on its test split, against its base or an earlier run of it.
 
@@ -69,9 +72,12 @@ class Judging(Registering):
             prompts: Answered side by side; None takes those of the settings.
             judge: A model that says blindly which replies are better; "" asks none. A person's
                 votes of :meth:`blind_trial` always count.
+            served: Take the replies from where the models are deployed, Ollama or the embedded
+                runtime, under the names a chatbot asks for; likelihoods stay the engine's.
 
         Raises:
             DataError: if the test split is empty, or the runs have different bases.
+            DeploymentError: if ``served`` and one of the runs is not deployed.
         """
         run = self.find_run(run_name)
         if questions is None:
@@ -79,15 +85,17 @@ class Judging(Registering):
         others = {name: self._run_beside(name, run) for name in (against, *beside)}
         task, contamination = self._task(run, others, questions, prompts)
         models = [candidate_of(other) for other in (*others.values(), run)]
+        places = self._served([*others.values(), run]) if served else None
         report = evaluate(
             task,
             models,
             gate=self._gate(),
-            contamination=contamination,
             ask=asking(self._judge_model(judge), _votes_file(run, against)),
+            served=places,
             progress=self.progress,
         )
-        report = with_provenance(report, self._provenance(task, models, run))
+        provenance = self._provenance(task, models, run, places)
+        report = with_provenance(report, provenance, contamination)
         _write(report, run)
         self.record_verdict(run, report.verdict.to_dict(), _metrics(report))
         return report
@@ -113,6 +121,15 @@ class Judging(Registering):
             )
         pairs = reply_pairs(named[0]["replies"], models[-1]["replies"])
         return BlindTrial(pairs, _votes_file(run, against))
+
+    def _served(self, runs: Sequence[FinishedRun | None]) -> ServedModels:
+        """Find where runs answer on the runtime, and their base."""
+        switcher = self.switcher()
+        versions = {run.run_id: self.register_run(run) for run in runs if run is not None}
+        places = {name: switcher.served_as(version) for name, version in versions.items()}
+        newest = next(reversed(versions.values()))
+        places[BASE] = switcher.served_as(newest, base=True)
+        return ServedModels(self.target(), places, threads=self.settings.training.threads)
 
     def _judge_model(self, name: str) -> JudgeModel | None:
         if not name:
@@ -191,12 +208,17 @@ class Judging(Registering):
         return GateSettings(primary=settings.primary_metric, margins=margins, seed=seed)
 
     def _provenance(
-        self, task: EvaluationTask, models: Sequence[Candidate], run: FinishedRun
+        self,
+        task: EvaluationTask,
+        models: Sequence[Candidate],
+        run: FinishedRun,
+        places: ServedModels | None,
     ) -> dict[str, Any]:
         """Return what decided the numbers: a report that cannot say this proves nothing."""
         return {
             "base": {"name": task.base.name, "digest": task.base.digest()},
             "models": {model.name: model.adapter_name or "untuned" for model in models},
+            "served": places.told() if places else None,
             "data_set": run.snapshot,
             "probe_items": file_sha256(PROBE_FILE) if task.probes else None,
             "questions": content_name([question.to_dict() for question in task.questions]),

@@ -1,12 +1,13 @@
 """Measures one model: what the engine finds likely, what the runtime answers, what serving costs.
 
-Likelihood is computed by the training engine, replies come from the embedded runtime, the same
-llama.cpp that serves. Both are kept by content, so that a base is measured once, and an evaluation
-that was killed goes on where it stopped.
+Likelihood is computed by the training engine; replies come from the embedded runtime, the same
+llama.cpp that serves, or from where the model is deployed. Both are kept by content, so that a base
+is measured once, and an evaluation that was killed goes on where it stopped.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,16 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fine_tuning.core.conversation import Message, Part
+from fine_tuning.core.errors import FineTuningError
 from fine_tuning.core.example import Example, TokenizedExample
 from fine_tuning.core.naming import content_name
-from fine_tuning.core.ports import Progress, Sampling
+from fine_tuning.core.ports import Progress, Sampling, ServedModel
 from fine_tuning.evaluation.answering import Answerer
 from fine_tuning.evaluation.cache import ResultCache
 from fine_tuning.evaluation.canaries import Canary
 from fine_tuning.evaluation.evaluator import Evaluator, ReplyMany
 from fine_tuning.evaluation.probes import ProbeItem, TokenizedProbe, tokenize_probes
 from fine_tuning.evaluation.questions import Question
-from fine_tuning.evaluation.relevance import first_replies
 from fine_tuning.evaluation.results import (
     HeldOutResult,
     QuestionsResult,
@@ -34,20 +35,21 @@ from fine_tuning.evaluation.results import (
 from fine_tuning.runtimes.base_model import BaseModel
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.embedded_served import EmbeddedServedModel
+from fine_tuning.workbench.scoring import SCORE_BATCH, scoring
+from fine_tuning.workbench.served_models import EMBEDDED_PARALLEL, OpenModel, ServedModels
 
 if TYPE_CHECKING:
     from fine_tuning.engine.decoder import Decoder
     from fine_tuning.engine.lora import LoraAdapter
     from fine_tuning.engine.step import ExampleScore
 
-PARALLEL_REPLIES = 16
+logger = logging.getLogger(__name__)
 # Room for a prompt besides the reply where nothing longer is asked.
 PROMPT_TOKENS = 512
 PROBE_REPLY_TOKENS = 40
 """A probe's right answer is short; what comes later is not looked at."""
 REPLY_STRETCH = 2
 """A held-out reply is cut at so many times the longest recorded one: it did not end by itself."""
-SCORE_BATCH = 64
 ALWAYS_MEASURED = ("stop_rate", "length_gap", "language_match")
 """Metrics of replies that guards look at, whatever the settings ask for."""
 
@@ -151,11 +153,18 @@ class Meter:
     Args:
         task: What models are measured on.
         progress: Told how far it is.
+        served: Where the models answer; None opens them in this process.
     """
 
-    def __init__(self, task: EvaluationTask, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        task: EvaluationTask,
+        progress: Progress | None = None,
+        served: ServedModels | None = None,
+    ) -> None:
         self._task = task
         self._progress = progress
+        self._served = served
         self._scoring = Evaluator(batch_size=SCORE_BATCH, progress=progress)
         # The answerer tells progress and keeps all slots busy, so it gets all items at once.
         self._answering = Evaluator(batch_size=1 << 30)
@@ -181,9 +190,11 @@ class Meter:
         )
         relevance = self._scoring.evaluate_relevance(task.examples, score, model=model.name)
         old = [self._old(name, examples, score, model) for name, examples in task.old.items()]
-        with self.server(model) as server:
-            ability = self._ability(server, model, score)
-            ask = partial(self.ask, server, model)
+        with self._opened(model) as opened:
+            # First, so that no other prompt is under way.
+            deployment = deployment_metrics(opened.served)
+            ability = self._ability(opened, model, score)
+            ask = partial(self.ask, opened, model)
             return ModelResult(
                 name=model.name,
                 held_out=held_out,
@@ -198,26 +209,33 @@ class Meter:
                 prompts=self._prompts(ask(task.max_reply_tokens)),
                 canaries=self._canaries(ask(task.max_reply_tokens)),
                 training=model.training,
-                deployment=deployment_metrics(server),
+                deployment=deployment,
             )
 
     def measure_ability(self, decoder: Decoder, model: Candidate) -> tuple[SuiteResult, ...]:
         """Put only the probe tasks to a model; returns no suite when the task has none."""
         if not self._task.probes:
             return ()
-        with self.server(model) as server:
-            return self._ability(server, model, self.score(decoder, model))
+        with self._opened(model) as opened:
+            return self._ability(opened, model, self.score(decoder, model))
 
     def _ability(
-        self, server: EmbeddedServer, model: Candidate, score: Callable[..., Any]
+        self, opened: OpenModel, model: Candidate, score: Callable[..., Any]
     ) -> tuple[SuiteResult, ...]:
         if not self._task.probes:
             return ()
         if self._probes is None:
-            self._probes = tokenize_probes(self._task.probes, server.tokenizer, server.renderer)
-        reply_many = self.ask(server, model, PROBE_REPLY_TOKENS)
+            self._probes = self._tokenized_probes()
+        reply_many = self.ask(opened, model, PROBE_REPLY_TOKENS)
         # The scoring evaluator would cut the replies into batches; the answerer needs them whole.
         return self._answering.evaluate_ability(self._probes, score, reply_many, model=model.name)
+
+    def _tokenized_probes(self) -> tuple[TokenizedProbe, ...]:
+        base = self._task.base
+        with EmbeddedServer(
+            base.path, threads=self._task.threads, system=base.system, context_tokens=PROMPT_TOKENS
+        ) as server:
+            return tokenize_probes(self._task.probes, server.tokenizer, server.renderer)
 
     def _questions(self, reply_many: ReplyMany, model: Candidate) -> QuestionsResult | None:
         if not self._task.questions:
@@ -266,15 +284,24 @@ class Meter:
         }
 
     @contextmanager
-    def server(self, model: Candidate) -> Iterator[EmbeddedServer]:
+    def _opened(self, model: Candidate) -> Iterator[OpenModel]:
         """Yield the model as it is served while it is measured."""
+        if self._served is not None:
+            with self._served.open(model.name, self._context_tokens) as opened:
+                yield opened
+        else:
+            with self.server(model) as server:
+                yield self.answering(server, model)
+
+    @contextmanager
+    def server(self, model: Candidate) -> Iterator[EmbeddedServer]:
+        """Yield the model in this process, its adapter beside the base."""
         task = self._task
-        longest = max((len(example.ids) for example in task.examples), default=0)
         with EmbeddedServer(
             task.base.path,
             adapter=model.adapter_path,
-            parallel=PARALLEL_REPLIES,
-            context_tokens=max(PROMPT_TOKENS, longest) + task.max_reply_tokens,
+            parallel=EMBEDDED_PARALLEL,
+            context_tokens=self._context_tokens,
             threads=task.threads,
             system=task.base.system,
             name=model.name,
@@ -283,13 +310,26 @@ class Meter:
         ) as server:
             yield server
 
-    def ask(self, server: EmbeddedServer, model: Candidate, max_tokens: int) -> ReplyMany:
+    def answering(self, server: EmbeddedServer, model: Candidate) -> OpenModel:
+        """Return a model opened by :meth:`server` as something to be asked."""
+        return OpenModel(
+            served=EmbeddedServedModel(server),
+            identity=content_name([self._name(model), server.renderer.fingerprint]),
+            parallel=EMBEDDED_PARALLEL,
+        )
+
+    @property
+    def _context_tokens(self) -> int:
+        longest = max((len(example.ids) for example in self._task.examples), default=0)
+        return max(PROMPT_TOKENS, longest) + self._task.max_reply_tokens
+
+    def ask(self, opened: OpenModel, model: Candidate, max_tokens: int) -> ReplyMany:
         """Return a function that answers conversations, those known to the cache at once."""
         answerer = Answerer(
-            lambda: EmbeddedServedModel(server),
-            name=content_name([self._name(model), server.renderer.fingerprint]),
+            lambda: opened.served,
+            name=opened.identity,
             sampling=Sampling(max_tokens=max_tokens),
-            parallel=PARALLEL_REPLIES,
+            parallel=opened.parallel,
             cache=self._task.cache,
         )
         return partial(answerer.answer, what=f"asking {model.name}", progress=self._progress)
@@ -298,59 +338,27 @@ class Meter:
         self, decoder: Decoder, model: Candidate
     ) -> Callable[[Sequence[TokenizedExample]], list[ExampleScore]]:
         """Return a function that scores examples, those known to the cache without the engine."""
-        from fine_tuning.engine.step import (  # noqa: PLC0415 - torch is slow to load
-            ExampleScore,
-            score_targets,
-        )
-
-        cache, name = self._task.cache, self._name(model)
-
-        def score(examples: Sequence[TokenizedExample]) -> list[ExampleScore]:
-            names = [_score_name(name, example) for example in examples]
-            found = {
-                key: ExampleScore(tuple(raw[0]), tuple(bit == "1" for bit in raw[1]), raw[2])
-                for key, raw in (cache.find(names) if cache else {}).items()
-            }
-            wanted = dict(zip(names, examples, strict=True))
-            missing = [key for key in wanted if key not in found]
-            for start in range(0, len(missing), SCORE_BATCH):
-                keys = missing[start : start + SCORE_BATCH]
-                scores = score_targets(decoder, model.adapter, [wanted[key] for key in keys])
-                new = dict(zip(keys, scores, strict=True))
-                if cache:
-                    begun = _first_scores(name, [wanted[key] for key in keys], scores)
-                    cache.keep({key: _plain(value) for key, value in {**begun, **new}.items()})
-                found |= new
-            return [found[key] for key in names]
-
-        return score
+        return scoring(decoder, model.adapter, self._name(model), self._task.cache)
 
     def _name(self, model: Candidate) -> str:
         return content_name(["model/1", self._task.base.digest(), model.adapter_name])
 
 
-def open_decoder(path: Path) -> Decoder:
-    """Open a model in the engine, whose libraries are loaded with the first one.
-
-    Raises:
-        FineTuningError: as the engine raises.
-    """
-    from fine_tuning.engine.decoder import Decoder  # noqa: PLC0415 - torch is slow to load
-
-    return Decoder.open(path)
-
-
-def deployment_metrics(server: EmbeddedServer) -> dict[str, Any]:
-    """Measure what serving costs, on one prompt alone.
+def deployment_metrics(model: ServedModel) -> dict[str, Any]:
+    """Measure what serving costs, on two prompts alone; the first may have to wait for loading.
 
     Returns:
-        load_s, first_token_s, tokens_per_s, memory_bytes (resident, of the whole process) and
-        success: whether a reply came.
+        load_s, first_token_s, tokens_per_s, memory_bytes (resident; of the whole process where the
+        model is in it) and success: whether a reply came; only that when none did.
     """
-    model = EmbeddedServedModel(server)
-    reply = model.complete(_asked("deployment", "What is the capital of France?"), _SHORT)
+    try:
+        first = model.complete(_asked("loading", "Hello."), _ONE_TOKEN)
+        reply = model.complete(_asked("deployment", "What is the capital of France?"), _SHORT)
+    except FineTuningError as error:
+        logger.warning("%s did not reply to a prompt alone: %s", model.name, error.message)
+        return {"success": False}
     return {
-        "load_s": reply.load_s,
+        "load_s": first.load_s,
         "first_token_s": reply.first_token_s,
         "tokens_per_s": reply.tokens_per_s,
         "memory_bytes": model.memory_bytes(),
@@ -367,34 +375,9 @@ def _longest_reply(examples: Sequence[TokenizedExample]) -> int:
     return longest
 
 
-def _score_name(model: str, example: TokenizedExample) -> str:
-    return content_name(["score/1", model, example.ids, example.mask])
-
-
-def _first_scores(
-    model: str, examples: Sequence[TokenizedExample], scores: Sequence[ExampleScore]
-) -> dict[str, ExampleScore]:
-    """Return the scores of each example's first reply, which nothing behind it can change."""
-    from fine_tuning.engine.step import ExampleScore  # noqa: PLC0415 - torch is slow to load
-
-    found = {}
-    learnt = [pair for pair in zip(examples, scores, strict=True) if pair[0].num_targets]
-    firsts = first_replies([example for example, _ in learnt])
-    for first, (_, score) in zip(firsts, learnt, strict=True):
-        count = first.num_targets
-        found[_score_name(model, first)] = ExampleScore(
-            score.log_probabilities[:count], score.correct[:count], len(first.ids) - 1
-        )
-    return found
-
-
-def _plain(score: ExampleScore) -> list[Any]:
-    bits = "".join("1" if bit else "0" for bit in score.correct)
-    return [list(score.log_probabilities), bits, score.num_tokens]
-
-
 def _asked(identity: str, text: str) -> tuple[Message, ...]:
     return (Message(id=identity, role="user", content=(Part(text=text),)),)
 
 
+_ONE_TOKEN = Sampling(max_tokens=1)
 _SHORT = Sampling(max_tokens=32)

@@ -257,7 +257,7 @@ def _costs(models: Sequence[ModelResult]) -> Iterator[Block]:
             )
             for model in models
         ],
-        caption="Serving, measured on one prompt by the embedded runtime.",
+        caption="Serving, measured on one prompt alone.",
         numeric=frozenset(range(1, 5)),
     )
     trained = [model for model in models if model.training]
