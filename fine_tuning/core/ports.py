@@ -95,8 +95,8 @@ class ConversationStore(Protocol):
         """
         ...
 
-    def feedback(self) -> Iterator[Feedback]:
-        """Yield all judgements, oldest first."""
+    def feedback(self, conversation_id: str | None = None) -> Iterator[Feedback]:
+        """Yield all judgements, or those on one conversation and its messages, oldest first."""
         ...
 
 

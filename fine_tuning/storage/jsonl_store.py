@@ -37,7 +37,7 @@ from fine_tuning.storage.merging import additions, check_leaf
 class _Index:
     """Where things stand in the file, up to ``end``; ``number`` is the line that begins there.
 
-    ``sizes`` are the bytes of all lines of a conversation.
+    ``sizes`` are the bytes of all lines of a conversation; ``said`` the judgements on it, by id.
     """
 
     inode: int = 0
@@ -47,16 +47,21 @@ class _Index:
     sizes: dict[str, int] = field(default_factory=dict)
     names: dict[tuple[str, str], str] = field(default_factory=dict)
     feedback: dict[str, int] = field(default_factory=dict)
+    said: dict[str, list[str]] = field(default_factory=dict)
     skipped: dict[int, str] = field(default_factory=dict)
     torn: Skipped | None = None
 
     def copy(self, only: str | None) -> _Index:
-        """Return a copy, or one that holds the places of a single conversation."""
+        """Return a copy, or one of a single conversation and the judgements on it."""
         if only is not None:
             places = list(self.offsets.get(only, ()))
-            return replace(self, offsets={only: places} if places else {}, sizes={}, feedback={})
+            said = {name: self.feedback[name] for name in self.said.get(only, ())}
+            offsets = {only: places} if places else {}
+            return replace(self, offsets=offsets, sizes={}, feedback=said, said={})
         offsets = {name: list(places) for name, places in self.offsets.items()}
-        return replace(self, offsets=offsets, sizes=dict(self.sizes), feedback=dict(self.feedback))
+        return replace(
+            self, offsets=offsets, sizes=dict(self.sizes), feedback=dict(self.feedback), said={}
+        )
 
     def fits(self, status: stat_result) -> bool:
         """Tell whether the file is the one indexed, and has not been cut."""
@@ -234,13 +239,13 @@ class JsonlConversationStore:
             for identity in places.offsets:
                 yield self._read(file, places, identity)
 
-    def feedback(self) -> Iterator[Feedback]:
-        """Yield all judgements, oldest first.
+    def feedback(self, conversation_id: str | None = None) -> Iterator[Feedback]:
+        """Yield all judgements, or those on one conversation, oldest first.
 
         Raises:
             StorageError: if the file exists and cannot be read.
         """
-        for file, places in self._snapshot():
+        for file, places in self._snapshot(only=conversation_id):
             for offset in places.feedback.values():
                 found = _entry_at(file, offset)
                 if isinstance(found, Feedback):
@@ -259,7 +264,7 @@ class JsonlConversationStore:
     def _snapshot(self, *, only: str | None = None) -> Iterator[tuple[BinaryIO, _Index]]:
         """Yield the open file and a copy of its places, once; nothing when there is no file.
 
-        With ``only``, the places of other conversations, and of feedback, are left out.
+        With ``only``, the places of other conversations, and of feedback on them, are left out.
         """
         with storage_errors(self.path):
             try:
@@ -300,7 +305,9 @@ class JsonlConversationStore:
             return
         found = read_line(raw, offset=line.offset)
         if isinstance(found, Feedback):
-            self._index.feedback.setdefault(found.id, line.offset)
+            if found.id not in self._index.feedback:
+                self._index.feedback[found.id] = line.offset
+                self._index.said.setdefault(found.conversation_id, []).append(found.id)
             return
         header = found.conversation
         identity = self._identity(header)

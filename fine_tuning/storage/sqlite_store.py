@@ -171,15 +171,17 @@ class SqliteConversationStore:
                 return
             yield from page
 
-    def feedback(self) -> Iterator[Feedback]:
-        """Yield all judgements, oldest first.
+    def feedback(self, conversation_id: str | None = None) -> Iterator[Feedback]:
+        """Yield all judgements, or those on one conversation, oldest first.
 
         Raises:
             StorageError: if the database cannot be read.
         """
         with self._database.reading() as connection:
-            query = f"SELECT {', '.join(_FEEDBACK)} FROM annotation ORDER BY seq"  # noqa: S608 - ours
-            rows = connection.execute(query).fetchall()
+            only = "" if conversation_id is None else "WHERE conversation_id = ? "
+            query = f"SELECT {', '.join(_FEEDBACK)} FROM annotation {only}ORDER BY seq"  # noqa: S608 - ours
+            names = () if conversation_id is None else (sound_text(conversation_id),)
+            rows = connection.execute(query, names).fetchall()
         for row in rows:
             yield Feedback.from_dict(dict(zip(_FEEDBACK, row, strict=True)))
 

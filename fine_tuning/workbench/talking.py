@@ -86,9 +86,8 @@ class Talk:
 
     def verdicts(self) -> Verdicts:
         """Return what was said about it."""
-        said = self._store.feedback() if self._store else self._kept.feedback
-        mine = [one for one in said if one.conversation_id == self.id]
-        return verdicts_of(mine).get(self.id, Verdicts())
+        said = self._store.feedback(self.id) if self._store else self._kept.feedback
+        return verdicts_of(said).get(self.id, Verdicts())
 
     # Talking
 

@@ -267,6 +267,24 @@ def test_feedback_of_every_kind_is_kept_once(path: Path) -> None:
     assert list(store.conversations()) == []
 
 
+def test_feedback_on_one_conversation(path: Path) -> None:
+    store = open_store(path)
+    said = [
+        Feedback(id=f"{name}{n}", conversation_id=name, message_id="m", kind="thumb", value=1)
+        for n in range(3)
+        for name in "ab"
+    ]
+    store.append_many([simple("a")], said[:3])
+    for judgement in said:
+        store.add_feedback(judgement)
+    assert list(store.feedback("a")) == said[::2]
+    assert list(open_store(path).feedback("b")) == said[1::2]
+    assert list(store.feedback("c")) == []
+    store.forget("a")
+    assert list(store.feedback("a")) == []
+    assert list(store.feedback("b")) == said[1::2]
+
+
 def test_an_absent_store_is_empty(path: Path) -> None:
     store = open_store(path)
     assert list(store.conversations()) == []
