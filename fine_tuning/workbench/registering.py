@@ -93,10 +93,11 @@ class Registering(WorkbenchBase):
         try:
             return super().find_run(name)
         except ModelNotFoundError as no_run:
-            if not self.has_registry:
+            if not self.has_registry and not read_runs(self.workspace):
                 raise
             try:
-                version = ModelRegistry(self.workspace.models).find(name)
+                # Not the registry alone: a run that finished unseen is a version too.
+                version = self.registry().find(name)
             except ModelNotFoundError as no_version:
                 raise ModelNotFoundError(
                     f"{no_run.message}; {no_version.message}", next_command=no_run.next_command

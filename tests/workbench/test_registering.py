@@ -28,8 +28,6 @@ def home(tmp_path: Path) -> Path:
 def test_a_run_is_found_by_its_version(home: Path) -> None:
     bench = bench_of(home)
     assert not bench.has_registry
-    with pytest.raises(ModelNotFoundError):
-        bench.find_run("support:1")
     version = bench.register_run(bench.find_run("run1"))
     assert bench.has_registry
     for name in ("support:1", "support", "run1", "latest", "support:challenger"):
@@ -37,6 +35,12 @@ def test_a_run_is_found_by_its_version(home: Path) -> None:
     assert version.settings["data"] == {"max_length": 512}
     with pytest.raises(ModelNotFoundError, match=r"no finished run is called .* nearest is"):
         bench.find_run("suport:1")
+
+
+def test_a_version_is_found_before_anyone_registered_its_run(home: Path) -> None:
+    assert bench_of(home).find_run("support:1").run_id == "run1"
+    write_run(home, 2, {"train": ["talk-3"]})
+    assert bench_of(home).find_run("support:2").run_id == "run2"
 
 
 def test_another_family_does_not_register_a_run_again(home: Path) -> None:
