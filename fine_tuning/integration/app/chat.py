@@ -19,7 +19,13 @@ from fine_tuning.integration.app.chat_state import (
     wish,
 )
 from fine_tuning.integration.app.chat_turn import TRIAL, show_question, show_turn
-from fine_tuning.integration.app.common import plain, show_error
+from fine_tuning.integration.app.common import (
+    empty_state,
+    plain,
+    show_error,
+    told,
+    workbench,
+)
 from fine_tuning.workbench.talking import Opinions, Talk, Turn
 
 
@@ -157,9 +163,11 @@ def _show_notice() -> None:
 
 
 def _show_welcome() -> None:
-    with st.container(border=True, horizontal_alignment="center"):
-        st.markdown("# :material/forum:", text_alignment="center")
-        st.markdown(
+    """Say what to do; who has nothing yet is offered the demo."""
+    bench = workbench()
+    with told():
+        is_first = not bench.store.count() and not bench.versions()
+        empty_state(
             "Say hello to your model. Rate and edit its replies: that is what it learns from.",
-            text_alignment="center",
+            demo=is_first,
         )

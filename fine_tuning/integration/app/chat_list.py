@@ -25,7 +25,8 @@ def show_list(talk: Talk) -> None:
             icon=":material/search:", key="chat-words",
         )  # fmt: skip
         shown = st.session_state.get("chat-rows", PAGE_ROWS)
-        page = workbench().chats(words, limit=shown)
+        with st.spinner("Reading your chats …"):  # seconds, the first time there are thousands
+            page = workbench().chats(words, limit=shown)
         for row in page.rows:
             _show_row(row, is_open=row.id == talk.id)
         if not page.rows and words:
