@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 
 import pytest
 
-from fine_tuning.workbench.process import loading
+from fine_tuning.workbench.process import (
+    COMPILED_KEPT,
+    SPIN_COUNT,
+    be_a_good_neighbour,
+    loading,
+)
 
 SELDOM_NEEDED = {
     "jinja2",
@@ -54,3 +60,18 @@ def test_a_loaded_library_changes_nothing() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_a_setting_of_the_users_own_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+        monkeypatch.setenv(name, "")  # put back after the test, whatever it was
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("LRU_CACHE_CAPACITY", "7")
+    be_a_good_neighbour()
+    assert os.environ["GOMP_SPINCOUNT"] == SPIN_COUNT
+    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == COMPILED_KEPT
+    assert os.environ["LRU_CACHE_CAPACITY"] == "7"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    be_a_good_neighbour()
+    assert "GOMP_SPINCOUNT" not in os.environ
