@@ -35,7 +35,10 @@ class Request(BaseModel):
 
 
 class Options(Request):
-    """Ollama's options; those of loading (num_ctx, num_thread, ...) are decided by the server."""
+    """Ollama's options; those of loading (num_thread, ...) are decided by the server.
+
+    ``num_ctx`` holds within the room the model was loaded with; a wish for more changes nothing.
+    """
 
     temperature: float | None = Field(default=None, ge=0)
     top_k: int | None = Field(default=None, ge=0, le=MAX_INT)
@@ -49,7 +52,7 @@ class Options(Request):
     seed: int | None = None
     num_predict: int | None = Field(default=None, ge=-2, le=MAX_INT)
     stop: Stop | None = None
-    num_ctx: int | None = None
+    num_ctx: int | None = Field(default=None, ge=0, le=MAX_INT)
     num_keep: int | None = None
     num_batch: int | None = None
     num_gpu: int | None = None

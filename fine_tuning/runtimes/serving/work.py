@@ -148,6 +148,7 @@ async def reply(pool: Pool, work: Work, outcome: Outcome) -> AsyncIterator[Piece
         outcome.load_s = lease.load_s
         path = "/v1/chat/completions" if work.prompt is None else "/completion"
         body |= lease.fields | _own_stop(lease, work)
+        body |= await _within_room(lease, work, body)
         async for event in lease.engine.stream.events(path, body):
             piece = _chat_piece(event) if work.prompt is None else _raw_piece(event)
             _take_figures(event, outcome)
@@ -165,15 +166,41 @@ async def rendered(pool: Pool, work: Work) -> str:
     """
     if work.prompt is not None:
         return work.prompt
+    async with pool.lease(work.model, _beginning({"messages": work.with_system})) as lease:
+        return await _rendered(lease, work)
+
+
+async def _rendered(lease: Lease, work: Work) -> str:
     body: dict[str, Any] = {"messages": work.with_system, "add_generation_prompt": True}
     if tools := work.fields.get("tools"):
         body["tools"] = tools
-    async with pool.lease(work.model, _beginning(body)) as lease:
-        try:
-            answer = await lease.engine.stream.post("/apply-template", body)
-        except RuntimeFailedError as error:
-            raise DataError(f"the chat template refuses the messages: {error.message}") from error
+    try:
+        answer = await lease.engine.stream.post("/apply-template", body)
+    except RuntimeFailedError as error:
+        raise DataError(f"the chat template refuses the messages: {error.message}") from error
     return str(answer["prompt"])
+
+
+async def _within_room(lease: Lease, work: Work, body: Mapping[str, Any]) -> dict[str, int]:
+    """Return where a reply must end so that it fits a request's own ``num_ctx`` with its prompt.
+
+    A wish for more room than the model was loaded with changes nothing.
+
+    Raises:
+        DataError: if the prompt alone does not fit.
+    """
+    room = work.options.get("num_ctx")
+    if not room or room >= lease.engine.server.context_tokens:
+        return {}
+    prompt = await _rendered(lease, work) if work.prompt is None else work.prompt
+    asked = {"content": prompt, "add_special": True, "parse_special": True}
+    count = len((await lease.engine.stream.post("/tokenize", asked))["tokens"])
+    if count >= room:
+        raise DataError(
+            f"the prompt has {count} tokens, expected fewer than the request's num_ctx of {room}"
+        )
+    key = "max_tokens" if work.prompt is None else "n_predict"
+    return {key: min(body.get(key, room), room - count)}
 
 
 async def embed(

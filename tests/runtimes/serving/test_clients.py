@@ -118,6 +118,26 @@ def test_ollama_asks_for_json(client: ollama.Client) -> None:
     assert isinstance(json.loads(reply.message.content or "")["a"], bool)
 
 
+def test_a_request_keeps_within_its_own_room(client: ollama.Client) -> None:
+    wide = {"temperature": 0, "num_predict": 64}
+    free = client.chat("one", TURNS, options=wide)
+    assert free.eval_count == 64
+    prompt_tokens = free.prompt_eval_count
+    narrow = client.chat("one", TURNS, options={**wide, "num_ctx": prompt_tokens + 5})
+    assert (narrow.eval_count, narrow.done_reason) == (5, "length")
+    assert free.message.content.startswith(narrow.message.content)
+    text = "word " * 10
+    raw = client.generate("one", text, raw=True, options=wide)
+    room = {**wide, "num_ctx": raw.prompt_eval_count + 3}
+    assert client.generate("one", text, raw=True, options=room).eval_count == 3
+    for more in (0, 1 << 20):
+        whole = client.chat("one", TURNS, options={**wide, "num_ctx": more})
+        assert whole.message.content == free.message.content
+    with pytest.raises(ollama.ResponseError, match=f"num_ctx of {prompt_tokens}") as error:
+        client.chat("one", TURNS, options={"num_ctx": prompt_tokens})
+    assert error.value.status_code == 400
+
+
 def test_openai_lists_chats_and_streams(ai: openai.OpenAI) -> None:
     assert {model.id for model in ai.models.list()} == {*NAMES, "merged", "base"}
     assert ai.models.retrieve("two:3").id == "two:3"
