@@ -50,6 +50,7 @@ LABELS = {
 }
 """By suite and metric, or by metric alone."""
 SIGNIFICANT = 0.05
+UNSURE = "too few test items to be sure"
 HUNDRED = 100.0
 
 
@@ -97,8 +98,12 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """A condition of the verdict: ``finding`` is holds, fails or undecided."""
+    """A condition of the verdict: ``finding`` is holds, fails or undecided.
 
+    ``is_primary`` is what must get better; of all others, nothing may be lost.
+    """
+
+    is_primary: bool
     finding: str
     label: str
     words: str
@@ -243,10 +248,14 @@ def _checks(verdict: Mapping[str, Any], measured: Sequence[Measured]) -> Iterato
     for reason in sorted(verdict["reasons"], key=lambda r: order.index(r["finding"])):
         what = str(reason["check"])
         found = known.get(what.partition(" ")[2])
+        words = found.words if found else reason["sentence"]
+        if reason["finding"] == "undecided":
+            words += f"; {UNSURE}"
         yield Check(
+            is_primary=what.startswith("primary "),
             finding=reason["finding"],
             label=found.label if found else what[:1].upper() + what[1:],
-            words=found.words if found else reason["sentence"],
+            words=words,
             detail=reason["sentence"],
         )
 

@@ -90,6 +90,11 @@ def test_a_comparison_is_read_in_plain_words(home: Path) -> None:
     assert found.outcome == report.verdict.outcome
     assert found.models == ("base", "first", "second")
     assert len(found.checks) == len(report.verdict.reasons)
+    (primary,) = (check for check in found.checks if check.is_primary)
+    assert primary.label == "Surprise at replies it never saw (loss)"
+    undecided = [check for check in found.checks if check.finding == "undecided"]
+    assert undecided  # three replies decide nothing
+    assert all("too few test items to be sure" in check.words for check in undecided)
     assert {one.against for one in found.measured} == {"base", "first"}
     loss = next(one for one in found.measured if one.metric == "loss")
     assert loss.label == "Surprise at replies it never saw (loss)"

@@ -109,12 +109,13 @@ def _verdict(found: Judgement) -> None:
 
 def _reasons(checks: tuple[Check, ...]) -> None:
     st.caption(
-        "The first line is what must get better. The others must not get worse by more than a "
-        "margin. A difference counts only when chance could hardly have made it."
+        ":material/flag: must get better. The others must not get worse by more than a margin. "
+        "A difference counts only when chance could hardly have made it."
     )
     for check in checks:
         st.markdown(
-            f"{MARKS[check.finding]} **{plain(check.label)}**: {plain(check.words)}",
+            f"{MARKS[check.finding]} {':material/flag: ' if check.is_primary else ''}"
+            f"**{plain(check.label)}**: {plain(check.words)}",
             help=plain(check.detail),
         )
 
