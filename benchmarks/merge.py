@@ -74,6 +74,7 @@ def main() -> None:
     parser.add_argument("--tuning-steps", type=int, default=40, help="steps per learning rate")
     parser.add_argument("--rates", type=float, nargs=2, help="of LoRA and mergeable; not tuned")
     parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--seed", type=int, default=0, help="of the adapters and of the order")
     parser.add_argument("--out", type=Path, help="write the table here too")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -90,7 +91,7 @@ def measure(given: argparse.Namespace, folder: Path) -> Iterator[str]:
     train, tuning, test = examples(base)
     targets = sum(example.num_targets for example in test)
     yield f"# {base.name}, {len(train)} pairs learnt, {len(test)} held out ({targets} targets)\n"
-    yield f"{given.steps} steps of 8, rank {given.rank}; {machine()}\n"
+    yield f"{given.steps} steps of 8, rank {given.rank}, seed {given.seed}; {machine()}\n"
     rates = dict(zip(RATES, given.rates or (), strict=False))
     for kind in RATES if not rates else ():
         rates[kind], losses = best_rate(kind, given, base, (train, tuning), folder)
@@ -98,7 +99,7 @@ def measure(given: argparse.Namespace, folder: Path) -> Iterator[str]:
         yield f"- {kind}: {given.tuning_steps} steps, loss on {len(tuning)} other pairs: {tried}"
     yield "- learning rates " + ", ".join(f"{kind} {rate:g}" for kind, rate in rates.items())
     adapters = {
-        kind: trained(kind, rate, (given.steps, given.rank), train, base, folder)
+        kind: trained(kind, rate, (given.steps, given.rank, given.seed), train, base, folder)
         for kind, rate in rates.items()
     }
     yield from table(list(served_files(base, adapters, folder)), test)
@@ -152,13 +153,13 @@ def examples(base: Path) -> tuple[list[TokenizedExample], ...]:
 def trained(
     kind: str,
     rate: float,
-    size: tuple[int, int],
+    size: tuple[int, int, int],
     train: Sequence[TokenizedExample],
     base: Path,
     folder: Path,
 ) -> Path:
-    """Train as the product does, so many steps at such a rank; return the adapter's file."""
-    steps, rank = size
+    """Train as the product does: steps, rank and seed as told; return the adapter's file."""
+    steps, rank, seed = size
     plan = TrainingPlan(
         adapter="mergeable" if kind == "mergeable" else "lora",
         rank=rank,
@@ -170,7 +171,7 @@ def trained(
         patience=0,
         checkpoint_every_s=0,
         checkpoint_every=0,
-        seed=0,
+        seed=seed,
         threads=torch.get_num_threads(),
     )
     begin_s = time.process_time()
@@ -190,11 +191,23 @@ def best_rate(
 ) -> tuple[float, dict[float, float]]:
     """Return the rate of the lowest loss on examples that are not reported, and all tried."""
     train, tuning = data
-    losses = {}
-    for rate in RATES[kind]:
-        path = trained(kind, rate, (given.tuning_steps, given.rank), train, base, folder)
-        losses[rate] = mean_loss(scores_of(Served(name="", model=base, adapter=path), tuning))
-    return min(losses, key=lambda rate: losses[rate]), losses
+    losses: dict[float, float] = {}
+    open_rates = list(RATES[kind])
+    while open_rates:
+        for rate in open_rates:
+            size = (given.tuning_steps, given.rank, given.seed)
+            path = trained(kind, rate, size, train, base, folder)
+            losses[rate] = mean_loss(scores_of(Served(name="", model=base, adapter=path), tuning))
+        open_rates = _beyond(losses)
+    return min(losses, key=lambda rate: losses[rate]), dict(sorted(losses.items()))
+
+
+def _beyond(losses: dict[float, float]) -> list[float]:
+    """Return the rate to try next: a best one at either end of those tried may not be the best."""
+    best = min(losses, key=lambda rate: losses[rate])
+    if best == min(losses):
+        return [best / 2]
+    return [best * 2] if best == max(losses) else []
 
 
 def served_files(base: Path, adapters: dict[str, Path], folder: Path) -> Iterator[Served]:
