@@ -96,6 +96,8 @@ def log_turns(
                     .log_conversation(asked, reply, notes, session_id=logged.session_id)
                 )
             logged.turns.append((asked, reply, reply_id))
+            if reply_id:
+                workbench().export_if_due()
         if logged.turns and logged.turns[-1][2]:
             _, reply, reply_id = logged.turns[-1]
             _ask_opinion(logged.session_id, reply_id, reply)

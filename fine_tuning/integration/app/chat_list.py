@@ -12,6 +12,7 @@ from fine_tuning.workbench.talking import Talk
 PAGE_ROWS = 15
 TITLE_CHARACTERS = 28
 FORGETTING = "forgetting"
+OPENING = "menu-opening"
 
 
 def show_list(talk: Talk) -> None:
@@ -54,7 +55,11 @@ def _show_row(row: ChatRow, *, is_open: bool) -> None:
 
 def show_menu(talk: Talk, title: str, *, is_begun: bool) -> None:
     """Show what can be done with a chat."""
-    with st.popover("", icon=":material/more_vert:", help="Name, export or forget this chat"):
+    opening = st.session_state.get(OPENING, 0)
+    with st.popover(
+        "", icon=":material/more_vert:", help="Name, export or forget this chat",
+        key=f"menu-{opening}",
+    ):  # fmt: skip
         if not is_begun:
             st.caption("Say something first.")
             return
@@ -79,6 +84,8 @@ def show_menu(talk: Talk, title: str, *, is_begun: bool) -> None:
                 )
         if st.button("Forget this chat …", icon=":material/delete:", key="forget"):
             st.session_state[FORGETTING] = talk.id
+            st.session_state[OPENING] = opening + 1  # another menu, closed: this one would overlap
+            st.rerun()
     if st.session_state.get(FORGETTING) == talk.id:
         ask_to_forget(talk)
 

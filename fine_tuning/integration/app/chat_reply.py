@@ -16,7 +16,7 @@ from streamlit.delta_generator import DeltaGenerator
 from fine_tuning.core.errors import FineTuningError, RuntimeFailedError
 from fine_tuning.integration.app.chat_state import Failed, Picked, Wish, models
 from fine_tuning.integration.app.chat_text import rendered
-from fine_tuning.integration.app.common import duration
+from fine_tuning.integration.app.common import duration, workbench
 from fine_tuning.workbench.talking import Talk, drawn_order
 
 LOOK_S = 0.1
@@ -92,6 +92,11 @@ def fulfil(talk: Talk, wanted: Wish, picked: Picked) -> None:
         if error is not None:
             st.session_state["failed"] = Failed(asked_id=wanted.asked_id, error=error)
             break
+    if talk.is_recording:
+        try:
+            workbench().export_if_due()
+        except FineTuningError as error:
+            st.session_state["notice"] = error
     st.rerun()
 
 

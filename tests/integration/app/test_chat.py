@@ -213,6 +213,18 @@ def test_with_recording_off_the_page_says_so(
     assert not (tmp_path / "conversations.jsonl").exists()
 
 
+def test_chats_are_exported_when_it_is_time(
+    chatting: tuple[AppTest, Workbench, StandIn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, bench, server = chatting
+    mine = Trained(home=bench.workspace.home, base=Path(), name=NAME)
+    more = {"DATA_COLLECTION__AUTO_EXPORT": "true", "DATA_COLLECTION__EXPORT_INTERVAL": "1"}
+    page = opened(monkeypatch, mine, url=server.url, **more)
+    say(page, "Tell me about glass, please.")
+    assert not page.error
+    assert list(bench.workspace.exports.iterdir())
+
+
 def test_names_search_consent_and_forgetting(
     chatting: tuple[AppTest, Workbench, StandIn],
 ) -> None:
