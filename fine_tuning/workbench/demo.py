@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -150,30 +149,23 @@ def run_demo(
     """
     _remove_earlier(home)
     bench = Workbench(settings, Workspace(home=home), progress)
-    meter = CostMeter()
-
-    @contextmanager
-    def stage(name: str) -> Iterator[None]:
-        on_stage(name)
-        with meter.stage(name):
-            yield
-
-    with stage("log conversations"):
+    meter = CostMeter(on_stage)
+    with meter.stage("log conversations"):
         log_samples(bench)
         questions_file = _placed_questions(home)
-    with stage("clean"):
+    with meter.stage("clean"):
         cleaning = bench.clean()
-    with stage("export and format"):
+    with meter.stage("export and format"):
         bench.export()
         format_pairs(bench, cleaning.kept)
-    with stage("build data set"):
+    with meter.stage("build data set"):
         snapshot = bench.prepare()
-    with stage("train and export adapter"):
+    with meter.stage("train and export adapter"):
         run = bench.train(snapshot, run_id=RUN_ID, listener=listener)
-    with stage("evaluate"):
+    with meter.stage("evaluate"):
         questions = read_questions(questions_file)
         evaluation = bench.evaluate(RUN_ID, prompts=())
-    with stage("chat with the tuned model"):
+    with meter.stage("chat with the tuned model"):
         chat = ask_once(bench, questions[0])
     found = (cleaning, snapshot, run, evaluation, chat)
     result = DemoResult(home, *found, costs=tuple(meter.costs))

@@ -58,20 +58,16 @@ class Judging(Models):
     ) -> EvaluationReport:
         """Evaluate a run on its test split, against its base or an earlier run of it.
 
-        What was answered and scored before is not computed again, so a killed evaluation goes on
-        where it stopped. The report is also written into the run's folder, the verdict into the
-        registry.
+        What is known from before is not computed again: a killed evaluation goes on. The report
+        is also written into the run's folder, the verdict into the registry.
 
         Args:
             run_name: The run to judge.
             against: ``base``, or another run on the same base model.
-            beside: Further runs (or ``base``) to show on the same items; the verdict is that
-                against the first.
-            questions: Questions with key facts, asked of all; None takes those of
-                ``questions.jsonl`` in the run's workspace, if there are any.
+            beside: Further runs (or ``base``) shown on the same items; the verdict ignores them.
+            questions: Asked of all; None takes ``questions.jsonl`` of the run's workspace.
             prompts: Answered side by side; None takes those of the settings.
-            judge: A model that says blindly which replies are better; "" asks none. A person's
-                votes of :meth:`blind_trial` always count.
+            judge: A model that says blindly which replies are better; votes always count.
             served: Take the replies from where the models are deployed, Ollama or the embedded
                 runtime, under the names a chatbot asks for; likelihoods stay the engine's.
 

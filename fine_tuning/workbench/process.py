@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,14 +63,20 @@ class StageCost:
 
 
 class CostMeter:
-    """Measures stages, one after the other; ``costs`` lists them in order."""
+    """Measures stages, one after the other; ``costs`` lists them in order.
 
-    def __init__(self) -> None:
+    Args:
+        on_stage: Told the name of each stage as it begins.
+    """
+
+    def __init__(self, on_stage: Callable[[str], None] = lambda _: None) -> None:
         self.costs: list[StageCost] = []
+        self._on_stage = on_stage
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Measure the body; a stage that fails is not listed."""
+        self._on_stage(name)
         _reset_peak_memory()
         start_s = time.monotonic()
         yield
