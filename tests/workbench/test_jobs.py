@@ -67,8 +67,8 @@ def bench(prepared: Path) -> Iterator[Workbench]:
     wait_for(lambda: all(job.state != "running" for job in made.jobs()))
 
 
-def wait_for(holds: Callable[[], bool]) -> None:
-    give_up_s = time.monotonic() + LIMIT_S
+def wait_for(holds: Callable[[], bool], *, limit_s: float = LIMIT_S) -> None:
+    give_up_s = time.monotonic() + limit_s
     while not holds():
         assert time.monotonic() < give_up_s
         time.sleep(0.05)
@@ -133,6 +133,28 @@ def test_a_paused_training_goes_on_and_is_compared_and_deployed(bench: Workbench
     deployed = bench.start_deployment(job_id)
     served = wait_until(bench, deployed, "finished", "failed")
     assert served.sentence  # a tiny random model may well not be proven: then it says why
+
+
+@pytest.mark.slow
+def test_a_demo_that_was_killed_goes_on_and_ends_deployed(tmp_path: Path) -> None:
+    settings = Settings.model_validate({"deployment": {"runtime": "embedded"}})
+    bench = Workbench(settings, Workspace(home=tmp_path))
+    job_id = bench.start_demo()
+    assert bench.start_demo() == job_id
+    events = bench.workspace.demo / "fine_tuned_models" / "handbook" / "events.jsonl"
+    wait_for(lambda: events.exists() and events.read_bytes().count(b'"step",') > 5)
+    os.kill(bench.job(job_id).pid, signal.SIGKILL)
+    wait_for(lambda: bench.job(job_id).state == "failed")
+    bench.resume_job(job_id)
+    wait_for(lambda: bench.job(job_id).is_over, limit_s=1800)
+    assert bench.job(job_id).state == "finished", bench.job(job_id).sentence
+    (version,) = bench.versions()
+    assert version.outcome == "promote"
+    assert [one.version for one in bench.pointings()] == [version.name]
+    judged = bench.judgement("handbook")
+    assert judged is not None
+    assert len(judged.of("question")) == 100
+    assert not bench.workspace.conversations.exists()  # the samples lie apart
 
 
 def test_what_cannot_work_says_why(tmp_path: Path) -> None:
