@@ -21,6 +21,7 @@ from fine_tuning.core.errors import ConfigError, FineTuningError
 PAGES = Path(fine_tuning.__file__).parent / "integration" / "app" / "main.py"
 MAX_UPLOAD_MIB = 200
 STOP_S = 10.0
+LIGHT_ACCENT, DARK_ACCENT = "#0f766e", "#159a8c"
 app = typer.Typer()
 
 
@@ -70,6 +71,9 @@ def _command(host: str, port: int, *, no_browser: bool) -> list[str]:
         "client.showErrorDetails": "none",
         "client.toolbarMode": "viewer",
         "runner.magicEnabled": "false",
+        # Streamlit's red looks like an alarm.
+        "theme.light.primaryColor": LIGHT_ACCENT,
+        "theme.dark.primaryColor": DARK_ACCENT,
     }
     flags = [f"--{name}={value}" for name, value in options.items()]
     return [sys.executable, "-m", "streamlit", "run", str(PAGES), *flags]
