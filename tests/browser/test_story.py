@@ -5,16 +5,21 @@ Training and comparison are cut short by settings: what is tested is the way, no
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
+import psutil
 import pytest
 from playwright.sync_api import Page, expect
 
+from fine_tuning.config.loader import load_settings
+from fine_tuning.config.workspace import Workspace
 from fine_tuning.runtimes.base_model import EMBEDDED_PACKAGE
-from tests.browser.app import IDLE, App
+from fine_tuning.workbench.workbench import Workbench
+from tests.browser.app import IDLE, App, command_of
 from tests.browser.test_first_visit import SETTINGS, recorded, say
 
 SAMPLES = Path(__file__).parents[2] / "fine_tuning" / "data" / "samples"
@@ -32,10 +37,36 @@ pytestmark = [
 ]
 
 
+def record_samples(home: Path, count: int) -> None:
+    """Record the first of the sample conversations."""
+    settings = load_settings(None)
+    bench = Workbench(settings, Workspace.open(home, settings))
+    with (SAMPLES / "handbook_conversations.jsonl").open(encoding="utf-8") as lines:
+        some = home.parent / "some.jsonl"
+        some.write_text("".join(islice(lines, count)), encoding="utf-8")
+    bench.import_file(some)
+
+
 def go(page: Page, name: str) -> None:
     """Turn to another page by its link."""
     page.get_by_test_id("stSidebarNav").get_by_role("link", name=name).click()
     page.wait_for_selector(IDLE)
+
+
+def kill_trainer(home: Path) -> None:
+    """End the process that works on a job of this home, as the kernel does."""
+    parts = [p for p in psutil.process_iter() if {"job_process", str(home)} <= words_of(p)]
+    assert parts
+    for process in parts:
+        process.kill()
+    psutil.wait_procs(parts, timeout=30)
+
+
+def words_of(process: psutil.Process) -> set[str]:
+    """Return what a process' command line says, its module by the last name."""
+    return {
+        word.rpartition(".")[2] if "/" not in word else word for word in command_of(process).split()
+    }
 
 
 def test_from_a_file_to_rolling_back(
@@ -86,3 +117,34 @@ def test_from_a_file_to_rolling_back(
     page.get_by_role("button", name="Roll back").click()
     expect(page.get_by_text("answers as").first).to_be_visible()
     expect(page.get_by_role("button", name="Use it")).to_be_visible()
+
+
+def test_whatever_is_killed_nothing_is_lost(
+    start_app: Callable[..., App], open_page: Callable[..., Page], tmp_path: Path
+) -> None:
+    record_samples(tmp_path / "home", NUM_CONVERSATIONS)
+    app = start_app(SHORT)
+    page = open_page(app)
+    page.get_by_placeholder("Write a message").fill("Tell me a long story about a lighthouse.")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    expect(page).to_have_url(re.compile(r"\?chat="))
+    app.kill()
+    app.start()
+    page.reload()
+    expect(page.get_by_text("Tell me a long story about a lighthouse.", exact=True)).to_be_visible()
+    again = page.get_by_role("button", name=re.compile("Try again|Regenerate"))
+    again.click()
+    expect(page.get_by_role("button", name="Edit").last).to_be_visible()
+    told = [m.text for c in recorded(app.home) for m in c.messages if m.role == "user"]
+    assert told.count("Tell me a long story about a lighthouse.") == 1
+
+    go(page, "Train")
+    page.get_by_role("button", name="Start training").click()
+    expect(page.get_by_text("Loss, nats per token").first).to_be_visible(timeout=LONG_MS)
+    kill_trainer(app.home)
+    page.get_by_role("button", name="Go on").click(timeout=LONG_MS)
+    app.kill()
+    app.start()
+    page.reload()
+    expect(page.get_by_text("Finished runs")).to_be_visible(timeout=LONG_MS)
