@@ -16,7 +16,7 @@ from tests.browser.app import DESKTOP, NAMES, PATIENCE_MS, App, chromium, open_b
 expect.set_options(timeout=PATIENCE_MS)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # longer, its event loop would be in the way of other tests
 def browser() -> Iterator[Browser]:
     """A headless Chromium."""
     path = chromium()

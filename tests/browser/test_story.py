@@ -143,7 +143,7 @@ def test_whatever_is_killed_nothing_is_lost(
     page.get_by_role("button", name="Start training").click()
     expect(page.get_by_text("Loss, nats per token").first).to_be_visible(timeout=LONG_MS)
     kill_trainer(app.home)
-    page.get_by_role("button", name="Go on").click(timeout=LONG_MS)
+    page.get_by_role("button", name="Go on").click()
     app.kill()
     app.start()
     page.reload()
