@@ -14,11 +14,16 @@ from typing import Literal
 from PIL import Image
 from playwright.sync_api import Page
 
+from fine_tuning.config.loader import load_settings
+from fine_tuning.config.workspace import Workspace
+from fine_tuning.workbench.workbench import Workbench
 from tests.browser.app import DESKTOP, IDLE, PATIENCE_MS, PHONE, App, chromium, open_browser
 
-PAGES = ("", "conversations", "train", "evaluate", "models", "doctor")
+PAGES = ("chat", "conversations", "train", "evaluate", "models", "doctor")
 SIZES = {"desktop": DESKTOP, "phone": PHONE}
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+HEIGHTS = {("doctor", "desktop"): 620, ("doctor", "phone"): 720}
+"""Where a picture ends early: whose computer it was taken on is nobody's business."""
 QUIET_MS = 1_500
 """How long a page must have drawn nothing new: plots come last."""
 
@@ -30,6 +35,7 @@ def main(home: Path, folder: Path) -> int:
         sys.stderr.write("no Chromium found. Next: apt-get install chromium\n")
         return 1
     folder.mkdir(parents=True, exist_ok=True)
+    addresses = {"chat": newest_chat(home)}
     app = App(home)
     app.start()
     try:
@@ -41,16 +47,26 @@ def main(home: Path, folder: Path) -> int:
                     )
                     page = context.new_page()
                     for name in PAGES:
-                        page.goto(f"{app.url}/{name}")
+                        page.goto(f"{app.url}/{addresses.get(name, name)}")
                         settle(page)
-                        picture = folder / f"{name or 'chat'}-{size_name}-{scheme}.png"
-                        page.screenshot(path=picture)
+                        picture = folder / f"{name}-{size_name}-{scheme}.png"
+                        high = HEIGHTS.get((name, size_name), height)
+                        page.screenshot(
+                            path=picture, clip={"x": 0, "y": 0, "width": width, "height": high}
+                        )
                         shrink(picture)
                         sys.stdout.write(f"{picture}\n")
                     context.close()
     finally:
         app.stop()
     return 0
+
+
+def newest_chat(home: Path) -> str:
+    """Return the address of the newest chat; without one, of the page itself."""
+    settings = load_settings(None)
+    rows = Workbench(settings, Workspace.open(home, settings)).chats(limit=1).rows
+    return f"?chat={rows[0].id}" if rows else ""
 
 
 def settle(page: Page) -> None:
