@@ -144,6 +144,7 @@ def test_whatever_is_killed_nothing_is_lost(
     expect(page.get_by_text("Loss, nats per token").first).to_be_visible(timeout=LONG_MS)
     kill_trainer(app.home)
     page.get_by_role("button", name="Go on").click()
+    expect(page.get_by_role("button", name="Pause").first).to_be_visible()
     app.kill()
     app.start()
     page.reload()
