@@ -19,7 +19,7 @@ from fine_tuning.model_management.ollama_target import OllamaTarget
 from fine_tuning.model_management.switchings import Pointing
 from fine_tuning.runtimes.embedded_served import EmbeddedServedModel
 
-EMBEDDED_PARALLEL = 8
+EMBEDDED_PARALLEL = 16
 OLLAMA_PARALLEL = 4
 """Requests Ollama is given at a time; it answers as many at once as it is set to."""
 
