@@ -92,9 +92,8 @@ class Source:
 
     @contextmanager
     def _archive(self) -> Iterator[zipfile.ZipFile]:
-        # RuntimeError: it has a password; NotImplementedError: packed by a method unknown here.
-        broken = (zipfile.BadZipFile, zlib.error, EOFError, ValueError)
-        damage = (*broken, NotImplementedError, RuntimeError)
+        # RuntimeError: it has a password, or is packed by a method unknown here.
+        damage = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError)
         try:
             with storage_errors(self.path), zipfile.ZipFile(self.path) as archive:
                 yield archive
