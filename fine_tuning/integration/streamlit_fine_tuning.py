@@ -16,7 +16,7 @@ from itertools import pairwise
 import streamlit as st
 
 from fine_tuning.core.errors import FineTuningError
-from fine_tuning.integration.app.chat_state import choices
+from fine_tuning.integration.app.chat_state import REASONS, choices
 from fine_tuning.integration.app.common import (
     count,
     duration,
@@ -30,7 +30,6 @@ from fine_tuning.integration.app.common import (
 from fine_tuning.workbench.talking import new_id
 
 STATE = "fine-tuning"
-REASONS = ("Wrong", "Made up", "Not what I asked", "Too long", "Too short", "Rude")
 REFRESH_S = 5.0
 
 

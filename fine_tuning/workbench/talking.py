@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import Any, cast
 
 import uuid_utils
 
@@ -203,17 +203,17 @@ class Talk:
 
     def rate(self, message_id: str, value: int, *, reason: str = "", comment: str = "") -> None:
         """Record a thumb, 1 or -1, for a reply."""
-        self._say("thumb", message_id, value=value, reason=reason, comment=comment)
+        self._say(self._feedback("thumb", message_id, value=value, reason=reason, comment=comment))
 
     def correct(self, message_id: str, text: str) -> None:
         """Record what a reply should have been; the chat goes on as if it had been said."""
-        self._say("correction", message_id, text=text)
+        self._say(self._feedback("correction", message_id, text=text))
 
     def choose(self, kept_id: str, others: Iterable[str], *, reason: str = "") -> None:
         """Record that a reply is better than others to the same question, and go on from it."""
         for other in others:
             if other != kept_id:
-                self._say("choice", kept_id, rejected_id=other, reason=reason)
+                self._say(self._feedback("choice", kept_id, rejected_id=other, reason=reason))
         self.show_branch(kept_id)
 
     def rename(self, title: str) -> None:
@@ -222,12 +222,12 @@ class Talk:
         Raises:
             DataError: if it is blank.
         """
-        self._say("title", "", text=title)
+        self._say(self._feedback("title", "", text=title))
 
     def set_consent(self, is_given: bool) -> None:
         """Allow or forbid that the conversation is ever learnt; before it begins, it is noted."""
         if self.conversation().messages:
-            self._say("consent", "", value=1 if is_given else -1)
+            self._say(self._feedback("consent", "", value=1 if is_given else -1))
         self.is_withheld = not is_given
 
     @property
@@ -251,22 +251,8 @@ class Talk:
         )
         self._kept.feedback += said
 
-    def _say(  # noqa: PLR0913 - one per field of a judgement
-        self,
-        kind: FeedbackKind,
-        message_id: str,
-        *,
-        value: int = 0,
-        text: str = "",
-        rejected_id: str = "",
-        reason: str = "",
-        comment: str = "",
-    ) -> None:
-        said = replace(
-            self._feedback(kind, message_id, value=value, text=text, rejected_id=rejected_id),
-            reason=reason,
-            comment=comment,
-        )
+    def _say(self, said: Feedback) -> None:
+        """Record a judgement."""
         if self._store is None:
             self._kept.feedback.append(said)
         else:
@@ -276,20 +262,16 @@ class Talk:
         self,
         kind: FeedbackKind,
         message_id: str,
-        *,
-        value: int = 0,
-        text: str = "",
-        rejected_id: str = "",
+        **said: Any,  # noqa: ANN401 - the fields of Feedback, which checks them
     ) -> Feedback:
+        """Return a judgement, made now; ``said`` are its other fields."""
         return Feedback(
             id=new_id(),
             conversation_id=self.id,
             message_id=message_id,
             kind=kind,
-            value=value,
-            text=text,
-            rejected_id=rejected_id,
             created_at=iso(self._clock.now()),
+            **said,
         )
 
     def _message(self, role: str, text: str, *, parent: str | None) -> Message:

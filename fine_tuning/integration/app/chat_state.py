@@ -19,6 +19,8 @@ from fine_tuning.workbench.workbench import Workbench
 ADDRESS = "chat"
 CHOICES_KEPT_S = 5
 MAX_REPLY_TOKENS = 512
+REASONS = ("Wrong", "Made up", "Not what I asked", "Too long", "Too short", "Rude")
+"""What may be wrong with a reply that got a thumb down."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,13 +9,12 @@ import streamlit as st
 
 from fine_tuning.core.conversation import Message
 from fine_tuning.core.errors import FineTuningError
-from fine_tuning.integration.app.chat_state import Failed, Picked, wish
+from fine_tuning.integration.app.chat_state import REASONS, Failed, Picked, wish
 from fine_tuning.integration.app.chat_text import rendered
 from fine_tuning.integration.app.common import plain, show_error, told
 from fine_tuning.workbench.talking import Opinions, Talk, Turn
 
 TRIAL = "trial"
-REASONS = ("Wrong", "Made up", "Not what I asked", "Too long", "Too short", "Rude")
 UNFINISHED = {
     "aborted": "Stopped before its end; such replies are not learnt.",
     "error": "It broke off here; such replies are not learnt.",
