@@ -2,6 +2,7 @@
 
     <folder>/<name>/recipe.json       what the model is made of; an alias is a second such file
     <folder>/.adapters/<sha256>.gguf  copies of adapters, shared by the recipes that name them
+    <folder>/.servers/<pid>.json      where the models are served, see announcing.py
 
 A model is a base, found by name or path, and perhaps a LoRA adapter. Loads nothing but one trial
 per ``create`` or ``warm_up``; :meth:`EmbeddedRuntime.open_chat` starts a server.
@@ -31,6 +32,7 @@ from fine_tuning.core.errors import (
 )
 from fine_tuning.core.naming import content_name, file_sha256
 from fine_tuning.core.ports import ModelInfo, ModelRecipe, Progress
+from fine_tuning.runtimes.announcing import load_on_servers
 from fine_tuning.runtimes.base_model import BaseModel, known_digest, resolve_base_model
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.load_check import check_adapter
@@ -166,16 +168,19 @@ class EmbeddedRuntime:
         return self.show(alias)
 
     def warm_up(self, name: str) -> None:
-        """Load a model once, in another process, and let it write a token.
+        """Have a model loaded by every server over this folder, so that nobody waits for it.
 
-        Afterwards its files are in the system's page cache; servers that are open are not changed.
+        Without one it is loaded once, in another process, and writes a token: its files are in the
+        system's page cache then.
 
         Raises:
             ModelNotFoundError: if there is no such model, or its base is gone.
             StorageError: if a file was damaged, or the base is not the one it was made from.
-            RuntimeFailedError: if llama.cpp refuses it.
+            RuntimeFailedError: if llama.cpp or a server refuses it.
         """
         stored = _read(self._existing(name))
+        if load_on_servers(self._folder, stored.name):
+            return
         reason = trial_load(self._base_of(stored), self._adapter_of(stored), stored.template)
         if reason:
             raise RuntimeFailedError(f"{name!r} does not load: llama.cpp says {reason}")

@@ -15,10 +15,12 @@ import psutil
 from fine_tuning.core.errors import FineTuningError, ModelNotFoundError
 from fine_tuning.core.naming import content_name
 from fine_tuning.model_management.embedded_target import NAME
+from fine_tuning.runtimes.announcing import announced
 from fine_tuning.runtimes.base_model import BaseModel, list_base_models
 from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
 from fine_tuning.runtimes.loadable import LoadableModel
-from fine_tuning.runtimes.serving.listening import is_loopback, listen, read_token
+from fine_tuning.runtimes.serving.listening import is_loopback, listen
+from fine_tuning.runtimes.token_file import read_token
 from fine_tuning.workbench.models import Models
 from fine_tuning.workbench.runs import finished_runs
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from fine_tuning.runtimes.serving.catalog import EmbeddedCatalog
 
 GIB = 1 << 30
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - how every address is reached from here
 TOKEN_FILE = "serve.token"  # noqa: S105 - a file's name
 
 
@@ -77,9 +80,12 @@ class Serving(Models):
         listening = listen(host, settings.port if port is None else port)
         names = tuple(model.name for model in catalog.models())
         app = self._app(catalog, token)
-        if started:
-            started(ServedAt(url=_url(host, listening), models=names, token_file=token_file))
-        serve(app, listening)
+        here = _url(LOOPBACK.get(host, host), listening)
+        with announced(self.workspace.models / NAME, here, token_file):
+            if started:
+                url = _url(host, listening)
+                started(ServedAt(url=url, models=names, token_file=token_file))
+            serve(app, listening)
 
     @contextmanager
     def serving_here(self) -> Iterator[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 
 from fine_tuning.cli.main import main
+from fine_tuning.runtimes.announcing import SERVERS
 
 
 def test_serve_asks_strangers_for_a_token_and_stops_on_ctrl_c(tmp_path: Path) -> None:
@@ -31,9 +32,12 @@ def test_serve_asks_strangers_for_a_token_and_stops_on_ctrl_c(tmp_path: Path) ->
         headers = {"Authorization": f"Bearer {token}"}
         models = httpx.get(f"{url}/api/tags", headers=headers, timeout=60, trust_env=False).json()
         assert "embedded:latest" in {model["name"] for model in models["models"]}
+        (announced,) = (tmp_path / "models" / "embedded" / SERVERS).iterdir()
+        assert f'"http://127.0.0.1:{found[1]}"' in announced.read_text(encoding="utf-8")
         server.send_signal(signal.SIGINT)
         _, rest = server.communicate(timeout=60)
     assert server.returncode == 0, rest
+    assert not announced.exists()
     assert "Stopped." in rest
     assert "Traceback" not in said + rest
     assert token not in said + rest

@@ -168,8 +168,6 @@ class Pool:
         count = 1 if key.embeds else self.limits.parallel
         context = EMBEDDED_TOKENS if key.embeds else context
         size = await asyncio.to_thread(memory_bytes, key.base, context * count)
-        for engine in [engine for engine in self.engines if engine.key == key]:
-            self._retire(engine)  # it lacks an adapter that came later
         self._make_room(size)
         begin_s = time.monotonic()
         server = await asyncio.to_thread(
@@ -195,6 +193,9 @@ class Pool:
             loaded_s=time.monotonic() - begin_s,
             used_s=time.monotonic(),
         )
+        # What lacks an adapter that came later answers until there is one that has it.
+        for old in [old for old in self.engines if old.key == key]:
+            self._retire(old)
         self.engines.append(engine)
         return engine
 

@@ -13,8 +13,9 @@ import httpx
 import pytest
 
 from fine_tuning.core.errors import ConfigError
-from fine_tuning.runtimes.serving.listening import is_loopback, listen, read_token
+from fine_tuning.runtimes.serving.listening import is_loopback, listen
 from fine_tuning.runtimes.serving.pool import Limits
+from fine_tuning.runtimes.token_file import read_token
 from tests.runtimes.serving.conftest import Served, open_served
 
 TOKEN = "a-token-of-some-length"  # noqa: S105 - of these tests only

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import httpx
 import pytest
 
+from fine_tuning.core.errors import RuntimeFailedError
 from fine_tuning.core.ports import ModelRecipe, Sampling
+from fine_tuning.runtimes.announcing import SERVERS, Announcement, announced, load_on_servers
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
 from fine_tuning.runtimes.serving.pool import Limits
 from fine_tuning.runtimes.serving.slots import BusyError, Slots
+from fine_tuning.runtimes.token_file import read_token
+from fine_tuning.storage.atomic import write_file
 from tests.runtimes.models import ask
 from tests.runtimes.serving.conftest import NAMES, Served, open_served
 from tests.runtimes.tiny_chat import write_tiny_adapter
@@ -136,6 +142,42 @@ def test_a_version_made_later_is_served_without_a_restart(models: Path, tmp_path
         assert served.chat("new:1", QUESTION)["message"]["content"] != before
         assert served.chat("one", QUESTION)["message"]["content"] == before
         assert len(served.pool.engines) == 1
+
+
+def test_a_warm_up_makes_the_first_request_wait_for_nothing(models: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(models, folder)
+    runtime = EmbeddedRuntime(folder / "models")
+    token = read_token(tmp_path / "token")
+    limits = Limits(parallel=1, context_tokens=512, threads=1)
+    for served in open_served(folder, limits, token):
+        assert served.chat("one", QUESTION)["load_duration"] > 0
+        adapter = write_tiny_adapter(folder / "new.gguf", seed=900)
+        runtime.create("new:1", ModelRecipe(base=str(models / "base.gguf"), adapter=adapter))
+        with announced(folder / "models", served.url, tmp_path / "token"):
+            assert load_on_servers(folder / "models", "new:1") == 1
+            runtime.warm_up("new:1")
+        assert load_on_servers(folder / "models", "new:1") == 0
+        runtime.point_alias("champion", "new:1")
+        for name in ("champion", "new:1", "one"):
+            assert served.chat(name, QUESTION)["load_duration"] == 0, name
+
+
+def test_a_server_that_died_is_not_asked(models: Path, tmp_path: Path) -> None:
+    left = tmp_path / SERVERS / "1.json"
+    dead = Announcement(pid=1, began_s=0.0, url="http://127.0.0.1:9", token_file="")
+    write_file(left, json.dumps(asdict(dead)).encode())
+    assert load_on_servers(tmp_path, "one") == 0
+    assert not left.exists()
+    with announced(tmp_path, "http://127.0.0.1:9", None):  # alive, and listens no longer
+        assert load_on_servers(tmp_path, "one") == 0
+    assert not list((tmp_path / SERVERS).iterdir())
+    for served in open_served(models, Limits(parallel=1, context_tokens=512, threads=1)):
+        with (
+            announced(tmp_path, served.url, None),
+            pytest.raises(RuntimeFailedError, match="did not load 'nobody'"),
+        ):
+            load_on_servers(tmp_path, "nobody")
 
 
 def test_a_systems_prompt_of_the_model_is_seen(served: Served) -> None:
