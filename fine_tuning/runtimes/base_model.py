@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -25,6 +26,7 @@ from fine_tuning.core.errors import (
 )
 from fine_tuning.core.naming import file_sha256
 from fine_tuning.runtimes.load_check import check_model
+from fine_tuning.runtimes.ollama_modelfile import Modelfile
 from fine_tuning.runtimes.ollama_store import (
     Manifest,
     OllamaName,
@@ -47,7 +49,8 @@ class BaseModel:
     """A model that can be loaded.
 
     ``template``, ``system`` and ``parameters`` are the texts of Ollama's layers (a Go template, a
-    system prompt, a JSON object); "" where there is none, as for all other sources.
+    system prompt, a JSON object); "" where there is none, as for all other sources. ``settings``
+    is all that Ollama's manifest says besides the weights.
     """
 
     name: str
@@ -59,6 +62,7 @@ class BaseModel:
     parameters: str = ""
     manifest_path: Path | None = None
     known_digest: str = ""
+    settings: Modelfile = field(default_factory=lambda: Modelfile(base=""))
 
     def digest(self) -> str:
         """Return ``sha256:<64 hex>`` of the file.
@@ -259,7 +263,34 @@ def _from_manifest(manifest: Manifest) -> BaseModel:
         parameters=manifest.text("params"),
         manifest_path=manifest.path,
         known_digest=layer.digest,
+        settings=_settings(manifest),
     )
+
+
+def _settings(manifest: Manifest) -> Modelfile:
+    """Return what a manifest says besides the weights (ollama: server/images.go, GetModel).
+
+    Raises:
+        StorageError: if a layer is missing or is not what Ollama writes.
+    """
+    try:
+        parameters = json.loads(manifest.text("params") or "{}")
+        messages = json.loads(manifest.text("messages") or "[]")
+        return Modelfile(
+            base=str(manifest.name),
+            template=manifest.text("template"),
+            system=manifest.text("system"),
+            renderer=str(manifest.config.get("renderer") or ""),
+            parser=str(manifest.config.get("parser") or ""),
+            requires=str(manifest.config.get("requires") or ""),
+            parameters={k: tuple(v) if isinstance(v, list) else v for k, v in parameters.items()},
+            messages=tuple((str(one["role"]), str(one["content"])) for one in messages),
+            licenses=manifest.texts("license"),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StorageError(
+            f"{manifest.path} has parameters or messages that are not Ollama's: {error}"
+        ) from error
 
 
 def _refusal(manifest: Manifest) -> FineTuningError | None:

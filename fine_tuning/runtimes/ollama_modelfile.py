@@ -1,4 +1,4 @@
-"""The Modelfile, Ollama's text form of a model: read, and written so that it is read back.
+"""The Modelfile, Ollama's text form of a model: read, written so that it is read back, explained.
 
 Grammar: ollama, parser/parser.go (commands at a line's start in any case, arguments bare, in
 double quotes, or between triple quotes over several lines). Knows nothing of servers.
@@ -14,11 +14,20 @@ from fine_tuning.core.errors import DataError
 
 NO_TEMPLATE = "{{ .Prompt }}"
 """What Ollama shows for a model that has no template."""
+LAST_WITH_ADAPTERS = "0.34.0"
+"""Later versions refuse ADAPTER (ollama: server/create.go, errAdaptersUnsupported)."""
+FIRST_WITH_RENDERERS = "0.12.0"
+FIRST_WITH_JINJA = "0.30.0"
+"""The first version that renders a GGUF's own template when there is no TEMPLATE."""
 
 _COMMAND = re.compile(
     r"(FROM|ADAPTER|TEMPLATE|SYSTEM|PARAMETER|RENDERER|PARSER|REQUIRES|LICENSE|MESSAGE|DRAFT)\b",
     re.IGNORECASE,
 )
+_HEAD = re.compile(r"[ \t]*(\w+)[ \t]*")
+_LINE_END = re.compile(r"[\r\n]")
+_NUMBERS = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?")
+_BLANK = " \t\r\n"
 _TRIPLE = '"""'
 Value = bool | int | float | str
 
@@ -43,9 +52,14 @@ class Modelfile:
     licenses: tuple[str, ...] = ()
 
     def to_text(self) -> str:
-        """Return the Modelfile."""
-        lines = [f"FROM {self.base}"]
-        lines += [f"ADAPTER {path}" for path in self.adapters]
+        """Return the Modelfile.
+
+        Raises:
+            DataError: if a text holds three double quotes at the end of a line, which is how a
+                quotation ends.
+        """
+        lines = [f"FROM {_quoted(self.base)}"]
+        lines += [f"ADAPTER {_quoted(path)}" for path in self.adapters]
         texts = {
             "TEMPLATE": self.template,
             "SYSTEM": self.system,
@@ -72,17 +86,15 @@ def parse_modelfile(text: str) -> Modelfile:
     several: dict[str, list[str]] = {"ADAPTER": [], "LICENSE": []}
     parameters: dict[str, Value | tuple[str, ...]] = {}
     messages: list[tuple[str, str]] = []
-    for command, argument in _commands(text):
+    for command, word, argument in _commands(text):
         if command == "PARAMETER":
-            key, value = _split(argument)
-            _add_parameter(parameters, key, _unquoted(value))
+            _add_parameter(parameters, word, argument)
         elif command == "MESSAGE":
-            role, said = _split(argument)
-            messages.append((role, _unquoted(said)))
+            messages.append((word, argument))
         elif command in several:
-            several[command].append(_unquoted(argument))
+            several[command].append(argument)
         else:
-            single[command] = _unquoted(argument)
+            single[command] = argument
     if not single.get("FROM"):
         raise DataError("the Modelfile has no FROM line, expected one naming a model")
     return Modelfile(
@@ -99,44 +111,55 @@ def parse_modelfile(text: str) -> Modelfile:
     )
 
 
-def _commands(text: str) -> Iterator[tuple[str, str]]:
-    """Yield (command, raw argument); an argument in triple quotes spans lines."""
-    position = 0
+def _commands(text: str) -> Iterator[tuple[str, str, str]]:
+    """Yield (command, a parameter's or message's first word, argument without its quotes)."""
+    position = 1 if text.startswith("\ufeff") else 0
     while position < len(text):
-        end = _line_end(text, position)
-        line = text[position:end]
-        position = end + 1
-        if not line.strip() or line.lstrip().startswith("#"):
+        if text[position] in _BLANK:
+            position += 1
             continue
-        found = _COMMAND.match(line.lstrip())
+        if text[position] == "#":
+            position = _newline(text, position)
+            continue
+        found = _COMMAND.match(text, position)
         if not found:
+            line = text[position : _newline(text, position)].strip()
             raise DataError(
-                f"the Modelfile has the line {line.strip()[:60]!r}, expected a command: FROM, "
+                f"the Modelfile has the line {line[:60]!r}, expected a command: FROM, "
                 "ADAPTER, TEMPLATE, SYSTEM, PARAMETER, RENDERER, PARSER, REQUIRES, LICENSE, MESSAGE"
             )
-        yield found[1].upper(), line.lstrip()[found.end() :].strip(" \t\r")
+        command, word, position = found[1].upper(), "", found.end()
+        if command in ("PARAMETER", "MESSAGE") and (head := _HEAD.match(text, position)):
+            word, position = head[1], head.end()
+        end = _value_end(text, position)
+        yield command, word, _unquoted(text[position:end].strip(_BLANK))
+        position = end
 
 
-def _line_end(text: str, start: int) -> int:
-    """Return where the command beginning at ``start`` ends: its line, or its closing quotes."""
-    line_end = text.find("\n", start)
-    line_end = len(text) if line_end < 0 else line_end
-    opening = text.find('"', start, line_end)
-    if opening < 0 or text[start:opening].lstrip().startswith("#"):
-        return line_end
-    quotes = _TRIPLE if text.startswith(_TRIPLE, opening) else '"'
-    closing = text.find(quotes, opening + len(quotes))
-    if closing < 0:
-        if quotes == _TRIPLE:
+def _newline(text: str, start: int) -> int:
+    """Return where the line ends."""
+    found = _LINE_END.search(text, start)
+    return found.start() if found else len(text)
+
+
+def _value_end(text: str, start: int) -> int:
+    """Return the end of the first line at whose end every quotation is closed."""
+    end = _newline(text, start)
+    begin = start + len(text[start:end]) - len(text[start:end].lstrip(_BLANK))
+    quotes = next((q for q in (_TRIPLE, '"') if text.startswith(q, begin)), "")
+    while quotes:
+        last = end
+        while text[last - 1] in _BLANK:
+            last -= 1
+        if last - begin >= 2 * len(quotes) and text.endswith(quotes, begin, last):
+            break
+        if end < len(text):
+            end = _newline(text, end + 1)
+        elif quotes == _TRIPLE:
             raise DataError('the Modelfile has """ without its end, expected another """')
-        return line_end
-    after = text.find("\n", closing + len(quotes))
-    return len(text) if after < 0 else max(after, line_end)
-
-
-def _split(argument: str) -> tuple[str, str]:
-    head, _, tail = argument.partition(" ")
-    return head, tail.strip(" \t")
+        else:  # Ollama shows a text that begins with a quote as it is.
+            return _newline(text, start)
+    return end
 
 
 def _unquoted(text: str) -> str:
@@ -147,11 +170,28 @@ def _unquoted(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Quote a text as Ollama does when it shows a model (parser.go, quote)."""
+    """Quote a text so that Ollama reads it back (parser.go: quote, unquote, ParseFile).
+
+    Raises:
+        DataError: if no quotation can hold it.
+    """
     if '"' in text:
+        if _closes_early(text):
+            raise DataError(
+                f"the text {text[:40]!r} has three double quotes at the end of a line, which no "
+                "Modelfile can hold",
+                next_command="deploy to the server instead: fine-tuning deploy",
+            )
         return f"{_TRIPLE}{text}{_TRIPLE}"
-    plain = text.strip() == text and "\n" not in text and text
-    return text if plain else f'"{text}"'
+    is_plain = text and text.strip() == text and not _LINE_END.search(text)
+    return text if is_plain else f'"{text}"'
+
+
+def _closes_early(text: str) -> bool:
+    """Tell whether Ollama, which passes over what is not printable, would find an end within."""
+    *heads, _ = _LINE_END.split(text)
+    kept = ("".join(c for c in head if c.isprintable()).rstrip(" ") for head in heads)
+    return any(head.endswith(_TRIPLE) for head in kept)
 
 
 def _written(value: object) -> str:
@@ -176,3 +216,39 @@ def _add_parameter(parameters: dict[str, Value | tuple[str, ...]], key: str, tex
         return
     earlier = parameters.get(key, ())
     parameters[key] = (*(earlier if isinstance(earlier, tuple) else ()), text)
+
+
+def served_by(modelfile: Modelfile) -> list[str]:
+    """Return sentences on which versions of Ollama take a Modelfile, and what they make of it."""
+    oldest = [FIRST_WITH_RENDERERS] if modelfile.renderer or modelfile.parser else []
+    oldest += [modelfile.requires] if _version(modelfile.requires) else []
+    since = max(oldest, key=_version, default="")
+    if not modelfile.adapters:
+        versions = f"For Ollama {since} and later." if since else "For every version of Ollama."
+    elif since and _version(since) > _version(LAST_WITH_ADAPTERS):
+        versions = (
+            f"For no version of Ollama: it asks for {since}, and those after {LAST_WITH_ADAPTERS} "
+            "refuse ADAPTER; a merged model (fine-tuning models export) is taken."
+        )
+    else:
+        versions = (
+            f"For Ollama {f'{since} to' if since else 'up to'} {LAST_WITH_ADAPTERS}: later "
+            "versions refuse ADAPTER and take a merged model (fine-tuning models export)."
+        )
+    told = [versions]
+    if not modelfile.template and not modelfile.renderer:
+        told.append(
+            f"It has no TEMPLATE: versions before {FIRST_WITH_JINJA} would not write the prompts "
+            "it was trained on."
+        )
+    lost = sorted({c for c in modelfile.to_text() if not c.isprintable() and c not in "\t\r\n"})
+    if lost:
+        codes = ", ".join(f"U+{ord(c):04X}" for c in lost[:4])
+        told.append(f"Ollama leaves out characters of it that are not printable ({codes}).")
+    return told
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """Return a version's numbers; nothing when it is none."""
+    found = _NUMBERS.match(text)
+    return tuple(int(number or 0) for number in found.groups()) if found else ()

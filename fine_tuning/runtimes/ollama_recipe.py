@@ -6,7 +6,8 @@ Versions before 0.5.5 read a Modelfile, later ones fields (ollama: api/types.go,
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from fine_tuning.core.ports import ModelRecipe
 from fine_tuning.runtimes.base_model import EMBEDDED, resolve_base_model
 from fine_tuning.runtimes.ollama_modelfile import Modelfile
 
+# Refused as a model's parameter by 0.34.1 and later.
+DROPPED_PARAMETERS = ("typical_p",)
 BLOB = re.compile(r"sha256[-:]([0-9a-fA-F]{64})$")
 
 
@@ -22,15 +25,63 @@ class OllamaRecipe(ModelRecipe):
     """A recipe with what only Ollama knows; "" and empty are inherited from a base by name.
 
     ``renderer`` and ``parser`` name code inside Ollama that replaces the template; ``messages``
-    are (role, text) pairs put before every conversation. ``base_digest`` and ``adapter_digest``
-    spare reading files whose digest is known.
+    are (role, text) pairs put before every conversation, ``requires`` the oldest version of Ollama
+    that serves the base rightly. ``base_digest`` and ``adapter_digest`` spare reading files whose
+    digest is known.
     """
 
     renderer: str = ""
     parser: str = ""
+    requires: str = ""
     messages: tuple[tuple[str, str], ...] = ()
+    licenses: tuple[str, ...] = ()
     base_digest: str = ""
     adapter_digest: str = ""
+
+
+def sent_again(settings: Modelfile, *, system: str = "", stop: Sequence[str] = ()) -> Modelfile:
+    """Return a base's settings for a model made from files, which inherits none of them.
+
+    Args:
+        settings: The base's.
+        system: Its system prompt where the settings have none.
+        stop: Texts that end a reply besides the base's own.
+    """
+    parameters = {k: v for k, v in settings.parameters.items() if k not in DROPPED_PARAMETERS}
+    if stop:
+        old = parameters.get("stop", ())
+        texts = (str(old),) if isinstance(old, (bool, int, float, str)) else tuple(old)
+        parameters["stop"] = tuple(dict.fromkeys((*texts, *stop)))
+    return replace(settings, system=settings.system or system, parameters=parameters)
+
+
+def recipe_of(
+    settings: Modelfile, *, adapter: Path | None = None, digest: str = ""
+) -> OllamaRecipe:
+    """Return the recipe of a model whose Modelfile names a file as its base.
+
+    Args:
+        settings: The Modelfile; ``adapters`` in it are passed over.
+        adapter: The adapter's file, if there is one.
+        digest: ``sha256:<64 hex>`` of the base, when it is known.
+    """
+    parameters = {
+        key: list(value) if isinstance(value, (list, tuple)) else value
+        for key, value in settings.parameters.items()
+    }
+    return OllamaRecipe(
+        base=settings.base,
+        adapter=adapter,
+        base_digest=digest,
+        template=settings.template or None,
+        system=settings.system or None,
+        parameters=parameters or None,
+        renderer=settings.renderer,
+        parser=settings.parser,
+        requires=settings.requires,
+        messages=settings.messages,
+        licenses=settings.licenses,
+    )
 
 
 def local_base(base: str) -> Path | None:
@@ -57,6 +108,8 @@ def as_fields(recipe: ModelRecipe, base: str, adapter: str) -> dict[str, Any]:
         "parameters": dict(recipe.parameters or {}),
         "renderer": more.renderer,
         "parser": more.parser,
+        "requires": more.requires,
+        "license": list(more.licenses),
         "messages": [{"role": role, "content": text} for role, text in more.messages],
     }
     return {key: value for key, value in fields.items() if value}
@@ -72,5 +125,6 @@ def as_text(recipe: ModelRecipe, base: str, adapter: str) -> dict[str, Any]:
         system=recipe.system or "",
         parameters=dict(recipe.parameters or {}),
         messages=more.messages,
+        licenses=more.licenses,
     )
     return {"modelfile": modelfile.to_text()}

@@ -122,6 +122,7 @@ class OllamaRuntime:
             requires=shown.requires,
             parameters=shown.parameters,
             messages=shown.messages,
+            licenses=shown.licenses,
         )
 
     def base_digest(self, name: str) -> str:

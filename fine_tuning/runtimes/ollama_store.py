@@ -114,11 +114,17 @@ class Manifest:
         Raises:
             StorageError: if the blob is missing, too large to be a text, or unreadable.
         """
-        layers = self.of_kind(kind)
-        if not layers:
-            return ""
-        path = blob_path(self.root, layers[-1].digest)
-        return _read_small(path).decode("utf-8", "replace")
+        found = self.texts(kind)
+        return found[-1] if found else ""
+
+    def texts(self, kind: str) -> tuple[str, ...]:
+        """Return the texts of all layers of one kind, in order.
+
+        Raises:
+            StorageError: as :meth:`text` raises.
+        """
+        paths = [blob_path(self.root, layer.digest) for layer in self.of_kind(kind)]
+        return tuple(_read_small(path).decode("utf-8", "replace") for path in paths)
 
 
 def store_roots(override: Path | None = None) -> tuple[Path, ...]:

@@ -11,11 +11,11 @@ from typing import Any
 from fine_tuning.core.errors import FineTuningError
 from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.gguf.writer import tensor_from_file, write_gguf
-from fine_tuning.runtimes.ollama_modelfile import parse_modelfile
 from fine_tuning.runtimes.ollama_store import DIGEST, OllamaName
 from tests.ollama_stand_in.generations import Generation
 from tests.ollama_stand_in.go_template import GoTemplateError, parse
-from tests.ollama_stand_in.requests import OPTIONS, RefusedError
+from tests.ollama_stand_in.modelfile import read_request
+from tests.ollama_stand_in.requests import RefusedError
 from tests.ollama_stand_in.store import Store, parse_name
 
 Tell = Callable[[str], None]
@@ -64,6 +64,14 @@ def _check_files(files: Mapping[str, Any]) -> None:
             raise RefusedError(400, f"invalid digest for {relative}: invalid digest format")
 
 
+def _licenses(given: Any) -> list[str]:
+    """Return the licences of a request: a text or a list of them (server/create.go, setLicense)."""
+    texts = [given] if isinstance(given, str) else given or []
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise RefusedError(400, "json: cannot unmarshal license into Go value of type []string")
+    return [text for text in texts if text]
+
+
 class Creation:
     """One request to make a model; raises RefusedError at whatever a server refuses half-way."""
 
@@ -90,6 +98,8 @@ class Creation:
         self._set_parameters(fields.get("parameters") or {})
         if fields.get("messages"):
             self._replace("messages", json.dumps(fields["messages"]))
+        for text in _licenses(fields.get("license")):
+            self.layers.append(("license", self.store.add_blob(text.encode())))
         for kind, digest in self.layers:
             self.tell(f"using existing layer {digest}")
             if not self.store.blob(digest).exists():
@@ -108,26 +118,11 @@ class Creation:
 
     def _from_modelfile(self, text: str) -> dict[str, Any]:
         """Return a Modelfile's content in the words of the newer interface."""
-        try:
-            modelfile = parse_modelfile(text)
-        except FineTuningError as error:
-            raise RefusedError(400, error.message) from error
-        for key in modelfile.parameters:
-            if key not in OPTIONS:
-                raise RefusedError(500, f"unknown parameter '{key}'")
-        fields: dict[str, Any] = {
-            "template": modelfile.template,
-            "system": modelfile.system,
-            "parameters": {
-                key: list(value) if isinstance(value, tuple) else value
-                for key, value in modelfile.parameters.items()
-            },
-            "messages": [{"role": role, "content": said} for role, said in modelfile.messages],
-            "adapters": {f"a{n}": self._upload(p) for n, p in enumerate(modelfile.adapters)},
-        }
-        if modelfile.base.startswith("@"):
-            return fields | {"files": {"model": self._upload(modelfile.base)}}
-        return fields | {"from": modelfile.base}
+        fields = read_request(text)
+        fields["adapters"] = {f"a{n}": self._upload(p) for n, p in enumerate(fields["adapters"])}
+        if fields["from"].startswith("@"):
+            fields["files"] = {"model": self._upload(fields.pop("from"))}
+        return fields
 
     def _upload(self, reference: str) -> str:
         if not reference.startswith("@") or not DIGEST.fullmatch(reference[1:]):

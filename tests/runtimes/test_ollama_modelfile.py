@@ -2,38 +2,90 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fine_tuning.core.errors import DataError
-from fine_tuning.runtimes.ollama_modelfile import Modelfile, parse_modelfile
+from fine_tuning.runtimes.ollama_modelfile import Modelfile, parse_modelfile, served_by
+from tests.ollama_stand_in.modelfile import read_request
 
-# What no quotation of Ollama's can hold: its own end.
-TEXTS = st.text(
-    st.characters(exclude_categories=("Cs",), exclude_characters="\r"), max_size=40
-).filter(lambda text: '"""' not in text and not text.endswith('"') and not text.startswith('"'))
+# What is not printable Ollama itself passes over; line ends and tabs it keeps.
+TEXTS = st.lists(
+    st.sampled_from(['"', '""', '"""', "\n", "\r\n", " ", "\t", "#", "FROM x", "{{ .Prompt }}"])
+    | st.text(max_size=4).filter(str.isprintable),
+    max_size=8,
+).map("".join)
 NAMES = st.from_regex(r"[a-z]{1,8}(:[a-z0-9]{1,4})?", fullmatch=True)
-VALUES = st.one_of(
+NUMBERS = st.one_of(
     st.booleans(), st.integers(-(10**6), 10**6), st.floats(-100, 100, allow_nan=False)
 )
-
-
-@given(
-    st.builds(
-        Modelfile,
-        base=NAMES,
-        adapters=st.lists(st.just("@sha256:" + "0" * 64), max_size=1).map(tuple),
-        template=TEXTS,
-        system=TEXTS,
-        renderer=st.sampled_from(["", "qwen3-coder"]),
-        parser=st.sampled_from(["", "harmony"]),
-        parameters=st.dictionaries(st.sampled_from(["num_ctx", "top_p", "seed"]), VALUES),
-        messages=st.lists(st.tuples(st.sampled_from(["user", "assistant"]), TEXTS)).map(tuple),
-    )
+MODELFILES = st.builds(
+    Modelfile,
+    base=NAMES,
+    adapters=st.lists(st.just("@sha256:" + "0" * 64), max_size=1).map(tuple),
+    template=TEXTS,
+    system=TEXTS,
+    renderer=st.sampled_from(["", "qwen3-coder"]),
+    parser=st.sampled_from(["", "harmony"]),
+    requires=st.sampled_from(["", "0.14.0"]),
+    parameters=st.fixed_dictionaries(
+        {},
+        optional={
+            **dict.fromkeys(("num_ctx", "top_p", "seed"), NUMBERS),
+            "stop": st.lists(TEXTS, min_size=1, max_size=3).map(tuple),
+        },
+    ),
+    messages=st.lists(st.tuples(st.sampled_from(["user", "assistant"]), TEXTS)).map(tuple),
+    licenses=st.lists(TEXTS, max_size=2).map(tuple),
 )
-def test_what_is_written_is_read_back(modelfile: Modelfile) -> None:
-    assert parse_modelfile(modelfile.to_text()) == modelfile
+
+
+@given(MODELFILES)
+def test_what_is_written_is_read_back_here_and_by_ollama(modelfile: Modelfile) -> None:
+    try:
+        text = modelfile.to_text()
+    except DataError:  # the texts no quotation can hold have a test of their own
+        assume(False)
+    assert parse_modelfile(text) == modelfile
+    read = read_request(text, knows_later=True)
+    texts = {key: getattr(modelfile, key) for key in ("template", "system", "renderer", "parser")}
+    assert {key: read.get(key, "") for key in texts} == texts
+    assert (read["from"], tuple(read["adapters"])) == (modelfile.base, modelfile.adapters)
+    assert read.get("requires", "") == modelfile.requires
+    assert tuple(read["license"]) == modelfile.licenses
+    assert tuple((one["role"], one["content"]) for one in read["messages"]) == modelfile.messages
+    stop = tuple(read["parameters"].pop("stop", ()))
+    assert read["parameters"] | ({"stop": stop} if stop else {}) == modelfile.parameters
+
+
+@pytest.mark.parametrize("text", ['say """\nnow', 'a"""  \r\nb', '"""\n', '"""\u200d\n'])
+def test_an_early_end_of_a_quotation_is_refused(text: str) -> None:
+    with pytest.raises(DataError, match="three double quotes at the end of a line"):
+        Modelfile(base="m", system=text).to_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, "For every version of Ollama."),
+        ({"adapters": ("/a.gguf",)}, "For Ollama up to 0.34.0: later versions refuse ADAPTER"),
+        ({"renderer": "qwen3-coder"}, "For Ollama 0.12.0 and later."),
+        ({"parser": "harmony", "requires": "0.14.0"}, "For Ollama 0.14.0 and later."),
+        ({"adapters": ("/a",), "requires": "0.40.0"}, "For no version of Ollama"),
+        ({"adapters": ("/a",), "renderer": "x"}, "For Ollama 0.12.0 to 0.34.0"),
+    ],
+)
+def test_the_versions_that_take_it_are_told(changes: dict[str, Any], told: str) -> None:
+    assert served_by(Modelfile(base="m", template="t", **changes))[0].startswith(told)
+
+
+def test_what_ollama_makes_of_it_is_told() -> None:
+    (_, bare, lost) = served_by(Modelfile(base="m", system="a\u200db"))
+    assert "no TEMPLATE: versions before 0.30.0" in bare
+    assert "U+200D" in lost
 
 
 def test_stop_texts_are_kept_apart() -> None:
@@ -68,6 +120,12 @@ def test_what_ollama_shows_is_read() -> None:
     assert found.parameters == {"stop": ("[INST]", "[/INST]"), "temperature": 0.7, "num_ctx": 4096}
     assert found.licenses == ("Apache License\n\nFROM here on\n",)
     assert found.messages == (("user", "hello"),)
+
+
+def test_a_text_shown_bare_that_begins_with_a_quote_is_its_line() -> None:
+    shown = 'FROM m\nPARAMETER stop "\nSYSTEM be brief\n'
+    assert parse_modelfile(shown).parameters == {"stop": ('"',)}
+    assert parse_modelfile(shown).system == "be brief"
 
 
 @pytest.mark.parametrize(
