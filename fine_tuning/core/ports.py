@@ -343,6 +343,8 @@ class ServedModel(Protocol):
         """Return the prompt of these messages, generation prompt included.
 
         Raises:
+            DataError: if the template refuses the messages, or the server refuses tools for this
+                model.
             RuntimeUnavailableError: if no server answers.
             RuntimeFailedError: if the server reports an error.
         """

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from fine_tuning.core.conversation import Message
 from fine_tuning.core.ports import AliasingRuntime, Progress, ServedModel
 from fine_tuning.model_management.ladder import Rung, Way
+from fine_tuning.model_management.tools_check import Prompt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +34,7 @@ class Deployable:
         system: What a conversation began with in training when it brought no system message.
         stop: Texts that end a reply besides the model's own end-of-turn tokens.
         chat_template: The Jinja template of training when it is not the model's own.
+        is_tools_trained: Whether conversations with tools were trained on.
     """
 
     version: str
@@ -44,10 +45,11 @@ class Deployable:
     adapter: Path
     is_mergeable: bool
     merged: Callable[[Way, Progress | None], Path]
-    prompt: Callable[[Sequence[Message]], str]
+    prompt: Prompt
     system: str = ""
     stop: Sequence[str] = field(default_factory=tuple)
     chat_template: str | None = None
+    is_tools_trained: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,4 +96,12 @@ class DeploymentTarget(Protocol):
 
     def served(self, name: str) -> AbstractContextManager[ServedModel]:
         """Open a model to be proven."""
+        ...
+
+    def base_served(self, what: Deployable) -> ServedModel | None:
+        """Return the base as the runtime serves it under its own name; None where it does not.
+
+        Raises:
+            RuntimeUnavailableError: if no server answers.
+        """
         ...

@@ -68,3 +68,8 @@ class EmbeddedTarget:
         """Load a model, and free it afterwards."""
         with self._runtime.open_chat(name) as server:
             yield EmbeddedServedModel(server)
+
+    def base_served(self, what: Deployable) -> ServedModel | None:
+        """Return nothing: prompts are rendered by training's own template, with tools, too."""
+        del what
+        return None

@@ -19,31 +19,29 @@ from fine_tuning.model_management.diagnosis import (
     token_agreement,
 )
 from fine_tuning.model_management.proof_parts import ENDING, OUTPUT, ProofPart
-from fine_tuning.model_management.reference import Reference
+from fine_tuning.model_management.reference import Followed
 
 COMPARED_TOKENS = 20
 
 
 def ending_part(
-    reference: Reference, answered: Sequence[Answered], diagnosis: Diagnosis
+    stop: str, answered: Sequence[Answered], read: Sequence[Followed] | None
 ) -> ProofPart:
-    """Judge how replies ended, by the model that seems to have made them."""
-    stop = reference.end_of_turn
+    """Judge how replies ended.
+
+    Args:
+        stop: The trained end of turn.
+        answered: The replies.
+        read: The replies as the model reads them that seems to have made them; None for no model.
+    """
     ended = [one.reply.ended for one in answered]
     figures: dict[str, Any] = {"num_ended": sum(ended), "num_replies": len(ended)}
-    best = diagnosis.best
-    if best is None:
+    if read is None:
         sentence = f"{sum(ended)} of {len(ended)} replies ended, and which model made them is open"
         return ProofPart(name=ENDING, outcome="cannot tell", sentence=sentence, figures=figures)
-    pairs = list(zip(answered, best.followed, strict=True))
+    pairs = list(zip(answered, read, strict=True))
     overrun = sum(expected_end(one, followed) is not None for one, followed in pairs)
-    right = [
-        followed.stop.gap <= NEAR_TIE
-        for one, followed in pairs
-        if one.reply.ended
-        and followed.stop is not None
-        and same_tokens(one, followed) == len(followed.tokens)
-    ]
+    right = _ends(pairs, exactly=True) or _ends(pairs, exactly=False)
     figures |= {"num_overrun": overrun, "num_ended_as_trained": sum(right)}
     if overrun > sum(right):
         return ProofPart(
@@ -64,8 +62,16 @@ def ending_part(
             figures=figures,
         )
     if not right:
-        sentence = "no reply ended within the length asked for, nor was one expected to"
-        return ProofPart(name=ENDING, outcome="cannot tell", sentence=sentence, figures=figures)
+        longest = max(one.reply.reply_tokens or len(f.tokens) for one, f in pairs)
+        figures["longest_reply_tokens"] = longest
+        return ProofPart(
+            name=ENDING,
+            outcome="cannot tell",
+            excuse="no reply was due to end",
+            sentence=f"could not be checked: the trained model itself ends none of {len(ended)} "
+            f"replies within {longest} tokens, as the engine reads them",
+            figures=figures,
+        )
     return ProofPart(
         name=ENDING,
         outcome="holds",
@@ -74,13 +80,34 @@ def ending_part(
     )
 
 
-def output_part(answered: Sequence[Answered], diagnosis: Diagnosis) -> ProofPart:
-    """Name the model that answered, by strength of its adapter."""
+def _ends(pairs: Sequence[tuple[Answered, Followed]], *, exactly: bool) -> list[bool]:
+    """Return for each reply that ended whether the model said its end of turn there, or nearly.
+
+    With ``exactly``, only replies count that the reference cuts into the tokens the server drew.
+    """
+    return [
+        followed.stop.gap <= NEAR_TIE
+        for one, followed in pairs
+        if one.reply.ended
+        and followed.stop is not None
+        and (not exactly or same_tokens(one, followed) == len(followed.tokens))
+    ]
+
+
+def output_part(answered: Sequence[Answered], diagnosis: Diagnosis, told: str = "") -> ProofPart:
+    """Name the model that answered, by strength of its adapter.
+
+    Args:
+        answered: The replies.
+        diagnosis: What they were found to be.
+        told: Where the prompts are from.
+    """
     share, num_tokens = token_agreement(answered, diagnosis.readings[TRAINED].followed)
     by = "first tokens' log-probabilities" if diagnosis.by == "probabilities" else "greedy tokens"
     figures: dict[str, Any] = {
         "by": diagnosis.by,
         "num_prompts": len(answered),
+        "prompts": told,
         "distance_by_strength": {
             f"{scale:g}": reading.distance for scale, reading in diagnosis.readings.items()
         },
@@ -122,7 +149,10 @@ def _agreeing_part(diagnosis: Diagnosis, figures: dict[str, Any]) -> ProofPart:
     effect = _effect(diagnosis)
     figures["effect_of_adapter"] = effect
     base = diagnosis.readings[BASE].distance
-    agrees = f"{share:.1%} of {figures['num_tokens']} greedy tokens agree, distance {distance:.4f}"
+    over = f" over {figures['prompts']}" if figures["prompts"] else ""
+    agrees = (
+        f"{share:.1%} of {figures['num_tokens']} greedy tokens agree{over}, distance {distance:.4f}"
+    )
     if base < 2 * distance:
         return ProofPart(
             name=OUTPUT,

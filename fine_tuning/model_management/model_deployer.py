@@ -35,7 +35,8 @@ STAGED = "-new"
 FAILS_OTHERWISE = ("adapter_ignored", "adapter_scale")
 """What a server does wrong to adapters only: a merged file may still be served right."""
 
-Prove = Callable[[ServedModel], Proof]
+Prove = Callable[[ServedModel, ServedModel | None], Proof]
+"""Proves a served model; the second is its base on the same server, where that has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,7 +242,7 @@ class Deployer:
                 next_command = error.next_command
                 continue
             with self._target.served(staged) as served:
-                proof = self._prove(served)
+                proof = self._prove(served, self._target.base_served(what))
             if proof.holds:
                 return made, attempts, proof
             attempts.append(Attempt(way=rung.way, reason=proof.sentence))

@@ -1,8 +1,8 @@
 """Deployment to Ollama: which recipe a version of the server needs, and which template it gets.
 
-The prompt decides: of the templates a model could have, the first is taken whose rendering by the
-server is the one trained on. Servers that show no prompts (before 0.11.5) get the template learnt
-from training's own renderings.
+The prompt decides: of the templates a model could have, one is taken whose rendering by the server
+is the one trained on, with tools, too, where that can be. Servers that show no prompts (before
+0.11.5) get the template learnt from training's own renderings.
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ from fine_tuning.core.errors import DataError, DeploymentError, FineTuningError
 from fine_tuning.core.ports import Progress, ServedModel
 from fine_tuning.model_management.deployment_target import Deployable, Made
 from fine_tuning.model_management.ladder import Rung, Way, ladder
+from fine_tuning.model_management.tools_check import check_tools, differs
 from fine_tuning.runtimes.go_template import infer_go_template
 from fine_tuning.runtimes.ollama_modelfile import Modelfile
-from fine_tuning.runtimes.ollama_recipe import OllamaRecipe, local_base
+from fine_tuning.runtimes.ollama_recipe import OllamaRecipe, local_base, recipe_of, sent_again
 from fine_tuning.runtimes.ollama_runtime import OllamaRuntime
 
-SHOWN_CHARACTERS = 48
+LEARNT = "learnt from training's own prompts"
 NOT_TOLD = "the server shows no prompts"
-# Refused as a model's parameter by 0.34.1 and later.
-DROPPED_PARAMETERS = ("typical_p",)
 
 _CHECKED: tuple[tuple[tuple[Role, str], ...], ...] = (
     (("user", "Hello there."),),
@@ -37,10 +36,37 @@ _CHECKED: tuple[tuple[tuple[Role, str], ...], ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Candidate:
-    """A recipe, and where its template comes from."""
+    """A recipe, and where its template comes from.
+
+    ``copies`` is true where the server gets another copy of a base that it has, ``is_learnt``
+    where the template is made from training's own renderings.
+    """
 
     template_reason: str
     recipe: OllamaRecipe
+    copies: bool = False
+    is_learnt: bool = False
+
+
+@dataclass(slots=True)
+class _Choice:
+    """The candidates tried so far: why those were passed over that were, and the best of the rest.
+
+    ``is_last`` tells whether the best is also what the draft is.
+    """
+
+    passed_over: list[str]
+    best: _Candidate | None = None
+    tools: str = ""
+    is_last: bool = False
+
+    def take(self, candidate: _Candidate, tools: str) -> None:
+        """Let the candidate that is the draft now be the best."""
+        self.best, self.tools, self.is_last = candidate, tools, True
+
+    def pass_over(self, candidate: _Candidate, reason: str) -> None:
+        """Say why a candidate is not right."""
+        self.passed_over.append(f"{candidate.template_reason}: {reason}")
 
 
 class OllamaTarget:
@@ -79,34 +105,97 @@ class OllamaTarget:
         self._runtime.unload(name)
         yield self._runtime.served(name)
 
+    def base_served(self, what: Deployable) -> ServedModel | None:
+        """Return the base under its own name; None where the server has none of these weights."""
+        tag = self._tag_of_base(what)
+        return self._runtime.served(tag) if tag else None
+
     def make(self, name: str, rung: Rung, what: Deployable, progress: Progress | None) -> Made:
-        """Make a model with the first template whose prompts are those trained on.
+        """Make a model with the best template whose prompts are those trained on.
+
+        The best renders tools as training did. Where no tools were trained on, one that treats
+        them as the base's own on this server is as good as needed, and no second copy of the base
+        is brought to the server to do better.
 
         Raises:
-            DeploymentError: if none is, the server refuses the model, or it does not load.
+            DeploymentError: if there is none, the server refuses the model, or it does not load.
             RuntimeUnavailableError: if no server answers.
         """
+        choice = self._choose(name, rung, what, progress)
+        if choice.best is None:
+            raise DeploymentError(
+                f"the server's prompts differ from those {what.version} was trained on, with every "
+                f"template it could have: {'; '.join(choice.passed_over)}",
+                next_command=f"fine-tuning deploy {what.version} --to embedded",
+            )
+        if not choice.is_last:
+            self._runtime.draft(name, choice.best.recipe, progress)
+        return Made(rung=rung, decisions=self._decisions(choice.best, choice))
+
+    def _choose(
+        self, name: str, rung: Rung, what: Deployable, progress: Progress | None
+    ) -> _Choice:
+        """Try candidates until one renders all prompts as training did."""
         checks, learnt = _expected(what), infer_go_template(what.prompt)
-        reasons: list[str] = []
+        base, choice = self.base_served(what), _Choice([])
         is_told = True
         for candidate in self._candidates(rung.way, what, learnt, progress):
-            is_learnt = learnt is not None and candidate.recipe.template == learnt
-            if not is_told and not is_learnt:
+            is_useless = not is_told and not candidate.is_learnt
+            if is_useless or (choice.best and candidate.copies):
                 continue
-            self._runtime.draft(name, candidate.recipe, progress)
+            if not self._drafted(name, candidate, choice, progress):
+                continue
             difference = self._difference(name, checks)
             is_told = difference is not None
-            # Where nothing can be compared, what is right by construction is taken.
-            if difference == "" or (not is_told and (is_learnt or learnt is None)):
-                return Made(rung=rung, decisions=self._decisions(candidate, reasons))
-            reasons.append(f"{candidate.template_reason}: {difference or NOT_TOLD}")
-        raise DeploymentError(
-            f"the server's prompts differ from those {what.version} was trained on, with every "
-            f"template it could have: {'; '.join(reasons)}",
-            next_command="deploy to the embedded runtime: fine-tuning deploy --to embedded",
-        )
+            if difference:
+                choice.pass_over(candidate, difference)
+            elif not is_told and learnt and not candidate.is_learnt:
+                choice.pass_over(candidate, NOT_TOLD)
+            elif not is_told:
+                # Nothing can be compared: what is right by construction is taken.
+                choice.take(candidate, "could not be checked: " + NOT_TOLD)
+                break
+            elif self._is_best(name, what, base, choice, candidate):
+                break
+        return choice
 
-    def _decisions(self, candidate: _Candidate, reasons: Sequence[str]) -> dict[str, Any]:
+    def _drafted(
+        self, name: str, candidate: _Candidate, choice: _Choice, progress: Progress | None
+    ) -> bool:
+        """Make the candidate the draft; one that is only tried to do better may fail."""
+        choice.is_last = False
+        try:
+            self._runtime.draft(name, candidate.recipe, progress)
+        except DeploymentError as error:
+            if choice.best is None:
+                raise
+            choice.pass_over(candidate, error.message)
+            return False
+        return True
+
+    def _is_best(
+        self,
+        name: str,
+        what: Deployable,
+        base: ServedModel | None,
+        choice: _Choice,
+        candidate: _Candidate,
+    ) -> bool:
+        """Judge a candidate by its prompts with tools; true when no other can be better."""
+        tools = check_tools(
+            what.prompt,
+            self._runtime.served(name).rendered_prompt,
+            base.rendered_prompt if base else None,
+            is_trained=what.is_tools_trained,
+        )
+        is_best = tools.standing in {"as trained", "no tools", "not shown"}
+        if not tools.is_fine:
+            choice.pass_over(candidate, tools.sentence)
+        elif is_best or choice.best is None:
+            choice.take(candidate, tools.sentence)
+        return is_best
+
+    def _decisions(self, candidate: _Candidate, choice: _Choice) -> dict[str, Any]:
         facts = self._runtime.facts()
         return {
             "server": f"Ollama {facts.version}",
@@ -114,7 +203,8 @@ class OllamaTarget:
             "adapters": facts.adapters_reason,
             "base": candidate.recipe.base,
             "template": candidate.template_reason,
-            "templates passed over": list(reasons),
+            "tools": choice.tools,
+            "templates passed over": choice.passed_over,
         }
 
     def _candidates(
@@ -124,19 +214,24 @@ class OllamaTarget:
         tag = self._tag_of_base(what)
         settings = self._runtime.settings(tag) if tag else Modelfile(base="")
         from_file = self._from_file(way, what, settings, progress)
-        inferred = "learnt from training's own prompts"
+        templates = _learnt_templates(learnt, settings)
+        copies = False
         if tag and way == "adapter":
+            copies = True
             stop = {"stop": list(what.stop)} if what.stop else None
             by_name = OllamaRecipe(base=tag, adapter=what.adapter, parameters=stop)
             yield _Candidate(template_reason=f"inherited from {tag}", recipe=by_name)
-            if learnt and not settings.renderer:
-                yield _Candidate(template_reason=inferred, recipe=replace(by_name, template=learnt))
+            if not settings.renderer:
+                for reason, text in templates.items():
+                    recipe = replace(by_name, template=text)
+                    yield _Candidate(template_reason=reason, recipe=recipe, is_learnt=True)
         elif settings.template or settings.renderer:
             yield _Candidate(template_reason=f"sent again as {tag} has it", recipe=from_file())
         plain = replace(from_file(), template=None, renderer="", parser="")
-        yield _Candidate(template_reason="the GGUF's own", recipe=plain)
-        if learnt:
-            yield _Candidate(template_reason=inferred, recipe=replace(plain, template=learnt))
+        yield _Candidate(template_reason="the GGUF's own", recipe=plain, copies=copies)
+        for reason, text in templates.items():
+            recipe = replace(plain, template=text)
+            yield _Candidate(template_reason=reason, recipe=recipe, copies=copies, is_learnt=True)
 
     def _from_file(
         self, way: Way, what: Deployable, settings: Modelfile, progress: Progress | None
@@ -147,25 +242,12 @@ class OllamaTarget:
         def recipe() -> OllamaRecipe:
             if not known:
                 known.append(what.base_path if way == "adapter" else what.merged(way, progress))
-            parameters = {
-                key: list(value) if isinstance(value, tuple) else value
-                for key, value in settings.parameters.items()
-                if key not in DROPPED_PARAMETERS
-            }
-            if what.stop:
-                old = settings.parameters.get("stop", ())
-                texts = old if isinstance(old, tuple) else (str(old),)
-                parameters["stop"] = list(dict.fromkeys([*texts, *what.stop]))
-            return OllamaRecipe(
-                base=str(known[0]),
-                adapter=what.adapter if way == "adapter" else None,
-                base_digest=what.base_digest if way == "adapter" else "",
-                template=settings.template or None,
-                system=settings.system or what.system or None,
-                parameters=parameters or None,
-                renderer=settings.renderer,
-                parser=settings.parser,
-                messages=settings.messages,
+            again = sent_again(settings, system=what.system, stop=what.stop)
+            is_adapter = way == "adapter"
+            return recipe_of(
+                replace(again, base=str(known[0])),
+                adapter=what.adapter if is_adapter else None,
+                digest=what.base_digest if is_adapter else "",
             )
 
         return recipe
@@ -188,8 +270,22 @@ class OllamaTarget:
             if found is None:
                 return None
             if found != expected:
-                return _first_difference(found, expected)
+                return differs("the prompt", found, expected)
         return ""
+
+
+def _learnt_templates(learnt: str | None, settings: Modelfile) -> dict[str, str]:
+    """Return Go templates made from training's renderings, the best first, by what they are.
+
+    What is learnt has no tools; the base's template brings them where it has them.
+    """
+    if not learnt:
+        return {}
+    own = settings.template
+    has_tools = ".Tools" in own and ".Messages" in own
+    both = f"{{{{ if .Tools }}}}{own}{{{{ else }}}}{learnt}{{{{ end }}}}"
+    named = {f"{LEARNT}, and the base's own with tools": both} if has_tools else {}
+    return {**named, LEARNT: learnt}
 
 
 def _expected(what: Deployable) -> list[tuple[Sequence[Message], str]]:
@@ -202,13 +298,3 @@ def _expected(what: Deployable) -> list[tuple[Sequence[Message], str]]:
         except DataError:
             continue
     return checks
-
-
-def _first_difference(found: str, expected: str) -> str:
-    at = next(
-        (i for i, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b),
-        min(len(found), len(expected)),
-    )
-    begin = max(0, at - SHOWN_CHARACTERS // 4)
-    shown = [text[begin : begin + SHOWN_CHARACTERS] for text in (found, expected)]
-    return f"{shown[0]!r} where training had {shown[1]!r}"

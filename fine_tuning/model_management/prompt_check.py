@@ -11,21 +11,7 @@ from fine_tuning.core.errors import DataError
 from fine_tuning.core.ports import ServedReply
 from fine_tuning.model_management.proof_parts import Cause
 from fine_tuning.model_management.reference import Reference
-
-SHOWN_CHARACTERS = 40
-
-TOOL: Mapping[str, Any] = {
-    "type": "function",
-    "function": {
-        "name": "get_weather",
-        "description": "Tell the weather of a city.",
-        "parameters": {
-            "type": "object",
-            "properties": {"city": {"type": "string"}},
-            "required": ["city"],
-        },
-    },
-}
+from fine_tuning.model_management.tools_check import ToolsFinding, differs
 
 
 class Asking(Protocol):
@@ -35,24 +21,24 @@ class Asking(Protocol):
         """Return a greedy reply."""
         ...
 
-    def rendered(
-        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
-    ) -> str | None:
+    def rendered(self, messages: Sequence[Message]) -> str | None:
         """Return the server's own rendering, or None when it tells none."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptFinding:
-    """What was found; ``is_certain`` is false when the server told neither prompt nor count.
+    """What was found.
 
-    ``slack_tokens`` is what all prompts may share: some servers do not count tokens that were in
-    their cache, so that a lack of so many says nothing.
+    ``is_certain`` is false when the server showed no prompt, ``is_told`` when it did not even count
+    tokens. ``slack_tokens`` is what all prompts may share: some servers do not count tokens that
+    were in their cache, so that a lack of so many says nothing.
     """
 
     cause: Cause = ""
     sentence: str = ""
     is_certain: bool = True
+    is_told: bool = True
     slack_tokens: int = 0
     figures: dict[str, Any] = field(default_factory=dict)
 
@@ -68,7 +54,17 @@ class PromptFinding:
                 figures={**figures, **long.figures},
             )
         sentence = f"{self.sentence}; one of {num_tokens} tokens arrives whole"
-        return replace(self, figures=figures, sentence=sentence)
+        return replace(self, figures=figures, sentence=sentence if self.is_told else self.sentence)
+
+    def with_tools(self, tools: ToolsFinding) -> PromptFinding:
+        """Return the finding with that about prompts with tools; one that fails stays as it is."""
+        if self.cause or tools.standing == "no tools":
+            return self
+        figures = {**self.figures, "tools": tools.standing}
+        if tools.standing == "not shown":
+            return replace(self, figures=figures)
+        sentence = tools.sentence if tools.cause else f"{self.sentence}; {tools.sentence}"
+        return replace(self, cause=tools.cause, sentence=sentence, figures=figures)
 
 
 @dataclass(slots=True)
@@ -105,7 +101,7 @@ def check_prompts(
         asking: The served model.
         reference: What was trained.
         shapes: Conversations by what they are called in sentences. Shapes the template refuses
-            are passed over; tools are tried where the template shows them.
+            are passed over.
         slack: Tokens a count may lack, given once shorter prompts were found right; None takes
             the length of the shortest prompt.
     """
@@ -122,29 +118,8 @@ def check_prompts(
         compared.append(one)
     is_known = slack is not None
     if slack is None:
-        compared += _with_tools(asking, reference, next(iter(shapes.values())), compared)
         slack = min(one.expected_tokens for one in compared)
     return replace(_finding(compared, slack, is_known=is_known), slack_tokens=slack)
-
-
-def _with_tools(
-    asking: Asking,
-    reference: Reference,
-    messages: Sequence[Message],
-    compared: Sequence[_Comparison],
-) -> list[_Comparison]:
-    """Render tools where the template has them and the server shows its rendering."""
-    if not compared or compared[0].rendered is None:
-        return []
-    try:
-        expected = reference.prompt(messages, [TOOL])
-    except DataError:
-        return []
-    if TOOL["function"]["name"] not in expected:
-        return []
-    one = _Comparison("tools", expected, reference.count_tokens(expected))
-    one.rendered = asking.rendered(messages, [TOOL])
-    return [one]
 
 
 def _finding(compared: Sequence[_Comparison], slack: int, *, is_known: bool) -> PromptFinding:
@@ -166,14 +141,14 @@ def _finding(compared: Sequence[_Comparison], slack: int, *, is_known: bool) -> 
     if figures["rendered"]:
         sentence = f"the server's prompts are those trained on ({shapes})"
         return PromptFinding(sentence=sentence, figures=figures)
-    if all(one.counted is None for one in compared):
-        sentence = "the server tells neither its prompts nor their lengths"
-        return PromptFinding(sentence=sentence, is_certain=False, figures=figures)
-    return PromptFinding(
-        sentence="the server does not show its prompts; they have as many tokens as those "
-        f"trained on ({shapes})",
-        figures=figures,
+    is_told = any(one.counted is not None for one in compared)
+    sentence = "could not be checked: this server shows no prompts"
+    sentence += (
+        f"; they have as many tokens as those trained on ({shapes})"
+        if is_told
+        else ", nor does it tell their lengths"
     )
+    return PromptFinding(sentence=sentence, is_certain=False, is_told=is_told, figures=figures)
 
 
 def _cut_text(compared: Sequence[_Comparison]) -> tuple[Cause, str] | None:
@@ -188,17 +163,8 @@ def _cut_text(compared: Sequence[_Comparison]) -> tuple[Cause, str] | None:
 def _other_text(compared: Sequence[_Comparison]) -> tuple[Cause, str] | None:
     for one in compared:
         if one.text_differs and one.rendered is not None:
-            at = next(
-                (i for i, (a, b) in enumerate(zip(one.rendered, one.expected, strict=False))
-                 if a != b), min(len(one.rendered), len(one.expected)),
-            )  # fmt: skip
-            found, wanted = (
-                text[at : at + SHOWN_CHARACTERS] for text in (one.rendered, one.expected)
-            )
-            return "wrong_template", (
-                f"the server's prompt of {one.shape} differs at character {at}: "
-                f"{found!r}, trained on {wanted!r}"
-            )
+            what = f"the server's prompt of {one.shape}"
+            return "wrong_template", differs(what, one.rendered, one.expected)
     return None
 
 

@@ -6,7 +6,7 @@ trained model computed by the engine. Deploys and undoes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, TypeVar
@@ -31,6 +31,7 @@ from fine_tuning.model_management.proof_parts import (
     ProofPart,
 )
 from fine_tuning.model_management.reference import Reference
+from fine_tuning.model_management.tools_check import check_tools
 
 MIN_PROMPTS = 16
 TOP_LOG_PROBABILITIES = 20
@@ -38,6 +39,9 @@ REPLY_TOKENS = 24
 # Replies that may run to their end, to see them end.
 NUM_WHOLE_REPLIES = 4
 WHOLE_REPLY_TOKENS = 160
+# Asked for when no reply ended so far, until one does: long replies must be seen to end, too.
+NUM_LONG_REPLIES = 3
+LONG_REPLY_TOKENS = 640
 LONGEST_PROMPT_TOKENS = 1024
 
 Value = TypeVar("Value")
@@ -55,7 +59,7 @@ class _Session:
 
     def complete(self, messages: Sequence[Message], max_tokens: int) -> ServedReply:
         """Ask for a greedy reply."""
-        reply = self._alive(
+        reply = self.alive(
             lambda: self.served.complete(
                 messages,
                 Sampling(max_tokens=max_tokens),
@@ -66,11 +70,9 @@ class _Session:
         self.tell()
         return reply
 
-    def rendered(
-        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
-    ) -> str | None:
+    def rendered(self, messages: Sequence[Message]) -> str | None:
         """Ask for the server's own rendering."""
-        return self._alive(lambda: self.served.rendered_prompt(messages, tools))
+        return self.alive(lambda: self.served.rendered_prompt(messages))
 
     def tell(self) -> None:
         """Tell that another request is done."""
@@ -78,11 +80,21 @@ class _Session:
         if self.progress:
             self.progress("proving the served model", self.done, self.total)
 
-    def _alive(self, ask: Callable[[], Value]) -> Value:
+    def alive(self, ask: Callable[[], Value]) -> Value:
+        """Return what the server answers; one that does not ends the proof."""
         try:
             return ask()
         except (RuntimeUnavailableError, RuntimeFailedError) as error:
             raise _SilentError(error) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """What prompts must be like besides those of training."""
+
+    longest_prompt_tokens: int
+    base: ServedModel | None
+    is_tools_trained: bool
 
 
 class _SilentError(Exception):
@@ -92,11 +104,14 @@ class _SilentError(Exception):
         super().__init__(error.message)
 
 
-def prove(
+def prove(  # noqa: PLR0913 - what is proven, by what, and the terms, all named
     served: ServedModel,
     reference: Reference,
     prompts: Sequence[Sequence[Message]],
     *,
+    base: ServedModel | None = None,
+    told: str = "",
+    is_tools_trained: bool = False,
     longest_prompt_tokens: int = LONGEST_PROMPT_TOKENS,
     progress: Progress | None = None,
 ) -> Proof:
@@ -105,7 +120,10 @@ def prove(
     Args:
         served: The model, as its server serves it.
         reference: The model, as it was trained.
-        prompts: Conversations that end before a reply and were not learnt from, 16 or more.
+        prompts: Conversations that end before a reply, 16 or more, each with a user's message.
+        base: The model's base on the same server, which prompts with tools may be those of.
+        told: Where the prompts are from, for sentences.
+        is_tools_trained: Whether conversations with tools were trained on.
         longest_prompt_tokens: The server must take prompts of this length whole.
         progress: Told after each request.
 
@@ -117,12 +135,16 @@ def prove(
         DataError: if there are fewer than 16 prompts.
     """
     if len(prompts) < MIN_PROMPTS:
-        raise DataError(f"a proof was given {len(prompts)} prompts, expected {MIN_PROMPTS} or more")
+        raise DataError(
+            f"a proof was given {len(prompts)} prompts, expected {MIN_PROMPTS} or more",
+            next_command="record more chats, then: fine-tuning train",
+        )
     session = _Session(served, progress, total=len(prompts) + NUM_WHOLE_REPLIES + 1)
     parts: list[ProofPart] = []
     try:
-        parts.append(_prompt_part(session, reference, prompts, longest_prompt_tokens))
-        parts += _reply_parts(session, reference, prompts, parts[0])
+        terms = _Terms(longest_prompt_tokens, base, is_tools_trained)
+        parts.append(_prompt_part(session, reference, prompts, terms))
+        parts += _reply_parts(session, reference, prompts, parts[0], told)
     except _SilentError as error:
         parts.append(_death(session, prompts, str(error), {part.name for part in parts}))
     parts.append(_speed_part(session))
@@ -147,13 +169,24 @@ def _prompt_part(
     session: _Session,
     reference: Reference,
     prompts: Sequence[Sequence[Message]],
-    longest_prompt_tokens: int,
+    terms: _Terms,
 ) -> ProofPart:
-    """Compare the server's prompts with those trained on, short ones and a long one."""
+    """Compare the server's prompts with those trained on: short, with tools, and a long one."""
     finding = check_prompts(session, reference, conversation_shapes(prompts))
-    if finding.cause or not longest_prompt_tokens:
+    if not finding.cause:
+        base = terms.base.rendered_prompt if terms.base else None
+        tools = session.alive(
+            lambda: check_tools(
+                reference.prompt,
+                session.served.rendered_prompt,
+                base,
+                is_trained=terms.is_tools_trained,
+            )
+        )
+        finding = finding.with_tools(tools)
+    if finding.cause or not terms.longest_prompt_tokens:
         return _part_of(finding)
-    messages = long_conversation(reference, prompts, longest_prompt_tokens)
+    messages = long_conversation(reference, prompts, terms.longest_prompt_tokens)
     expected = reference.count_tokens(reference.prompt(messages))
     try:
         long = check_prompts(session, reference, {"long": messages}, slack=finding.slack_tokens)
@@ -176,19 +209,22 @@ def _part_of(finding: PromptFinding) -> ProofPart:
         name=PROMPT,
         outcome=outcome,  # type: ignore[arg-type]
         cause=finding.cause,
+        excuse="no prompts shown" if outcome == "cannot tell" else "",
         sentence=finding.sentence,
         figures=finding.figures,
     )
 
 
 def conversation_shapes(prompts: Sequence[Sequence[Message]]) -> dict[str, tuple[Message, ...]]:
-    """Return conversations of one turn, several turns, and with a system prompt."""
+    """Return conversations of one turn, several turns, with a system prompt, with tool calls."""
     one, two, three, four = (_last_text(prompt) for prompt in prompts[:4])
-    return {
+    shapes = {
         "one turn": _turns(("user", one)),
         "several turns": _turns(("user", two), ("assistant", one), ("user", three)),
         "system prompt": _turns(("system", "Answer in one sentence."), ("user", four)),
     }
+    calling = next((p for p in prompts if any(m.tool_calls or m.role == "tool" for m in p)), None)
+    return shapes | ({"tool calls": tuple(calling)} if calling else {})
 
 
 def long_conversation(
@@ -221,6 +257,7 @@ def _reply_parts(
     reference: Reference,
     prompts: Sequence[Sequence[Message]],
     prompt: ProofPart,
+    told: str,
 ) -> list[ProofPart]:
     """Let the server answer all prompts, and judge ends and outputs."""
     if prompt.outcome == "fails":
@@ -237,10 +274,16 @@ def _reply_parts(
         has_ended += reply.ended
         answered.append(Answered(tuple(messages), reply))
     diagnosis = diagnose(reference, answered)
-    return [
-        ending_part(reference, answered, diagnosis),
-        output_part(answered, diagnosis),
-    ]
+    output = output_part(answered, diagnosis, told)
+    read = list(diagnosis.best.followed) if diagnosis.best else None
+    if read is not None and not has_ended and output.outcome == "holds":
+        for index in range(NUM_LONG_REPLIES):
+            reply = session.complete(prompts[index], LONG_REPLY_TOKENS)
+            answered[index] = Answered(tuple(prompts[index]), reply)
+            read[index] = reference.follow(prompts[index], reply.text)
+            if reply.ended:
+                break
+    return [ending_part(reference.end_of_turn, answered, read), output]
 
 
 def _speed_part(session: _Session) -> ProofPart:
@@ -258,7 +301,12 @@ def _speed_part(session: _Session) -> ProofPart:
         told["memory_error"] = error.message
     missing = [name for name, value in told.items() if value is None]
     if len(missing) == len(told):
-        return ProofPart(name=SPEED, outcome="cannot tell", sentence="the server tells no figures")
+        return ProofPart(
+            name=SPEED,
+            outcome="cannot tell",
+            sentence="the server tells no figures",
+            excuse="no figures told",
+        )
     sentence = ", ".join(
         f"{value:.3g} {name}" for name, value in told.items() if isinstance(value, (int, float))
     )

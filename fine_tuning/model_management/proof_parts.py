@@ -19,6 +19,7 @@ Cause = Literal[
     "wrong_template",
     "prompt_truncated",
     "prompt_refused",
+    "tools_refused",
     "missing_stop_token",
     "wrong_stop_token",
     "adapter_ignored",
@@ -29,18 +30,30 @@ Cause = Literal[
 ]
 CAUSES: tuple[str, ...] = get_args(Cause)
 
+Excuse = Literal["", "no prompts shown", "no reply was due to end", "no figures told"]
+EXCUSES: tuple[str, ...] = get_args(Excuse)
+
 PROMPT, ENDING, OUTPUT, SPEED = "prompt", "ending", "output", "speed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProofPart:
-    """One question of a proof and its answer; ``cause`` names what is wrong when it fails."""
+    """One question of a proof and its answer.
+
+    ``cause`` names what is wrong when it fails, ``excuse`` why it may stay open.
+    """
 
     name: str
     outcome: Outcome
     sentence: str
     cause: Cause = ""
+    excuse: Excuse = ""
     figures: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def may_stand(self) -> bool:
+        """Whether a model with this part may be served."""
+        return self.outcome == "holds" or (self.outcome == "cannot tell" and bool(self.excuse))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -49,6 +62,7 @@ class ProofPart:
             "outcome": self.outcome,
             "sentence": self.sentence,
             "cause": self.cause,
+            "excuse": self.excuse,
             "figures": dict(self.figures),
         }
 
@@ -60,16 +74,19 @@ class ProofPart:
             DataError: if a field is missing or not one of its words.
         """
         outcome, cause = raw.get("outcome"), raw.get("cause", "")
-        if outcome not in OUTCOMES or cause not in CAUSES or "name" not in raw:
+        excuse = raw.get("excuse", "")
+        is_known = cause in CAUSES and excuse in EXCUSES and "name" in raw
+        if outcome not in OUTCOMES or not is_known:
             raise DataError(
-                f"a part of a proof has outcome {outcome!r} and cause {cause!r}, "
-                f"expected one of {', '.join(OUTCOMES)}"
+                f"a part of a proof has outcome {outcome!r}, cause {cause!r} and excuse "
+                f"{excuse!r}, expected an outcome of {', '.join(OUTCOMES)}"
             )
         return cls(
             name=str(raw["name"]),
             outcome=outcome,
             sentence=str(raw.get("sentence", "")),
             cause=cause,
+            excuse=excuse,
             figures=dict(raw.get("figures") or {}),
         )
 
@@ -83,13 +100,32 @@ class Proof:
 
     @property
     def holds(self) -> bool:
-        """Whether the served model is the trained one: nothing fails, and the output agrees."""
-        return not self.failures and self.part(OUTPUT).outcome == "holds"
+        """Whether the served model is the trained one.
+
+        All parts hold, but for what no server could answer, and that part says so:
+
+        * ``output`` must hold: it compares the replies themselves.
+        * ``prompt`` may stay open where the server shows no prompts (Ollama before 0.11.5): greedy
+          replies and first tokens that agree over 16 prompts or more need the same prompts.
+        * ``ending`` may stay open where the trained model itself, as the engine reads the replies,
+          ends none of them within the longest length asked for: there was no end to see.
+        * ``speed`` is told, not judged, and may stay open.
+
+        A part that is missing has no excuse.
+        """
+        return self.part(OUTPUT).outcome == "holds" and not self.open_parts
 
     @property
     def failures(self) -> tuple[ProofPart, ...]:
         """The parts that fail."""
         return tuple(part for part in self.parts if part.outcome == "fails")
+
+    @property
+    def open_parts(self) -> tuple[ProofPart, ...]:
+        """The parts that must hold and do not."""
+        parts = [self.part(name) for name in (PROMPT, ENDING, OUTPUT)]
+        parts += [part for part in self.parts if part.outcome == "fails" and part not in parts]
+        return tuple(part for part in parts if not part.may_stand)
 
     @property
     def causes(self) -> tuple[str, ...]:
@@ -100,8 +136,10 @@ class Proof:
     def sentence(self) -> str:
         """The verdict in one sentence."""
         if self.holds:
-            return f"{self.model} is served as it was trained"
-        said = self.failures or (self.part(OUTPUT),)
+            left = [part for part in self.parts if part.outcome == "cannot tell"]
+            open_ = "".join(f"; {part.name}: {part.sentence}" for part in left)
+            return f"{self.model} is served as it was trained{open_}"
+        said = self.failures or self.open_parts
         return f"{self.model} is not proven: " + "; ".join(part.sentence for part in said)
 
     def part(self, name: str) -> ProofPart:

@@ -20,6 +20,7 @@ from fine_tuning.runtimes.ollama_modelfile import parse_modelfile
 from fine_tuning.runtimes.ollama_store import OllamaName
 
 NS_PER_S = 1e9
+_NO_TOOLS = "does not support tools"
 _TOO_LONG = ("context length", "context size", "too long", "exceeds the context")
 
 
@@ -84,6 +85,7 @@ class OllamaServedModel:
         """Return the prompt of these messages as the server renders it, None before 0.11.5.
 
         Raises:
+            DataError: if the server refuses tools for this model.
             FineTuningError: as :meth:`reply` raises.
         """
         if not self._renders:
@@ -98,7 +100,12 @@ class OllamaServedModel:
         }
         if tools:
             body["tools"] = list(tools)
-        answer = self._client.post("/api/chat", body, is_work=True)
+        try:
+            answer = self._client.post("/api/chat", body, is_work=True)
+        except RuntimeFailedError as error:
+            if tools and _NO_TOOLS in error.message:
+                raise DataError(error.message) from error
+            raise
         info = answer.get("_debug_info") if isinstance(answer, Mapping) else None
         self._renders = isinstance(info, Mapping)
         return str(info.get("rendered_template", "")) if isinstance(info, Mapping) else None

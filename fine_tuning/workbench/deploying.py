@@ -27,12 +27,9 @@ from fine_tuning.runtimes.embedded import EmbeddedServer, missing_template
 from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
 from fine_tuning.runtimes.load_check import check_model
 from fine_tuning.workbench.base import CHAT_CONTEXT_TOKENS
-from fine_tuning.workbench.engine_reference import (
-    EngineReference,
-    held_out_prompts,
-    open_reference,
-)
+from fine_tuning.workbench.engine_reference import EngineReference, open_reference
 from fine_tuning.workbench.models import Models
+from fine_tuning.workbench.proof_prompts import choose_prompts, has_tools
 from fine_tuning.workbench.runs import FinishedRun
 
 BETTER = "promote"
@@ -160,13 +157,27 @@ class Deploying(Models):
             reuse_prompt=True,
         )
 
-    def _proof(self, run: FinishedRun, reference: EngineReference, served: ServedModel) -> Proof:
-        prompts = held_out_prompts(self.data_of(run), self.settings.evaluation.test_prompts)
+    def _proof(
+        self,
+        run: FinishedRun,
+        reference: EngineReference,
+        served: ServedModel,
+        base: ServedModel | None,
+    ) -> Proof:
+        data, longest = self.data_of(run), _longest_prompt_tokens(self.base_of(run))
+        chosen = choose_prompts(
+            data,
+            self.settings.evaluation.test_prompts,
+            lambda messages: reference.reads(messages, longest),
+        )
         return prove(
             served,
             reference,
-            prompts,
-            longest_prompt_tokens=_longest_prompt_tokens(self.base_of(run)),
+            chosen.prompts,
+            base=base,
+            told=chosen.sentence,
+            is_tools_trained=has_tools(data),
+            longest_prompt_tokens=longest,
             progress=self.progress,
         )
 
@@ -187,6 +198,7 @@ class Deploying(Models):
             merged=partial(self._merged, version, run, base),
             prompt=reference.prompt,
             system=base.system,
+            is_tools_trained=has_tools(self.data_of(run)),
             # A template that is not the model's own may end turns with a text that is no token.
             stop=() if has_template else (reference.end_of_turn.strip(),),
         )
@@ -222,5 +234,5 @@ def _longest_prompt_tokens(base: BaseModel) -> int:
     return min([LONGEST_PROMPT_TOKENS, *(room // 2 for room in rooms)])
 
 
-def _nothing_to_prove(_served: ServedModel) -> Proof:
+def _nothing_to_prove(_served: ServedModel, _base: ServedModel | None) -> Proof:
     raise DeploymentError("a model was to be proven, expected only names to be tidied")

@@ -15,8 +15,6 @@ from fine_tuning.core.conversation import Message, Part
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.example import Example, TokenizedExample
 from fine_tuning.data_preparation.masking import ExampleTokenizer
-from fine_tuning.data_preparation.snapshot import Snapshot
-from fine_tuning.model_management.proof import MIN_PROMPTS
 from fine_tuning.model_management.reference import Followed, FollowedToken
 from fine_tuning.runtimes.embedded import EmbeddedServer
 
@@ -64,6 +62,13 @@ class EngineReference:
     def count_tokens(self, prompt: str) -> int:
         """Return how many tokens a prompt has, those added at its start included."""
         return len(self._tokenizer.encode(prompt, add_special=True, parse_special=True))
+
+    def reads(self, messages: Sequence[Message], longest_tokens: int) -> bool:
+        """Tell whether a prompt can be proven with: text only, and not too long."""
+        try:
+            return self.count_tokens(self.prompt(messages)) <= longest_tokens
+        except DataError:
+            return False
 
     def follow(self, messages: Sequence[Message], reply: str, *, scale: float = 1.0) -> Followed:
         """Read a reply to messages; with "" only the first token is predicted."""
@@ -182,34 +187,3 @@ def open_reference(
         Decoder.open(base_path) as decoder,
     ):
         yield EngineReference(decoder, adapter, server)
-
-
-def held_out_prompts(
-    snapshot: Snapshot, questions: Sequence[str] = (), *, count: int = MIN_PROMPTS
-) -> list[tuple[Message, ...]]:
-    """Return conversations that end before a reply and were not learnt from.
-
-    Those of the test split come first, then of the validation split, then the questions, each a
-    conversation of its own. Only when these are too few, learnt conversations fill up.
-
-    Args:
-        snapshot: The data set the model was trained on.
-        questions: More things to ask.
-        count: How many are wanted.
-    """
-    asked = [(Message(id="0", role="user", content=(Part(text=q),)),) for q in questions]
-    found: dict[str, tuple[Message, ...]] = {}
-    test, validation, train = (_prompts(snapshot, s) for s in ("test", "validation", "train"))
-    for prompts in (test, validation, asked, train):
-        for prompt in prompts:
-            if len(found) < count:
-                found.setdefault("\0".join(f"{m.role}:{m.text}" for m in prompt), prompt)
-    return list(found.values())
-
-
-def _prompts(snapshot: Snapshot, split: str) -> list[tuple[Message, ...]]:
-    return [
-        example.messages[: example.targets[0]]
-        for example in snapshot.split(split).sources
-        if example.targets and example.targets[0]
-    ]

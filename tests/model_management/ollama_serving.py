@@ -20,7 +20,7 @@ from fine_tuning.model_management.deployment_target import Deployable
 from fine_tuning.model_management.model_deployer import Deployer
 from fine_tuning.model_management.model_switcher import ModelSwitcher
 from fine_tuning.model_management.ollama_target import OllamaTarget
-from fine_tuning.model_management.proof_parts import OUTPUT, PROMPT, Proof, ProofPart
+from fine_tuning.model_management.proof_parts import ENDING, OUTPUT, PROMPT, Proof, ProofPart
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.embedded_served import EmbeddedServedModel
 from fine_tuning.runtimes.ollama_client import OllamaClient
@@ -111,7 +111,8 @@ class Home:
             merge_adapter(self.base, self.adapter(number), out)
             return out
 
-        def prompt(messages: Sequence[Message]) -> str:
+        def prompt(messages: Sequence[Message], tools: Sequence[Any] = ()) -> str:
+            del tools
             turns = [f"<|im_start|>{m.role}\n{m.text}<|im_end|>\n" for m in messages]
             return "".join(turns) + "<|im_start|>assistant\n"
 
@@ -165,7 +166,8 @@ def words_of(home: Home, number: int) -> tuple[str, ...]:
 def proof_by(words: Sequence[str]) -> Any:
     """Return a small proof: the same words to three questions, or nearly, and the same prompt."""
 
-    def prove(served: ServedModel) -> Proof:
+    def prove(served: ServedModel, base: ServedModel | None) -> Proof:
+        assert base is None or base.name == BASE
         found = said_by(served)
         same = sum(a[:4] == b[:4] for a, b in zip(found, words, strict=False))
         holds = same >= len(words) - 1
@@ -175,8 +177,11 @@ def proof_by(words: Sequence[str]) -> Any:
             sentence=f"{same} of {len(words)} replies begin as those of the tuned model",
             cause="" if holds else "adapter_ignored",
         )
-        prompt = ProofPart(name=PROMPT, outcome="cannot tell", sentence="left to the target")
-        return Proof(model=served.name, parts=(prompt, part))
+        others = [
+            ProofPart(name=name, outcome="holds", sentence="left to the target")
+            for name in (PROMPT, ENDING)
+        ]
+        return Proof(model=served.name, parts=(*others, part))
 
     return prove
 

@@ -17,8 +17,15 @@ from fine_tuning.core.conversation import Message
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.ports import GREEDY, ModelRecipe, Sampling, ServedReply
 from fine_tuning.model_management.diagnosis import Answered, divergence, first_token_distance
-from fine_tuning.model_management.proof import MIN_PROMPTS, prove
-from fine_tuning.model_management.proof_parts import CAUSES, OUTCOMES, Proof, ProofPart
+from fine_tuning.model_management.judgement import ending_part
+from fine_tuning.model_management.proof import LONG_REPLY_TOKENS, MIN_PROMPTS, prove
+from fine_tuning.model_management.proof_parts import (
+    CAUSES,
+    EXCUSES,
+    OUTCOMES,
+    Proof,
+    ProofPart,
+)
 from fine_tuning.model_management.reference import Followed, FollowedToken
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.embedded_served import EmbeddedServedModel
@@ -159,9 +166,9 @@ class _Dying(EmbeddedServedModel):
         return super().complete(messages, sampling, top_log_probabilities=top_log_probabilities)
 
 
-@pytest.mark.parametrize(("replies", "part"), [(3, "prompt"), (9, "output")])
+@pytest.mark.parametrize(("replies", "failing"), [(3, "prompt"), (9, "output")])
 def test_a_server_that_dies_is_named(
-    files: Files, reference: EngineReference, replies: int, part: str
+    files: Files, reference: EngineReference, replies: int, failing: str
 ) -> None:
     with ExitStack() as stack:
         server = EmbeddedServer(
@@ -171,7 +178,7 @@ def test_a_server_that_dies_is_named(
         dying = _Dying(server, replies)
         proof = prove(dying, reference, PROMPTS, longest_prompt_tokens=LONGEST_TOKENS)
     assert proof.causes == ("server_died",)
-    assert proof.part(part).outcome == "fails"
+    assert proof.part(failing).outcome == "fails"
     assert f"after {replies} replies" in proof.sentence
 
 
@@ -206,10 +213,98 @@ def test_old_servers_are_proven_by_counts_and_tokens(
 ) -> None:
     right = prove(_Silent(tuned), reference, PROMPTS, longest_prompt_tokens=LONGEST_TOKENS)
     assert right.holds, right.sentence
-    assert "as many tokens" in right.part("prompt").sentence
+    prompt = right.part("prompt")
+    assert prompt.outcome == "cannot tell"
+    assert "could not be checked: this server shows no prompts" in prompt.sentence
+    assert "as many tokens" in prompt.sentence
+    assert "could not be checked: this server shows no prompts" in right.sentence
+    assert right.part("ending").outcome == "holds"
     assert right.part("output").figures["by"] == "tokens"
     mute = prove(_Mute(tuned), reference, PROMPTS, longest_prompt_tokens=LONGEST_TOKENS)
-    assert mute.part("prompt").outcome == "cannot tell"
+    assert mute.holds
+    assert "nor does it tell their lengths" in mute.part("prompt").sentence
+
+
+# What may stay open
+
+
+def part(name: str, outcome: str, **more: Any) -> ProofPart:
+    return ProofPart(name=name, outcome=outcome, sentence=name, **more)  # type: ignore[arg-type]
+
+
+HOLDING = {name: part(name, "holds") for name in ("prompt", "ending", "output", "speed")}
+OPEN: dict[str, tuple[ProofPart, bool]] = {
+    "prompts are not shown": (part("prompt", "cannot tell", excuse="no prompts shown"), True),
+    "no end was due": (part("ending", "cannot tell", excuse="no reply was due to end"), True),
+    "no figures": (part("speed", "cannot tell", excuse="no figures told"), True),
+    "the prompt is open": (part("prompt", "cannot tell"), False),
+    "the end is open": (part("ending", "cannot tell"), False),
+    "the output is open": (part("output", "cannot tell"), False),
+    "the speed fails": (part("speed", "fails", cause="server_died"), False),
+    "the end fails": (part("ending", "fails", cause="missing_stop_token"), False),
+}
+
+
+@pytest.mark.parametrize("what", OPEN)
+def test_what_is_open_needs_an_excuse(what: str) -> None:
+    one, may_stand = OPEN[what]
+    proof = Proof(model="m", parts=tuple((HOLDING | {one.name: one}).values()))
+    assert proof.holds == may_stand
+    assert one.sentence in proof.sentence
+    assert ("is served as it was trained" in proof.sentence) == may_stand
+
+
+@pytest.mark.parametrize("missing", ["prompt", "ending", "output"])
+def test_a_part_that_is_missing_is_open(missing: str) -> None:
+    parts = tuple(one for name, one in HOLDING.items() if name != missing)
+    assert not Proof(model="m", parts=parts).holds
+
+
+def answered(*, ended: bool, tokens: tuple[str, ...] | None = (" a", " b")) -> Answered:
+    return Answered(ask("Hi"), ServedReply(text=" a b", ended=ended, tokens=tokens))
+
+
+def read(*stops: float, gap: float = 9.0) -> Followed:
+    tokens = tuple(FollowedToken(text, -0.1, -0.1) for text in (" a", " b"))
+    end = FollowedToken("<|im_end|>", -gap, 0.0)
+    return Followed(first={}, tokens=tokens, stop_log_probabilities=stops, stop=end)
+
+
+@pytest.mark.parametrize(
+    ("one", "followed", "outcome", "cause"),
+    [
+        (answered(ended=True), read(-9, -9, -0.1, gap=0.0), "holds", ""),
+        (answered(ended=True, tokens=(" ", "a b")), read(-9, -9, -1, gap=0.0), "holds", ""),
+        (answered(ended=True), read(-9, -9, -9), "fails", "wrong_stop_token"),
+        (answered(ended=False), read(-9, -0.1, -9), "fails", "missing_stop_token"),
+        (answered(ended=False), read(-9, -9, -9), "cannot tell", ""),
+    ],
+)
+def test_how_replies_ended(one: Answered, followed: Followed, outcome: str, cause: str) -> None:
+    found = ending_part("<|im_end|>", [one] * 16, [followed] * 16)
+    assert (found.outcome, found.cause) == (outcome, cause)
+    if outcome == "cannot tell":
+        assert found.excuse == "no reply was due to end"
+        assert "the trained model itself ends none of 16 replies within 2 tokens" in found.sentence
+    unknown = ending_part("<|im_end|>", [one], None)
+    assert (unknown.outcome, unknown.may_stand) == ("cannot tell", False)
+
+
+@pytest.mark.slow
+def test_long_replies_are_waited_for(tmp_path: Path) -> None:
+    """A base that never ends its turn: more is asked for, and then it is said."""
+    base = write_tiny_chat(tmp_path / "endless.gguf", llama__context_length=2048)
+    adapter = write_tiny_adapter(tmp_path / "adapter.gguf", seed=3, scale=0.3)
+    with (
+        open_reference(base, adapter, threads=1) as endless,
+        EmbeddedServer(base, adapter=adapter, threads=1, context_tokens=2048) as server,
+    ):
+        proof = prove(EmbeddedServedModel(server), endless, PROMPTS, longest_prompt_tokens=0)
+    assert proof.holds, proof.sentence
+    ending = proof.part("ending")
+    assert ending.figures["longest_reply_tokens"] == LONG_REPLY_TOKENS
+    assert "itself ends none" in ending.sentence
+    assert ending.sentence in proof.sentence
 
 
 @pytest.mark.slow
@@ -323,6 +418,7 @@ def test_too_few_prompts_are_refused(tuned: EmbeddedServer, reference: EngineRef
             outcome=st.sampled_from(OUTCOMES),
             sentence=st.text(),
             cause=st.sampled_from(CAUSES),
+            excuse=st.sampled_from(EXCUSES),
             figures=st.dictionaries(st.text(), st.integers()),
         )
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -225,7 +225,46 @@ def _text(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value) if not isinstance(value, (dict, list)) else json.dumps(value)
+    return _marshal(value) if isinstance(value, (dict, list, _Struct)) else str(value)
+
+
+class _Struct(Mapping[str, Any]):
+    """A Go struct: fields by their Go names, JSON by its tags, in the order of its fields."""
+
+    def __init__(self, raw: Mapping[str, Any], order: Sequence[str]) -> None:
+        self.raw = {key: raw[key] for key in (*order, *raw) if key in raw}
+        self._fields = {key.title(): value for key, value in self.raw.items()}
+
+    def __getitem__(self, name: str) -> Any:
+        return self._fields[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+
+def _marshal(value: Any) -> str:
+    """Return JSON as Go's encoding/json writes it: no spaces, < > & escaped."""
+
+    def plain(item: Any) -> Any:
+        return item.raw if isinstance(item, _Struct) else str(item)
+
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=plain)
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
+
+
+def _tool(raw: Any) -> _Struct:
+    """Return a tool as ollama reads it (api/types.go: Tool, ToolFunction)."""
+    function = dict(raw.get("function") or {})
+    if isinstance(function.get("parameters"), Mapping):
+        order = ("type", "required", "properties")
+        function["parameters"] = _Struct(function["parameters"], order)
+    inner = _Struct(function, ("name", "description", "parameters"))
+    return _Struct({**raw, "function": inner}, ("type", "function"))
 
 
 def _and(*values: Any) -> Any:
@@ -255,7 +294,7 @@ _FUNCTIONS: dict[str, Any] = {
     "len": lambda value: len(value or ()),
     "index": _index,
     "slice": lambda value, start=0, end=None: (value or [])[start:end],
-    "json": lambda value: json.dumps(value, ensure_ascii=False),
+    "json": _marshal,
     "print": lambda *values: "".join(map(_text, values)),
     "printf": lambda form, *values: form.replace("%v", "%s") % values,
 }
@@ -267,7 +306,8 @@ def render_chat(
     """Render messages as Ollama does: joined by role, system texts hoisted."""
     system, joined = _collate(messages)
     if ".Messages" in source or "$.Messages" in source:
-        data = {"System": system, "Messages": joined, "Tools": list(tools), "Response": ""}
+        data = {"System": system, "Messages": joined, "Tools": [_tool(one) for one in tools]}
+        data["Response"] = ""
         return execute(source, data)
     return _render_legacy(source, joined)
 

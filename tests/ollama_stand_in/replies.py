@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from tests.ollama_stand_in.capabilities import TOOLS
 from tests.ollama_stand_in.generations import Faults, Generation
 from tests.ollama_stand_in.go_template import execute
 from tests.ollama_stand_in.requests import RefusedError, check_options
@@ -40,6 +41,8 @@ class Replies:
             self.runner.unload(stored)
             yield self._line(stored, chat=chat, text="", done=True, done_reason="unload")
             return
+        if chat and request.get("tools"):
+            self.runner.check(stored, TOOLS)
         merged = {**(stored.json("params") or {}), **options}
         asked_s = time.monotonic()
         loaded = self.runner.load(stored, merged)

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from fine_tuning.core.errors import FineTuningError
+from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.ollama_modelfile import NO_TEMPLATE
 from tests.ollama_stand_in.adapters import rescaled
+from tests.ollama_stand_in.capabilities import capabilities, prefers_jinja
 from tests.ollama_stand_in.generations import Faults, Generation
 from tests.ollama_stand_in.go_template import render_chat
 from tests.ollama_stand_in.requests import RefusedError
@@ -40,6 +42,7 @@ class Runner:
         self._loaded: dict[tuple[Any, ...], Loaded] = {}
         self._lock = threading.RLock()
         self._is_closed = False
+        self._templates: dict[str, str] = {}
 
     def load(self, stored: Stored, options: Mapping[str, Any]) -> Loaded:  # noqa: C901
         model, adapter = stored.path("model"), stored.path("adapter")
@@ -99,7 +102,31 @@ class Runner:
         if self.faults.wrong_template is not None:
             return self.faults.wrong_template
         own = stored.manifest.text("template")
-        return own or ("" if self.generation.native else NO_TEMPLATE)
+        if not self.generation.native:
+            return own or NO_TEMPLATE
+        return "" if prefers_jinja(self._jinja(stored), own) else own
+
+    def capabilities(self, stored: Stored) -> set[str]:
+        """Return what a model can do: completion, tools, thinking."""
+        go = self.template_of(stored)
+        return capabilities(stored.manifest.config, go, "" if go else self._jinja(stored))
+
+    def check(self, stored: Stored, capability: str) -> None:
+        """Refuse what a model cannot do, before it is loaded (server/images.go)."""
+        if capability not in self.capabilities(stored):
+            name = f"registry.ollama.ai/library/{stored.name}"
+            raise RefusedError(400, f"{name} does not support {capability}")
+
+    def _jinja(self, stored: Stored) -> str:
+        """Return the GGUF's own template, read once a file."""
+        path = stored.path("model")
+        if path is None or not path.exists():
+            return ""
+        key = str(path.resolve())
+        if key not in self._templates:
+            with GgufFile.open(path) as file:
+                self._templates[key] = file.get("tokenizer.chat_template", str, "")
+        return self._templates[key]
 
     def prompt(
         self,

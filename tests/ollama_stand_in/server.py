@@ -288,7 +288,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _show(self) -> None:
         request = self._body()
         stored = self._existing(request.get("model") or request.get("name"))
-        self._send_json(200, shown(stored, self.own.generation, request))
+        can = self.own.runner.capabilities(stored)
+        self._send_json(200, shown(stored, self.own.generation, can, request))
 
     def _create(self) -> None:
         request = self._body()

@@ -129,7 +129,8 @@ def test_a_base_without_a_template_is_served_with_that_of_training(
         here.trained.add_run(block_sum=True)
         done = here.bench.deploy()
         assert done.deployed.way == way
-        assert set(outcomes(done).values()) == {"holds"}
+        is_old = not here.server.generation.renders
+        assert outcomes(done) == HOLDS | ({"prompt": "cannot tell"} if is_old else {})
         if way == "merged":
             with merged_file(here.trained) as merged:
                 assert merged.get(TEMPLATE_KEY, str) == CHATML_TEMPLATE

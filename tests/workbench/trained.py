@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,10 @@ import torch
 
 from fine_tuning.config.schema import Settings
 from fine_tuning.config.workspace import Workspace
+from fine_tuning.core.conversation import Message
+from fine_tuning.core.example import Example, TokenizedExample
 from fine_tuning.core.naming import file_sha256
-from fine_tuning.data_preparation.snapshot import write_snapshot
+from fine_tuning.data_preparation.snapshot import Record, Snapshot, write_snapshot
 from fine_tuning.engine.adapter_files import write_gguf_adapter
 from fine_tuning.engine.lora import LoraAdapter
 from fine_tuning.gguf.types import TensorType
@@ -28,6 +30,8 @@ TOPICS = (
 NAME = "tiny:latest"
 MERGEABLE: Mapping[str, TensorType] = {"ffn_down": TensorType.Q4_0}
 CONTEXT_TOKENS = 2048
+Chat = tuple[Message, ...]
+SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -38,11 +42,16 @@ class Trained:
     base: Path
     name: str
 
-    def add_run(self, number: int = 1, *, block_sum: bool = False, scale: float = 0.3) -> Path:
-        """Write a run; returns its folder."""
-        splits = {split: {"conversation_ids": []} for split in ("train", "validation", "test")}
-        facts = {"splits": splits, "remarks": [], "settings": {"max_length": 512}}
-        snapshot = write_snapshot(self.home / "datasets", dict.fromkeys(splits, ()), facts)
+    def add_run(
+        self,
+        number: int = 1,
+        *,
+        block_sum: bool = False,
+        scale: float = 0.3,
+        chats: Mapping[str, Sequence[Chat]] | None = None,
+    ) -> Path:
+        """Write a run on chats by split; returns its folder."""
+        snapshot = write_chats(self.home / "datasets", chats or {})
         folder = self.home / "fine_tuned_models" / f"run{number}"
         (folder / "adapter").mkdir(parents=True)
         adapter = folder / "adapter" / "adapter.gguf"
@@ -70,6 +79,31 @@ class Trained:
             "training": {"base_model": self.name, "threads": 1},
         }
         return Workbench(Settings.model_validate(raw), Workspace(home=self.home))
+
+
+def write_chats(folder: Path, chats: Mapping[str, Sequence[Chat]]) -> Snapshot:
+    """Write a data set whose every last message is learnt."""
+    records = {
+        split: [
+            Record(
+                example=(example := Example(
+                    conversation_id=f"{split}{index}", messages=chat, targets=(len(chat) - 1,)
+                )),
+                tokenized=TokenizedExample(
+                    example_id=example.id, conversation_id=f"{split}{index}", ids=(1, 2),
+                    mask=(0, 1),
+                ),
+            )
+            for index, chat in enumerate(chats.get(split, ()))
+        ]
+        for split in SPLITS
+    }  # fmt: skip
+    told = {
+        split: {"conversation_ids": [one.example.conversation_id for one in lines]}
+        for split, lines in records.items()
+    }
+    facts = {"splits": told, "remarks": [], "settings": {"max_length": 512}}
+    return write_snapshot(folder, records, facts)
 
 
 def _drawn(seed: int, *, block_sum: bool, scale: float) -> LoraAdapter:
