@@ -7,7 +7,10 @@ No crash, no other kind of error, nothing left behind, and never more memory tha
 from __future__ import annotations
 
 import os
+import resource
 import struct
+import subprocess
+import sys
 import tracemalloc
 from collections import Counter
 from pathlib import Path
@@ -26,6 +29,7 @@ from fine_tuning.gguf.types import DEFAULT_ALIGNMENT, TensorType, ValueType
 from fine_tuning.gguf.writer import TensorSource, write_gguf
 
 N_OUT, N_IN, RANK = 8, 256, 2
+WIDE_OUT = 1 << 13  # a model of 10 MB
 KINDS = (TensorType.Q4_0, TensorType.Q4_1, TensorType.Q5_0, TensorType.Q8_0, TensorType.F16)
 MANY = int(os.environ.get("FT_TEST_MUTATIONS", "100000"))
 OVERHEAD_BYTES = 128 << 10  # the writer's buffer, and Python's own objects
@@ -36,13 +40,13 @@ def normal(*shape: int, seed: int, scale: float = 1.0) -> np.ndarray:
     return (np.random.default_rng(seed).standard_normal(shape) * scale).astype(np.float32)
 
 
-def write_model(path: Path) -> None:
+def write_model(path: Path, n_out: int = N_OUT) -> None:
     sources = [
         TensorSource(
             f"blk.{i}.w.weight",
-            (N_OUT, N_IN),
+            (n_out, N_IN),
             kind,
-            quantize(normal(N_OUT, N_IN, seed=i, scale=0.05), kind),
+            quantize(normal(n_out, N_IN, seed=i, scale=0.05), kind),
         )
         for i, kind in enumerate(KINDS)
     ]
@@ -58,7 +62,7 @@ def write_model(path: Path) -> None:
     write_gguf(path, metadata, sources)
 
 
-def write_adapter(path: Path) -> None:
+def write_adapter(path: Path, n_out: int = N_OUT) -> None:
     sources, folded = [], []
     for i, kind in enumerate(KINDS):
         name = f"blk.{i}.w.weight"
@@ -66,7 +70,7 @@ def write_adapter(path: Path) -> None:
         if kind.name.startswith("Q4"):
             a = a[:, ::32].repeat(32, axis=1)
             folded.append(name)
-        b = normal(N_OUT, RANK, seed=i + 20, scale=0.01)
+        b = normal(n_out, RANK, seed=i + 20, scale=0.01)
         sources.append(TensorSource(f"{name}.lora_a", a.shape, TensorType.F32, a))
         sources.append(TensorSource(f"{name}.lora_b", b.shape, TensorType.F32, b))
     metadata = {
@@ -150,11 +154,11 @@ def head_bytes(path: Path) -> int:
         return min(info.offset for info in file.tensors.values()) - DEFAULT_ALIGNMENT
 
 
-def run(folder: Path, times: int, seed: int) -> Counter[str]:
+def run(folder: Path, times: int, seed: int, n_out: int = N_OUT) -> Counter[str]:
     """Damage the model or the adapter so many times, and use both each time."""
     paths = {"model": folder / "model.gguf", "adapter": folder / "adapter.gguf"}
-    write_model(paths["model"])
-    write_adapter(paths["adapter"])
+    write_model(paths["model"], n_out)
+    write_adapter(paths["adapter"], n_out)
     sound = {what: path.read_bytes() for what, path in paths.items()}
     heads = {what: head_bytes(path) for what, path in paths.items()}
     use_all(paths["model"], paths["adapter"], folder / "out.gguf")
@@ -195,8 +199,48 @@ def test_some_hundred_damaged_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_process_takes_no_more_than_twice_the_files(tmp_path: Path) -> None:
+    """What torch and the writer allocate counts as well, on files that dwarf a constant."""
+    small, adapter = tmp_path / "small.gguf", tmp_path / "adapter.gguf"
+    write_model(small)
+    write_adapter(tmp_path / "small-adapter.gguf")
+    write_model(tmp_path / "model.gguf", WIDE_OUT)
+    write_adapter(adapter, WIDE_OUT)
+    sound, random = (tmp_path / "model.gguf").read_bytes(), Random(4)
+    for i in range(20):
+        damaged = mutated(sound, head_bytes(tmp_path / "model.gguf"), random)
+        (tmp_path / f"damaged-{i:02}.gguf").write_bytes(damaged)
+    found = subprocess.run(
+        [sys.executable, "-m", "tests.gguf.test_mutations", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    taken, grown_bytes = map(int, found.stdout.split())
+    files_bytes = len(sound) + adapter.stat().st_size
+    assert 0 < taken < 20
+    assert grown_bytes < 2 * files_bytes, (grown_bytes, files_bytes)
+
+
+@pytest.mark.slow
 def test_a_hundred_thousand_damaged_files(tmp_path: Path) -> None:
     outcomes = run(tmp_path, MANY, seed=6)
     assert sum(outcomes.values()) - outcomes["peak"] == MANY
     for what in ("model", "adapter"):
         assert outcomes[f"{what} taken"] > MANY / 50, outcomes
+
+
+def main(folder: Path) -> None:
+    """Print how many damaged models were taken, and by how much the most memory held grew."""
+    out = folder / "out.gguf"
+    # What is imported and allocated once does not count.
+    assert outcome(folder / "small.gguf", folder / "small-adapter.gguf", out) == "taken"
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    outcomes = [outcome(path, folder / "adapter.gguf", out) for path in folder.glob("damaged-*")]
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    sys.stdout.write(f"{outcomes.count('taken')} {grown << 10}\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
