@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -11,6 +11,8 @@ from fine_tuning.cli.output import MIB, answer, facts, progress_bars, say
 from fine_tuning.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fine_tuning.workbench.deploying import Deployment
 
 app = typer.Typer()
@@ -44,13 +46,22 @@ def deploy(
     Example: fine-tuning deploy latest
     """
     if to and any(item.startswith("deployment.runtime=") for item in overrides or ()):
-        raise ConfigError("--to and --set deployment.runtime say the same, expected one of them")
+        raise ConfigError(
+            "--to and --set deployment.runtime say the same, expected one of them",
+            next_command=f"fine-tuning deploy {name} --to {to}",
+        )
     if to:
         overrides = [*(overrides or ()), f"deployment.runtime={to}"]
     with progress_bars() as progress:
         bench = open_workbench(home, config, overrides, progress=progress)
         done = bench.deploy(name, way=way, switch=switch)
     show_deployment(done, as_json=as_json)
+
+
+def proof_rows(proof: Mapping[str, Any]) -> dict[str, str]:
+    """Return the parts of a proof, a row each: what was found, in words and figures."""
+    parts = proof.get("parts") or ()
+    return {f"proof: {part['name']}": f"{part['outcome']}: {part['sentence']}" for part in parts}
 
 
 def show_deployment(done: Deployment, *, as_json: bool = False) -> None:
@@ -65,8 +76,7 @@ def show_deployment(done: Deployment, *, as_json: bool = False) -> None:
     for attempt in deployed.attempts:
         rows[f"not {attempt.way}"] = attempt.reason
     rows |= {key: _words(value) for key, value in deployed.decisions.items() if value}
-    parts = deployed.proof.get("parts") or ()
-    rows |= {f"proof: {part['name']}": f"{part['outcome']}: {part['sentence']}" for part in parts}
+    rows |= proof_rows(deployed.proof)
     if switched is not None:
         rows["your chatbot asks for"] = f"{switched.alias}, before: {switched.before}"
     if not as_json and not deployed.changed:

@@ -20,9 +20,11 @@ from fine_tuning.cli import (
     data_commands,
     deploy_commands,
     harness_command,
+    lineage_command,
     model_commands,
     registry_commands,
     serve_command,
+    switch_commands,
     system_commands,
 )
 from fine_tuning.core.errors import FineTuningError, InterruptedRunError, StorageError
@@ -48,7 +50,9 @@ for room in (
     model_commands,
     harness_command,
     registry_commands,
+    lineage_command,
     deploy_commands,
+    switch_commands,
     serve_command,
     app_command,
 ):

@@ -1,4 +1,4 @@
-"""Commands about versions: models (show, diff, verify, note, prune, export), lineage, switching."""
+"""Commands about versions: models, and of it show, diff, verify, history, archive, prune ..."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from fine_tuning.cli.deploy_commands import proof_rows
 from fine_tuning.cli.options import AsJson, Config, Home, Overrides, open_workbench
 from fine_tuning.cli.output import answer, facts, say
-from fine_tuning.core.errors import ConfigError, DataError, ModelNotFoundError
+from fine_tuning.cli.switch_commands import say_splits
+from fine_tuning.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.table import Table
 
     from fine_tuning.model_management.versions import ModelVersion
@@ -51,32 +55,44 @@ def models(
                 next_command=f"fine-tuning models {context.invoked_subcommand} --help",
             )
         return
-    bench = open_workbench(home, config, overrides)
-    from fine_tuning.model_management.pruning import disk_bytes
+    _list(open_workbench(home, config, overrides), family, as_json=as_json)
 
+
+def _list(bench: Workbench, family: str | None, *, as_json: bool) -> None:
     versions = bench.versions(family)
     pointings = [one for one in bench.pointings() if family in (None, one.family)]
-    size_bytes = disk_bytes(versions)
+    splits = [one for one in bench.splits() if family in (None, one.traffic.family)]
+    disk = bench.disk_use(family)
     value = {
-        "versions": [version.to_dict() for version in versions],
+        "versions": [
+            version.to_dict() | {"served_bytes": disk.served_bytes[version.name]}
+            for version in versions
+        ],
         "aliases": [
             {"alias": one.alias, "version": one.version or "base", "runtime": one.runtime}
             for one in pointings
         ],
-        "size_bytes": size_bytes,
+        "splits": [one.to_dict() for one in splits],
+        "size_bytes": disk.size_bytes,
     }
     if as_json:
         answer(value, as_json=True)
         return
-    answer(value, as_json=False, table=_versions_table(versions))
+    answer(value, as_json=False, table=_versions_table(versions, disk.served_bytes))
     for one in pointings:
         say(f"{one.alias} answers as {one.version or 'the base model'} on {one.runtime}")
-    say(f"{size_bytes / MIB:.1f} MiB on disk")
+    say_splits(splits)
+    kept = sum(disk.served_bytes.values())
+    served = f", {kept / MIB:.1f} of them copies that are served" if kept else ""
+    say(f"{disk.size_bytes / MIB:.1f} MiB on disk{served}")
+    if disk.unused_bytes:
+        unused = f"{disk.unused_bytes / MIB:.1f} MiB more are copies no model has"
+        say(f"{unused}; fine-tuning models prune removes them")
     if not versions:
         say("no version yet; next: fine-tuning train")
 
 
-def _versions_table(versions: list[ModelVersion]) -> Table:
+def _versions_table(versions: list[ModelVersion], served_bytes: Mapping[str, int]) -> Table:
     from rich.table import Table
 
     grid = Table(title="versions", title_justify="left")
@@ -87,12 +103,13 @@ def _versions_table(versions: list[ModelVersion]) -> Table:
     for version in versions:
         served = [one.name for one in version.deployments if one.state == "active"]
         stage = f"{version.stage}, to retrain" if version.retraining else version.stage
+        size_bytes = version.size_bytes + served_bytes[version.name]
         grid.add_row(
             version.name,
             stage,
             version.outcome or "not judged",
             _loss(version),
-            f"{version.size_bytes / MIB:.1f} MiB" if version.present else "pruned",
+            f"{size_bytes / MIB:.1f} MiB" if version.present else "pruned",
             ", ".join(served) or "-",
         )
     return grid
@@ -113,9 +130,14 @@ def show(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show everything known about a version: data, settings, metrics, files, deployments, notes."""
+    """Show all about a version: data, settings, metrics, proof, files, deployments, notes.
+
+    Of the settings those that differ from the defaults are shown; --json has all.
+    """
     bench = open_workbench(home, config, overrides)
     version = bench.version(name)
+    from fine_tuning.workbench.plans import chosen_settings
+
     value = version.to_dict()
     rows: dict[str, Any] = {
         "trained": version.created_at[:16].replace("T", " "),
@@ -123,22 +145,29 @@ def show(
         "base": f"{version.base_name} ({version.base_digest})",
         "data set": version.snapshot,
         "run": version.run_folder,
-        "parents": ", ".join(version.parents) or "none: it started from the base",
-        "adapter": version.adapter_name,
+        "parents": version.parent_words,
+        "adapter": f"{version.adapter_name}, by {version.method}",
         "verdict": version.outcome or "not judged",
     }
-    rows |= {
-        name: f"{value:.4g}" if isinstance(value, float) else value
-        for name, value in version.metrics.items()
-    }
+    chosen = chosen_settings(version.settings)
+    rows |= {f"set: {key}": f"{found} (default {usual})" for key, (found, usual) in chosen.items()}
+    if not chosen:
+        rows["settings"] = "the defaults"
+    rows |= {name: _measured(found) for name, found in version.metrics.items()}
     rows |= {f"file: {one.kind}": f"{one.path} ({one.state})" for one in version.artefacts}
-    rows |= {
-        f"served as {one.name}": f"{one.state} on {one.runtime} {one.reason}".rstrip()
-        for one in version.deployments
-    }
+    for one in version.deployments:
+        rows[f"served as {one.name}"] = f"{one.state} on {one.runtime} {one.reason}".rstrip()
+        rows |= proof_rows(one.proof)
     rows |= {f"note of {one.created_at[:10]}": one.text for one in version.notes}
     rows |= {f"to forget: {one.conversation_id}": one.reason for one in version.retraining}
     answer(value, as_json=as_json, table=facts(version.name, rows))
+
+
+def _measured(value: object) -> str:
+    """Return a metric for people; of a comparison the candidate's value, and the reference's."""
+    if isinstance(value, dict) and value.keys() == {"candidate", "reference"}:
+        return f"{_measured(value['candidate'])}, reference {_measured(value['reference'])}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 @models_app.command()
@@ -150,16 +179,22 @@ def diff(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what differs between two versions: base, conversations, settings, metrics."""
+    """Show what differs between two versions: base, parents, data, settings, metrics."""
     found = open_workbench(home, config, overrides).diff_versions(first, second)
     rows: dict[str, Any] = {
         "base": " -> ".join(found.base) if found.base else "the same",
+        "parents": " -> ".join(", ".join(one) or "none" for one in found.parents)
+        if found.parents
+        else "the same",
         "data set": " -> ".join(found.snapshot) if found.snapshot else "the same",
         "conversations": f"{found.num_shared} shared, {len(found.added)} added, "
         f"{len(found.removed)} removed",
     }
     for changes in (found.settings, found.metrics):
-        rows |= {key: f"{before} -> {after}" for key, (before, after) in changes.items()}
+        rows |= {
+            key: f"{_measured(before)} -> {_measured(after)}"
+            for key, (before, after) in changes.items()
+        }
     answer(found.to_dict(), as_json=as_json, table=facts(f"{found.first} -> {found.second}", rows))
 
 
@@ -197,6 +232,69 @@ def note(
 
 
 @models_app.command()
+def history(
+    name: Annotated[
+        str | None, typer.Argument(help="A family or a version; everything if absent.")
+    ] = None,
+    home: Home = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what happened to versions: registered, judged, deployed, switched to, pruned ...
+
+    Example: fine-tuning models history support:3
+    """
+    from fine_tuning.model_management.versions import plain
+
+    events = open_workbench(home, config, overrides).history(name)
+    if as_json:
+        answer({"events": [plain(one) for one in events]}, as_json=True)
+        return
+    from rich.table import Table
+
+    grid = Table(title="history", title_justify="left")
+    for heading in ("when", "version", "what", "detail"):
+        grid.add_column(heading, overflow="fold", no_wrap=heading == "when")
+    for one in events:
+        moment = one.created_at[:16].replace("T", " ")
+        grid.add_row(moment, one.version or one.family, one.kind, one.detail)
+    answer(None, as_json=False, table=grid)
+
+
+@models_app.command()
+def archive(
+    name: Version,
+    reason: Annotated[str, typer.Option("--reason", help="Why; shown in the history.")] = "",
+    home: Home = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a version aside; it can be served and promoted again."""
+    version = open_workbench(home, config, overrides).archive_version(name, reason)
+    answer(version.to_dict(), as_json=as_json, text=f"{version.name} is archived")
+
+
+@models_app.command()
+def promote(
+    name: Version,
+    reason: Annotated[str, typer.Option("--reason", help="Why; shown in the history.")] = "",
+    home: Home = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take up an archived version again, as a challenger; switch makes it the champion."""
+    version = open_workbench(home, config, overrides).promote_version(name, reason)
+    answer(version.to_dict(), as_json=as_json, text=f"{version.name} is a {version.stage}")
+    if version.stage == "challenger" and not as_json:
+        is_served = any(one.state == "active" for one in version.deployments)
+        verb = "switch" if is_served else "deploy"
+        say(f"to let your chatbot answer as it: fine-tuning {verb} {version.name}")
+
+
+@models_app.command()
 def prune(
     keep: Annotated[
         int, typer.Option("--keep", help="How many of the newest versions of each family stay.")
@@ -218,118 +316,10 @@ def prune(
         for item in plan.prunable
     }
     rows |= {name: f"stays: {why}" for name, why in plan.kept.items()}
+    if plan.unused_bytes:
+        rows["copies no model has"] = f"{plan.unused_bytes / MIB:.1f} MiB"
     table = facts(f"{plan.size_bytes / MIB:.1f} MiB", rows)
     answer(plan.to_dict() | {"dry_run": dry_run}, as_json=as_json, table=table)
-
-
-@app.command()
-def lineage(
-    name: Annotated[str, typer.Argument(help="A served name, a version, or a conversation's id.")],
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show the conversations a model learnt from, or the models that learnt from a conversation.
-
-    Example: fine-tuning lineage fine_tuned_support:champion
-    """
-    bench = open_workbench(home, config, overrides)
-    try:
-        version = bench.version(name)
-    except ModelNotFoundError as no_version:
-        try:
-            _show_trace(bench, name, as_json=as_json)
-        except DataError as no_conversation:
-            raise ModelNotFoundError(
-                f"{no_version.message}; nor is it a conversation: {no_conversation.message}",
-                next_command=no_version.next_command,
-            ) from no_conversation
-    else:
-        _show_origins(bench, version, as_json=as_json)
-
-
-def _show_origins(bench: Workbench, version: ModelVersion, *, as_json: bool) -> None:
-    from dataclasses import asdict
-
-    from rich.table import Table
-
-    from fine_tuning.model_management.lineage import LEARNT
-
-    origins = bench.origins(version.name)
-    learnt = sum(one.split in LEARNT for one in origins)
-    value = {"version": version.name, "conversations": [asdict(one) for one in origins]}
-    grid = Table(title=f"conversations of {version.name}", title_justify="left")
-    for heading in ("conversation", "split", "by way of"):
-        grid.add_column(heading, overflow="fold")
-    for one in origins:
-        grid.add_row(one.conversation_id, one.split, one.via)
-    answer(value, as_json=as_json, table=grid)
-    say(f"{learnt} conversations learnt from, {len(origins) - learnt} only tested on")
-
-
-def _show_trace(bench: Workbench, name: str, *, as_json: bool) -> None:
-    from dataclasses import asdict
-
-    trace = bench.trace_conversation(name)
-    rows: dict[str, Any] = {f"data set {name}": split for name, split in trace.datasets.items()}
-    for use in trace.uses:
-        learnt = f"learnt from it ({use.split})" if use.is_learnt else "was only tested on it"
-        rows[use.version] = learnt + (f", by way of {use.via}" if use.via != use.version else "")
-    rows["served as"] = ", ".join(trace.served) or "nothing"
-    table = facts(f"conversation {trace.conversation_id}", rows)
-    answer(asdict(trace), as_json=as_json, table=table)
-
-
-@app.command()
-def switch(
-    name: Annotated[str, typer.Argument(help="A version, or support:base for the base model.")],
-    share: Annotated[
-        float | None,
-        typer.Option("--share", help="Let it answer only this share of the sessions; 0 ends it."),
-    ] = None,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
-) -> None:
-    """Let the name your chatbot asks for answer as another version, once that one is loaded.
-
-    Example: fine-tuning switch support:3
-    """
-    from dataclasses import asdict
-
-    bench = open_workbench(home, config, overrides)
-    if share is None:
-        done = bench.switch(name)
-        before = f"; before: {done.before}" if done.changed else " already"
-        text = f"{done.alias} answers as {done.version}{before}"
-        answer(done.to_dict(), as_json=as_json, text=text)
-    elif share == 0:
-        version = bench.version(name)
-        ended = bench.end_split(version.family)
-        text = "the split is over" if ended else "there was no split"
-        answer({"family": version.family, "ended": ended}, as_json=as_json, text=text)
-    else:
-        traffic = bench.split_traffic(name, share)
-        text = f"{traffic.version} answers {traffic.share:.0%} of the sessions of {traffic.alias}"
-        answer(asdict(traffic), as_json=as_json, text=text)
-
-
-@app.command()
-def rollback(
-    family: Annotated[
-        str | None, typer.Argument(help="A family such as support; the only one if absent.")
-    ] = None,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
-) -> None:
-    """Let the name your chatbot asks for answer as it did before the last switch, at once."""
-    done = open_workbench(home, config, overrides).rollback(family)
-    text = f"{done.alias} answers as {done.version} again; it was {done.before}"
-    answer(done.to_dict(), as_json=as_json, text=text)
 
 
 @models_app.command(name="export")

@@ -1,7 +1,8 @@
 """From a model to the conversations it learnt from and back, and what differs between two versions.
 
 Membership is stored when a version is registered, so that it is known after its data set is gone. A
-version that started from another one's weights has learnt from that one's conversations too.
+version that started from another one's weights has learnt from that one's conversations too; one
+that only followed the version then in use has not.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ LEARNT = ("train", "validation")
 
 _ANCESTORS = """
     WITH RECURSIVE line (id) AS (
-        VALUES (?) UNION SELECT parent_id FROM parent JOIN line ON version_id = line.id
+        VALUES (?) UNION
+        SELECT parent_id FROM parent JOIN line ON version_id = line.id WHERE kind = 'weights'
     )
     SELECT conversation_id, dataset, split, family || ':' || number
     FROM line JOIN version ON version.id = line.id JOIN member ON dataset = snapshot
@@ -32,7 +34,8 @@ _DESCENDANTS = """
     WITH RECURSIVE line (id, via, dataset, split) AS (
         SELECT version.id, family || ':' || number, dataset, split
         FROM member JOIN version ON snapshot = dataset WHERE conversation_id = ?
-        UNION SELECT version_id, via, dataset, split FROM parent JOIN line ON parent_id = line.id
+        UNION SELECT version_id, via, dataset, split
+        FROM parent JOIN line ON parent_id = line.id WHERE kind = 'weights'
     )
     SELECT family || ':' || number, dataset, split, via
     FROM line JOIN version ON version.id = line.id ORDER BY version.id, line.via, split
@@ -72,13 +75,14 @@ class VersionDiff:
     """What differs between two versions; pairs are (of the first, of the second), None if absent.
 
     ``added`` and ``removed`` are the conversations only the second or only the first learnt from;
-    ``base`` and ``snapshot`` are None when both are the same.
+    ``base``, ``snapshot`` and ``parents`` are None when both are the same.
     """
 
     first: str
     second: str
     base: tuple[str, str] | None
     snapshot: tuple[str, str] | None
+    parents: tuple[tuple[str, ...], tuple[str, ...]] | None
     num_shared: int
     added: tuple[str, ...]
     removed: tuple[str, ...]
@@ -147,7 +151,8 @@ class Lineage:
             return found[0]
         fitting = f"{', '.join(found)} and perhaps others fit" if found else "no data set holds"
         raise DataError(
-            f"{fitting} conversation {beginning!r}, expected the id, or its beginning, of one"
+            f"{fitting} conversation {beginning!r}, expected the id, or its beginning, of one",
+            next_command=f"fine-tuning lineage {found[0]}" if found else "fine-tuning models",
         )
 
     def record_dataset(self, name: str, conversations: Mapping[str, Sequence[str]]) -> None:
@@ -206,6 +211,7 @@ class Lineage:
             second=other.name,
             base=None if one.base_digest == other.base_digest else (next(bases), next(bases)),
             snapshot=None if one.snapshot == other.snapshot else (one.snapshot, other.snapshot),
+            parents=None if one.parents == other.parents else (one.parents, other.parents),
             num_shared=len(before & after),
             added=tuple(sorted(after - before)),
             removed=tuple(sorted(before - after)),

@@ -12,13 +12,14 @@ from typing import Any
 
 import apsw
 
-from fine_tuning.core.errors import DataError
+from fine_tuning.core.errors import DataError, DeploymentError
 from fine_tuning.core.naming import canonical_json, file_sha256
 from fine_tuning.core.ports import Clock
 from fine_tuning.model_management.deployments import Deployments
 from fine_tuning.model_management.lineage import put_members
 from fine_tuning.model_management.registry_file import RegistryFile
 from fine_tuning.model_management.registry_rows import read_events, read_versions
+from fine_tuning.model_management.switchings import needed_versions
 from fine_tuning.model_management.versions import (
     ADAPTER,
     Artefact,
@@ -44,6 +45,8 @@ class ModelRegistry(RegistryFile):
 
     def register(self, new: NewVersion) -> ModelVersion:
         """Add a version under the next number of its family; it begins as a challenger.
+
+        Its parents are those it brings, and the champion of its family when it was trained.
 
         The same run with the same adapter is registered once: again, it is returned as it is.
 
@@ -72,11 +75,13 @@ class ModelRegistry(RegistryFile):
             identity = self._insert_version(connection, family, new)
             for artefact in artefacts:
                 self._put_artefact(connection, identity, artefact)
-            for parent in new.parents:
-                connection.execute(
-                    "INSERT OR IGNORE INTO parent (version_id, parent_id) VALUES (?, ?)",
-                    (identity, self.find_in(connection, parent).id),
-                )
+            parents = [(self.find_in(connection, one).id, "weights") for one in new.parents]
+            if in_use := _champion_at(connection, family, new.trained_at or self.now()):
+                parents.append((in_use, "in use"))
+            connection.executemany(
+                "INSERT OR IGNORE INTO parent (version_id, parent_id, kind) VALUES (?, ?, ?)",
+                [(identity, parent, kind) for parent, kind in parents],
+            )
             put_members(connection, new.snapshot, new.conversations)
             self.tell(connection, identity, "registered", f"run {new.run_id} on {new.base_name}")
             return self.by_id(connection, identity)
@@ -146,7 +151,10 @@ class ModelRegistry(RegistryFile):
             ModelNotFoundError: if there is no such version.
         """
         if not text.strip():
-            raise DataError("the note is empty, expected some words")
+            raise DataError(
+                "the note is empty, expected some words",
+                next_command=f'fine-tuning models note {name} "what to remember about it"',
+            )
         with self.database.writing() as connection:
             version = self.find_in(connection, name)
             connection.execute(
@@ -156,27 +164,38 @@ class ModelRegistry(RegistryFile):
             return self.by_id(connection, version.id)
 
     def promote(self, name: str, reason: str = "") -> ModelVersion:
-        """Make a version the champion of its family; the one before is archived.
+        """Take up an archived version: it is a challenger again. Switching makes champions.
 
         Raises:
             ModelNotFoundError: if there is no such version.
         """
         with self.database.writing() as connection:
             version = self.find_in(connection, name)
-            self.set_stage(connection, version, "champion")
-            self.tell(connection, version.id, "promoted", reason)
+            if version.stage == "archived":
+                self.set_stage(connection, version, "challenger")
+                self.tell(connection, version.id, "promoted", reason or "a challenger again")
             return self.by_id(connection, version.id)
 
     def archive(self, name: str, reason: str = "") -> ModelVersion:
-        """Put a version aside; it can still be served and promoted again.
+        """Put a version aside; it can still be served, and be promoted again.
 
         Raises:
             ModelNotFoundError: if there is no such version.
+            DeploymentError: if it answers somebody: an alias, or a share of its sessions.
         """
         with self.database.writing() as connection:
             version = self.find_in(connection, name)
-            self.set_stage(connection, version, "archived")
-            self.tell(connection, version.id, "archived", reason)
+            why = needed_versions(connection, steps=0).get(version.id, "")
+            if why or version.stage == "champion":
+                raise DeploymentError(
+                    f"{version.name} cannot be archived: {why or 'it is the champion'}",
+                    next_command=f"fine-tuning switch {version.family}:base"
+                    if version.stage == "champion"
+                    else f"fine-tuning switch {version.name} --share 0",
+                )
+            if version.stage != "archived":
+                self.set_stage(connection, version, "archived")
+                self.tell(connection, version.id, "archived", reason)
             return self.by_id(connection, version.id)
 
     def history(self, family: str | None = None) -> list[Event]:
@@ -243,6 +262,16 @@ class ModelRegistry(RegistryFile):
                 self.now(),
             ),
         )
+
+
+def _champion_at(connection: apsw.Connection, family: str, moment: str) -> int | None:
+    """Return the id of the version that was in use at a moment; None for the base model."""
+    found: int | None = connection.execute(
+        "SELECT version_id FROM switching WHERE family = ? AND state = 'done' "
+        "AND action <> 'start' AND ended_at <= ? ORDER BY ended_at DESC, id DESC LIMIT 1",
+        (family, moment),
+    ).get
+    return found
 
 
 def _described(kind: str, path: Path) -> Artefact:

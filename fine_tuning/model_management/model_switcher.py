@@ -120,7 +120,7 @@ class ModelSwitcher:
                 state = f"is {now.version or 'the base'} from its start" if now else "is nothing"
                 raise DeploymentError(
                     f"{alias} {state}, expected a version to roll back to",
-                    next_command=f"fine-tuning switch {family}:N",
+                    next_command=self._way_to_another(family, now.version if now else ""),
                 )
             if earlier.version:
                 wanted = self._to_version(self._registry.find(earlier.version))
@@ -142,7 +142,10 @@ class ModelSwitcher:
         version = self._registry.find(name)
         alias = self.alias_of(version.family)
         if not 0 < share < 1:
-            raise DeploymentError(f"share {share:g} is not a share, expected one between 0 and 1")
+            raise DeploymentError(
+                f"share {share:g} is not a share, expected one between 0 and 1",
+                next_command=f"fine-tuning switch {version.name} --share 0.2",
+            )
         with self._registry.locked("switch"):
             self._recover()
             champion = self.journal.current(alias)
@@ -150,7 +153,7 @@ class ModelSwitcher:
                 found = "is nothing yet" if champion is None else f"is {version.name} itself"
                 raise DeploymentError(
                     f"{alias} {found}, expected a champion to compare {version.name} with",
-                    next_command=f"fine-tuning switch {version.family}:N",
+                    next_command=self._way_to_another(version.family, version.name),
                 )
             wanted = self._to_version(version)
             self._runtime.warm_up(wanted.target)
@@ -164,14 +167,18 @@ class ModelSwitcher:
                 salt=f"{alias} {version.name}",
             )
             self.journal.split(traffic)
-            return traffic
+            return self.journal.traffic(alias) or traffic
 
     def end_split(self, family: str) -> bool:
         """Let the champion answer every session again; False if it did already."""
         return self.journal.end_split(self.alias_of(family))
 
-    def withdraw(self, name: str) -> str:
+    def withdraw(self, name: str, *, force: bool = False) -> str:
         """Remove a version from the runtime, and return the name it had; its files stay.
+
+        Args:
+            name: The version.
+            force: Give up that an alias can be rolled back to it. What answers now always stays.
 
         Raises:
             DeploymentError: if it is not deployed there, or an alias needs it.
@@ -182,12 +189,34 @@ class ModelSwitcher:
             target = self._deployed(version).name
             with self._registry.database.reading() as connection:
                 reason = needed_versions(connection).get(version.id)
-            if reason:
-                raise DeploymentError(f"{version.name} stays on {self.journal.runtime}: {reason}")
+            way_out = self._way_out(version)
+            if reason and (way_out or not force):
+                raise DeploymentError(
+                    f"{version.name} stays on {self.journal.runtime}: {reason}",
+                    next_command=way_out or f"fine-tuning withdraw {version.name} --force",
+                )
             if self._show(target) is not None:
                 self._runtime.delete(target)
             self._registry.deployments.retire(self.journal.runtime, target)
             return target
+
+    def _way_out(self, version: ModelVersion) -> str:
+        """Return the command after which a version answers no one; "" if it answers no one now."""
+        alias = self.alias_of(version.family)
+        now, traffic = self.journal.current(alias), self.journal.traffic(alias)
+        if now is not None and now.version == version.name:
+            return self._way_to_another(version.family, version.name, f"{version.family}:{BASE}")
+        if traffic is not None and traffic.version == version.name:
+            return f"fine-tuning switch {version.name} --share 0"
+        return ""
+
+    def _way_to_another(self, family: str, version: str, otherwise: str = "") -> str:
+        """Return the command that lets the alias answer as a version other than this one."""
+        found = self._registry.versions(family)
+        names = [one.name for one in found if one.deployed_on(self.journal.runtime)]
+        others = [name for name in names if name != version]
+        wanted = others[-1] if others else otherwise
+        return f"fine-tuning switch {wanted}" if wanted else "fine-tuning deploy latest"
 
     def served_as(self, version: ModelVersion, *, base: bool = False) -> Pointing:
         """Return where a version answers, or its base, seen to be what it is taken for.
@@ -251,7 +280,7 @@ class ModelSwitcher:
             raise DeploymentError(
                 f"{version.base_name} is {_base_digest(info)} by now, expected "
                 f"{version.base_digest}, which {version.name} was trained on",
-                next_command="bring that base model back, or train again on the new one",
+                next_command="fine-tuning train, or bring that base model back",
             )
         return self._pointing(version.family, "", info, own)
 
@@ -274,7 +303,8 @@ class ModelSwitcher:
         if now is None and alias is not None:
             raise DeploymentError(
                 f"{wanted.alias} is a model this registry did not make, expected a free name",
-                next_command="choose another deployment.model_name_prefix, or remove that model",
+                next_command=f"fine-tuning switch {wanted.version or wanted.family + ':' + BASE} "
+                "--set deployment.model_name_prefix=mine_",
             )
         stays = now is not None and alias is not None and now.version == wanted.version
         done = Switched(
@@ -306,7 +336,8 @@ class ModelSwitcher:
         if info.digest != wanted.digest:
             raise DeploymentError(
                 f"{wanted.alias} answers as {info.digest} after it was pointed at "
-                f"{wanted.target}, expected {wanted.digest}; it was put back"
+                f"{wanted.target}, expected {wanted.digest}; it was put back",
+                next_command="fine-tuning doctor",
             )
 
     def _is_put_back(self, name: str, now: Pointing | None, before: ModelInfo | None) -> bool:

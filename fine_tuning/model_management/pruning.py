@@ -7,7 +7,7 @@ themselves are never removed, only their files: lineage stays.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,16 +39,20 @@ class Prunable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrunePlan:
-    """What can be removed, and why the rest stays: the reason by version."""
+    """What can be removed, and why the rest stays: the reason by version.
+
+    ``unused_bytes`` are copies in a runtime's store that belong to no model.
+    """
 
     prunable: tuple[Prunable, ...]
     kept: dict[str, str]
+    unused_bytes: int = 0
 
     @property
     def size_bytes(self) -> int:
         """The disk space that is freed; a file of two versions counts once."""
         sizes = {a.path: a.size_bytes for item in self.prunable for a in item.artefacts}
-        return sum(sizes.values())
+        return sum(sizes.values()) + self.unused_bytes
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -56,7 +60,12 @@ class PrunePlan:
             item.version: [str(artefact.path) for artefact in item.artefacts]
             for item in self.prunable
         }
-        return {"size_bytes": self.size_bytes, "removed": removed, "kept": self.kept}
+        return {
+            "size_bytes": self.size_bytes,
+            "unused_bytes": self.unused_bytes,
+            "removed": removed,
+            "kept": self.kept,
+        }
 
 
 class Pruner:
@@ -133,7 +142,8 @@ class Pruner:
         if keep < 1 or steps < 1:
             raise ConfigError(
                 f"prune was told to keep {keep} newest versions and {steps} steps back, expected "
-                "1 or more of both"
+                "1 or more of both",
+                next_command=f"fine-tuning models prune --keep {KEEP_NEWEST} --dry-run",
             )
         versions = read_versions(connection, self._file.place)
         kept = _reasons(connection, versions, keep, steps)
@@ -158,10 +168,47 @@ class Pruner:
         return any(real.is_relative_to(root.resolve()) for root in self._roots)
 
 
-def disk_bytes(versions: Sequence[ModelVersion]) -> int:
-    """Return the disk space of versions; a file of several counts once."""
-    sizes = {a.path: a.size_bytes for version in versions for a in version.present}
-    return sum(sizes.values())
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskUse:
+    """The disk space of versions; ``served_bytes`` is by version what a runtime here keeps of it.
+
+    ``unused_bytes`` is what a runtime keeps besides and no model has.
+    """
+
+    size_bytes: int
+    served_bytes: Mapping[str, int]
+    unused_bytes: int = 0
+
+
+def disk_use(
+    versions: Sequence[ModelVersion], copies: Mapping[str, str], sizes_bytes: Mapping[str, int]
+) -> DiskUse:
+    """Return the disk space of versions; a file of several counts once.
+
+    Args:
+        versions: All there are.
+        copies: The digest of the adapter that each model of the runtime has, by the model's name.
+        sizes_bytes: The sizes of the runtime's copies by digest.
+    """
+    files = {a.path: a.size_bytes for version in versions for a in version.present}
+    served = {
+        version.name: sum(
+            sizes_bytes.get(digest, 0)
+            for digest in {
+                copies[one.name]
+                for one in version.deployments
+                if one.state == "active" and one.name in copies
+            }
+        )
+        for version in versions
+    }
+    return DiskUse(
+        size_bytes=sum(files.values()) + sum(served.values()),
+        served_bytes=served,
+        unused_bytes=sum(
+            size for digest, size in sizes_bytes.items() if digest not in copies.values()
+        ),
+    )
 
 
 def _reasons(

@@ -101,7 +101,7 @@ def _version(connection: apsw.Connection, place: Place, row: dict[str, Any]) -> 
     own = (row["id"],)
     parents = rows(
         connection,
-        (f"{NAME.format('parent.parent_id')} AS name",),
+        (f"{NAME.format('parent.parent_id')} AS name", "kind"),
         "FROM parent WHERE version_id = ? ORDER BY parent_id",
         own,
     )
@@ -109,6 +109,7 @@ def _version(connection: apsw.Connection, place: Place, row: dict[str, Any]) -> 
     return ModelVersion(
         **{**row, "run_folder": place(row["run_folder"])},
         parents=tuple(parent["name"] for parent in parents),
+        started_from=tuple(one["name"] for one in parents if one["kind"] == "weights"),
         artefacts=tuple(read_artefacts(connection, place, "WHERE version_id = ?", own)),
         deployments=tuple(read_deployments(connection, "WHERE version_id = ?", own)),
         notes=tuple(

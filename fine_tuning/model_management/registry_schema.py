@@ -149,5 +149,20 @@ CREATE TABLE traffic (
 ) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+_KINDS_OF_PARENTS = """
+ALTER TABLE parent ADD COLUMN kind TEXT NOT NULL DEFAULT 'weights'
+    CHECK (kind IN ('weights', 'in use'));
+
+INSERT OR IGNORE INTO parent (version_id, parent_id, kind)
+SELECT id, before_it, 'in use' FROM (
+    SELECT version.id, (
+        SELECT version_id FROM switching
+        WHERE family = version.family AND state = 'done' AND action <> 'start'
+            AND ended_at <= version.created_at
+        ORDER BY ended_at DESC, id DESC LIMIT 1
+    ) AS before_it FROM version
+) WHERE before_it IS NOT NULL;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _KINDS_OF_PARENTS)
 """Step ``n`` (counted from 1) takes a registry from version ``n - 1`` to ``n``."""

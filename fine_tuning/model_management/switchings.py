@@ -27,6 +27,10 @@ _SWITCHING = (
     "id AS switching_id", "runtime", "alias", "family", "target", "digest", "before_id",
     f"coalesce({NAME.format('switching.version_id')}, '') AS version",
 )  # fmt: skip
+_TRAFFIC = (
+    "runtime", "alias", "family", "target", "share", "salt", "created_at AS since",
+    f"{NAME.format('traffic.version_id')} AS version",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +49,10 @@ class Pointing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
-    """A share of an alias's sessions that another version answers, 0 < share < 1."""
+    """A share of an alias's sessions that another version answers, 0 < share < 1.
+
+    ``since`` is when that version began to, ISO 8601 in UTC; "" before it does.
+    """
 
     runtime: str
     alias: str
@@ -54,6 +61,7 @@ class Traffic:
     target: str
     share: float
     salt: str
+    since: str = ""
 
 
 class SwitchJournal:
@@ -140,28 +148,24 @@ class SwitchJournal:
 
     def traffic(self, alias: str) -> Traffic | None:
         """Return how an alias's sessions are split; None if they are not."""
-        columns = (
-            "runtime",
-            "alias",
-            "family",
-            "target",
-            "share",
-            "salt",
-            f"{NAME.format('traffic.version_id')} AS version",
-        )
         rest = "FROM traffic WHERE runtime = ? AND alias = ?"
         with self._file.database.reading() as connection:
-            found = rows(connection, columns, rest, (self.runtime, alias))
+            found = rows(connection, _TRAFFIC, rest, (self.runtime, alias))
         return Traffic(**found[0]) if found else None
 
     def split(self, wanted: Traffic) -> None:
-        """Let a version answer a share of an alias's sessions; one before it is replaced."""
+        """Let a version answer a share of an alias's sessions; one before it is replaced.
+
+        Another share of the same version goes on from when that one began.
+        """
         with self._file.database.writing() as connection:
             version = self._file.find_in(connection, wanted.version)
             connection.execute(
-                "INSERT OR REPLACE INTO traffic "
+                "INSERT INTO traffic "
                 "(runtime, alias, family, version_id, target, share, salt, created_at) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (runtime, alias) DO UPDATE "
+                "SET target = ?5, share = ?6, salt = ?7, created_at = "
+                "CASE WHEN version_id = ?4 THEN created_at ELSE ?8 END, version_id = ?4",
                 (
                     self.runtime,
                     wanted.alias,
@@ -222,6 +226,13 @@ def pointings(file: RegistryFile) -> list[Pointing]:
     with file.database.reading() as connection:
         rest = "FROM pointing ORDER BY runtime, alias"
         return [Pointing(**row) for row in rows(connection, _POINTING, rest)]
+
+
+def splits(file: RegistryFile) -> list[Traffic]:
+    """Return how the sessions of every alias of every runtime are split, where they are."""
+    with file.database.reading() as connection:
+        found = rows(connection, _TRAFFIC, "FROM traffic ORDER BY runtime, alias")
+    return [Traffic(**row) for row in found]
 
 
 def needed_versions(connection: apsw.Connection, steps: int = ROLLBACK_STEPS) -> dict[int, str]:

@@ -97,7 +97,8 @@ class NewVersion:
 
     ``conversations`` are the conversation ids of the data set by split; ``artefacts`` the files by
     kind, the one of kind ``adapter`` among them; ``parents`` the versions its weights started
-    from. ``settings``, ``metrics`` and ``verdict`` are plain JSON values.
+    from; ``trained_at`` when its training began, ISO 8601 in UTC, "" for now. ``settings``,
+    ``metrics`` and ``verdict`` are plain JSON values.
     """
 
     family: str
@@ -114,6 +115,7 @@ class NewVersion:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     verdict: Mapping[str, Any] = field(default_factory=dict)
     parents: Sequence[str] = ()
+    trained_at: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +123,9 @@ class ModelVersion:
     """One version with all that is known about it.
 
     ``adapter_name`` is the content name of the adapter's numbers; ``verdict`` is empty until the
-    version was judged. ``retraining`` says which of its conversations were to be forgotten.
+    version was judged. ``parents`` are the versions it follows: the one in use when it was trained,
+    and ``started_from``, those whose weights it goes on from. ``retraining`` says which of its
+    conversations were to be forgotten.
     """
 
     id: int
@@ -140,6 +144,7 @@ class ModelVersion:
     verdict: Mapping[str, Any]
     created_at: str
     parents: tuple[str, ...]
+    started_from: tuple[str, ...]
     artefacts: tuple[Artefact, ...]
     deployments: tuple[Deployment, ...]
     notes: tuple[Note, ...]
@@ -170,6 +175,15 @@ class ModelVersion:
         """The verdict's outcome; "" until the version was judged."""
         return str(self.verdict.get("outcome", ""))
 
+    @property
+    def parent_words(self) -> str:
+        """The versions it follows and how, in words."""
+        how = [f"{one} (its weights)" for one in self.started_from]
+        in_use = [one for one in self.parents if one not in self.started_from]
+        how += [f"{one} (in use when it was trained)" for one in in_use]
+        begun = "" if self.started_from else "it started from the base"
+        return "; ".join(filter(None, [", ".join(how) or "none", begun]))
+
     def deployed_on(self, runtime: str) -> Deployment | None:
         """Return the newest active deployment on a runtime."""
         return next(
@@ -185,6 +199,7 @@ class ModelVersion:
             **raw,
             "run_folder": str(self.run_folder),
             "parents": list(self.parents),
+            "started_from": list(self.started_from),
             "size_bytes": self.size_bytes,
             "artefacts": [{**plain(a), "path": str(a.path)} for a in self.artefacts],
             "deployments": [plain(one) for one in self.deployments],

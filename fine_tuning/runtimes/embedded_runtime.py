@@ -32,13 +32,14 @@ from fine_tuning.core.errors import (
 )
 from fine_tuning.core.naming import content_name, file_sha256
 from fine_tuning.core.ports import ModelInfo, ModelRecipe, Progress
+from fine_tuning.runtimes.adapter_copies import AdapterCopies
 from fine_tuning.runtimes.announcing import load_on_servers
 from fine_tuning.runtimes.base_model import BaseModel, known_digest, resolve_base_model
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.load_check import check_adapter
 from fine_tuning.runtimes.loadable import LoadableModel
 from fine_tuning.runtimes.trial_load import trial_load
-from fine_tuning.storage.atomic import storage_errors, sync_folder, whole_file, write_file
+from fine_tuning.storage.atomic import storage_errors, sync_folder, write_file
 from fine_tuning.storage.locking import locked
 
 RECIPE_FILE = "recipe.json"
@@ -84,6 +85,7 @@ class EmbeddedRuntime:
 
     def __init__(self, folder: Path, *, ollama_models: Path | None = None) -> None:
         self._folder = folder
+        self._copies = AdapterCopies(folder / ADAPTERS)
         self._ollama_models = ollama_models
 
     def list(self) -> Sequence[ModelInfo]:
@@ -131,7 +133,7 @@ class EmbeddedRuntime:
         _tell(progress, "writing the model", 2)
         with self._held():
             if recipe.adapter is not None:
-                self._keep_adapter(recipe.adapter, stored.adapter_digest)
+                self._copies.keep(recipe.adapter, stored.adapter_digest)
             _write(place, stored)
             self._drop_unused_adapters()
         _tell(progress, "created", STEPS)
@@ -247,6 +249,15 @@ class EmbeddedRuntime:
             parent=stored.base,
         )
 
+    def copies_bytes(self) -> dict[str, int]:
+        """Return the sizes of the adapters' copies by digest; what no model has is among them."""
+        return self._copies.sizes_bytes()
+
+    def tidy(self) -> None:
+        """Remove the copies no model has, which a killed process left."""
+        with self._held():
+            self._drop_unused_adapters()
+
     def _place(self, name: str) -> Path:
         """Return a name's folder: quoted, so that no name leaves the runtime's folder."""
         if not _NAME.fullmatch(name):
@@ -269,24 +280,14 @@ class EmbeddedRuntime:
         """Let one process at a time change models."""
         return locked(self._folder / ".lock")
 
-    def _adapter_place(self, digest: str) -> Path:
-        return self._folder / ADAPTERS / f"{digest.removeprefix('sha256:')}.gguf"
-
     def _adapter_of(self, stored: StoredRecipe) -> Path | None:
         """Return the adapter's file, or raise when it is not what the model was made from."""
         if not stored.adapter_digest:
             return None
-        path = self._adapter_place(stored.adapter_digest)
+        path = self._copies.place(stored.adapter_digest)
         if not path.is_file() or known_digest(path) != stored.adapter_digest:
             raise StorageError(f"{path} is not the adapter {stored.name!r} was created with")
         return path
-
-    def _keep_adapter(self, adapter: Path, digest: str) -> None:
-        place = self._adapter_place(digest)
-        if place.is_file() and file_sha256(place) == digest:
-            return
-        with whole_file(place) as copy, adapter.open("rb") as source:
-            shutil.copyfileobj(source, copy)
 
     def _drop_unused_adapters(self) -> None:
         """Remove adapters no recipe names; with a damaged recipe, none."""
@@ -294,10 +295,7 @@ class EmbeddedRuntime:
             used = {_read(place.parent).adapter_digest for place in self._recipes()}
         except StorageError:
             return
-        with storage_errors(self._folder):
-            for path in (self._folder / ADAPTERS).glob("*.gguf"):
-                if f"sha256:{path.stem}" not in used:
-                    path.unlink()
+        self._copies.drop_unused(used)
 
     def _recipes(self) -> Sequence[Path]:
         with storage_errors(self._folder):

@@ -55,7 +55,8 @@ class ChatSession:
         self._messages += [asked, _message("assistant", reply, len(self._messages) + 1)]
         if self._logger is not None:
             is_first = not self._last_reply_id
-            notes = {"model": self.model_name}
+            version = self._bench.answering(self.model_name).version
+            notes = {"model": self.model_name, **({"version": version} if version else {})}
             self._last_reply_id = self._logger.log_conversation(text, reply, notes)
             if is_first:
                 self._bench.export_if_due()

@@ -47,8 +47,11 @@ class Choosing(Deploying, Serving):
         for name in self.chatbot_models():
             found.setdefault(name, ModelChoice(name=name, label=name, kind="other"))
         in_use = [pointing for pointing in self.pointings() if pointing.alias in found]
+        shares = {(one.runtime, one.alias): one for one in self.traffic()}
         for pointing in in_use:
             label = f"{pointing.version or 'base'} (in use)"
+            if share := shares.get((pointing.runtime, pointing.alias)):
+                label = f"{pointing.version or 'base'} or {share.version} (A/B, drawn by chat)"
             found[pointing.alias] = ModelChoice(name=pointing.alias, label=label, kind="champion")
         for version in self.versions():
             for one in version.deployments:

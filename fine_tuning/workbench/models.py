@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from fine_tuning.core.errors import DeploymentError, ModelNotFoundError
+from fine_tuning.core.errors import DeploymentError, ModelNotFoundError, StorageError
 from fine_tuning.data_preparation.snapshot import snapshot_members
 from fine_tuning.model_management.deployment_target import DeploymentTarget
+from fine_tuning.model_management.embedded_target import NAME
 from fine_tuning.model_management.lineage import Lineage, Origin, Use, VersionDiff
 from fine_tuning.model_management.model_registry import ModelRegistry
-from fine_tuning.model_management.model_switcher import ModelSwitcher, Switched
-from fine_tuning.model_management.pruning import KEEP_NEWEST, PrunePlan, Pruner, disk_bytes
-from fine_tuning.model_management.router import Router
-from fine_tuning.model_management.switchings import Pointing, Traffic, pointings
+from fine_tuning.model_management.model_switcher import (
+    BASE,
+    CHAMPION_TAG,
+    ModelSwitcher,
+    Switched,
+)
+from fine_tuning.model_management.pruning import (
+    KEEP_NEWEST,
+    DiskUse,
+    PrunePlan,
+    Pruner,
+    disk_use,
+)
+from fine_tuning.model_management.router import Route, Router, deployed_as
+from fine_tuning.model_management.switchings import Pointing, Traffic, pointings, splits
 from fine_tuning.model_management.versions import Event, ModelVersion
 from fine_tuning.runtimes.embedded import EmbeddedServer
+from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
 from fine_tuning.workbench.registering import Registering
 from fine_tuning.workbench.runs import DEMO
 from fine_tuning.workbench.targets import open_target
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,20 +124,57 @@ class Models(Registering):
             is_trial: Remove nothing.
         """
         pruner = Pruner(self.registry(), (self.workspace.home, self.workspace.runs))
-        return pruner.plan(keep=keep) if is_trial else pruner.prune(keep=keep)
+        unused_bytes = self.disk_use().unused_bytes
+        plan = pruner.plan(keep=keep) if is_trial else pruner.prune(keep=keep)
+        if unused_bytes and not is_trial:
+            self._embedded().tidy()
+        return replace(plan, unused_bytes=unused_bytes)
 
-    def history(self, family: str | None = None) -> list[Event]:
-        """Return what happened to versions, oldest first; nothing before the first run."""
+    def history(self, name: str | None = None) -> list[Event]:
+        """Return what happened, oldest first: to a family, a version, or all.
+
+        Raises:
+            ModelNotFoundError: if neither a family nor a version has that name.
+        """
+        if name is None:
+            return self.registry().history() if self.versions() else []
+        registry = self.registry()
+        version = registry.find(name)
+        events = registry.history(version.family)
+        is_family = name.lower() == version.family
+        return events if is_family else [one for one in events if one.version == version.name]
+
+    def disk_use(self, family: str | None = None) -> DiskUse:
+        """Return the disk space of versions: their files, and copies the runtime here serves.
+
+        What Ollama keeps is in Ollama's store and not counted.
+        """
+        runtime = self._embedded()
+        versions, sizes_bytes = self.versions(family), runtime.copies_bytes()
         try:
-            return self.registry().history(family)
-        except ModelNotFoundError:
-            return []
+            infos = runtime.list()
+        except StorageError as error:  # a damaged recipe: what belongs to whom is not known
+            logger.warning("%s", error.message)
+            return replace(disk_use(versions, {}, sizes_bytes), unused_bytes=0)
+        copies = {one.name: str(one.details.get("adapter_digest", "")) for one in infos}
+        return disk_use(versions, copies, sizes_bytes)
 
-    def disk_bytes(self) -> int:
-        """Return the disk space of all versions' files; a file of several counts once."""
-        return disk_bytes(self.versions())
+    def _embedded(self) -> EmbeddedRuntime:
+        return EmbeddedRuntime(self.workspace.models / NAME)
 
     # Lineage
+
+    def base_behind(self, name: str) -> Pointing | None:
+        """Return what an alias, ``support:champion`` or ``support:base`` points at if the base.
+
+        None for any other name, and while a version answers.
+        """
+        family, _, tag = name.lower().rpartition(":")
+        for one in self.pointings():
+            is_family = family == one.family and tag in {CHAMPION_TAG, BASE}
+            if not one.version and (name.lower() == one.alias.lower() or is_family):
+                return one
+        return None
 
     def origins(self, name: str) -> list[Origin]:
         """Return the conversations a version, or what is served by a name, was made with.
@@ -229,9 +282,66 @@ class Models(Registering):
         """Let the champion answer every session again; False if it did already."""
         return self.switcher().end_split(family or self._only_family())
 
-    def withdraw(self, name: str) -> str:
-        """Remove a version from the runtime; return the name it had. Its files stay."""
-        return self.switcher().withdraw(name)
+    def withdraw(self, name: str, *, force: bool = False) -> str:
+        """Remove a version from the runtime; return the name it had. Its files stay.
+
+        Args:
+            name: The version.
+            force: Give up that an alias can be rolled back to it. What answers now always stays.
+
+        Raises:
+            DeploymentError: if it is not deployed there, or an alias needs it.
+        """
+        return self.switcher().withdraw(name, force=force)
+
+    def archive_version(self, name: str, reason: str = "") -> ModelVersion:
+        """Put a version aside; it can still be served, and be promoted again.
+
+        Raises:
+            ModelNotFoundError: if there is no such version.
+            DeploymentError: if it answers somebody.
+        """
+        return self.registry().archive(name, reason)
+
+    def promote_version(self, name: str, reason: str = "") -> ModelVersion:
+        """Take up an archived version: it is a challenger again; :meth:`switch` makes champions.
+
+        Raises:
+            ModelNotFoundError: if there is no such version.
+        """
+        return self.registry().promote(name, reason)
+
+    def traffic(self) -> list[Traffic]:
+        """Return how the sessions of aliases are split between two versions, where they are."""
+        return splits(ModelRegistry(self.workspace.models)) if self.has_registry else []
+
+    def answering(self, name: str, session_id: str = "") -> Route:
+        """Return which model answers who asks for a name, and as which version.
+
+        Args:
+            name: An alias, or any other name of the runtime.
+            session_id: The session, which stays with one of two versions while an alias's sessions
+                are split between them; "" draws none.
+
+        Returns:
+            ``version`` is ``support:base`` for an alias that answers as the base model, and "" for
+            a model that is none of the registry's.
+        """
+        found = [one for one in self.pointings() if one.alias.lower() == name.lower()]
+        if len(found) > 1:  # the same name on several runtimes
+            used = self.target().name
+            found = [one for one in found if one.runtime == used]
+        if not found:
+            return Route(model=name, version=self._deployed_as(name))
+        (pointing,) = found
+        route = Route(model=name, version=pointing.version)
+        if session_id:
+            file = ModelRegistry(self.workspace.models)
+            route = Router(file, runtime=pointing.runtime, alias=pointing.alias).route(session_id)
+        return replace(route, version=route.version or f"{pointing.family}:{BASE}")
+
+    def _deployed_as(self, name: str) -> str:
+        return deployed_as(ModelRegistry(self.workspace.models), name) if self.has_registry else ""
 
     def router(self, family: str | None = None) -> Router:
         """Return what tells a chatbot which model answers which session."""

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import psutil
 
-from fine_tuning.config.schema import Adapter, LearningRate, Training
+from fine_tuning.config.schema import Adapter, LearningRate, Settings, Training
 from fine_tuning.training.plan import AdapterForm, TrainingPlan
 
 UNKNOWN_RUNTIME = "which runtime will serve it is not known"
+ASKED_FOR = "asked for by training.adapter"
+SETTING_OF = {
+    "rank": "lora_r",
+    "alpha": "lora_alpha",
+    "targets": "target_modules",
+    "patience": "early_stopping_patience",
+    "checkpoint_every": "checkpoint_every_steps",
+}
+"""What a field of a plan is called among the settings, where the names differ."""
+DECIDED = {"adapter", "adapter_reason", "rate_reason", "finds_rate", "threads"}
+"""Fields of a plan that say what was decided and why, not what was asked."""
 
 
 def choose_adapter(
@@ -24,7 +36,7 @@ def choose_adapter(
         why: The reason that is believed.
     """
     if wanted != "auto":
-        return wanted, "asked for by training.adapter"
+        return wanted, ASKED_FOR
     if takes_adapters:
         return "lora", f"learns most, and adapters are served: {why}"
     if takes_adapters is None:
@@ -75,3 +87,32 @@ def training_plan(
         mode=training.mode,
         memory_budget=training.memory_budget or 0.0,
     )
+
+
+def chosen_settings(recorded: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the settings of a version that are not the defaults: value and default by key.
+
+    Args:
+        recorded: What the registry keeps of its settings: ``method``, ``plan``, ``data``.
+    """
+    usual = Settings()
+    training = training_plan(usual.training).to_dict()
+    method = ("training.method", recorded.get("method"), usual.training.method)
+    found: list[tuple[str, Any, Any]] = [method]
+    plan: Mapping[str, Any] = recorded.get("plan") or {}
+    found += [
+        (f"training.{SETTING_OF.get(key, key)}", value, training[key])
+        for key, value in plan.items()
+        if key in training and key not in DECIDED
+    ]
+    if plan.get("adapter_reason") == ASKED_FOR:
+        found.append(("training.adapter", plan.get("adapter"), usual.training.adapter))
+    data = dict(recorded.get("data") or {})
+    data |= {f"{split}_ratio": share for split, share in (data.pop("ratios", None) or {}).items()}
+    preparation = usual.data_preparation.model_dump()
+    found += [
+        (f"data_preparation.{key}", value, preparation[key])
+        for key, value in data.items()
+        if key in preparation
+    ]
+    return {key: (value, default) for key, value, default in found if value not in (None, default)}

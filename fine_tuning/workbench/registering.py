@@ -150,6 +150,7 @@ class Registering(WorkbenchBase):
             metrics=manifest.get("metrics", {}),
             verdict=_verdict(run),
             parents=parents,
+            trained_at=str(manifest.get("created_at", "")),
         )
 
 

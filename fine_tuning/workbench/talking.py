@@ -22,6 +22,10 @@ from fine_tuning.core.ports import ChatModel, Clock, ConversationStore, Sampling
 from fine_tuning.data_collection.judgements import Verdicts, verdicts_of
 
 BETWEEN_QUESTIONS = "\n\n"
+TRIAL = "trial"
+"""The note of replies that were made side by side, for the person to choose between blindly."""
+DRAWN = "drawn"
+"""The note of a reply by one of two versions in an A/B test; which one is not shown with it."""
 Opinions = Verdicts
 """What a person said about a conversation and its replies."""
 
@@ -112,6 +116,7 @@ class Talk:
         sampling: Sampling,
         *,
         note: str = "",
+        version: str = "",
         is_stopped: Callable[[], bool] = lambda: False,
     ) -> Generator[str, None, str]:
         """Stream a reply to a question, and record it however it ends; return its id, "" for none.
@@ -121,6 +126,7 @@ class Talk:
             model: Who replies.
             sampling: How; the number of earlier replies is added to the seed.
             note: A remark kept with the reply, such as ``trial``.
+            version: The version that replies, kept with it too; "" when it is none.
             is_stopped: Asked before each piece; what comes after it says so is not kept.
 
         Raises:
@@ -148,12 +154,10 @@ class Talk:
             status = "error"
             raise
         finally:
-            text = "".join(pieces)
-            if text.strip() or status == "complete":
+            if (text := "".join(pieces)).strip() or status == "complete":
                 found = self._message("assistant", text, parent=asked_id)
-                found = replace(found, model=model.name, status=status)
-                reply_id = found.id
-                self._add(replace(found, metadata={"note": note} if note else {}))
+                reply_id, notes = found.id, _notes(note=note, version=version)
+                self._add(replace(found, model=model.name, status=status, metadata=notes))
         return reply_id
 
     def show_branch(self, message_id: str) -> None:
@@ -300,6 +304,11 @@ class Talk:
 def drawn_order(names: Sequence[str], asked_id: str) -> list[str]:
     """Return models in an order that only the question decides, for a blind comparison."""
     return sorted(names, key=lambda name: unit_interval(f"{asked_id}/{name}", salt="order"))
+
+
+def _notes(**notes: str) -> dict[str, str]:
+    """Return the notes that say something."""
+    return {name: text for name, text in notes.items() if text}
 
 
 def new_id() -> str:

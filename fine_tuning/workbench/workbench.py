@@ -14,6 +14,7 @@ from fine_tuning.workbench.harness import Harnessing
 from fine_tuning.workbench.jobs import Jobs
 from fine_tuning.workbench.preflight import Preflight
 from fine_tuning.workbench.questioning import Questioning
+from fine_tuning.workbench.splitting import Splitting
 
 
 class Workbench(
@@ -21,6 +22,7 @@ class Workbench(
     Harnessing,
     Conversing,
     Exporting,
+    Splitting,
     Jobs,
     Questioning,
     BaseChoices,

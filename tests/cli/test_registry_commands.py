@@ -14,7 +14,7 @@ from fine_tuning.core.ports import ModelRecipe
 from fine_tuning.data_preparation.snapshot import write_snapshot
 from fine_tuning.model_management.model_registry import ModelRegistry
 from fine_tuning.runtimes.base_model import resolve_base_model
-from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
+from fine_tuning.runtimes.embedded_runtime import ADAPTERS, EmbeddedRuntime
 from tests.runtimes.models import write_adapter
 
 EMBEDDED = ("--set", "deployment.runtime=embedded")
@@ -97,6 +97,10 @@ def test_one_version_and_two(capsys: pytest.CaptureFixture[str]) -> None:
     shown = run_json(capsys, "models", "show", "latest")
     assert shown["name"] == "support:2"
     assert shown["settings"]["plan"]["rank"] == 8
+    text = " ".join(run(capsys, "models", "show", "latest")[1].split())
+    assert "training.lora_r │ 8 (default 16)" in text
+    assert "data_preparation.max_length │ 1024 (default 2048)" in text
+    assert "num_epochs" not in text, "what is not set is not shown"
     assert run_json(capsys, "models", "note", "run1", "for Monday")["notes"][0]["text"]
     assert "for Monday" in run(capsys, "models", "show", "support:1")[1]
     found = run_json(capsys, "models", "diff", "support:1", "support:2")
@@ -108,6 +112,19 @@ def test_one_version_and_two(capsys: pytest.CaptureFixture[str]) -> None:
     }
     assert found["metrics"] == {"best_validation_loss": [2.0, 1.0]}
     assert "1 shared, 1 added, 2 removed" in run(capsys, "models", "diff", "run1", "run2")[1]
+
+
+def test_the_proof_is_shown_part_by_part(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_json(capsys, "models")
+    parts = [
+        {"name": name, "outcome": "holds", "sentence": f"{name} was seen", "figures": {"n": 1}}
+        for name in ("prompt", "ending", "output", "speed")
+    ]
+    books = ModelRegistry(home / "models")
+    books.deployments.record("support:1", "embedded", "m", digest="d", proof={"parts": parts})
+    text = " ".join(run(capsys, "models", "show", "support:1")[1].split())
+    for part in parts:
+        assert f"proof: {part['name']} │ holds: {part['sentence']}" in text
 
 
 def test_a_changed_file_is_told_by_the_exit_code(
@@ -146,12 +163,25 @@ def test_from_a_served_name_to_conversations_and_back(
 
 
 def test_switch_split_and_rollback(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run_json(capsys, "models")
+    before = run_json(capsys, "models")["size_bytes"]
     for number in (1, 2):
         serve(home, number)
     assert run_json(capsys, "switch", "support:1", *EMBEDDED)["version"] == "support:1"
+    listed = run_json(capsys, "models")
+    served = [one["served_bytes"] for one in listed["versions"]]
+    assert served == [one["size_bytes"] for one in listed["versions"]], "a copy of each adapter"
+    assert listed["size_bytes"] == before + sum(served)
+    assert listed["splits"] == []
     split = run_json(capsys, "switch", "support:2", "--share", "0.25", *EMBEDDED)
     assert (split["version"], split["share"]) == ("support:2", 0.25)
+    (shown,) = run_json(capsys, "models")["splits"]
+    assert (shown["alias"], shown["since"]) == (ALIAS, split["since"])
+    sides = [(one["version"], one["share"], one["sessions"]) for one in shown["sides"]]
+    assert sides == [("support:1", 0.75, 0), ("support:2", 0.25, 0)]
+    err = run(capsys, "models")[2]
+    assert f"{ALIAS}: 75 % support:1, 25 % support:2, since 20" in err
+    assert "support:2: 0 sessions, no thumb yet" in err
+    assert run_json(capsys, "models", "--family", "nobody")["splits"] == []
     assert run_json(capsys, "switch", "support:2", "--share", "0", *EMBEDDED)["ended"]
     code, out, _ = run(capsys, "switch", "support:2", *EMBEDDED)
     assert code == 0
@@ -163,6 +193,62 @@ def test_switch_split_and_rollback(home: Path, capsys: pytest.CaptureFixture[str
     code, _, err = run(capsys, "rollback", *EMBEDDED)
     assert code == 12
     assert "from its start" in err
+    assert "Next: fine-tuning switch support:2" in err
+    for name in (ALIAS, "support:champion"):
+        assert run_json(capsys, "lineage", name) == {"version": "support:base", "conversations": []}
+    code, _, err = run(capsys, "lineage", ALIAS)
+    assert (code, err.count("\n")) == (0, 1)
+    assert "learnt from none of your conversations" in err
+
+
+def test_a_version_is_withdrawn_archived_and_taken_up_again(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_json(capsys, "models")
+    for number in (1, 2):
+        serve(home, number)
+        run_json(capsys, "switch", f"support:{number}", *EMBEDDED)
+    code, _, err = run(capsys, "withdraw", "support:2", *EMBEDDED)
+    assert code == 12
+    assert "support:2 stays" in err
+    assert "Next: fine-tuning switch support:1" in err
+    code, _, err = run(capsys, "withdraw", "support:1", *EMBEDDED)
+    assert "Next: fine-tuning withdraw support:1 --force" in err
+    gone = run_json(capsys, "withdraw", "support:1", "--force", *EMBEDDED)
+    assert gone == {"version": "support:1", "name": "fine_tuned_support:1"}
+    shown = run_json(capsys, "models")
+    assert [one["served_bytes"] > 0 for one in shown["versions"]] == [False, True]
+    assert shown["aliases"][0]["version"] == "support:2", "it still answers"
+    assert "support:1 is a challenger" in run(capsys, "models", "promote", "support:1")[1]
+    assert run_json(capsys, "models", "archive", "support:1", "--reason", "old")["stage"] == (
+        "archived"
+    )
+    assert run_json(capsys, "models", "promote", "support:1")["stage"] == "challenger"
+    code, _, err = run(capsys, "models", "archive", "support:2")
+    assert code == 12
+    assert "Next: fine-tuning switch support:base" in err
+    events = run_json(capsys, "models", "history", "support:1")["events"]
+    assert {one["version"] for one in events} == {"support:1"}
+    assert [one["kind"] for one in events][:2] == ["registered", "deployed"]
+    assert [one["detail"] for one in events if one["kind"] == "archived"] == ["old"]
+    assert len(run_json(capsys, "models", "history", "support")["events"]) > len(events)
+    assert "a challenger again" in " ".join(run(capsys, "models", "history")[1].split())
+
+
+def test_a_copy_that_a_killed_process_left_is_pruned(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_json(capsys, "models")
+    serve(home, 2)
+    left = home / "models" / "embedded" / ADAPTERS / f"{'0' * 64}.gguf"
+    left.write_bytes(b"x" * 2**20)
+    assert "1.0 MiB more are copies no model has" in run(capsys, "models")[2]
+    plan = run_json(capsys, "models", "prune", "--dry-run")
+    assert (plan["unused_bytes"], plan["size_bytes"], plan["removed"]) == (2**20, 2**20, {})
+    assert run_json(capsys, "models", "prune")["unused_bytes"] == 2**20
+    assert not left.exists()
+    assert run_json(capsys, "models", "prune")["size_bytes"] == 0
+    assert run_json(capsys, "models")["versions"][1]["served_bytes"] > 0
 
 
 def test_pruning_says_what_it_would_do_first(
@@ -186,6 +272,11 @@ def test_pruning_says_what_it_would_do_first(
     [
         (["models", "show", "suport:1"], 4, "nearest is 'support:1'"),
         (["models", "prune", "--keep", "0"], 2, "1 or more"),
+        (["models", "history", "nobody"], 4, "no version is called"),
+        (["models", "archive", "nobody"], 4, "no version is called"),
+        (["withdraw", "support:1", *EMBEDDED], 12, "not deployed on embedded"),
+        (["lineage", "nobody"], 4, "no data set holds"),
+        (["serve", "--host", "no..where"], 7, "is no address"),
         (["models", "--json", "show", "support:1"], 2, "expected it behind"),
         (["models", "note", "support:1", " "], 3, "the note is empty"),
         (["switch", "support:1", *EMBEDDED], 12, "not deployed on embedded"),
@@ -202,13 +293,16 @@ def test_one_sentence_and_an_exit_code(
     assert sentence in err
     assert (found, out) == (code, "")
     assert "Traceback" not in err
+    assert "Next: fine-tuning" in err
 
 
 def test_an_empty_workspace_stays_empty(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FINE_TUNING_HOME", str(tmp_path / "none"))
-    assert run_json(capsys, "models") == {"versions": [], "aliases": [], "size_bytes": 0}
+    empty = {"versions": [], "aliases": [], "splits": [], "size_bytes": 0}
+    assert run_json(capsys, "models") == empty
+    assert run_json(capsys, "models", "history") == {"events": []}
     for arguments in (("models", "show", "x"), ("lineage", "x"), ("rollback", *EMBEDDED)):
         code, _, err = run(capsys, *arguments)
         assert code in (4, 12)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from fine_tuning.model_management.model_registry import ModelRegistry
+from fine_tuning.model_management.switchings import Pointing, SwitchJournal, Traffic
 from fine_tuning.model_management.versions import ModelVersion, NewVersion
 
+ALIAS = "fine_tuned_support:champion"
 BASE_DIGEST = "sha256:" + "0" * 64
 
 
@@ -59,3 +61,35 @@ def new_version(
 
 def register(home: Path, run_id: str, **others: Any) -> ModelVersion:
     return registry(home).register(new_version(home, run_id, **others))
+
+
+def point(journal: SwitchJournal, version: str, *, back: bool = False, done: bool = True) -> None:
+    """Move the alias as the switcher does; ``back`` walks one step of its past."""
+    now = journal.current(ALIAS)
+    before_id = now.switching_id if now else None
+    if back:
+        assert now is not None
+        earlier = journal.before(now)
+        assert earlier is not None
+        version, before_id = earlier.version, earlier.before_id
+    wanted = Pointing(
+        switching_id=0,
+        runtime=journal.runtime,
+        alias=ALIAS,
+        family="support",
+        version=version,
+        target=version,
+        digest=version,
+        before_id=before_id,
+    )
+    switching_id = journal.begin("rollback" if back else "switch", wanted)
+    if done:
+        journal.finish(switching_id)
+
+
+def split(journal: SwitchJournal, version: str, *, target: str = "") -> None:
+    traffic = Traffic(
+        runtime=journal.runtime, alias=ALIAS, family="support", version=version,
+        target=target or version, share=0.5, salt="",
+    )  # fmt: skip
+    journal.split(traffic)

@@ -10,11 +10,10 @@ from fine_tuning.model_management.model_registry import ModelRegistry
 from fine_tuning.model_management.model_switcher import ModelSwitcher
 from fine_tuning.runtimes.base_model import resolve_base_model
 from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
-from tests.model_management.registered import register, registry
+from tests.model_management.registered import ALIAS, register, registry
 from tests.runtimes.models import write_adapter
 
 RUNTIME = "embedded"
-ALIAS = "fine_tuned_support:champion"
 NUM_VERSIONS = 3
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import apsw
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fine_tuning.core.errors import DataError, ModelNotFoundError
 from fine_tuning.model_management.lineage import Lineage, Use
-from tests.model_management.registered import new_version, register, registry
+from fine_tuning.model_management.registry_schema import APPLICATION_ID, MIGRATIONS
+from fine_tuning.model_management.switchings import SwitchJournal
+from tests.model_management.registered import new_version, point, register, registry
 
 FIRST = {"train": ["c1", "c2"], "validation": ["c3"], "test": ["c4"]}
 SECOND = {"train": ["c2", "c5"], "validation": [], "test": ["c1"]}
@@ -59,6 +62,56 @@ def test_a_version_knows_what_its_parents_learnt(tmp_path: Path) -> None:
     assert registry(tmp_path).find("support:3").parents == ("support:1", "support:2")
 
 
+def test_what_was_in_use_is_a_parent_that_teaches_nothing(tmp_path: Path) -> None:
+    register(tmp_path, "run1", conversations=FIRST)
+    books = registry(tmp_path)
+    early = books.now()
+    point(SwitchJournal(books, "embedded"), "support:1")
+    found = register(tmp_path, "run2", conversations={"train": ["c9"]})
+    assert (found.parents, found.started_from) == (("support:1",), ())
+    assert "support:1 (in use when it was trained); it started from the base" in found.parent_words
+    lineage = Lineage(books)
+    assert [one.conversation_id for one in lineage.conversations("support:2")] == ["c9"]
+    assert {use.version for use in lineage.uses("c1")} == {"support:1"}
+    assert register(tmp_path, "run3", trained_at=early).parents == (), "it was trained before"
+    both = register(tmp_path, "run4", parents=["support:2", "support:1"])
+    assert both.parents == both.started_from == ("support:1", "support:2")
+    assert lineage.diff("support:1", "support:2").parents == ((), ("support:1",))
+    point(SwitchJournal(books, "embedded"), "", back=True)
+    assert register(tmp_path, "run5").parents == (), "the base was in use"
+
+
+def test_a_registry_of_before_learns_who_was_in_use(tmp_path: Path) -> None:
+    register(tmp_path, "run1")
+    point(SwitchJournal(registry(tmp_path), "embedded"), "support:1")
+    register(tmp_path, "run2")
+    made = registry(tmp_path)
+    with made.database.reading() as connection:
+        tables = [row[0] for row in connection.execute("SELECT sql FROM sqlite_schema")]
+        rows = {
+            name: connection.execute(f"SELECT * FROM {name}").fetchall()  # noqa: S608 - ours
+            for name in ("version", "switching")
+        }
+    made.close()
+    old = tmp_path / "old" / "models" / "registry.db"
+    old.parent.mkdir(parents=True)
+    connection = apsw.Connection(str(old))
+    connection.execute(MIGRATIONS[0]).fetchall()
+    for name, values in rows.items():
+        marks = ", ".join("?" * len(values[0]))
+        connection.executemany(f"INSERT INTO {name} VALUES ({marks})", values)  # noqa: S608 - ours
+    connection.pragma("application_id", APPLICATION_ID)
+    connection.pragma("user_version", 1)
+    connection.close()
+    upgraded = registry(tmp_path / "old")
+    assert [one.parents for one in upgraded.versions()] == [(), ("support:1",)]
+    assert upgraded.find("support:2").started_from == ()
+    with upgraded.database.reading() as connection:
+        assert {row[0] for row in connection.execute("SELECT sql FROM sqlite_schema")} == set(
+            tables
+        )
+
+
 def test_the_beginning_of_an_id_is_enough(tmp_path: Path) -> None:
     register(tmp_path, "run1", conversations={"train": ["abc", "abd", "ab", "x%y", "x_z"]})
     lineage = Lineage(registry(tmp_path))
@@ -72,7 +125,6 @@ def test_the_beginning_of_an_id_is_enough(tmp_path: Path) -> None:
 
 def test_what_learnt_from_a_forgotten_conversation_is_marked_once(tmp_path: Path) -> None:
     lineage = two_versions(tmp_path)
-    registry(tmp_path).promote("support:1")
     registry(tmp_path).archive("support:2")
     assert lineage.mark_for_retraining("c4", "only tested on") == []
     assert lineage.mark_for_retraining("c2", "asked to forget") == ["support:1", "support:2"]

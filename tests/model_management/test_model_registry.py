@@ -15,9 +15,10 @@ from fine_tuning.core.errors import (
     StorageError,
 )
 from fine_tuning.model_management.model_registry import ModelRegistry
+from fine_tuning.model_management.switchings import SwitchJournal
 from fine_tuning.model_management.versions import family_of
 from fine_tuning.storage.sqlite_store import SqliteConversationStore
-from tests.model_management.registered import new_version, register, registry
+from tests.model_management.registered import new_version, point, register, registry, split
 
 
 def test_a_version_is_what_was_registered(tmp_path: Path) -> None:
@@ -96,7 +97,7 @@ def test_a_version_is_found_by_what_one_calls_it(tmp_path: Path, name: str, expe
         register(tmp_path, run)
     register(tmp_path, "run4", family="sales")
     books = registry(tmp_path)
-    books.promote("support:1")
+    point(SwitchJournal(books, "embedded"), "support:1")
     books.archive("support:2")
     books.deployments.record("support:2", "embedded", "fine_tuned_support:2", digest="d")
     books.deployments.record("support:3", "ollama", "fine_tuned_plain:latest", digest="d")
@@ -119,18 +120,35 @@ def test_a_family_has_one_champion(tmp_path: Path) -> None:
     for run in ("run1", "run2", "run3"):
         register(tmp_path, run)
     books = registry(tmp_path)
-    books.promote("support:1", "better")
-    books.promote("support:3")
+    journal = SwitchJournal(books, "embedded")
+    point(journal, "support:1")
+    point(journal, "support:3")
     stages = [version.stage for version in books.versions()]
     assert stages == ["archived", "challenger", "champion"]
-    assert books.archive("support:3").stage == "archived"
-    told = [(event.kind, event.version, event.detail) for event in books.history("support")]
-    assert told[-3:] == [
-        ("promoted", "support:1", "better"),
-        ("promoted", "support:3", ""),
-        ("archived", "support:3", ""),
-    ]
     assert books.history("other") == []
+
+
+def test_a_version_is_put_aside_and_taken_up_again(tmp_path: Path) -> None:
+    for run in ("run1", "run2", "run3"):
+        register(tmp_path, run)
+    books = registry(tmp_path)
+    journal = SwitchJournal(books, "embedded")
+    point(journal, "support:1")
+    split(journal, "support:2")
+    for name, way_out in (("support:1", "support:base"), ("support:2", "support:2 --share 0")):
+        with pytest.raises(DeploymentError, match=f"{name} cannot be archived") as caught:
+            books.archive(name)
+        assert caught.value.next_command == f"fine-tuning switch {way_out}"
+    for _ in range(2):
+        assert books.archive("support:3", "too long").stage == "archived"
+    for _ in range(2):
+        assert books.promote("support:3").stage == "challenger"
+    assert books.promote("support:1").stage == "champion", "it is one already"
+    told = [(event.kind, event.version, event.detail) for event in books.history("support")]
+    assert told[-2:] == [
+        ("archived", "support:3", "too long"),
+        ("promoted", "support:3", "a challenger again"),
+    ]
 
 
 def test_verdicts_notes_and_metrics_are_kept(tmp_path: Path) -> None:

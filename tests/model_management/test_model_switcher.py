@@ -9,6 +9,7 @@ import pytest
 from fine_tuning.core.errors import DeploymentError, ModelNotFoundError, RuntimeFailedError
 from fine_tuning.core.ports import ModelInfo, ModelRecipe, Sampling
 from fine_tuning.model_management.router import Router
+from fine_tuning.model_management.switchings import splits
 from fine_tuning.runtimes.embedded_runtime import ADAPTERS
 from tests.model_management.registered import register, registry
 from tests.model_management.serving import (
@@ -182,28 +183,34 @@ def test_sessions_stay_where_they_were_drawn(home: Path) -> None:
         mover.split("support:2", 0.2)
     mover.switch("support:1")
     for share in (0.0, 1.0, -1.0, float("nan")):
-        with pytest.raises(DeploymentError, match="is not a share"):
+        with pytest.raises(DeploymentError, match="is not a share") as caught:
             mover.split("support:2", share)
+        assert caught.value.next_command == "fine-tuning switch support:2 --share 0.2"
     with pytest.raises(DeploymentError, match="itself"):
         mover.split("support:1", 0.2)
     router = Router(registry(home), runtime=RUNTIME, alias=ALIAS)
     sessions = [f"session-{i}" for i in range(1000)]
     assert {router.route(one).model for one in sessions} == {ALIAS}
-    drawn = {}
+    drawn, since = {}, set()
     for share in (0.1, 0.3):
         mover.split("support:2", share)
+        since |= {one.since for one in splits(registry(home))}
         routes = {one: router.route(one) for one in sessions}
         drawn[share] = {one for one, route in routes.items() if route.is_challenger}
         assert abs(len(drawn[share]) / 1000 - share) < 0.04
         assert {routes[one].model for one in drawn[share]} == {"fine_tuned_support:2"}
         others = {(r.model, r.version) for r in routes.values() if not r.is_challenger}
         assert others == {(ALIAS, "support:1")}
+        assert all(route.is_drawn for route in routes.values())
+    assert len(since) == 1, "another share goes on with the test"
     assert drawn[0.1] < drawn[0.3]
     fresh = Router(registry(home), runtime=RUNTIME, alias=ALIAS)
     assert {one for one in sessions if fresh.route(one).is_challenger} == drawn[0.3]
     assert mover.end_split("support")
     assert not mover.end_split("support")
-    assert not any(router.route(one).is_challenger for one in sessions)
+    after = [router.route(one) for one in sessions]
+    assert not any(route.is_challenger or route.is_drawn for route in after)
+    assert splits(registry(home)) == []
 
 
 def test_a_switch_ends_the_split(home: Path) -> None:
@@ -220,12 +227,26 @@ def test_only_what_no_alias_needs_is_withdrawn(home: Path) -> None:
     mover = switcher(home)
     mover.switch("support:1")
     mover.switch("support:2")
-    for name in ("support:1", "support:2"):
-        with pytest.raises(DeploymentError, match=f"{name} stays"):
+    ways = {"support:1": "withdraw support:1 --force", "support:2": "switch support:3"}
+    for name, way_out in ways.items():
+        with pytest.raises(DeploymentError, match=f"{name} stays") as caught:
             mover.withdraw(name)
+        assert caught.value.next_command == f"fine-tuning {way_out}"
+    with pytest.raises(DeploymentError, match="support:2 stays"):
+        mover.withdraw("support:2", force=True)
+    mover.split("support:3", 0.5)
+    with pytest.raises(DeploymentError, match="support:3 stays") as caught:
+        mover.withdraw("support:3", force=True)
+    assert caught.value.next_command == "fine-tuning switch support:3 --share 0"
+    mover.end_split("support")
     assert mover.withdraw("support:3") == "fine_tuned_support:3"
     with pytest.raises(ModelNotFoundError):
         embedded(home).show("fine_tuned_support:3")
     with pytest.raises(DeploymentError, match="not deployed"):
         mover.withdraw("support:3")
     assert len(list((home / "models" / RUNTIME / ADAPTERS).iterdir())) == 2
+    assert mover.withdraw("support:1", force=True) == "fine_tuned_support:1"
+    assert answers_as(home) == "support:2"
+    with pytest.raises(DeploymentError, match="support:1 is not deployed") as caught:
+        mover.rollback("support")
+    assert caught.value.next_command == "fine-tuning deploy support:1"

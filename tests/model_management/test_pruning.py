@@ -11,43 +11,9 @@ from hypothesis import strategies as st
 
 from fine_tuning.core.errors import ConfigError, DeploymentError
 from fine_tuning.model_management.model_registry import ModelRegistry
-from fine_tuning.model_management.pruning import Pruner, disk_bytes
-from fine_tuning.model_management.switchings import Pointing, SwitchJournal, Traffic
-from tests.model_management.registered import new_version, register, registry
-
-ALIAS = "fine_tuned_support:champion"
-
-
-def point(journal: SwitchJournal, version: str, *, back: bool = False, done: bool = True) -> None:
-    """Move the alias as the switcher does; ``back`` walks one step of its past."""
-    now = journal.current(ALIAS)
-    before_id = now.switching_id if now else None
-    if back:
-        assert now is not None
-        earlier = journal.before(now)
-        assert earlier is not None
-        version, before_id = earlier.version, earlier.before_id
-    wanted = Pointing(
-        switching_id=0,
-        runtime=journal.runtime,
-        alias=ALIAS,
-        family="support",
-        version=version,
-        target=version,
-        digest=version,
-        before_id=before_id,
-    )
-    switching_id = journal.begin("rollback" if back else "switch", wanted)
-    if done:
-        journal.finish(switching_id)
-
-
-def split(journal: SwitchJournal, version: str) -> None:
-    traffic = Traffic(
-        runtime=journal.runtime, alias=ALIAS, family="support", version=version,
-        target=version, share=0.5, salt="",
-    )  # fmt: skip
-    journal.split(traffic)
+from fine_tuning.model_management.pruning import Pruner, disk_use
+from fine_tuning.model_management.switchings import SwitchJournal
+from tests.model_management.registered import ALIAS, new_version, point, register, registry, split
 
 
 def test_old_versions_go_and_their_lineage_stays(tmp_path: Path) -> None:
@@ -67,7 +33,7 @@ def test_old_versions_go_and_their_lineage_stays(tmp_path: Path) -> None:
         with pytest.raises(DeploymentError, match="pruned"):
             books.deployments.begin(version.name, "embedded", "x")
     assert all(artefact.path.is_file() for v in made[3:] for artefact in v.artefacts)
-    assert disk_bytes(books.versions()) == 4000
+    assert disk_use(books.versions(), {}, {}).size_bytes == 4000
     assert len(books.versions()) == 5
     assert pruner.prune(keep=2).prunable == ()
     assert register(tmp_path, "run9").name == "support:6"
@@ -189,12 +155,15 @@ class Model:
         self.active.pop(f"n{one % 3}", None)
 
     def archive(self, name: str, one: int) -> None:
-        self.books.archive(name)
-        self.champion = 0 if self.champion == one else self.champion
+        if one in {self.champion, self.share, self.opened}:
+            with pytest.raises(DeploymentError, match="cannot be archived"):
+                self.books.archive(name)
+        else:
+            assert self.books.archive(name).stage == "archived"
 
     def promote(self, name: str, one: int) -> None:
-        self.books.promote(name)
-        self.champion = one
+        stage = "champion" if one == self.champion else "challenger"
+        assert self.books.promote(name).stage == stage
 
     def switch(self, name: str, one: int) -> None:
         if self._is_there(name) and not self.opened:

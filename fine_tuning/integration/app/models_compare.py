@@ -23,6 +23,7 @@ def compare_versions(names: Sequence[str]) -> None:
         f"- **Conversations**: {count(found.num_shared)} in both, {count(len(found.added))} only "
         f"in {plain(found.second)}, {count(len(found.removed))} only in {plain(found.first)}\n"
         f"- **Base**: {_pair(found.base)}\n"
+        f"- **Parents**: {_pair(_joined(found.parents))}\n"
         f"- **Data set**: {_pair(found.snapshot)}"
     )
     _table("Settings", found.settings, found.first, found.second)
@@ -31,6 +32,10 @@ def compare_versions(names: Sequence[str]) -> None:
 
 def _pair(pair: tuple[str, str] | None) -> str:
     return f"{plain(pair[0])} → {plain(pair[1])}" if pair else "the same"
+
+
+def _joined(pair: tuple[tuple[str, ...], tuple[str, ...]] | None) -> tuple[str, str] | None:
+    return (", ".join(pair[0]) or "none", ", ".join(pair[1]) or "none") if pair else None
 
 
 def _table(title: str, changes: Mapping[str, tuple[Any, Any]], first: str, second: str) -> None:

@@ -12,7 +12,10 @@ KEEP = 3
 def prune() -> None:
     """Show what versions take, what could go and why the rest stays; remove on confirmation."""
     bench = workbench()
-    st.metric("All versions together", size(bench.disk_bytes()))
+    disk = bench.disk_use()
+    st.metric("All versions together", size(disk.size_bytes))
+    if served := sum(disk.served_bytes.values()):
+        st.caption(f"{size(served)} of it are copies that are served.")
     keep = int(
         st.number_input(
             "Newest versions to keep of each family",
@@ -23,7 +26,7 @@ def prune() -> None:
         )
     )
     plan = bench.prune_versions(keep=keep, is_trial=True)
-    if not plan.prunable:
+    if not plan.size_bytes:
         st.info("Nothing can go: every version is needed or among the newest.")
     else:
         st.markdown(f"**{size(plan.size_bytes)} can be freed**")
@@ -40,10 +43,13 @@ def prune() -> None:
         ],
         hide_index=True,
     )
-    if not plan.prunable:
+    if not plan.size_bytes:
         return
+    going = [item.version for item in plan.prunable]
+    if plan.unused_bytes:
+        going.append(f"copies no model has ({size(plan.unused_bytes)})")
     is_sure = st.checkbox(
-        f"Yes, remove the files of {plain(', '.join(item.version for item in plan.prunable))}",
+        f"Yes, remove the files of {plain(', '.join(going))}",
         help="They cannot be brought back; what is known about the versions stays.",
         key=f"prune-sure-{keep}",
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from fine_tuning.integration.app.common import count, plain, size, told, when, workbench
+from fine_tuning.workbench.plans import chosen_settings
 
 if TYPE_CHECKING:
     from fine_tuning.model_management.versions import Deployment, ModelVersion
@@ -48,9 +49,13 @@ def loss_words(version: ModelVersion) -> str:
 
 def details(version: ModelVersion) -> None:
     """Show it."""
-    lineage, proof, notes, files = st.tabs(["Lineage", "Proof", "Notes", "Files"])
+    lineage, settings, proof, notes, files = st.tabs(
+        ["Lineage", "Settings", "Proof", "Notes", "Files"]
+    )
     with lineage:
         _lineage(version)
+    with settings:
+        _settings(version)
     with proof:
         _proofs(version)
     with notes:
@@ -68,8 +73,8 @@ def _lineage(version: ModelVersion) -> None:
     steps = [
         f":material/forum: {learnt}, {count(tested)} kept for testing",
         f":material/dataset: data set {plain(version.snapshot)}",
-        f":material/category: base {plain(version.base_name)}"
-        + (f", further from {plain(', '.join(version.parents))}" if version.parents else ""),
+        f":material/category: base {plain(version.base_name)}",
+        f":material/history: parents: {plain(version.parent_words)}",
         f":material/model_training: run {plain(version.run_id)} ({plain(version.method)})",
         f":material/deployed_code: **{plain(version.name)}**",
         f":material/cell_tower: {', '.join(map(plain, served)) or 'not served'}",
@@ -85,6 +90,17 @@ def _lineage(version: ModelVersion) -> None:
         )
         if len(origins) > SHOWN_CONVERSATIONS:
             st.caption(f"The first {SHOWN_CONVERSATIONS} of {count(len(origins))}.")
+
+
+def _settings(version: ModelVersion) -> None:
+    """Show the settings that differ from the defaults."""
+    rows = [
+        {"Setting": key, "Value": str(value), "Default": str(default)}
+        for key, (value, default) in chosen_settings(version.settings).items()
+    ]
+    if rows:
+        st.dataframe(rows, hide_index=True)
+    st.caption("All other settings are the defaults." if rows else "All settings are the defaults.")
 
 
 def _proofs(version: ModelVersion) -> None:

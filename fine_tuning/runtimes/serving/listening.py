@@ -20,8 +20,12 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         server = socket.socket(family, socket.SOCK_STREAM)
-    except OSError as error:
-        raise RuntimeUnavailableError(f"{host!r} is no address: {error.strerror}") from error
+    except (OSError, UnicodeError) as error:  # a name may be one that cannot even be asked for
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise RuntimeUnavailableError(
+            f"{host!r} is no address: {reason}",
+            next_command="fine-tuning serve --host 127.0.0.1",
+        ) from error
     try:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         server.bind(address)
@@ -29,10 +33,12 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         server.close()
         taken = error.errno == errno.EADDRINUSE
+        other = {errno.EADDRINUSE: f"--port {port + 1}", errno.EACCES: "--port 11434"}
+        ask = other.get(error.errno or 0, "--host 127.0.0.1")
         raise RuntimeUnavailableError(
             f"port {port} of {host} cannot be listened on: "
             + ("another server, perhaps Ollama, has it" if taken else str(error.strerror)),
-            next_command=f"fine-tuning serve --port {port + 1}" if taken else "",
+            next_command=f"fine-tuning serve {ask}",
         ) from error
     server.setblocking(False)
     return server
