@@ -83,12 +83,17 @@ class OllamaIntegration:
     ) -> str:
         """Record a turn and return the reply's id; "" when ``data_collection.enabled`` is false.
 
+        With a ``model`` in the metadata, the version it answers as is recorded too.
+
         Raises:
             DataError: if a message is not text.
             StorageError: if it cannot be written.
         """
         if self._logger is None:
             return ""
+        if isinstance(metadata, Mapping) and "version" not in metadata:
+            version = self._bench.answering(str(metadata.get("model", ""))).version
+            metadata = {**metadata, "version": version} if version else metadata
         return self._logger.log_conversation(
             user_message, bot_response, metadata, session_id=session_id
         )

@@ -38,19 +38,25 @@ class Logged:
     """What this browser's conversation has brought to the log.
 
     ``turns`` are the questions and replies seen, with the reply's id; "" for one that is not
-    recorded. ``is_withheld`` is the consent switch.
+    recorded. ``is_withheld`` is the consent switch. ``drawn_by`` is what decides, in an A/B test,
+    which version this browser gets: it stays when another conversation begins.
     """
 
     session_id: str = field(default_factory=new_id)
     turns: list[tuple[str, str, str]] = field(default_factory=list)
     is_withheld: bool = False
+    drawn_by: str = field(default_factory=new_id)
 
 
-def sidebar(default: str = "") -> str:
+def sidebar(default: str = "", *, session_id: str = "") -> str:
     """Show the models, the consent switch and the state of training; return the model to ask.
+
+    While traffic is split between two versions, a session is given one of them and keeps it.
 
     Args:
         default: What to ask while nothing was deployed, and first in the list.
+        session_id: The conversation's id when the page keeps one; without it this browser is the
+            session.
     """
     with st.sidebar, st.container(border=True):
         st.markdown("**Fine-tuning**")
@@ -64,6 +70,9 @@ def sidebar(default: str = "") -> str:
         with told():
             _show_consent()
         st.fragment(_show_training, run_every=REFRESH_S)()
+        with told():
+            logged: Logged = st.session_state.setdefault(STATE, Logged())
+            return workbench().answering(model or default, session_id or logged.drawn_by).model
     return model or default
 
 
@@ -77,7 +86,7 @@ def log_turns(
     Args:
         messages: The conversation so far, each with ``role`` and ``content``; another one than
             before begins a new conversation.
-        model: Who replied, kept with each turn.
+        model: Who replied, kept with each turn, and which version that is.
         session_id: The conversation's id when the page keeps one, so that a page that shows an old
             conversation again records nothing twice.
     """
@@ -88,7 +97,9 @@ def log_turns(
         for asked, reply in _turns(messages)[len(logged.turns) :]:
             reply_id = ""
             if not logged.is_withheld:
-                notes = {"model": model} if model else {}
+                version = workbench().answering(model).version if model else ""
+                found = {"model": model, "version": version}
+                notes = {key: value for key, value in found.items() if value}
                 reply_id = (
                     workbench()
                     .logger()
@@ -109,7 +120,7 @@ def _logged(messages: Sequence[Mapping[str, str]], session_id: str) -> Logged:
     seen = [(asked, reply) for asked, reply, _ in logged.turns]
     is_other = turns[: len(seen)] != seen or (session_id and session_id != logged.session_id)
     if is_other:
-        logged = Logged(is_withheld=logged.is_withheld)
+        logged = Logged(is_withheld=logged.is_withheld, drawn_by=logged.drawn_by)
         if session_id:
             logged.session_id = session_id
             logged.turns = _recorded(session_id, turns)

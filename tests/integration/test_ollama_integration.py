@@ -114,6 +114,8 @@ def test_a_chat_is_streamed_and_recorded(served: Trained) -> None:
     with bot.chat(model=SECOND, sampling=SHORT) as chat:
         other = "".join(chat.say("Tell me about owls."))
     assert other != "".join(pieces)
+    versions = [one.path()[1].metadata["version"] for one in served.bench().store.conversations()]
+    assert versions == ["support:1", "support:2"]
     texts = ("".join(pieces), other)
     assert recorded(served) == [["Tell me about owls.", text] for text in texts]
     bot.switch("support:base")

@@ -9,11 +9,15 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from fine_tuning.model_management.model_registry import ModelRegistry
+from fine_tuning.model_management.switchings import SwitchJournal
 from fine_tuning.workbench.workbench import Workbench
+from tests.model_management.registered import ALIAS, point, register, split
 from tests.ollama_stand_in.server import StandIn
 from tests.workbench.trained import NAME, Trained, write_trained
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "streamlit_chatbot.py"
+SERVED = "fine_tuned_support:2"
 WAIT_S = 30
 
 
@@ -148,6 +152,55 @@ def test_a_conversation_shown_again_is_not_recorded_again(bench: Workbench) -> N
     page.session_state["said"] = ["Who?", "Me.", "Where?", "Here."]
     opened(page)
     assert recorded(bench) == [["Who?", "Me.", "Where?", "Here."]]
+
+
+PAGE_IN_A_TEST = """
+import streamlit as st
+from fine_tuning.integration.streamlit_fine_tuning import log_turns, sidebar
+
+kept = st.session_state.get("kept", "")
+model = sidebar("fine_tuned_support:champion", session_id=kept)
+said = st.session_state.get("said", [])
+messages = [{"role": ("user", "assistant")[n % 2], "content": t} for n, t in enumerate(said)]
+log_turns(messages, model=model, session_id=kept)
+st.text(model)
+"""
+
+
+def test_a_session_keeps_the_version_it_drew(bench: Workbench, tmp_path: Path) -> None:
+    trained = Trained(home=tmp_path, base=Path(bench.settings.training.base_model), name=NAME)
+    write_versions(trained, bench)
+    drawn = set[str]()
+    for number in range(8):
+        page = AppTest.from_string(PAGE_IN_A_TEST, default_timeout=WAIT_S)
+        if number < 4:
+            page.session_state["kept"] = f"chat-{number}"
+        opened(page)
+        model = page.text[0].value
+        page.session_state["said"] = ["Who?", f"Me {number}."]
+        assert opened(page).text[0].value == model
+        if number >= 4:
+            page.session_state["said"] = ["Another?", f"Yes {number}."]
+            assert opened(page).text[0].value == model, "another chat of the same browser"
+        else:
+            assert model == bench.answering(ALIAS, f"chat-{number}").model
+        drawn.add(model)
+    told = [one.path()[1].metadata for one in bench.store.conversations()]
+    versions = {ALIAS: "support:1", SERVED: "support:2"}
+    assert len(told) == 12
+    assert all(one["version"] == versions[one["model"]] for one in told)
+    assert drawn <= set(versions)
+
+
+def write_versions(trained: Trained, bench: Workbench) -> None:
+    """Register two versions, the first in use, the second beside it on half of the sessions."""
+    registry = ModelRegistry(bench.workspace.models)
+    for number in (1, 2):
+        register(trained.home, f"run{number}")
+    journal = SwitchJournal(registry, "ollama")
+    point(journal, "support:1")
+    registry.deployments.record("support:2", "ollama", SERVED, digest="d")
+    split(journal, "support:2", target=SERVED)
 
 
 def test_a_workspace_in_trouble_does_not_stop_the_chatbot(bench: Workbench) -> None:

@@ -18,7 +18,7 @@ from fine_tuning.integration.app.chat_state import (
     current_talk,
     wish,
 )
-from fine_tuning.integration.app.chat_turn import TRIAL, show_question, show_turn
+from fine_tuning.integration.app.chat_turn import show_question, show_turn
 from fine_tuning.integration.app.common import (
     empty_state,
     plain,
@@ -26,7 +26,7 @@ from fine_tuning.integration.app.common import (
     told,
     workbench,
 )
-from fine_tuning.workbench.talking import Opinions, Talk, Turn
+from fine_tuning.workbench.talking import TRIAL, Opinions, Talk, Turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

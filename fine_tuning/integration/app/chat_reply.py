@@ -17,7 +17,7 @@ from fine_tuning.core.errors import FineTuningError, RuntimeFailedError
 from fine_tuning.integration.app.chat_state import Failed, Picked, Wish, models
 from fine_tuning.integration.app.chat_text import rendered
 from fine_tuning.integration.app.common import duration, workbench
-from fine_tuning.workbench.talking import Talk, drawn_order
+from fine_tuning.workbench.talking import DRAWN, Talk, drawn_order
 
 LOOK_S = 0.1
 LEAVE_S = 2.0
@@ -116,13 +116,20 @@ def _stream(
     """Stream one reply into its place; return what went wrong."""
     place.markdown(CURSOR)
     try:
-        model = models().model(name)
+        # Two that are compared side by side answer as they were picked; alone, one may be drawn.
+        route = workbench().answering(name, "" if wanted.note else talk.id)
+        model = models().model(route.model)
     except FineTuningError as error:
         return error
-    sampling, note = picked.sampling, wanted.note
+    sampling, note = picked.sampling, wanted.note or (DRAWN if route.is_drawn else "")
     incoming = Incoming(
         lambda is_stopped: talk.reply(
-            wanted.asked_id, model, sampling, note=note, is_stopped=is_stopped
+            wanted.asked_id,
+            model,
+            sampling,
+            note=note,
+            version=route.version,
+            is_stopped=is_stopped,
         )
     )
     st.session_state[UNDER_WAY] = incoming

@@ -12,9 +12,8 @@ from fine_tuning.core.errors import FineTuningError
 from fine_tuning.integration.app.chat_state import REASONS, Failed, Picked, wish
 from fine_tuning.integration.app.chat_text import rendered
 from fine_tuning.integration.app.common import plain, show_error, told
-from fine_tuning.workbench.talking import Opinions, Talk, Turn
+from fine_tuning.workbench.talking import DRAWN, TRIAL, Opinions, Talk, Turn
 
-TRIAL = "trial"
 UNFINISHED = {
     "aborted": "Stopped before its end; such replies are not learnt.",
     "error": "It broke off here; such replies are not learnt.",
@@ -89,7 +88,8 @@ def _show_reply(
 
 
 def _show_remarks(reply: Message, verdicts: Opinions) -> None:
-    remarks = [reply.model] if reply.model else []
+    is_drawn = reply.metadata.get("note") == DRAWN  # a thumb is given without knowing to whom
+    remarks = [reply.model] if reply.model and not is_drawn else []
     if reply.id in verdicts.corrections:
         remarks.append("edited by you")
     if reply.status in UNFINISHED and reply.id not in verdicts.corrections:

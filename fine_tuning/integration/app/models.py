@@ -17,6 +17,7 @@ from fine_tuning.integration.app.common import (
 )
 from fine_tuning.integration.app.models_compare import compare_versions
 from fine_tuning.integration.app.models_disk import prune
+from fine_tuning.integration.app.models_split import offer_split, show_split
 from fine_tuning.integration.app.models_version import VERDICTS, details, loss_words
 from fine_tuning.integration.app.train_live import at_work
 
@@ -52,7 +53,7 @@ def show() -> None:
             )
             return
         pointings = workbench().pointings()
-        _in_use(pointings)
+        _in_use(pointings, versions)
         timeline, compare, history, disk = st.tabs(["Versions", "Compare", "History", "Disk"])
         with timeline:
             _timeline(versions, pointings)
@@ -64,9 +65,10 @@ def show() -> None:
             prune()
 
 
-def _in_use(pointings: list[Pointing]) -> None:
+def _in_use(pointings: list[Pointing], versions: list[ModelVersion]) -> None:
     if not pointings:
         st.info("No version is in use yet: your chatbot answers as the base model.")
+    splits = {(one.traffic.runtime, one.traffic.alias): one for one in workbench().splits()}
     for one in pointings:
         with st.container(border=True):
             words = one.version or f"the untuned base of {one.family}"
@@ -81,6 +83,10 @@ def _in_use(pointings: list[Pointing]) -> None:
                 with told(), st.spinner("Rolling back"):
                     done = workbench().rollback(one.family)
                     _say(f"{done.alias} answers as {done.version} again; it was {done.before}.")
+            if split := splits.get((one.runtime, one.alias)):
+                show_split(split, _say)
+            else:
+                offer_split(one, versions, _say)
 
 
 def _say(sentence: str) -> None:
@@ -152,6 +158,21 @@ def _buttons(version: ModelVersion, *, is_served: bool, is_in_use: bool) -> None
             with told(), st.spinner("Switching"):
                 done = bench.switch(f"{version.family}:base")
                 _say(f"{done.alias} answers as the base model; before: {done.before}.")
+        _stage_button(version)
+
+
+def _stage_button(version: ModelVersion) -> None:
+    """Put a challenger aside, or take up an archived version again."""
+    name = version.name
+    if version.stage == "challenger":
+        if st.button("Archive", key=f"archive-{name}", type="tertiary"):
+            with told():
+                _say(f"{workbench().archive_version(name).name} is put aside.")
+    elif version.stage == "archived" and st.button(
+        "Take it up again", key=f"promote-{name}", type="tertiary"
+    ):
+        with told():
+            _say(f"{workbench().promote_version(name).name} is a challenger again.")
 
 
 def _history() -> None:

@@ -280,6 +280,16 @@ def test_two_versions_reply_blindly(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert kept.model.replace("_", "\\_").replace(":", "\\:") in " ".join(
         one.value for one in page.caption
     )
+    bench.split_traffic("support:2", 0.5)
+    page = opened(monkeypatch, trained)
+    assert page.selectbox(key="model").value == "fine_tuned_support:champion"
+    say(page, "Tell me about salt.")
+    talk = bench.talk(bench.chats().rows[0].id)
+    reply = talk.turns()[0].shown
+    route = bench.answering("fine_tuned_support:champion", talk.id)
+    assert reply
+    assert (reply.model, reply.metadata["version"]) == (route.model, route.version)
+    assert "fine_tuned" not in " ".join(one.value for one in page.caption), "thumbs are blind"
 
 
 def test_many_chats_are_listed_a_page_at_a_time(

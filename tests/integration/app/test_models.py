@@ -99,6 +99,37 @@ def test_what_is_in_use_is_proven_switched_and_rolled_back(
     assert [one.version for one in bench.pointings()] == ["support:2"]
 
 
+def test_a_version_is_tried_on_some_conversations(
+    deployed: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings_of(deployed, monkeypatch)
+    bench = deployed.bench()
+    app = page("models")
+    app.select_slider[0].set_value(30)
+    press(app, "Start")
+    assert "support\\:1 answers 30 % of the conversations" in app.success[0].value
+    (traffic,) = bench.traffic()
+    assert (traffic.version, traffic.share) == ("support:1", 0.3)
+    assert "support\\:2 answers 70 % of the conversations, support\\:1 30 %" in words(app)
+    assert app.dataframe[0].value["Range (95 %)"].tolist() == ["no thumb yet"] * 2
+    press(app, "Back to support\\:2 for all")
+    assert bench.traffic() == []
+    press(app, "Start")
+    press(app, "Let support\\:1 answer all")
+    assert [one.version for one in bench.pointings()] == ["support:1"]
+    assert bench.traffic() == []
+    press(app, "Roll back")
+    assert [one.version for one in bench.pointings()] == ["support:2"]
+
+
+def test_a_version_is_put_aside_and_taken_up_again(trained: Trained, bench: Workbench) -> None:
+    trained.add_run()
+    app = press(page("models"), "Archive")
+    assert bench.version("support:1").stage == "archived"
+    press(app, "Take it up again")
+    assert bench.version("support:1").stage == "challenger"
+
+
 def test_a_runtime_that_is_down_is_a_sentence_and_changes_nothing(
     deployed: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:

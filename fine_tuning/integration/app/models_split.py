@@ -1,0 +1,88 @@
+"""A/B tests on the page Models: how chats are split, what people thought, starting and ending."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from fine_tuning.integration.app.common import count, percent, plain, told, when, workbench
+
+if TYPE_CHECKING:
+    from fine_tuning.model_management.switchings import Pointing
+    from fine_tuning.model_management.versions import ModelVersion
+    from fine_tuning.workbench.splitting import Split, Tally
+
+Say = Callable[[str], None]
+"""Shows the page anew, with a sentence on what was done."""
+SHARES = tuple(range(5, 100, 5))
+
+
+def show_split(found: Split, say: Say) -> None:
+    """Show an A/B test under way, and the ways to end it."""
+    bench, family = workbench(), found.traffic.family
+    first, second = found.champion, found.challenger
+    st.markdown(
+        f":material/call_split: **A/B test**: {plain(first.version)} answers "
+        f"{percent(first.share)} of the conversations, {plain(second.version)} "
+        f"{percent(second.share)}, since {when(found.traffic.since)}"
+    )
+    st.dataframe([_row(first), _row(second)], hide_index=True)
+    st.caption(
+        "A conversation stays with the version it drew. As long as the ranges overlap, these "
+        "thumbs do not tell which is better."
+    )
+    with st.container(horizontal=True):
+        if st.button(f"Let {plain(second.version)} answer all", key=f"split-take-{family}"):
+            with told(), st.spinner("Switching"):
+                done = bench.switch(second.version)
+                say(f"{done.alias} answers as {done.version}; the A/B test is over.")
+        if st.button(f"Back to {plain(first.version)} for all", key=f"split-end-{family}"):
+            with told():
+                bench.end_split(family)
+                say(f"{found.traffic.alias} answers as {first.version} again in all conversations.")
+
+
+def _row(side: Tally) -> dict[str, str]:
+    interval = side.interval
+    up = percent(side.up / side.num_thumbs) if side.num_thumbs else "-"
+    lies = f"{percent(interval[0])} to {percent(interval[1])}" if interval else "no thumb yet"
+    return {
+        "Version": side.version,
+        "Share": percent(side.share),
+        "Conversations": count(side.num_sessions),
+        "Thumbs": count(side.num_thumbs),
+        "Up": up,
+        "Range (95 %)": lies,
+    }
+
+
+def offer_split(pointing: Pointing, versions: Sequence[ModelVersion], say: Say) -> None:
+    """Offer to let another deployed version answer a share of the conversations."""
+    others = [
+        one.name
+        for one in versions
+        if one.family == pointing.family
+        and one.name != pointing.version
+        and one.deployed_on(pointing.runtime)
+    ]
+    if not others:
+        return
+    key = f"{pointing.family}-{pointing.runtime}"
+    with st.expander(
+        "Try another version on some conversations (A/B)", icon=":material/call_split:"
+    ):
+        other = st.selectbox("Version", others, key=f"split-version-{key}", width=260)
+        share = st.select_slider(
+            "Share of the conversations it answers",
+            SHARES,
+            value=20,
+            format_func=lambda one: f"{one} %",
+            key=f"split-share-{key}",
+            width=420,
+        )
+        if st.button("Start", icon=":material/play_arrow:", key=f"split-start-{key}"):
+            with told(), st.spinner(f"Loading {plain(other)}"):
+                done = workbench().split_traffic(other, share / 100)
+                say(f"{done.version} answers {percent(done.share)} of the conversations.")
