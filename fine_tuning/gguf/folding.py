@@ -22,7 +22,7 @@ from fine_tuning.gguf.types import Bytes, Floats, TensorType, tensor_num_bytes
 Packer = Callable[[Floats, TensorType], Bytes]
 """Packs float32 rows (n, n_in) into a type, as ``quantize`` does."""
 
-CHUNK_WEIGHTS: Final = 1 << 17  # half a megabyte of float32: fits the cache, and 40 % faster
+CHUNK_WEIGHTS: Final = 1 << 16  # a quarter of a megabyte of float32: fits the cache, and 40 % faster
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ class Weight:
         return math.prod(self.shape[:-1])
 
     def row_slices(self) -> Iterator[slice]:
-        """Yield the rows in runs of about a hundred thousand weights."""
+        """Yield the rows in runs of about 65,000 weights."""
         step = max(1, CHUNK_WEIGHTS // self.n_in)
         for start in range(0, self.num_rows, step):
             yield slice(start, min(start + step, self.num_rows))
