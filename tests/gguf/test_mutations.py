@@ -28,7 +28,7 @@ from fine_tuning.gguf.types import DEFAULT_ALIGNMENT, TensorType, ValueType
 from fine_tuning.gguf.writer import TensorSource, write_gguf
 
 N_OUT, N_IN, RANK = 8, 256, 2
-WIDE_OUT = 1 << 13  # a model of 10 MB
+WIDE_OUT = 1 << 14  # a model of 20 MB
 KINDS = (TensorType.Q4_0, TensorType.Q4_1, TensorType.Q5_0, TensorType.Q8_0, TensorType.F16)
 MANY = int(os.environ.get("FT_TEST_MUTATIONS", "100000"))
 OVERHEAD_BYTES = 128 << 10  # the writer's buffer, and Python's own objects
