@@ -120,6 +120,8 @@ def doctor(
             return
         from fine_tuning.workbench.health import check_health, parity_reports
 
+        for sentence in bench.recover_deployments():
+            say(sentence)
         report = check_health(bench.workspace)
         reports = parity_reports(bench, base or "embedded") if parity else []
     value = {"health": report, "parity": [one.to_dict() for one in reports]}

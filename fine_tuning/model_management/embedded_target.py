@@ -43,6 +43,7 @@ class EmbeddedTarget:
             adapters_reason=self._reason,
             is_mergeable=what.is_mergeable,
             only=only or "adapter",
+            version=what.version,
         )
 
     def make(self, name: str, rung: Rung, what: Deployable, progress: Progress | None) -> Made:

@@ -29,7 +29,12 @@ class Rung:
 
 
 def ladder(
-    *, takes_adapters: bool, adapters_reason: str, is_mergeable: bool, only: Way | None = None
+    *,
+    takes_adapters: bool,
+    adapters_reason: str,
+    is_mergeable: bool,
+    only: Way | None = None,
+    version: str = "latest",
 ) -> list[Rung]:
     """Return the ways to try, best first.
 
@@ -38,6 +43,7 @@ def ladder(
         adapters_reason: In its words.
         is_mergeable: Whether the adapter merges exactly into weights of 4 or 5 bits.
         only: Try this way alone.
+        version: What is to be served.
 
     Raises:
         DeploymentError: if ``only`` cannot be.
@@ -54,6 +60,6 @@ def ladder(
         reason = adapters_reason if only == "adapter" else exact if is_mergeable else lossy
         raise DeploymentError(
             f"{only!r} is no way to serve this model here: {reason}",
-            next_command="fine-tuning deploy without --way",
+            next_command=f"fine-tuning deploy {version}",
         )
     return chosen

@@ -27,13 +27,14 @@ from fine_tuning.model_management.deployment_target import Deployable, Deploymen
 from fine_tuning.model_management.ladder import WORDS, Rung, Way
 from fine_tuning.model_management.model_registry import ModelRegistry
 from fine_tuning.model_management.proof_parts import Proof
+from fine_tuning.model_management.remedies import OF_ADAPTERS, remedy
 from fine_tuning.model_management.versions import Deployment
 from fine_tuning.storage.atomic import write_file
 
 logger = logging.getLogger(__name__)
 STAGED = "-new"
-FAILS_OTHERWISE = ("adapter_ignored", "adapter_scale")
-"""What a server does wrong to adapters only: a merged file may still be served right."""
+DOCTOR = "fine-tuning doctor"
+RECOVERY_WAIT_S = 1.0
 
 Prove = Callable[[ServedModel, ServedModel | None], Proof]
 """Proves a served model; the second is its base on the same server, where that has it."""
@@ -134,7 +135,7 @@ class Deployer:
             {"staged": staged, "replaces": existing.digest if existing else ""},
         )
         try:
-            made, attempts, proof = self._climb(staged, rungs, what, progress)
+            made, attempts, proof = self._climb(staged, rungs, what, only, progress)
             self._write_outcome(begun.id, made, proof)
             info = self._take_place(staged, what.served_as)
         except BaseException as error:
@@ -160,8 +161,9 @@ class Deployer:
 
         Raises:
             RuntimeUnavailableError: if no server answers.
+            StorageError: if a deployment is under way.
         """
-        with self._registry.locked("deploy"):
+        with self._registry.locked("deploy", wait_s=RECOVERY_WAIT_S):
             return self._recover()
 
     def _recover(self) -> list[str]:
@@ -222,7 +224,12 @@ class Deployer:
         )
 
     def _climb(
-        self, staged: str, rungs: Sequence[Rung], what: Deployable, progress: Progress | None
+        self,
+        staged: str,
+        rungs: Sequence[Rung],
+        what: Deployable,
+        only: Way | None,
+        progress: Progress | None,
     ) -> tuple[Made, list[Attempt], Proof]:
         """Try the ways in order until one is proven.
 
@@ -239,14 +246,15 @@ class Deployer:
                 raise
             except FineTuningError as error:
                 attempts.append(Attempt(way=rung.way, reason=error.message))
-                next_command = error.next_command
+                next_command = error.next_command or DOCTOR
                 continue
             with self._target.served(staged) as served:
                 proof = self._prove(served, self._target.base_served(what))
             if proof.holds:
                 return made, attempts, proof
             attempts.append(Attempt(way=rung.way, reason=proof.sentence))
-            if not set(proof.causes) <= set(FAILS_OTHERWISE) or not proof.causes:
+            next_command = remedy(proof, what.version, self._target.name, only)
+            if not set(proof.causes) <= OF_ADAPTERS or not proof.causes:
                 break
         reasons = "; ".join(f"{WORDS[one.way]}: {one.reason}" for one in attempts)
         raise DeploymentError(

@@ -97,6 +97,7 @@ class OllamaTarget:
             adapters_reason=facts.adapters_reason,
             is_mergeable=what.is_mergeable,
             only=only,
+            version=what.version,
         )
 
     @contextmanager

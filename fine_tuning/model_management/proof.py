@@ -19,7 +19,7 @@ from fine_tuning.core.errors import (
     RuntimeUnavailableError,
 )
 from fine_tuning.core.ports import Progress, Sampling, ServedModel, ServedReply
-from fine_tuning.model_management.diagnosis import Answered, diagnose
+from fine_tuning.model_management.diagnosis import Answered, diagnose, expected_end
 from fine_tuning.model_management.judgement import ending_part, output_part
 from fine_tuning.model_management.prompt_check import PromptFinding, check_prompts
 from fine_tuning.model_management.proof_parts import (
@@ -276,7 +276,8 @@ def _reply_parts(
     diagnosis = diagnose(reference, answered)
     output = output_part(answered, diagnosis, told)
     read = list(diagnosis.best.followed) if diagnosis.best else None
-    if read is not None and not has_ended and output.outcome == "holds":
+    is_open = not has_ended and all(end is None for end in map(expected_end, answered, read or ()))
+    if read is not None and is_open and output.outcome == "holds":
         for index in range(NUM_LONG_REPLIES):
             reply = session.complete(prompts[index], LONG_REPLY_TOKENS)
             answered[index] = Answered(tuple(prompts[index]), reply)

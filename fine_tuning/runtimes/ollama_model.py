@@ -196,7 +196,7 @@ class OllamaServedModel:
         room = f" of {self._context_tokens}" if self._context_tokens else ""
         return RuntimeFailedError(
             f"the prompt has more tokens than the model's context{room} holds: {said}",
-            next_command="shorten the conversation, or raise the model's num_ctx",
+            next_command="shorten the conversation, or: OLLAMA_CONTEXT_LENGTH=8192 ollama serve",
         )
 
 

@@ -109,7 +109,8 @@ class OllamaRuntime:
             shown = parse_modelfile(str(answer.get("modelfile") or ""))
         except DataError as error:
             raise RuntimeFailedError(
-                f"Ollama's description of {name!r} cannot be read: {error.message}"
+                f"Ollama's description of {name!r} cannot be read: {error.message}",
+                next_command=f"ollama show --modelfile {name}",
             ) from error
         is_own = shown.template.strip() != NO_TEMPLATE and "{%" not in shown.template
         return Modelfile(
@@ -224,7 +225,7 @@ class OllamaRuntime:
             raise DeploymentError(
                 f"{alias!r} is {found.digest[:12]} after pointing it at {target!r}, "
                 f"expected {wanted.digest[:12]}",
-                next_command="try again; another program may have changed it meanwhile",
+                next_command="ollama list, to see what changed it meanwhile; then do it again",
             )
         return found
 
@@ -244,7 +245,10 @@ class OllamaRuntime:
         }
         answer = self.client.post("/api/generate", body, is_work=True)
         if not isinstance(answer, Mapping) or not answer.get("done"):
-            raise RuntimeFailedError(f"Ollama wrote nothing with {name!r}, expected one token")
+            raise RuntimeFailedError(
+                f"Ollama wrote nothing with {name!r}, expected one token",
+                next_command=f"ollama run {name} hello",
+            )
 
     def unload(self, name: str) -> None:
         """Free the memory of a model; one that is not loaded stays so.
@@ -286,10 +290,12 @@ class OllamaRuntime:
         if not self.facts().takes_adapters:
             raise DeploymentError(
                 f"the server takes no adapters: {self.facts().adapters_reason}",
-                next_command="deploy the merged model",
+                next_command="fine-tuning deploy latest, which merges the adapter where it must",
             )
         if not recipe.adapter.is_file():
-            raise ModelNotFoundError(f"there is no adapter {recipe.adapter}")
+            raise ModelNotFoundError(
+                f"there is no adapter {recipe.adapter}", next_command="fine-tuning models"
+            )
         if base is not None:
             try:
                 check_adapter(recipe.adapter, base)
@@ -303,7 +309,9 @@ class OllamaRuntime:
         for line in self.client.lines("/api/create", body):
             if line.get("status") == "success":
                 return
-        raise RuntimeFailedError(f"Ollama did not say whether it created {name!r}")
+        raise RuntimeFailedError(
+            f"Ollama did not say whether it created {name!r}", next_command="ollama list"
+        )
 
     def _uploaded(self, recipe: ModelRecipe, progress: Progress | None) -> tuple[str, str]:
         """Bring the recipe's files to the server; returns the digests of base and adapter."""

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fine_tuning.core.errors import DeploymentError, ModelNotFoundError
+from fine_tuning.core.errors import DeploymentError, FineTuningError, ModelNotFoundError
 from fine_tuning.core.ports import ChatModel, Progress, ServedModel
 from fine_tuning.model_management.artefacts import MERGED, is_mergeable, write_merged
 from fine_tuning.model_management.deployment_target import Deployable
@@ -131,8 +131,25 @@ class Deploying(Models):
                 yield server.chat_model
 
     def recover_deployments(self) -> list[str]:
-        """Finish or undo what killed deployments left; returns a sentence for each."""
-        return Deployer(self.registry(), self.target(), _nothing_to_prove).recover()
+        """Finish or undo what killed deployments left; returns a sentence for each.
+
+        Asks no server when there is nothing to do. What cannot be done now is told, and done by the
+        next deployment.
+        """
+        left = self.registry().deployments.unfinished() if self.has_registry else []
+        if not left:
+            return []
+        try:
+            done = Deployer(self.registry(), self.target(), _nothing_to_prove).recover()
+        except FineTuningError as error:
+            done = [f"what was left could not be tidied yet: {error.message}"]
+        still = {one.id for one in self.registry().deployments.unfinished()}
+        return done + [
+            f"the deployment of {one.version} to {one.runtime} did not end; "
+            f"next: fine-tuning deploy {one.version}"
+            for one in left
+            if one.id in still
+        ]
 
     def version_of(self, name: str) -> ModelVersion:
         """Find a version by its name or by its run.

@@ -107,7 +107,11 @@ class EngineReference:
         example = Example(conversation_id="", messages=turns, targets=(len(messages),))
         done = self._examples.tokenize(example)
         if len(done.sequences) != 1:
-            raise DataError(f"a prompt of the proof cannot be learnt: {done.drops[0].reason}")
+            reasons = ", ".join(drop.reason for drop in done.drops) or "it became several sequences"
+            raise DataError(
+                f"a reply of the proof cannot be read as it would be learnt: {reasons}",
+                next_command="fine-tuning doctor --parity",
+            )
         sequence: TokenizedExample = done.sequences[0]
         start = sequence.mask.index(1)
         return list(sequence.ids[: len(sequence.ids) - len(self._examples.end_ids)]), start

@@ -47,6 +47,28 @@ def test_a_version_is_deployed_once_shown_and_rolled_back(
     assert trained.bench().version("support:1").deployments[-1].state == "active"
 
 
+def test_the_doctor_tidies_what_a_killed_deployment_left(
+    trained: Trained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = trained.bench()
+    bench.register_run(bench.find_run("run1"))
+    url = "http://127.0.0.1:9"
+    staged = {"staged": f"{SERVED}-new", "replaces": ""}
+    for runtime in ("embedded", f"ollama {url}"):
+        bench.registry().deployments.begin("support:1", runtime, SERVED, staged)
+    _, _, err = run(capsys, "doctor", "--set", "deployment.runtime=embedded")
+    assert f"{SERVED} was undone: the process ended before the model was proven" in err
+    told = f"support:1 to ollama {url} did not end; next: fine-tuning deploy support:1"
+    assert told in " ".join(err.split())
+    elsewhere = ("--set", "deployment.runtime=ollama", "--set", f"deployment.ollama_base_url={url}")
+    code, _, err = run(capsys, "doctor", *elsewhere)
+    assert code == 0
+    assert "could not be tidied yet: no Ollama server answers" in " ".join(err.split())
+    (left,) = bench.registry().deployments.unfinished()
+    bench.registry().deployments.undo(left.id, "tested")
+    assert bench.recover_deployments() == []
+
+
 @pytest.mark.usefixtures("trained")
 def test_what_cannot_be_deployed_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     wrong = {

@@ -192,6 +192,9 @@ def test_what_is_wrong_is_named_and_undone(deployed: Scene, tmp_path: Path, faul
     with faulty(deployed.server, faults), pytest.raises(DeploymentError, match=said) as caught:
         deployed.bench.deploy("run2", way="adapter")
     assert "what was there stands" in caught.value.message
+    assert caught.value.next_command.startswith(
+        ("fine-tuning ", "ollama ", "OLLAMA_CONTEXT_LENGTH")
+    )
     assert deployed.digests() == before
     undone = deployed.bench.version("support:2").deployments[-1]
     assert undone.state == "undone"
