@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from fine_tuning.workbench.importing import ImportReport
 
 NUM_SHOWN = 5
-NEEDED = "a judgement needs --session and one of --up, --down, --rating, --edit and --over"
+LIKE_THIS = "fine-tuning feedback MESSAGE --session SESSION --up"
+NEEDED = "a judgement needs --session and one of --up, --down, --no-thumb, --rating, --edit, --over"
 app = typer.Typer()
 
 
@@ -107,6 +108,7 @@ def feedback(
     ] = None,
     up: Annotated[bool, typer.Option("--up", help="Thumb up.")] = False,
     down: Annotated[bool, typer.Option("--down", help="Thumb down.")] = False,
+    none: Annotated[bool, typer.Option("--no-thumb", help="Take the thumb back.")] = False,
     rating: Annotated[int | None, typer.Option("--rating", help="1, the worst, to 10.")] = None,
     edit: Annotated[str | None, typer.Option("--edit", help="The better reply.")] = None,
     over: Annotated[
@@ -135,19 +137,19 @@ def feedback(
         counts = bench.feedback_counts()
         answer(counts, as_json=as_json, table=facts("feedback", counts))
         return
-    given = [*_thumb(up, down), *_others(rating, edit, over)]
+    given = [*_thumb(up, down, none), *_others(rating, edit, over)]
     if not given or session is None:
-        raise ConfigError(NEEDED)
+        raise ConfigError(NEEDED, next_command=LIKE_THIS)
     ids = [
         bench.judge_reply(session, message, **one, reason=reason, comment=comment) for one in given
     ]
     answer({"feedback": ids}, as_json=as_json, text=f"noted {len(ids)} judgement(s)")
 
 
-def _thumb(up: bool, down: bool) -> list[dict[str, Any]]:
-    if up and down:
-        raise ConfigError(NEEDED)
-    return [{"kind": "thumb", "value": 1 if up else -1}] if up or down else []
+def _thumb(up: bool, down: bool, none: bool) -> list[dict[str, Any]]:
+    if up + down + none > 1:
+        raise ConfigError(NEEDED, next_command=LIKE_THIS)
+    return [{"kind": "thumb", "value": up - down}] if up or down or none else []
 
 
 def _others(rating: int | None, edit: str | None, over: str | None) -> list[dict[str, Any]]:

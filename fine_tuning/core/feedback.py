@@ -23,7 +23,7 @@ ANNOTATOR_KINDS: tuple[str, ...] = get_args(AnnotatorKind)
 class Feedback:
     """One judgement on one message, or on a conversation as a whole.
 
-    * ``thumb``: ``value`` is 1 or -1.
+    * ``thumb``: ``value`` is 1 or -1; 0 takes an earlier thumb back.
     * ``rating``: ``value`` is 1 (worst) to 10 (best).
     * ``correction``: ``text`` is the reply as it should have been; it becomes a training target.
     * ``choice``: the message was kept and ``rejected_id``, a sibling, was not.
@@ -58,7 +58,7 @@ class Feedback:
     def __post_init__(self) -> None:
         """Refuse a judgement that says nothing."""
         expected = {
-            "thumb": (self.value in {1, -1}, f"value {self.value}, expected 1 or -1"),
+            "thumb": (self.value in {1, 0, -1}, f"value {self.value}, expected 1, 0 or -1"),
             "rating": (self.value in RATING_RANGE, f"value {self.value}, expected 1 to 10"),
             "correction": (bool(self.text.strip()), "an empty text, expected the better reply"),
             "choice": (bool(self.rejected_id), "no rejected_id, expected the other reply's id"),

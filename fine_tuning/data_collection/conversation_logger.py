@@ -118,8 +118,9 @@ class ConversationLogger:
 
         Args:
             message_id: What :meth:`log_conversation` returned.
-            kind: ``thumb`` (value 1 or -1), ``rating`` (value 1 to 10), ``correction`` (text is the
-                better reply) or ``choice`` (rejected_id is the reply that was not kept).
+            kind: ``thumb`` (value 1 or -1, 0 takes one back), ``rating`` (value 1 to 10),
+                ``correction`` (text is the better reply) or ``choice`` (rejected_id is the reply
+                that was not kept).
             value: The thumb or the rating.
             text: The better reply.
             rejected_id: The reply that was not kept.

@@ -3,7 +3,7 @@
 The rules, of which the first that fits a reply decides:
 
     corrected          the better text is learnt in its place
-    thumb down         not learnt, unless a later thumb took it back
+    thumb down         not learnt, unless it was taken back, by another thumb or by none
     rated too low      not learnt
     not kept           not learnt; the reply kept in its stead is on the branch that is
 
@@ -50,7 +50,9 @@ class Verdicts:
     def take(self, feedback: Feedback) -> None:
         """Add a judgement that is later than all before."""
         message_id = feedback.message_id
-        if feedback.kind == "thumb":
+        if feedback.kind == "thumb" and not feedback.value:
+            self.thumbs.pop(message_id, None)
+        elif feedback.kind == "thumb":
             self.thumbs[message_id] = feedback.value
         elif feedback.kind == "rating":
             self.ratings[message_id] = feedback.value

@@ -1,4 +1,4 @@
-"""Conversations and judgements, counted in one pass and constant memory per session."""
+"""Conversations and judgements, counted in one pass; memory grows with sessions and thumbs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ def conversation_statistics(
     """Count conversations, messages and judgements.
 
     A turn is a reply on the branch last shown. Lengths are means in characters, over the messages
-    on that branch; times are the earliest and latest of any message, "" when none is known.
+    on that branch; times are the earliest and latest of any message, "" when none is known. Of
+    thumbs the last one on a message counts, and none that was taken back.
 
     Returns:
         ``total_conversations``, ``total_turns``, ``total_messages`` (side branches included),
@@ -54,13 +55,17 @@ def conversation_statistics(
 def _feedback_counts(feedback: Iterable[Feedback]) -> dict[str, float]:
     names = ("thumbs_up", "thumbs_down", "ratings", "corrections", "choices", "reviews")
     counts = dict.fromkeys(names, 0)
+    thumbs: dict[tuple[str, ...], int] = {}
     rated = 0
     for judgement in feedback:
         if judgement.kind == "thumb":
-            counts["thumbs_up" if judgement.value > 0 else "thumbs_down"] += 1
+            by = judgement.annotator_kind, judgement.annotator
+            thumbs[judgement.conversation_id, judgement.message_id, *by] = judgement.value
         elif (name := f"{judgement.kind}s") in counts:
             counts[name] += 1
         rated += judgement.value if judgement.kind == "rating" else 0
+    counts["thumbs_up"] = sum(value > 0 for value in thumbs.values())
+    counts["thumbs_down"] = sum(value < 0 for value in thumbs.values())
     return {**counts, "mean_rating": _mean(rated, counts["ratings"])}
 
 

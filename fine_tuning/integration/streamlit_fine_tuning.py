@@ -153,10 +153,10 @@ def _ask_opinion(session_id: str, reply_id: str, reply: str) -> None:
     thumb, reason = f"{STATE}-thumb-{reply_id}", f"{STATE}-reason-{reply_id}"
 
     def rated() -> None:
-        value = st.session_state[thumb]
-        if value is not None:
-            why = (st.session_state.get(reason) or "").lower()
-            _judge(session_id, reply_id, "thumb", value=1 if value else -1, reason=why)
+        value = st.session_state[thumb]  # None: the same thumb again takes it back
+        why = (st.session_state.get(reason) or "").lower() if value is not None else ""
+        given = 0 if value is None else 1 if value else -1
+        _judge(session_id, reply_id, "thumb", value=given, reason=why)
 
     with st.container(horizontal=True, vertical_alignment="center"):
         value = st.feedback("thumbs", key=thumb, on_change=rated)

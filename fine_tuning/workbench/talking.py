@@ -206,7 +206,7 @@ class Talk:
     # Opinions
 
     def rate(self, message_id: str, value: int, *, reason: str = "", comment: str = "") -> None:
-        """Record a thumb, 1 or -1, for a reply."""
+        """Record a thumb, 1 or -1, for a reply; 0 takes an earlier one back."""
         self._say(self._feedback("thumb", message_id, value=value, reason=reason, comment=comment))
 
     def correct(self, message_id: str, text: str) -> None:

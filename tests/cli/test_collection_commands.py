@@ -88,6 +88,8 @@ def test_judging_counting_and_writing_pairs(home: Path, capsys: pytest.CaptureFi
     assert counts["preference_pairs"] == 1
     assert answer(capsys, "feedback", "--pairs", str(home / "pairs.jsonl"))["pairs"] == 1
     assert json.loads((home / "pairs.jsonl").read_text())["chosen"][0]["content"] == "Red."
+    assert len(answer(capsys, *given, "--no-thumb")["feedback"]) == 1
+    assert answer(capsys, "feedback")["thumbs_down"] == 0
     for wrong in (["feedback", reply], [*given, "--up", "--down"], given):
         code, _, err = run(capsys, *wrong)
         assert code == 2

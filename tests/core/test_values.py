@@ -142,7 +142,7 @@ def test_a_torn_conversation_is_refused_with_what_was_found(
 @pytest.mark.parametrize(
     ("fields", "found"),
     [
-        ({"kind": "thumb", "value": 2}, "value 2, expected 1 or -1"),
+        ({"kind": "thumb", "value": 2}, "value 2, expected 1, 0 or -1"),
         ({"kind": "rating", "value": 11}, "value 11, expected 1 to 10"),
         ({"kind": "correction", "text": "  "}, "an empty text"),
         ({"kind": "choice"}, "no rejected_id"),

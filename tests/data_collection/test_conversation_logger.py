@@ -137,7 +137,7 @@ def test_what_is_no_turn_is_refused(path: Path, turn: tuple) -> None:
 
 
 def test_feedback_that_says_nothing_is_refused(path: Path) -> None:
-    with pytest.raises(DataError, match="expected 1 or -1"):
+    with pytest.raises(DataError, match="expected 1, 0 or -1"):
         ConversationLogger(path).log_feedback("m", "thumb", value=5)
 
 

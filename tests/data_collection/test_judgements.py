@@ -86,6 +86,8 @@ def test_an_edit_is_learnt_in_place_of_the_reply() -> None:
     [
         ([said("thumb", "a", value=-1)], 0, {THUMB_DOWN: 1}),
         ([said("thumb", "a", value=-1), said("thumb", "a", value=1)], 1, {}),
+        ([said("thumb", "a", value=-1), said("thumb", "a", value=0)], 1, {}),
+        ([said("thumb", "a", value=0), said("thumb", "a", value=-1)], 0, {THUMB_DOWN: 1}),
         ([said("rating", "a", value=3)], 0, {LOW_RATING: 1}),
         ([said("rating", "a", value=4)], 1, {}),
         ([said("thumb", "a", value=-1, annotator_kind="model")], 1, {}),
@@ -189,6 +191,10 @@ def test_thumbs_that_differ_make_a_pair(store: Any) -> None:
     assert (pair.origin, pair.chosen.id, pair.rejected.id) == ("thumbs", "b", "a")
     labels = [(one.reply.id, one.is_wanted, len(one.prompt)) for one in labelled_replies(store)]
     assert labels == [("a", False, 1), ("b", True, 1)]
+    store.add_feedback(said("thumb", "b", value=0))
+    assert list(preference_pairs(store)) == [], "it was taken back"
+    assert [one.reply.id for one in labelled_replies(store)] == ["a"]
+    assert len(list(store.feedback())) == 3, "nothing said is removed"
 
 
 def test_liked_replies() -> None:
@@ -197,6 +203,8 @@ def test_liked_replies() -> None:
         said("correction", "a3", text="x"), said("thumb", "b", value=-1),
     ]  # fmt: skip
     assert liked_replies(feedback) == {("c", "a"), ("c", "a3")}
+    feedback += [said("thumb", "a", value=0), said("thumb", "b", value=0)]
+    assert liked_replies(feedback) == {("c", "b"), ("c", "a3")}
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".db"])
@@ -216,6 +224,10 @@ def test_all_feedback_comes_from_the_loggers_methods(tmp_path: Path, suffix: str
         "thumbs_up": 0, "thumbs_down": 1, "ratings": 1, "corrections": 1, "choices": 1,
         "reviews": 0, "mean_rating": 9.0,
     }  # fmt: skip
+    logger.log_thumb(second, up=True)
+    logger.log_thumb(first, up=False)
+    logger.log_feedback(second, "thumb", value=0)
+    assert logger.get_conversation_stats()["feedback"] == stats
     pairs = [(p.origin, p.chosen.text, p.rejected.text) for p in preference_pairs(logger.store)]
     assert pairs == [("correction", "Fig.", "Fork."), ("choice", "Red.", "Seven.")]
     (learnt,) = JudgedConversations([chat], logger.store.feedback())

@@ -85,6 +85,10 @@ def test_every_turn_is_recorded_once_and_can_be_judged(bench: Workbench) -> None
     (chat,) = bench.store.conversations()
     reply = chat.path()[3]
     assert dict(reply.metadata) == {"model": NAME}
+    for pressed in (1, None):
+        page.get("feedback")[0].set_value(pressed)
+        opened(page)
+    assert [one.value for one in bench.store.feedback()] == [1, 0], "the same thumb takes it back"
     page.text_area[0].set_value("Tea is a drink.")
     next(button for button in page.button if button.label == "Save").click()
     opened(page)

@@ -177,6 +177,12 @@ def test_the_queue_begins_with_what_needs_a_person_most(bench: Workbench) -> Non
     queue = bench.review_queue(bench.sort_out())
     assert [one.row.id for one in queue][:2] == ["good", "refusal"]
     assert queue[0].why == ("you gave a thumb down",)
+    assert bench.listing().ratings("good") == {"disliked"}
+    bench.store.append_many([], [thumb("good", 0)])
+    assert bench.listing().ratings("good") == {"unrated"}
+    assert bench.review_queue(bench.sort_out())[0].row.id == "refusal", "it was taken back"
+    bench.store.append_many([], [replace(thumb("good", -1), id="again")])
+    queue = bench.review_queue(bench.sort_out())
     assert any(why.startswith("cleaning leaves it out: ") for why in queue[1].why)
     bench.decide("good", "reject")
     assert next(one.row.id for one in bench.review_queue()) == "refusal"

@@ -102,9 +102,8 @@ def _show_thumbs(talk: Talk, reply: Message, verdicts: Opinions) -> None:
     key = f"thumb-{reply.id}"
 
     def rated() -> None:
-        value = st.session_state[key]
-        if value is not None:
-            _do(lambda: talk.rate(reply.id, 1 if value else -1))
+        value = st.session_state[key]  # None: the same thumb again takes it back
+        _do(lambda: talk.rate(reply.id, 0 if value is None else 1 if value else -1))
 
     given = verdicts.thumbs.get(reply.id)
     default = None if given is None else int(given > 0)

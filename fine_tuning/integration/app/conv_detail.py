@@ -89,7 +89,9 @@ def _judgement(one: Feedback) -> None:
         st.text(one.text)
         return
     words = {
-        "thumb": ":material/thumb_up:" if one.value > 0 else ":material/thumb_down:",
+        "thumb": {1: ":material/thumb_up:", -1: ":material/thumb_down:"}.get(
+            one.value, "thumb taken back"
+        ),
         "rating": f"rated {one.value} of 10",
         "choice": "kept over another reply",
     }

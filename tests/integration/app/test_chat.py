@@ -124,6 +124,22 @@ def test_a_chat_is_replied_to_rated_edited_and_found_again(
     assert len(said(again)) == 4
 
 
+def test_the_same_thumb_again_takes_it_back(
+    chatting: tuple[AppTest, Workbench, StandIn],
+) -> None:
+    page, bench, _ = chatting
+    say(page, "Tell me about bells.")
+    talk = bench.talk(bench.chats().rows[0].id)
+    reply = talk.turns()[0].shown
+    assert reply
+    for pressed, thumbs in ((0, {reply.id: -1}), (None, {}), (1, {reply.id: 1})):
+        page.get("feedback")[0].set_value(pressed)
+        run(page)
+        assert talk.verdicts().thumbs == thumbs
+    values = [one.value for one in bench.store.feedback()]
+    assert values == [-1, 0, 1], "nothing said is removed"
+
+
 def test_another_reply_is_chosen_or_not(chatting: tuple[AppTest, Workbench, StandIn]) -> None:
     page, bench, _ = chatting
     say(page, "Tell me about rain.")
