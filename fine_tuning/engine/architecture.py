@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -281,6 +282,18 @@ def read_shape(file: GgufFile) -> DecoderShape:
         logit_scale=(1 / keys.number("logit_scale")) if multiplied else 1.0,
         logit_soft_cap=_optional(keys, "final_logit_softcapping", traits.logit_soft_cap),
     )
+
+
+def shape_of(path: Path) -> DecoderShape:
+    """Read the numbers of the decoder in a file; see :func:`read_shape`.
+
+    Raises:
+        ModelNotFoundError: if there is none.
+        GgufError: if it is not sound GGUF.
+        UnsupportedModelError: if this engine does not compute it.
+    """
+    with GgufFile.open(path) as file:
+        return read_shape(file)
 
 
 def _optional(keys: _Keys, key: str, default: float | None) -> float:

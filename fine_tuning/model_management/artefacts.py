@@ -25,7 +25,7 @@ from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.gguf.types import TensorType
 from fine_tuning.runtimes.ggml_quantize import K_TYPES, pack
 from fine_tuning.runtimes.load_check import TEMPLATE_KEY, check_adapter, check_model
-from fine_tuning.runtimes.ollama_modelfile import Modelfile
+from fine_tuning.runtimes.ollama_modelfile import Modelfile, served_by
 from fine_tuning.runtimes.trial_load import explain_failure, trial_load
 from fine_tuning.storage.atomic import storage_errors, sync_folder, write_file
 
@@ -141,7 +141,8 @@ def write_modelfile(
     """Write the Modelfile that makes Ollama serve a version from files; return its text.
 
     Args:
-        path: Where; file names in it are absolute.
+        path: Where; files beneath its folder are named from there, so that the folder can be moved,
+            others by their full path.
         model: The base, or a merged model.
         settings: Template, system prompt, parameters and the rest of the base's Modelfile; its
             ``base`` and ``adapters`` are replaced.
@@ -151,7 +152,16 @@ def write_modelfile(
         StorageError: if it cannot be written.
         DataError: if a text cannot be written in a Modelfile.
     """
-    adapters = (str(adapter.absolute()),) if adapter else ()
-    text = replace(settings, base=str(model.absolute()), adapters=adapters).to_text()
+    base, *adapters = (_named(file, path.parent) for file in (model, adapter) if file)
+    whole = replace(settings, base=base, adapters=tuple(adapters))
+    remarks = "".join(f"# {sentence}\n" for sentence in served_by(whole))
+    text = remarks + whole.to_text()
     write_file(path, text.encode("utf-8"))
     return text
+
+
+def _named(file: Path, folder: Path) -> str:
+    """Return a file's name in a Modelfile (ollama: parser/parser.go, expandPath)."""
+    whole = file.absolute()
+    beneath = folder.absolute()
+    return f"./{whole.relative_to(beneath)}" if whole.is_relative_to(beneath) else str(whole)

@@ -19,10 +19,11 @@ from fine_tuning.core.errors import ConfigError, TrainingError
 from fine_tuning.core.events import RunEvent, Value
 from fine_tuning.core.example import TokenizedExample
 from fine_tuning.core.naming import file_sha256
-from fine_tuning.engine.adapter_files import write_gguf_adapter, write_peft_adapter
+from fine_tuning.engine.adapter_files import BASE_DIGEST_KEY, write_gguf_adapter
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.lora import LoraAdapter
 from fine_tuning.engine.lower_states import LowerStates
+from fine_tuning.engine.peft_files import write_peft_adapter
 from fine_tuning.engine.step import StepResult, accumulate_gradients, evaluate_loss
 from fine_tuning.gguf.promote import PROMOTIONS
 from fine_tuning.training.fast_mode import first_adapted, lower_states
@@ -313,7 +314,7 @@ def _carry_out(
     def export(place: Path) -> None:
         # No run id, no time: equal adapters are equal files.
         about = {
-            "fine_tuning.base_digest": settings.base_digest,
+            BASE_DIGEST_KEY: settings.base_digest,
             "fine_tuning.base_name": settings.base_name,
             "fine_tuning.snapshot": settings.snapshot,
         }
@@ -321,7 +322,13 @@ def _carry_out(
         write_gguf_adapter(
             place / "adapter.gguf", adapter, architecture=architecture, metadata=about
         )
-        write_peft_adapter(place, adapter, decoder.shape, settings.base_name)
+        write_peft_adapter(
+            place,
+            adapter,
+            decoder.shape,
+            settings.base_name,
+            base_digest=settings.base_digest,
+        )
 
     remarks = [known.values()]
     if settings.plan.rate_reason:

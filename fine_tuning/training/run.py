@@ -5,7 +5,6 @@ Knows folders, events and failures; what is trained and how an adapter is writte
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,8 +20,8 @@ from fine_tuning.core.errors import (
     StorageError,
 )
 from fine_tuning.core.events import EventKind, RunEvent, Value
-from fine_tuning.core.naming import content_name
 from fine_tuning.core.ports import Clock, RunListener
+from fine_tuning.engine.adapter_files import adapter_name
 from fine_tuning.storage.atomic import whole_folder
 from fine_tuning.training.checkpoints import LoopProgress
 from fine_tuning.training.events_file import EventsFile, Listeners, read_events
@@ -108,21 +107,15 @@ def carry_out(
             loop.run()
             with whole_folder(folder.adapter_path) as place:
                 export(place)
-            name, metrics = adapter_name(trainable.state_dict(), settings), _metrics(loop.progress)
+            plan, metrics = settings.plan, _metrics(loop.progress)
+            name = adapter_name(
+                trainable.state_dict(),
+                base_digest=settings.base_digest,
+                scale=(plan.rank, plan.alpha, plan.use_rslora),
+            )
             spent_s = metrics.training_time_s
             teller.tell("finished", loop.progress.step, adapter=name, training_time_s=spent_s)
             return folder.finish(settings, metrics, name)
-
-
-def adapter_name(state: Mapping[str, torch.Tensor], settings: RunSettings) -> str:
-    """Name an adapter by its numbers and what they mean, whatever file they lie in."""
-    digests = {}
-    for name, tensor in state.items():
-        content = tensor.detach().cpu().contiguous().numpy().tobytes()
-        digests[name] = [list(tensor.shape), hashlib.blake2b(content).hexdigest()]
-    plan = settings.plan
-    scale = [plan.rank, plan.alpha, plan.use_rslora]
-    return content_name({"base": settings.base_digest, "scale": scale, "tensors": digests})
 
 
 def _open(folder: RunFolder, loop: TrainingLoop, events: EventsFile) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from fine_tuning.core.errors import ConfigError
 from fine_tuning.gguf.merge import MergeReport
 from fine_tuning.model_management.artefacts import (
+    MERGED,
     MERGED_KINDS,
     check_served,
     write_merged,
@@ -19,9 +20,8 @@ from fine_tuning.model_management.artefacts import (
 from fine_tuning.runtimes.base_model import BaseModel
 from fine_tuning.runtimes.embedded import missing_template
 from fine_tuning.runtimes.load_check import check_model
-from fine_tuning.runtimes.ollama_modelfile import Modelfile
 from fine_tuning.storage.atomic import storage_errors, whole_folder
-from fine_tuning.workbench.registering import Registering
+from fine_tuning.workbench.modelfiles import MODELFILE_NAME, Modelfiles
 from fine_tuning.workbench.runs import FinishedRun
 
 ADAPTER, PEFT = "adapter", "peft"
@@ -65,7 +65,7 @@ class ExportedModel:
         return value
 
 
-class Exporting(Registering):
+class Exporting(Modelfiles):
     """What a user takes away."""
 
     def export_model(self, name: str, kind: str, folder: Path) -> ExportedModel:
@@ -75,8 +75,8 @@ class Exporting(Registering):
             name: A version or a run.
             kind: ``adapter`` (GGUF, beside its base), ``peft`` (safetensors), or one of
                 ``MERGED_KINDS``.
-            folder: Where; it must not exist, or be empty. llama.cpp has loaded every GGUF file
-                before the folder is there.
+            folder: Where; it must not exist, or be empty. llama.cpp has loaded every model and
+                adapter, PEFT's converted back, before the folder is there.
 
         Raises:
             ConfigError: if there is no such kind, or the folder holds something.
@@ -85,16 +85,24 @@ class Exporting(Registering):
         """
         if kind not in EXPORT_KINDS:
             raise ConfigError(
-                f"{kind!r} is no form of a model, expected one of {', '.join(EXPORT_KINDS)}"
+                f"{kind!r} is no form of a model, expected one of {', '.join(EXPORT_KINDS)}",
+                next_command=f"fine-tuning models export {name} --as {MERGED} --to {folder}",
             )
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ConfigError(f"{folder} holds something already, expected a new folder")
+            raise ConfigError(
+                f"{folder} holds something already, expected a new folder",
+                next_command=f"fine-tuning models export {name} --as {kind} --to {folder}-new",
+            )
         run = self.find_run(name)
         version, base = self.register_run(run), self.base_of(run)
         with whole_folder(folder) as place:
             report = self._fill(place, kind, run, base)
             if kind != PEFT:
-                _write_modelfile(place, folder, kind, base)
+                adapter = place / run.adapter_path.name if kind == ADAPTER else None
+                model = base.path if adapter else place / _model_file(kind)
+                settings = self.serving_settings(base)
+                write_modelfile(place / MODELFILE_NAME, model, settings, adapter)
+        self.keep_modelfile(run)
         files = tuple(sorted(folder.iterdir()))
         size_bytes = sum(path.stat().st_size for path in files)
         return ExportedModel(
@@ -109,13 +117,14 @@ class Exporting(Registering):
     def _fill(
         self, place: Path, kind: str, run: FinishedRun, base: BaseModel
     ) -> MergeReport | None:
-        own = run.adapter_path.parent
-        if kind in (ADAPTER, PEFT):
-            for file in PEFT_FILES if kind == PEFT else (run.adapter_path.name,):
-                with storage_errors(own / file):
-                    shutil.copyfile(own / file, place / file)
-            if kind == ADAPTER:
-                check_served(base.path, place / run.adapter_path.name)
+        if kind == PEFT:
+            _write_peft(place, run, base)
+            return None
+        if kind == ADAPTER:
+            copy = place / run.adapter_path.name
+            with storage_errors(copy):
+                shutil.copyfile(run.adapter_path, copy)
+            check_served(base.path, copy)
             return None
         out = place / _model_file(kind)
         made = write_merged(
@@ -133,15 +142,28 @@ def _model_file(kind: str) -> str:
     return f"{kind}.gguf"
 
 
-def _write_modelfile(place: Path, folder: Path, kind: str, base: BaseModel) -> None:
-    """Write a Modelfile that names the files where they will stand."""
-    settings = Modelfile(
-        base="",
-        template=base.template,
-        system=base.system,
-        parameters=json.loads(base.parameters) if base.parameters else {},
-    )
-    is_adapter = kind == ADAPTER
-    model = base.path if is_adapter else folder / _model_file(kind)
-    adapter = folder / "adapter.gguf" if is_adapter else None
-    write_modelfile(place / "Modelfile", model, settings, adapter)
+def _write_peft(place: Path, run: FinishedRun, base: BaseModel) -> None:
+    """Write a run's adapter as PEFT's, once llama.cpp loads what is read back from it.
+
+    Raises:
+        TrainingError: if the adapter changes weights PEFT has no name for.
+        FineTuningError: if what is read back is another adapter, or llama.cpp refuses it.
+    """
+    from fine_tuning.engine.adapter_files import check_same_update, write_gguf_adapter  # noqa: PLC0415 - torch is slow to load
+    from fine_tuning.engine.architecture import shape_of  # noqa: PLC0415 - as above
+    from fine_tuning.engine.peft_files import read_peft_adapter, write_peft_adapter  # noqa: PLC0415 - as above
+
+    shape = shape_of(base.path)
+    own = run.adapter_path.parent
+    if all((own / file).is_file() for file in PEFT_FILES):
+        for file in PEFT_FILES:
+            with storage_errors(place / file):
+                shutil.copyfile(own / file, place / file)
+    else:
+        write_peft_adapter(place, run.adapter(), shape, base.name, base_digest=base.digest())
+    back = read_peft_adapter(place, shape)
+    check_same_update(back, run.adapter(), place)
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".peft.") as beside:
+        converted = Path(beside) / run.adapter_path.name
+        write_gguf_adapter(converted, back, architecture=shape.architecture)
+        check_served(base.path, converted)

@@ -39,7 +39,7 @@ from fine_tuning.data_collection.moderation import JUDGES
 from fine_tuning.data_collection.private_values import DEFAULT_REGIONS, KINDS
 from fine_tuning.data_preparation.formatter import POLICIES
 from fine_tuning.data_preparation.masking import TRUNCATIONS
-from fine_tuning.engine.adapter_files import FUSED_PEFT_MODULES, PEFT_MODULES
+from fine_tuning.engine.peft_files import FUSED_PEFT_MODULES, PEFT_MODULES
 from fine_tuning.evaluation.evaluator import LIKELIHOOD_METRICS, REPLY_METRICS
 from fine_tuning.evaluation.gate import PRIMARY_SUITES
 from fine_tuning.training import plan

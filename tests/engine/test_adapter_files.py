@@ -9,20 +9,19 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from fine_tuning.core.errors import TrainingError, UnsupportedModelError
-from fine_tuning.engine.adapter_files import (
-    PEFT_CONFIG,
-    PEFT_WEIGHTS,
-    read_gguf_adapter,
-    read_peft_adapter,
-    write_gguf_adapter,
-    write_peft_adapter,
-)
+from fine_tuning.engine.adapter_files import read_gguf_adapter, write_gguf_adapter
 from fine_tuning.engine.architecture import ARCHITECTURES
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.lora import LoraAdapter, LoraPair
+from fine_tuning.engine.peft_files import (
+    PEFT_CONFIG,
+    PEFT_WEIGHTS,
+    read_peft_adapter,
+    write_peft_adapter,
+)
 from tests.engine.tiny import MODELS, random_adapter, write_tiny
 
 SEPARATE = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -84,7 +83,7 @@ def test_a_split_adapter_does_not_fit_a_fused_base(tmp_path: Path) -> None:
         adapter = random_adapter(decoder.linear_shapes)
         write_peft_adapter(tmp_path, adapter, decoder.shape, "base")
     with opened(tmp_path, "phi3") as decoder:
-        with pytest.raises(TrainingError, match="no counterpart"):
+        with pytest.raises(TrainingError, match="which this base has not; it has qkv_proj"):
             read_peft_adapter(tmp_path, decoder.shape)
         with pytest.raises(TrainingError, match=r"blk\.0\.attn_q\.weight has no counterpart"):
             write_peft_adapter(tmp_path, adapter, decoder.shape, "base")
@@ -148,6 +147,8 @@ def test_patterns_of_peft_scale_what_they_name(tmp_path: Path) -> None:
         {"lora_alpha": "much"},
         {"r": 0},
         {"alpha_pattern": ["q_proj"]},
+        {"trainable_token_indices": [7]},
+        {"init_lora_weights": "pissa_niter_16"},
     ],
 )
 def test_what_is_not_plain_low_rank_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
@@ -156,6 +157,81 @@ def test_what_is_not_plain_low_rank_is_refused(tmp_path: Path, changes: dict[str
         with pytest.raises(TrainingError) as caught:
             read_peft_adapter(tmp_path, decoder.shape)
     assert "\n" not in caught.value.message
+    assert caught.value.next_command
+
+
+def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
+    with written(tmp_path) as decoder:
+        (tmp_path / PEFT_WEIGHTS).rename(tmp_path / "adapter_model.bin")
+        with pytest.raises(TrainingError, match="a pickle, which can run any program") as caught:
+            read_peft_adapter(tmp_path, decoder.shape)
+    assert "safe_serialization=True" in caught.value.next_command
+
+
+@pytest.mark.parametrize("lacks", [PEFT_CONFIG, PEFT_WEIGHTS])
+def test_a_missing_file_is_named(tmp_path: Path, lacks: str) -> None:
+    with written(tmp_path) as decoder:
+        (tmp_path / lacks).unlink()
+        with pytest.raises(TrainingError, match=f"has no {lacks}") as caught:
+            read_peft_adapter(tmp_path, decoder.shape)
+    assert caught.value.next_command
+
+
+def test_numbers_that_are_none_are_refused(tmp_path: Path) -> None:
+    with written(tmp_path) as decoder:
+        state = load_file(tmp_path / PEFT_WEIGHTS)
+        next(iter(state.values()))[0, 0] = float("nan")
+        save_file(state, tmp_path / PEFT_WEIGHTS)
+        with pytest.raises(TrainingError, match="holds NaN or infinity"):
+            read_peft_adapter(tmp_path, decoder.shape)
+
+
+def rotated_in_halves(x_THD: torch.Tensor) -> torch.Tensor:
+    """Rotate as Hugging Face's Llama does (modeling_llama.py, rotate_half): i with i + d/2."""
+    num_tokens, _, d = x_THD.shape
+    frequency = 10000.0 ** -(torch.arange(0, d, 2).double() / d)
+    angle = torch.outer(torch.arange(num_tokens).double(), frequency).repeat(1, 2)[:, None]
+    one, other = x_THD[..., : d // 2], x_THD[..., d // 2 :]
+    return x_THD * angle.cos() + torch.cat((-other, one), dim=-1) * angle.sin()
+
+
+def rotated_neighbours(x_THD: torch.Tensor) -> torch.Tensor:
+    """Rotate as ggml does for llama (GGML_ROPE_TYPE_NORMAL): 2i with 2i + 1, as complex numbers."""
+    num_tokens, heads, d = x_THD.shape
+    frequency = 10000.0 ** -(torch.arange(0, d, 2).double() / d)
+    angle = torch.outer(torch.arange(num_tokens).double(), frequency)[:, None]
+    pairs = torch.view_as_complex(x_THD.reshape(num_tokens, heads, d // 2, 2).contiguous())
+    return torch.view_as_real(pairs * torch.polar(torch.ones_like(angle), angle)).flatten(2)
+
+
+def test_attention_scores_are_those_of_hugging_face(tmp_path: Path) -> None:
+    """Factors in Hugging Face's order, rotated its way, score as what is read, rotated ggml's."""
+    model, generator = MODELS["llama"], torch.Generator().manual_seed(8)
+    sizes = {"attn_q": (model.heads, "q_proj"), "attn_k": (model.kv_heads, "k_proj")}
+    state, expected, found, as_they_come = {}, {}, {}, {}
+    x = torch.randn(7, model.width, generator=generator)
+    for kind, (heads, module) in sizes.items():
+        a = torch.randn(3, model.width, generator=generator)
+        b = torch.randn(heads * model.d, 3, generator=generator)
+        name = f"base_model.model.model.layers.1.self_attn.{module}"
+        state |= {f"{name}.lora_A.weight": a, f"{name}.lora_B.weight": b}
+        rows = (x @ a.T @ b.T).double().view(7, heads, model.d)
+        expected[kind], as_they_come[kind] = rotated_in_halves(rows), rotated_neighbours(rows)
+    save_file(state, tmp_path / PEFT_WEIGHTS)
+    config = {"peft_type": "LORA", "r": 3, "lora_alpha": 3}
+    (tmp_path / PEFT_CONFIG).write_text(json.dumps(config), encoding="utf-8")
+    with opened(tmp_path, "llama") as decoder:
+        adapter = read_peft_adapter(tmp_path, decoder.shape)
+    for kind, (heads, _) in sizes.items():
+        pair = adapter.pairs[f"blk.1.{kind}.weight"]
+        found[kind] = rotated_neighbours((x @ pair.a.T @ pair.b.T).double().view(7, heads, model.d))
+    group = model.heads // model.kv_heads
+    scores = [
+        torch.einsum("thd,shd->hts", one["attn_q"], one["attn_k"].repeat_interleave(group, dim=1))
+        for one in (expected, found, as_they_come)
+    ]
+    torch.testing.assert_close(scores[1], scores[0])
+    assert not torch.allclose(scores[2], scores[0], rtol=0.1)
 
 
 def test_damaged_files_are_refused_in_a_sentence(tmp_path: Path) -> None:

@@ -10,14 +10,10 @@ import torch
 
 from fine_tuning.core.errors import GgufError
 from fine_tuning.engine import step
-from fine_tuning.engine.adapter_files import (
-    read_gguf_adapter,
-    read_peft_adapter,
-    write_gguf_adapter,
-    write_peft_adapter,
-)
+from fine_tuning.engine.adapter_files import read_gguf_adapter, write_gguf_adapter
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.lora import BLOCK_GAIN, LoraAdapter, LoraPair
+from fine_tuning.engine.peft_files import read_peft_adapter, write_peft_adapter
 from fine_tuning.gguf.adapter import BLOCK_SUM_KEY
 from fine_tuning.gguf.merge import merge_adapter
 from fine_tuning.gguf.reader import GgufFile

@@ -20,8 +20,9 @@ from fine_tuning.core.errors import (
 )
 from fine_tuning.core.events import RunEvent
 from fine_tuning.core.naming import file_sha256
-from fine_tuning.engine.adapter_files import read_gguf_adapter, read_peft_adapter
+from fine_tuning.engine.adapter_files import read_gguf_adapter
 from fine_tuning.engine.decoder import Decoder
+from fine_tuning.engine.peft_files import read_peft_adapter
 from fine_tuning.engine.step import evaluate_loss
 from fine_tuning.training.adapter_run import BaseModel, fresh_adapter
 from fine_tuning.training.lora_trainer import LoRATrainer
