@@ -20,6 +20,11 @@ SETTING_OF = {
     "checkpoint_every": "checkpoint_every_steps",
 }
 """What a field of a plan is called among the settings, where the names differ."""
+NONE_IF_ZERO = {
+    "checkpoint_every", "checkpoint_every_s", "evaluate_every", "max_grad_norm", "max_steps",
+    "memory_budget", "patience",
+}  # fmt: skip
+"""Fields of a plan whose 0 is a setting of null."""
 DECIDED = {"adapter", "adapter_reason", "rate_reason", "finds_rate", "threads"}
 """Fields of a plan that say what was decided and why, not what was asked."""
 
@@ -100,11 +105,10 @@ def chosen_settings(recorded: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     method = ("training.method", recorded.get("method"), usual.training.method)
     found: list[tuple[str, Any, Any]] = [method]
     plan: Mapping[str, Any] = recorded.get("plan") or {}
-    found += [
-        (f"training.{SETTING_OF.get(key, key)}", value, training[key])
-        for key, value in plan.items()
-        if key in training and key not in DECIDED
-    ]
+    for key, value in plan.items():
+        if key in training and key not in DECIDED:
+            name = f"training.{SETTING_OF.get(key, key)}"
+            found.append((name, _asked(key, value), _asked(key, training[key])))
     if plan.get("adapter_reason") == ASKED_FOR:
         found.append(("training.adapter", plan.get("adapter"), usual.training.adapter))
     data = dict(recorded.get("data") or {})
@@ -116,3 +120,8 @@ def chosen_settings(recorded: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
         if key in preparation
     ]
     return {key: (value, default) for key, value, default in found if value not in (None, default)}
+
+
+def _asked(key: str, value: object) -> object:
+    """Return a plan's value as the settings say it."""
+    return "null" if key in NONE_IF_ZERO and not value else value

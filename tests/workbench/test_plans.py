@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fine_tuning.config.schema import Training
-from fine_tuning.workbench.plans import choose_adapter, training_plan
+from fine_tuning.config.schema import Settings, Training
+from fine_tuning.workbench.plans import choose_adapter, chosen_settings, training_plan
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,32 @@ def test_auto_follows_the_runtime(wanted: str, takes_adapters: bool | None, expe
 
 def test_an_unknown_runtime_is_named() -> None:
     assert "is not known" in training_plan(Training()).adapter_reason
+
+
+def test_only_what_differs_from_the_defaults_is_told() -> None:
+    data = Settings().data_preparation
+    ratios = {split: getattr(data, f"{split}_ratio") for split in ("train", "validation", "test")}
+    recorded = {
+        "method": "qlora",
+        "plan": training_plan(Training(threads=7), True).to_dict(),
+        "data": {"max_length": data.max_length, "ratios": ratios, "seed": 42},
+    }
+    assert chosen_settings(recorded) == {}
+    asked = Training(
+        method="lora", adapter="mergeable", lora_r=8, max_steps=16, early_stopping_patience=None
+    )
+    changed = {
+        "method": asked.method,
+        "plan": training_plan(asked).to_dict() | {"of a later release": 1},
+        "data": {"max_length": 512, "ratios": ratios | {"train": 0.7}},
+    }
+    assert chosen_settings(changed) == {
+        "training.method": ("lora", "qlora"),
+        "training.lora_r": (8, 16),
+        "training.max_steps": (16, "null"),
+        "training.early_stopping_patience": ("null", 3),
+        "training.adapter": ("mergeable", "auto"),
+        "data_preparation.max_length": (512, data.max_length),
+        "data_preparation.train_ratio": (0.7, 0.8),
+    }
+    assert chosen_settings({}) == {}, "an old version may lack them"

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from fine_tuning.integration.app.common import count, percent, plain, told, when, workbench
+from fine_tuning.integration.app.common import percent, plain, told, when, workbench
+from fine_tuning.integration.app.conv_words import times
 
 if TYPE_CHECKING:
     from fine_tuning.model_management.switchings import Pointing
@@ -28,10 +29,10 @@ def show_split(found: Split, say: Say) -> None:
         f"{percent(first.share)} of the conversations, {plain(second.version)} "
         f"{percent(second.share)}, since {when(found.traffic.since)}"
     )
-    st.dataframe([_row(first), _row(second)], hide_index=True)
+    st.markdown("\n".join(f"- {_line(side)}" for side in (first, second)))
     st.caption(
-        "A conversation stays with the version it drew. As long as the ranges overlap, these "
-        "thumbs do not tell which is better."
+        "A conversation stays with the version it drew. The ranges say what the thumbs bear at "
+        "95 %: as long as they overlap, it is open which is better."
     )
     with st.container(horizontal=True):
         if st.button(f"Let {plain(second.version)} answer all", key=f"split-take-{family}"):
@@ -44,18 +45,16 @@ def show_split(found: Split, say: Say) -> None:
                 say(f"{found.traffic.alias} answers as {first.version} again in all conversations.")
 
 
-def _row(side: Tally) -> dict[str, str]:
-    interval = side.interval
-    up = percent(side.up / side.num_thumbs) if side.num_thumbs else "-"
-    lies = f"{percent(interval[0])} to {percent(interval[1])}" if interval else "no thumb yet"
-    return {
-        "Version": side.version,
-        "Share": percent(side.share),
-        "Conversations": count(side.num_sessions),
-        "Thumbs": count(side.num_thumbs),
-        "Up": up,
-        "Range (95 %)": lies,
-    }
+def _line(side: Tally) -> str:
+    """Return what was recorded of a side; a list, because a table is too wide for a phone."""
+    line = f"**{plain(side.version)}**: {times(side.num_sessions, 'conversation', 'conversations')}"
+    if (interval := side.interval) is None:
+        return f"{line}, no thumb yet"
+    thumbs = times(side.num_thumbs, "thumb", "thumbs")
+    low, high = (f"{100 * one:.0f}" for one in interval)
+    return (
+        f"{line}, {thumbs}, **{percent(side.up / side.num_thumbs)} up** (range {low} to {high} %)"
+    )
 
 
 def offer_split(pointing: Pointing, versions: Sequence[ModelVersion], say: Say) -> None:
