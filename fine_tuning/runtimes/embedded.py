@@ -158,6 +158,14 @@ class EmbeddedServer:
         _, mark, tail = self.renderer.render(turns, add_generation_prompt=False).rpartition(_MARK)
         return tail if mark else ""
 
+    def prompt(self, messages: Sequence[Message]) -> str:
+        """Return the prompt of messages, generation prompt included.
+
+        Raises:
+            DataError: if the template refuses the order of roles.
+        """
+        return self.renderer.render(messages, add_generation_prompt=True)
+
     def reply_many(
         self,
         conversations: Sequence[Sequence[Message]],

@@ -28,6 +28,7 @@ from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
 from fine_tuning.runtimes.load_check import check_model
 from fine_tuning.workbench.base import CHAT_CONTEXT_TOKENS
 from fine_tuning.workbench.engine_reference import EngineReference, open_reference
+from fine_tuning.workbench.modelfiles import Modelfiles
 from fine_tuning.workbench.models import Models
 from fine_tuning.workbench.proof_prompts import choose_prompts, has_tools
 from fine_tuning.workbench.runs import FinishedRun
@@ -49,7 +50,7 @@ class Deployment:
         return {**self.deployed.to_dict(), "switched": switched}
 
 
-class Deploying(Models):
+class Deploying(Models, Modelfiles):
     """What a user does to have a version served."""
 
     def deploy(
@@ -81,6 +82,9 @@ class Deploying(Models):
             deployed = deployer.deploy(
                 self._deployable(version, run, base, reference), only=way, progress=self.progress
             )
+            ollama = target.runtime if isinstance(target, OllamaTarget) else None
+            told = partial(ollama.settings, deployed.name) if ollama else None
+            self.keep_modelfile(run, told=told, prompts=reference)
         switched = self.switch(version.name) if switch else None
         return Deployment(deployed=deployed, switched=switched)
 

@@ -7,9 +7,10 @@ its server lacks is learnt from training's own prompts.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from fine_tuning.core.conversation import Message
 from fine_tuning.core.errors import FineTuningError
@@ -31,6 +32,19 @@ PROMPT_TOKENS = 256
 """Room for the prompts a template is learnt from; none is computed."""
 
 
+class TrainedPrompts(Protocol):
+    """What a model was trained on: its prompts, and what ends a turn."""
+
+    @property
+    def end_of_turn(self) -> str:
+        """What the template writes after a reply."""
+        ...
+
+    def prompt(self, messages: Sequence[Message]) -> str:
+        """Return the prompt of messages, generation prompt included."""
+        ...
+
+
 class Modelfiles(Registering):
     """What makes a version servable elsewhere."""
 
@@ -46,7 +60,13 @@ class Modelfiles(Registering):
         found = next((one.path for one in version.present if one.kind == MODELFILE), None)
         return found if found and found.is_file() else self.write_modelfile(run)
 
-    def write_modelfile(self, run: FinishedRun, served: Modelfile | None = None) -> Path:
+    def write_modelfile(
+        self,
+        run: FinishedRun,
+        *,
+        served: Modelfile | None = None,
+        prompts: TrainedPrompts | None = None,
+    ) -> Path:
         """Write the Modelfile of a run's version into its folder and register it.
 
         It names the merged file where there is one, which every version of Ollama takes, else the
@@ -55,6 +75,7 @@ class Modelfiles(Registering):
         Args:
             run: The run.
             served: What a server says of the version it serves; None takes what the base brings.
+            prompts: Training's own prompts, where they are at hand.
 
         Raises:
             DataError: if a text of the base fits into no Modelfile.
@@ -66,25 +87,43 @@ class Modelfiles(Registering):
         write_modelfile(
             path,
             merged or base.path,
-            self.serving_settings(base, served),
+            self.serving_settings(base, served, prompts),
             None if merged else run.adapter_path,
         )
         self.registry().add_artefact(version.name, MODELFILE, path)
         return path
 
-    def keep_modelfile(self, run: FinishedRun, served: Modelfile | None = None) -> None:
-        """Write the Modelfile of a version beside other work, which does not fail for it."""
+    def keep_modelfile(
+        self,
+        run: FinishedRun,
+        *,
+        told: Callable[[], Modelfile] | None = None,
+        prompts: TrainedPrompts | None = None,
+    ) -> None:
+        """Write the Modelfile of a version beside other work, which does not fail for it.
+
+        Args:
+            run: The run.
+            told: Asks the server what it serves the version with.
+            prompts: Training's own prompts, where they are at hand.
+        """
         try:
-            self.write_modelfile(run, served)
+            self.write_modelfile(run, served=told() if told else None, prompts=prompts)
         except FineTuningError as error:
             logger.warning("run %s got no Modelfile: %s", run.run_id, error.message)
 
-    def serving_settings(self, base: BaseModel, served: Modelfile | None = None) -> Modelfile:
+    def serving_settings(
+        self,
+        base: BaseModel,
+        served: Modelfile | None = None,
+        prompts: TrainedPrompts | None = None,
+    ) -> Modelfile:
         """Return all that a model made from files needs besides them.
 
         Args:
             base: The base a version was trained on.
             served: What a server says of the version; None takes what the base brings.
+            prompts: Training's own prompts; None renders them anew.
 
         Raises:
             FineTuningError: as llama.cpp raises that loads the base.
@@ -95,26 +134,26 @@ class Modelfiles(Registering):
         has_own = check_model(base.path).has_chat_template
         template, stop = known.template, ""
         if not has_own or not (template or known.renderer):
-            learnt, turn_end = self._learnt(base)
+            learnt, turn_end = _learnt(prompts) if prompts else self._learnt_of(base)
             template = template or ("" if known.renderer else learnt)
             # A template that is not the model's own may end turns with a text that is no token.
             stop = "" if has_own else turn_end
         again = sent_again(known, system=base.system, stop=[stop] if stop else ())
         return replace(again, template=template)
 
-    def _learnt(self, base: BaseModel) -> tuple[str, str]:
-        """Return the Go template of training's prompts, "" if there is none, and the turn's end."""
+    def _learnt_of(self, base: BaseModel) -> tuple[str, str]:
         with EmbeddedServer(
             base.path,
             context_tokens=PROMPT_TOKENS,
             threads=self.settings.training.threads,
             system=base.system,
         ) as server:
+            return _learnt(server)
 
-            def render(messages: Sequence[Message]) -> str:
-                return server.renderer.render(messages, add_generation_prompt=True)
 
-            return infer_go_template(render) or "", server.end_of_turn.strip()
+def _learnt(prompts: TrainedPrompts) -> tuple[str, str]:
+    """Return the Go template of training's prompts, "" if there is none, and the turn's end."""
+    return infer_go_template(prompts.prompt) or "", prompts.end_of_turn.strip()
 
 
 def _merged_file(version: ModelVersion) -> Path | None:

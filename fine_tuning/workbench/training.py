@@ -20,9 +20,9 @@ from fine_tuning.runtimes.base_model import EMBEDDED, BaseModel
 from fine_tuning.runtimes.ollama_client import OllamaClient
 from fine_tuning.runtimes.ollama_probe import probe
 from fine_tuning.workbench.collection import Collection
+from fine_tuning.workbench.modelfiles import Modelfiles
 from fine_tuning.workbench.plans import UNKNOWN_RUNTIME, training_plan
 from fine_tuning.workbench.process import loading
-from fine_tuning.workbench.registering import Registering
 from fine_tuning.workbench.runs import finished_runs
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from fine_tuning.training.run_folder import TrainedRun
 
 
-class Training(Collection, Registering):
+class Training(Collection, Modelfiles):
     """What a user does with runs."""
 
     def train(
@@ -56,7 +56,7 @@ class Training(Collection, Registering):
         """
         trainer, data, base = self._training_task(snapshot)
         run = trainer.train(data, base, self._new_folder(run_id), _listening(listener))
-        self.register_run(self.find_run(str(run.folder)))
+        self._register(run)
         return run
 
     def forecast(self, snapshot: Snapshot | None = None) -> Forecast:
@@ -130,8 +130,13 @@ class Training(Collection, Registering):
             )
         method = RunFolder(folder).settings().method
         run = _trainer(method).resume(folder, _listening(listener))
-        self.register_run(self.find_run(str(run.folder)))
+        self._register(run)
         return run
+
+    def _register(self, run: TrainedRun) -> None:
+        found = self.find_run(str(run.folder))
+        self.register_run(found)
+        self.keep_modelfile(found)
 
     def is_finished(self, run_id: str) -> bool:
         """Tell whether a run has its manifest."""
