@@ -51,7 +51,7 @@ class Choosing(Deploying, Serving):
         for pointing in in_use:
             label = f"{pointing.version or 'base'} (in use)"
             if share := shares.get((pointing.runtime, pointing.alias)):
-                label = f"{pointing.version or 'base'} or {share.version} (A/B, drawn by chat)"
+                label = f"A/B: {pointing.version or 'base'} or {share.version}"
             found[pointing.alias] = ModelChoice(name=pointing.alias, label=label, kind="champion")
         for version in self.versions():
             for one in version.deployments:

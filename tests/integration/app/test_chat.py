@@ -297,8 +297,10 @@ def test_two_versions_reply_blindly(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         one.value for one in page.caption
     )
     bench.split_traffic("support:2", 0.5)
+    st.cache_data.clear()  # the models to pick from are kept for some seconds
     page = opened(monkeypatch, trained)
     assert page.selectbox(key="model").value == "fine_tuned_support:champion"
+    assert page.selectbox(key="model").options[0] == "A/B: support:1 or support:2"
     say(page, "Tell me about salt.")
     talk = bench.talk(bench.chats().rows[0].id)
     reply = talk.turns()[0].shown
