@@ -45,7 +45,10 @@ def chat(
     from fine_tuning.workbench.chat import ChatSession
 
     if message is not None and not message.strip():
-        raise ConfigError("the message is empty, expected something to ask")
+        raise ConfigError(
+            "the message is empty, expected something to ask",
+            next_command='fine-tuning chat --message "When do we get paid?"',
+        )
     with bench.open_chat(model) as server:
         session = ChatSession(bench, server.chat_model, Sampling(temperature=temperature))
         if message is not None:

@@ -281,7 +281,10 @@ def _described(kind: str, path: Path) -> Artefact:
         DataError: if there is no such file.
     """
     if not path.is_file():
-        raise DataError(f"{path} does not exist, expected the file of artefact {kind!r}")
+        raise DataError(
+            f"{path} does not exist, expected the file of artefact {kind!r}",
+            next_command="fine-tuning train",
+        )
     with storage_errors(path):
         return Artefact(
             kind=kind, path=path, digest=file_sha256(path), size_bytes=path.stat().st_size
