@@ -1,7 +1,7 @@
 # `make` alone prints the targets. PIP_ARGS goes to every pip install, for instance
 #   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 .DEFAULT_GOAL := help
-.PHONY: help setup demo app test test-slow test-browser pictures fuzz-importers bench-logging check lint types imports docs-check docs format freeze clean bench-training bench-calibration bench-data test-trl bench-evaluation bench-gate bench-merge test-hostile
+.PHONY: help setup demo app test test-slow test-browser pictures fuzz-importers bench-logging check lint types imports docs-check docs format freeze clean bench-training bench-calibration bench-data test-trl bench-evaluation bench-gate bench-merge test-hostile test-kills
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -72,6 +72,9 @@ bench-merge: $(VENV)/.develops  ## what is left of a fine-tune in each file that
 
 test-hostile: $(VENV)/.develops  ## 100,000 damaged models and adapters (a quarter of an hour)
 	$(PYTEST) -m slow tests/gguf/test_mutations.py
+
+test-kills: $(VENV)/.develops  ## kill -9 deploy and rollback at 30 random moments: make test-kills KILL_SEED=7 (ten minutes)
+	KILL_SEED=$(or $(KILL_SEED),6) $(PYTEST) -s -m slow tests/cli/test_deploy_kill.py
 
 bench-calibration: $(VENV)/.develops  ## how often the gate errs, on simulated comparisons (ten minutes)
 	$(PY) -m benchmarks.calibration

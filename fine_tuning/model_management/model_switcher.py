@@ -105,16 +105,20 @@ class ModelSwitcher:
     def rollback(self, family: str) -> Switched:
         """Let a family's alias answer as it did before the last switch; at once, without loading.
 
-        Rolling back again goes one further, at last to the base model.
+        Rolling back again goes one further, at last to the base model. A rollback that was killed
+        when the alias had moved is finished, and that is all.
 
         Raises:
             DeploymentError: if there is nothing before, or it is not on the runtime any more; then
                 nothing has changed.
         """
         with self._registry.locked("switch"):
-            self._recover()
             alias = self.alias_of(family)
+            was = self.journal.current(alias)
+            self._recover()
             now = self.journal.current(alias)
+            if was and now and now.switching_id != was.switching_id != now.before_id:
+                return _finished(now, was)
             earlier = self.journal.before(now) if now else None
             if now is None or earlier is None:
                 state = f"is {now.version or 'the base'} from its start" if now else "is nothing"
@@ -367,6 +371,18 @@ class ModelSwitcher:
             return self._runtime.show(name)
         except ModelNotFoundError:
             return None
+
+
+def _finished(now: Pointing, was: Pointing) -> Switched:
+    """Return what a rollback did that a killed process left to be written down."""
+    base = f"{now.family}:{BASE}"
+    return Switched(
+        alias=now.alias,
+        version=now.version or base,
+        before=was.version or base,
+        target=now.target,
+        changed=True,
+    )
 
 
 def _base_digest(info: ModelInfo) -> str:

@@ -64,7 +64,7 @@ class Arena:
         return len(self.server.requests) - before
 
     def kill(self, target: Target, *args: Any, at: int, moment: str, delay_s: float) -> bool:
-        """Run and kill; False if it ended before its time came."""
+        """Run and kill; False if it ended before its time came, and then it must be done again."""
         first = len(self.server.requests)
         process = self.context.Process(target=target, args=(self.home.path, self.server.url, *args))
 
@@ -78,6 +78,7 @@ class Arena:
         process.start()
         process.join(120)
         self.server.watch = None
+        assert process.exitcode in (0, -signal.SIGKILL)
         return process.exitcode == -signal.SIGKILL
 
     def check_answers(self) -> str:
@@ -121,10 +122,11 @@ def survive_kills(
         num_deploy = arena.run(*new)
         num_rollback = arena.run(roll_back)
         arena.run(*new)
-        for kill in range(kills):
+        num_hit = 0
+        while num_hit < kills:
             when = {"moment": dice.choice(["before", "after"]), "delay_s": dice.uniform(0, 0.02)}
-            if kill % 3 == 0:
-                arena.kill(roll_back, at=dice.randint(1, num_rollback), **when)
+            if num_hit % 3 == 0:
+                num_hit += arena.kill(roll_back, at=dice.randint(1, num_rollback), **when)
                 arena.check_answers()
                 switcher(arena.home, arena.server.url).recover()
                 if arena.check_answers() == "support:2":
@@ -134,7 +136,7 @@ def survive_kills(
                 arena.run(*new)
             else:
                 arena.reset()
-                arena.kill(*new, at=dice.randint(1, num_deploy), **when)
+                num_hit += arena.kill(*new, at=dice.randint(1, num_deploy), **when)
                 arena.check_answers()
                 arena.run(*new)
             arena.check_whole()

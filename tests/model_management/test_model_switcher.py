@@ -51,6 +51,22 @@ def test_the_alias_says_what_its_version_says(home: Path) -> None:
     assert stages(home) == ["champion", "challenger", "archived"]
 
 
+def test_a_killed_rollback_is_finished_and_not_done_twice(home: Path) -> None:
+    mover = switcher(home)
+    for name in ("support:1", "support:2"):
+        mover.switch(name)
+    now = mover.journal.current(ALIAS)
+    assert now is not None
+    earlier = mover.journal.before(now)
+    assert earlier is not None
+    mover.journal.begin("rollback", earlier)
+    embedded(home).point_alias(ALIAS, earlier.target)
+    again = switcher(home).rollback("support")
+    assert (again.version, again.before, again.changed) == ("support:1", "support:2", True)
+    assert (answers_as(home), stages(home)[0]) == ("support:1", "champion")
+    assert mover.rollback("support").version == "support:base"
+
+
 def test_rolling_back_goes_on_to_the_base_and_no_further(home: Path) -> None:
     mover = switcher(home)
     for name in ("support:1", "support:2", "support:3"):

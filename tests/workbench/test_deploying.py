@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,12 @@ import pytest
 from fine_tuning.core.errors import DeploymentError, RuntimeFailedError
 from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.gguf.types import TensorType
+from fine_tuning.model_management.ladder import Way
 from fine_tuning.runtimes.embedded import CHATML_TEMPLATE
+from fine_tuning.runtimes.ollama_modelfile import parse_modelfile
 from fine_tuning.workbench.deploying import Deployment
 from fine_tuning.workbench.workbench import Workbench
-from tests.ollama_stand_in.generations import Faults
+from tests.ollama_stand_in.generations import GENERATIONS, Faults
 from tests.ollama_stand_in.server import StandIn
 from tests.runtimes.models import ask
 from tests.runtimes.served_here import serving_models
@@ -131,6 +135,11 @@ def test_a_base_without_a_template_is_served_with_that_of_training(
         assert done.deployed.way == way
         is_old = not here.server.generation.renders
         assert outcomes(done) == HOLDS | ({"prompt": "cannot tell"} if is_old else {})
+        kept = parse_modelfile(here.bench.modelfile("run1").read_text(encoding="utf-8"))
+        assert (kept.base == "./artefacts/merged.gguf") == (way == "merged")
+        assert kept.adapters == (() if way == "merged" else ("./adapter/adapter.gguf",))
+        assert "<|im_start|>assistant\n" in kept.template
+        assert kept.parameters == {"stop": ("<|im_end|>",)}
         if way == "merged":
             with merged_file(here.trained) as merged:
                 assert merged.get(TEMPLATE_KEY, str) == CHATML_TEMPLATE
@@ -141,7 +150,10 @@ def test_a_base_without_a_template_is_served_with_that_of_training(
 GO_OTHER = "{{ range .Messages }}### {{ .Role }}\n{{ .Content }}\n{{ end }}### assistant\n"
 OTHER_BASE = "another base"
 PLANTED: dict[str, tuple[dict[str, Any], str]] = {
-    "wrong template": ({"wrong_template": GO_OTHER}, "prompts differ from those"),
+    "wrong template": (
+        {"wrong_template": GO_OTHER},
+        "prompts differ from those|reads [0-9]+ tokens for one turn",
+    ),
     "missing stop token": ({"drop_stop": True}, "the server does not stop there"),
     "adapter scale off by 4": ({"adapter_scale": 4.0}, "adapter 4 times as strong"),
     "adapter ignored": ({"ignore_adapter": True}, "the server ignores the adapter"),
@@ -150,23 +162,48 @@ PLANTED: dict[str, tuple[dict[str, Any], str]] = {
     "server dies": ({"die_after_pieces": 3}, "the server stopped answering after"),
     "does not load": ({"load_error": "out of memory"}, "out of memory"),
 }
-QUICK = ("missing stop token", "adapter scale off by 4")
+OF_ADAPTERS = ("adapter scale off by 4", "adapter ignored")
+USUAL = "0.33.0"
+QUICK = {(USUAL, "missing stop token"), (USUAL, "adapter scale off by 4")}
+
+
+def way_on(generation: str) -> Way:
+    return "adapter" if GENERATIONS[generation].adapters == "served" else "mixed"
+
+
+PLANTED_ON = [
+    (generation, fault)
+    for generation in GENERATIONS
+    for fault in PLANTED
+    if fault not in OF_ADAPTERS or way_on(generation) == "adapter"
+]
 
 
 @pytest.fixture(scope="module")
-def deployed_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Scene]]:
     """Version 1 is deployed and what the chatbot talks to; version 2 is trained."""
-    with scene(tmp_path_factory.mktemp("deployed"), "0.33.0") as here:
-        here.trained.add_run(1)
-        here.bench.deploy()
-        here.trained.add_run(2)
-        yield here
+    with ExitStack() as stack:
+
+        @cache
+        def on(generation: str) -> Scene:
+            here = stack.enter_context(scene(tmp_path_factory.mktemp("deployed"), generation))
+            here.trained.add_run(1)
+            here.bench.deploy()
+            here.trained.add_run(2)
+            return here
+
+        yield on
 
 
 @pytest.fixture
-def deployed(deployed_once: Scene, monkeypatch: pytest.MonkeyPatch) -> Scene:
-    monkeypatch.setenv("OLLAMA_MODELS", str(deployed_once.server.root))
-    return deployed_once
+def deployed(
+    request: pytest.FixtureRequest,
+    scenes: Callable[[str], Scene],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Scene:
+    found = scenes(getattr(request, "param", USUAL))
+    monkeypatch.setenv("OLLAMA_MODELS", str(found.server.root))
+    return found
 
 
 @contextmanager
@@ -181,8 +218,9 @@ def faulty(server: StandIn, faults: Mapping[str, Any]) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    "fault",
-    [one if one in QUICK else pytest.param(one, marks=pytest.mark.slow) for one in PLANTED],
+    ("deployed", "fault"),
+    [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow) for case in PLANTED_ON],
+    indirect=["deployed"],
 )
 def test_what_is_wrong_is_named_and_undone(deployed: Scene, tmp_path: Path, fault: str) -> None:
     faults, said = PLANTED[fault]
@@ -190,7 +228,7 @@ def test_what_is_wrong_is_named_and_undone(deployed: Scene, tmp_path: Path, faul
         faults = {"wrong_base": write_base(tmp_path / "other.gguf", seed=9)}
     before = deployed.digests()
     with faulty(deployed.server, faults), pytest.raises(DeploymentError, match=said) as caught:
-        deployed.bench.deploy("run2", way="adapter")
+        deployed.bench.deploy("run2", way=way_on(deployed.server.generation.key))
     assert "what was there stands" in caught.value.message
     assert caught.value.next_command.startswith(
         ("fine-tuning ", "ollama ", "OLLAMA_CONTEXT_LENGTH")
@@ -198,7 +236,7 @@ def test_what_is_wrong_is_named_and_undone(deployed: Scene, tmp_path: Path, faul
     assert deployed.digests() == before
     undone = deployed.bench.version("support:2").deployments[-1]
     assert undone.state == "undone"
-    assert said in undone.reason
+    assert re.search(said, undone.reason)
     assert deployed.bench.chatbot_model() == ALIAS
     with deployed.bench.open_served(ALIAS) as model:
         assert "".join(model.reply(ask("Hello.")))
