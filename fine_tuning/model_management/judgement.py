@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -36,48 +37,34 @@ def ending_part(
     """
     ended = [one.reply.ended for one in answered]
     figures: dict[str, Any] = {"num_ended": sum(ended), "num_replies": len(ended)}
+    part = partial(ProofPart, name=ENDING, figures=figures)
     if read is None:
-        sentence = f"{sum(ended)} of {len(ended)} replies ended, and which model made them is open"
-        return ProofPart(name=ENDING, outcome="cannot tell", sentence=sentence, figures=figures)
+        said = f"{sum(ended)} of {len(ended)} replies ended, and which model made them is open"
+        return part(outcome="cannot tell", sentence=said)
     pairs = list(zip(answered, read, strict=True))
     overrun = sum(expected_end(one, followed) is not None for one, followed in pairs)
     right = _ends(pairs, exactly=True) or _ends(pairs, exactly=False)
     figures |= {"num_overrun": overrun, "num_ended_as_trained": sum(right)}
     if overrun > sum(right):
-        return ProofPart(
-            name=ENDING,
-            outcome="fails",
-            cause="missing_stop_token",
-            sentence=f"{overrun} of {len(ended)} replies go on where the model ends them with "
-            f"{stop!r}: the server does not stop there",
-            figures=figures,
+        said = (
+            f"{overrun} of {len(ended)} replies go on where the model ends them with {stop!r}: "
+            "the server does not stop there"
         )
+        return part(outcome="fails", cause="missing_stop_token", sentence=said)
     if sum(right) * 2 < len(right):
-        return ProofPart(
-            name=ENDING,
-            outcome="fails",
-            cause="wrong_stop_token",
-            sentence=f"{len(right) - sum(right)} of {len(right)} replies end where the model does "
-            f"not say {stop!r}",
-            figures=figures,
-        )
-    if not right:
-        longest = max(one.reply.reply_tokens or len(f.tokens) for one, f in pairs)
-        figures["longest_reply_tokens"] = longest
-        return ProofPart(
-            name=ENDING,
-            outcome="cannot tell",
-            excuse="no reply was due to end",
-            sentence=f"could not be checked: the trained model itself ends none of {len(ended)} "
-            f"replies within {longest} tokens, as the engine reads them",
-            figures=figures,
-        )
-    return ProofPart(
-        name=ENDING,
-        outcome="holds",
-        sentence=f"{sum(right)} replies ended by themselves with {stop!r}, as trained",
-        figures=figures,
+        wrong = len(right) - sum(right)
+        said = f"{wrong} of {len(right)} replies end where the model does not say {stop!r}"
+        return part(outcome="fails", cause="wrong_stop_token", sentence=said)
+    if right:
+        said = f"{sum(right)} replies ended by themselves with {stop!r}, as trained"
+        return part(outcome="holds", sentence=said)
+    longest = max(one.reply.reply_tokens or len(f.tokens) for one, f in pairs)
+    figures["longest_reply_tokens"] = longest
+    said = (
+        f"could not be checked: the trained model itself ends none of {len(ended)} replies within "
+        f"{longest} tokens, as the engine reads them"
     )
+    return part(outcome="cannot tell", excuse="no reply was due to end", sentence=said)
 
 
 def _ends(pairs: Sequence[tuple[Answered, Followed]], *, exactly: bool) -> list[bool]:
