@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from fine_tuning.cli import adapter_commands
 from fine_tuning.cli.deploy_commands import proof_rows
 from fine_tuning.cli.options import AsJson, Config, Home, Overrides, open_workbench
 from fine_tuning.cli.output import answer, facts, say
@@ -26,6 +27,7 @@ VERIFY_FAILED = 1
 
 app = typer.Typer()
 models_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+models_app.add_typer(adapter_commands.app)
 app.add_typer(models_app, name="models")
 
 Version = Annotated[
@@ -140,10 +142,10 @@ def show(
 
     value = version.to_dict()
     rows: dict[str, Any] = {
-        "trained": version.created_at[:16].replace("T", " "),
+        version.made_word: version.created_at[:16].replace("T", " "),
         "stage": version.stage,
         "base": f"{version.base_name} ({version.base_digest})",
-        "data set": version.snapshot,
+        "data set": version.data_words,
         "run": version.run_folder,
         "parents": version.parent_words,
         "adapter": f"{version.adapter_name}, by {version.method}",

@@ -15,7 +15,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,10 +148,25 @@ class Snapshot:
             raise DataError(
                 f"a data set has no split {name!r}, expected one of {', '.join(SPLITS)}"
             )
+        if not self.manifest["files"]:
+            return SnapshotDataset([])
         path = self.path / f"{name}.jsonl"
         with storage_errors(path):
             lines = path.read_text(encoding="utf-8").split("\n")
         return SnapshotDataset([Record.from_line(line) for line in lines if line])
+
+
+NO_DATA: Final = Snapshot(
+    path=Path(),
+    manifest={
+        "name": "",
+        "remarks": [],
+        "settings": {},
+        "files": {},
+        "splits": {split: {"conversation_ids": []} for split in SPLITS},
+    },
+)
+"""The data set of a model of which it is not known what it learnt from."""
 
 
 def write_snapshot(
@@ -230,6 +245,23 @@ def snapshot_members(datasets: Path) -> dict[str, dict[str, tuple[str, ...]]]:
         except (DataError, KeyError):
             continue
     return found
+
+
+def newest_snapshot(datasets: Path, base_digest: str) -> Snapshot | None:
+    """Open the data set of a folder that was made last for a base; None if there is none.
+
+    Raises:
+        DataError: if it is damaged.
+    """
+    made: list[tuple[int, str]] = []
+    for folder in datasets.glob("b2-*"):
+        try:
+            manifest = _read_manifest(folder)
+        except DataError:
+            continue
+        if dict(manifest.get("base_model") or {}).get("digest") == base_digest:
+            made.append(((folder / MANIFEST).stat().st_mtime_ns, folder.name))
+    return load_snapshot(datasets / max(made)[1]) if made else None
 
 
 def _conversation_ids(manifest: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

@@ -18,6 +18,8 @@ Stage = Literal["champion", "challenger", "archived"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 ArtefactState = Literal["present", "removing", "removed"]
 DeploymentState = Literal["begun", "active", "undone", "retired"]
+IMPORTED = "imported"
+"""The method of versions whose adapter was trained elsewhere."""
 ADAPTER = "adapter"
 """The kind of the artefact every version has: the adapter as llama.cpp reads it."""
 
@@ -176,11 +178,24 @@ class ModelVersion:
         return str(self.verdict.get("outcome", ""))
 
     @property
+    def data_words(self) -> str:
+        """The data set's name, or why there is none."""
+        if self.snapshot:
+            return self.snapshot
+        place = self.settings.get("imported", {}).get("from", "")
+        return f"none: the adapter was imported from {place}" if place else "none"
+
+    @property
+    def made_word(self) -> str:
+        """How it came to be: trained or imported."""
+        return IMPORTED if self.method == IMPORTED else "trained"
+
+    @property
     def parent_words(self) -> str:
         """The versions it follows and how, in words."""
         how = [f"{one} (its weights)" for one in self.started_from]
         in_use = [one for one in self.parents if one not in self.started_from]
-        how += [f"{one} (in use when it was trained)" for one in in_use]
+        how += [f"{one} (in use when it was {self.made_word})" for one in in_use]
         begun = "" if self.started_from else "it started from the base"
         return "; ".join(filter(None, [", ".join(how) or "none", begun]))
 

@@ -169,7 +169,9 @@ class Harnessing(Judging):
             run = self.find_run(model)
             if questions is None:
                 questions = own_questions(run.folder.parents[1])
-            return self._task(run, {}, questions, ())[0], candidate_of(run)
+            return self._task(run, self._measured_on(run, {}), {}, questions, ())[0], candidate_of(
+                run
+            )
         settings = self.settings.evaluation
         task = EvaluationTask(
             base=self.base_model(),

@@ -13,6 +13,7 @@ from fine_tuning.core.errors import DataError
 from fine_tuning.core.example import Example, TokenizedExample
 from fine_tuning.core.naming import canonical_json, content_name, file_sha256, unit_interval
 from fine_tuning.data_collection.judgements import preference_pairs
+from fine_tuning.data_preparation.snapshot import Snapshot, newest_snapshot
 from fine_tuning.evaluation.blind_trial import BlindTrial
 from fine_tuning.evaluation.cache import ResultCache
 from fine_tuning.evaluation.canaries import read_canaries
@@ -79,7 +80,8 @@ class Judging(Models):
         if questions is None:
             questions = own_questions(run.folder.parents[1])
         others = {name: self._run_beside(name, run) for name in (against, *beside)}
-        task, contamination = self._task(run, others, questions, prompts)
+        data = self._measured_on(run, others)
+        task, contamination = self._task(run, data, others, questions, prompts)
         models = [candidate_of(other) for other in (*others.values(), run)]
         places = self._served([*others.values(), run]) if served else None
         report = evaluate(
@@ -90,7 +92,7 @@ class Judging(Models):
             served=places,
             progress=self.progress,
         )
-        provenance = self._provenance(task, models, run, places)
+        provenance = self._provenance(task, models, data, places)
         report = with_provenance(report, provenance, contamination)
         _write(report, run)
         self.record_verdict(run, report.verdict.to_dict(), _metrics(report))
@@ -141,12 +143,13 @@ class Judging(Models):
     def _task(
         self,
         run: FinishedRun,
+        data: Snapshot,
         others: Mapping[str, FinishedRun | None],
         questions: Sequence[Question],
         prompts: Sequence[str] | None,
     ) -> tuple[EvaluationTask, ContaminationReport]:
         """Gather what models are measured on, without what the candidate has seen."""
-        settings, data = self.settings.evaluation, self.data_of(run)
+        settings = self.settings.evaluation
         held_out, train = data.split("test"), data.split("train")
         contamination = _contamination(held_out.sources, questions, train.sources)
         kept = contamination.kept
@@ -163,7 +166,7 @@ class Judging(Models):
                 prompts=settings.test_prompts if prompts is None else prompts,
                 probes=read_probe_items() if settings.ability_probe else (),
                 canaries=read_canaries(self.workspace.resolve(canary_file)) if canary_file else (),
-                old=self._old_splits(run, others),
+                old=self._old_splits(data, others),
                 old_questions=self._old_questions(),
                 metrics=_reply_metrics((*settings.metrics, settings.primary_metric)),
                 max_reply_tokens=settings.max_reply_tokens,
@@ -173,15 +176,39 @@ class Judging(Models):
             contamination,
         )
 
+    def _measured_on(self, run: FinishedRun, others: Mapping[str, FinishedRun | None]) -> Snapshot:
+        """Return the data set whose test split decides: the run's own.
+
+        An adapter from elsewhere has none: it takes that of a run beside it, else the newest of
+        the workspace that was made for its base.
+
+        Raises:
+            DataError: if there is none, or it is damaged.
+        """
+        if run.snapshot:
+            return self.data_of(run)
+        for other in others.values():
+            if other is not None and other.snapshot:
+                return self.data_of(other)
+        digest = run.manifest["base_digest"]
+        newest = newest_snapshot(self.workspace.datasets, digest)
+        if newest is None:
+            raise DataError(
+                f"run {run.run_id} came without a data set, and {self.workspace.datasets} has none "
+                f"for its base {run.base_name}, expected conversations to measure it on",
+                next_command=f"fine-tuning prepare --base {run.base_name}",
+            )
+        return newest
+
     def _old_splits(
-        self, run: FinishedRun, others: Mapping[str, FinishedRun | None]
+        self, data: Snapshot, others: Mapping[str, FinishedRun | None]
     ) -> dict[str, Sequence[TokenizedExample]]:
-        """Return the test splits earlier runs were judged on, where they are not this run's."""
+        """Return the test splits earlier runs were judged on, where they are not this one's."""
         found: dict[str, Sequence[TokenizedExample]] = {}
         for other in others.values():
-            if other is not None and other.snapshot != run.snapshot:
+            if other is not None and other.snapshot not in ("", data.name):
                 examples = self.data_of(other).split("test").examples
-                seen = {e.conversation_id for e in self.data_of(run).split("train").examples}
+                seen = {e.conversation_id for e in data.split("train").examples}
                 unseen = [e for e in examples if e.conversation_id not in seen and e.num_targets]
                 if unseen:
                     found[f"{OLD_SUITE}/{other.run_id}"] = unseen
@@ -207,7 +234,7 @@ class Judging(Models):
         self,
         task: EvaluationTask,
         models: Sequence[Candidate],
-        run: FinishedRun,
+        data: Snapshot,
         places: ServedModels | None,
     ) -> dict[str, Any]:
         """Return what decided the numbers: a report that cannot say this proves nothing."""
@@ -215,7 +242,7 @@ class Judging(Models):
             "base": {"name": task.base.name, "digest": task.base.digest()},
             "models": {model.name: model.adapter_name or "untuned" for model in models},
             "served": places.told() if places else None,
-            "data_set": run.snapshot,
+            "data_set": data.name,
             "probe_items": file_sha256(PROBE_FILE) if task.probes else None,
             "questions": content_name([question.to_dict() for question in task.questions]),
             "settings": self.settings.evaluation.model_dump(mode="json"),

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fine_tuning.core.errors import DataError, ModelNotFoundError
-from fine_tuning.data_preparation.snapshot import Snapshot, folder_name, load_snapshot
+from fine_tuning.data_preparation.snapshot import NO_DATA, Snapshot, folder_name, load_snapshot
 from fine_tuning.model_management.model_registry import ModelRegistry
 from fine_tuning.model_management.registry_file import DATABASE_FILE
 from fine_tuning.model_management.versions import ModelVersion, NewVersion, family_of
@@ -112,9 +112,13 @@ class Registering(WorkbenchBase):
     def data_of(self, run: FinishedRun) -> Snapshot:
         """Open the data set of a run, beside which the run's folder lies.
 
+        It is ``NO_DATA`` for an adapter that was trained elsewhere.
+
         Raises:
             DataError: if it is missing or damaged.
         """
+        if not run.snapshot:
+            return NO_DATA
         own = run.folder.parents[1] / "datasets" / folder_name(run.snapshot)
         return load_snapshot(own) if own.is_dir() else self.snapshot(run.snapshot)
 
@@ -130,9 +134,12 @@ class Registering(WorkbenchBase):
         else:
             conversations = data.conversation_ids
             settings["data"] = data.manifest.get("settings", {})
+        if "imported" in manifest:
+            settings["imported"] = manifest["imported"]
+        family = str(manifest.get("family", "")) or self.settings.deployment.family
         folder = run.adapter_path.parent
         return NewVersion(
-            family=self.settings.deployment.family or family_of(run.base_name),
+            family=family or family_of(run.base_name),
             run_id=run.run_id,
             run_folder=run.folder,
             method=str(manifest.get("method", "")),

@@ -6,6 +6,7 @@ Methods return values; progress is told to the callback, a run's events to the l
 from __future__ import annotations
 
 from fine_tuning.workbench.access import Access
+from fine_tuning.workbench.adapter_import import AdapterImporting
 from fine_tuning.workbench.base_choices import BaseChoices
 from fine_tuning.workbench.checkup import CheckingUp
 from fine_tuning.workbench.conversing import Conversing
@@ -22,6 +23,7 @@ class Workbench(
     Harnessing,
     Conversing,
     Exporting,
+    AdapterImporting,
     Splitting,
     Jobs,
     Questioning,

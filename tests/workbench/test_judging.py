@@ -12,6 +12,7 @@ from rich.console import Console
 from fine_tuning.config.schema import Settings
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.errors import DataError
+from fine_tuning.data_preparation.snapshot import newest_snapshot
 from fine_tuning.evaluation.comparison_table import table
 from fine_tuning.evaluation.questions import Question
 from fine_tuning.workbench.evaluation import EvaluationReport
@@ -79,6 +80,23 @@ def test_a_run_is_measured_beside_its_base_and_another_run(home: Path) -> None:
     assert set(pair.replies) == {"base", "first", "second"}
     written = json.loads((home / "fine_tuned_models/second/evaluation.json").read_text("utf-8"))
     assert written == json.loads(json.dumps(report.to_dict(), allow_nan=False))
+
+
+def test_an_adapter_from_elsewhere_is_measured_on_what_is_here(home: Path, tmp_path: Path) -> None:
+    """It is the first run's own adapter, on its way through PEFT: every number is the same."""
+    bench = bench_in(home)
+    bench.export_model("first", "peft", tmp_path / "peft")
+    version = bench.import_adapter(tmp_path / "peft", "embedded", family="brought").version
+    report = bench.evaluate("brought", against="first", prompts=())
+    first, brought = report.held_out
+    assert (brought.loss, brought.accuracy) == (first.loss, first.accuracy)
+    assert report.models[-1].name == version.run_id
+    snapshot = bench.find_run("first").snapshot
+    assert report.provenance["data_set"] == snapshot
+    newest = newest_snapshot(bench.workspace.datasets, bench.base_model().digest())
+    assert newest is not None
+    assert newest.name == snapshot
+    assert newest_snapshot(bench.workspace.datasets, "sha256:0") is None
 
 
 def test_a_comparison_is_read_in_plain_words(home: Path) -> None:

@@ -72,7 +72,7 @@ def _lineage(version: ModelVersion) -> None:
     learnt = f"{count(len(origins) - tested)} conversations learnt from"
     steps = [
         f":material/forum: {learnt}, {count(tested)} kept for testing",
-        f":material/dataset: data set {plain(version.snapshot)}",
+        f":material/dataset: data set {plain(version.data_words)}",
         f":material/category: base {plain(version.base_name)}",
         f":material/history: parents: {plain(version.parent_words)}",
         f":material/model_training: run {plain(version.run_id)} ({plain(version.method)})",
