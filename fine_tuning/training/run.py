@@ -107,15 +107,16 @@ def carry_out(
             loop.run()
             with whole_folder(folder.adapter_path) as place:
                 export(place)
-            plan, metrics = settings.plan, _metrics(loop.progress)
-            name = adapter_name(
-                trainable.state_dict(),
-                base_digest=settings.base_digest,
-                scale=(plan.rank, plan.alpha, plan.use_rslora),
-            )
+            name, metrics = _name(trainable.state_dict(), settings), _metrics(loop.progress)
             spent_s = metrics.training_time_s
             teller.tell("finished", loop.progress.step, adapter=name, training_time_s=spent_s)
             return folder.finish(settings, metrics, name)
+
+
+def _name(state: Mapping[str, torch.Tensor], settings: RunSettings) -> str:
+    plan = settings.plan
+    scale = (plan.rank, plan.alpha, plan.use_rslora)
+    return adapter_name(state, base_digest=settings.base_digest, scale=scale)
 
 
 def _open(folder: RunFolder, loop: TrainingLoop, events: EventsFile) -> None:

@@ -77,8 +77,7 @@ class Judging(Models):
             DeploymentError: if ``served`` and one of the runs is not deployed.
         """
         run = self.find_run(run_name)
-        if questions is None:
-            questions = own_questions(run.folder.parents[1])
+        questions = own_questions(run.folder.parents[1]) if questions is None else questions
         others = {name: self._run_beside(name, run) for name in (against, *beside)}
         data = self._measured_on(run, others)
         task, contamination = self._task(run, data, others, questions, prompts)
@@ -92,8 +91,8 @@ class Judging(Models):
             served=places,
             progress=self.progress,
         )
-        provenance = self._provenance(task, models, data, places)
-        report = with_provenance(report, provenance, contamination)
+        about = self._provenance(task, models, data, places)
+        report = with_provenance(report, about, contamination)
         _write(report, run)
         self.record_verdict(run, report.verdict.to_dict(), _metrics(report))
         return report
