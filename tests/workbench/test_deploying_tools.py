@@ -42,7 +42,7 @@ GO: dict[str, str | None] = {
     "other turns": go("{{ .Function }}", "{{ range .Messages }}{{ .Content }}\n{{ end }}> "),
 }
 OLD, NATIVE = ("0.3.14", "0.9.6"), ("0.33.0", "0.34.2", "0.40.0")
-QUICK = {("other JSON", "0.24.0"), ("no tools", "0.24.0"), ("other JSON", "0.40.0")}
+QUICK = {("other JSON", "0.24.0"), ("other JSON", "0.40.0")}
 
 
 def standing(template: str, generation: str) -> str:
