@@ -1,7 +1,7 @@
 # `make` alone prints the targets. PIP_ARGS goes to every pip install, for instance
 #   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 .DEFAULT_GOAL := help
-.PHONY: help setup demo app test test-slow test-browser pictures fuzz-importers bench-logging check lint types imports docs-check docs format freeze clean bench-training bench-calibration bench-data test-trl bench-evaluation bench-gate bench-merge test-hostile test-kills
+.PHONY: help setup demo app test test-slow test-browser pictures fuzz-importers bench-logging check lint types imports docs-check docs format freeze clean bench-training bench-calibration bench-data test-trl test-peft bench-evaluation bench-gate bench-merge test-hostile test-kills
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -84,6 +84,12 @@ test-trl: $(VENV)/.develops .venv-peers/.installed  ## real chats exported, then
 	rm -rf build/exports && mkdir -p build/exports
 	$(PY) -m benchmarks.exports write build/exports
 	.venv-peers/bin/python benchmarks/exports.py read build/exports
+
+test-peft: $(VENV)/.develops .venv-peers/.installed  ## adapters of PEFT imported, ours loaded by PEFT: the same logits? (minutes)
+	rm -rf build/peft && $(PY) -m benchmarks.peft_adapters begin build/peft
+	.venv-peers/bin/python benchmarks/peft_adapters.py theirs build/peft
+	$(PY) -m benchmarks.peft_adapters ours build/peft
+	.venv-peers/bin/python benchmarks/peft_adapters.py back build/peft
 
 bench-data: $(VENV)/.develops  ## clean 100,000 conversations of real text with planted flaws (minutes)
 	@$(PIP) --quiet --no-deps chitchat-dataset==0.9.0
