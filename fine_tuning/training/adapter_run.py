@@ -238,12 +238,12 @@ def fresh_adapter(decoder: Decoder, plan: TrainingPlan) -> LoraAdapter:
     """
     layers = {name: name.split(".")[2] for name in decoder.linear_shapes}
     known = tuple(dict.fromkeys(layers.values()))
-    unknown = [target for target in plan.targets if target not in known]
-    if unknown:
-        raise ConfigError(
-            f"targets name {', '.join(unknown)}, expected some of {', '.join(known)}",
-            next_command="leave targets empty to adapt every linear layer",
-        )
+    for setting, named in (("targets", plan.targets), ("eight_bit", plan.eight_bit)):
+        if unknown := [target for target in named if target not in known]:
+            raise ConfigError(
+                f"{setting} name {', '.join(unknown)}, expected some of {', '.join(known)}",
+                next_command="leave targets empty to adapt every linear layer",
+            )
     wanted = plan.targets or known
     first = first_adapted(plan, len(decoder.blocks))
     shapes = {
@@ -257,7 +257,7 @@ def fresh_adapter(decoder: Decoder, plan: TrainingPlan) -> LoraAdapter:
         alpha=plan.alpha,
         seed=plan.seed,
         use_rslora=plan.use_rslora,
-        block_sum=foldable_weights(decoder) if plan.adapter == "mergeable" else (),
+        block_sum=[name for name in foldable_weights(decoder) if _folds(plan, name)],
     )
 
 
@@ -272,10 +272,12 @@ def foldable_weights(decoder: Decoder) -> frozenset[str]:
     )
 
 
-def _is_target(plan: TrainingPlan, name: str) -> bool:
-    """Tell whether a plan adapts a tensor, if it is a linear layer."""
-    layer = name.split(".")[2:3]
-    return bool(layer) and (not plan.targets or layer[0] in plan.targets)
+def _folds(plan: TrainingPlan, name: str) -> bool:
+    """Tell whether a plan adapts a tensor by block sums, if it is a linear layer and can be."""
+    layer = "".join(name.split(".")[2:3])
+    if plan.adapter != "mergeable" or not layer or layer in plan.eight_bit:
+        return False
+    return not plan.targets or layer in plan.targets
 
 
 @contextmanager
@@ -289,7 +291,7 @@ def _opened(settings: RunSettings) -> Iterator[Decoder]:
             dtype=dtype,
             kernels=settings.kernels or None,
             # A mergeable adapter learns on the weights as its merge will write them.
-            promoted=partial(_is_target, plan) if plan.adapter == "mergeable" else None,
+            promoted=partial(_folds, plan) if plan.adapter == "mergeable" else None,
         )
     try:
         yield decoder

@@ -39,6 +39,8 @@ class TrainingPlan:
     adapter: AdapterForm = "lora"
     """lora, or mergeable: on weights of 4 and 5 bits the adapter reads sums over blocks of 32, so
     that it folds into them (QA-LoRA, arXiv 2309.14717)."""
+    eight_bit: tuple[str, ...] = ()
+    """Linear layers that keep plain LoRA in a mergeable adapter, and are merged into 8 bits."""
     adapter_reason: str = ""
     """Why that adapter; recorded."""
     learning_rate: float = 2e-4
@@ -147,7 +149,7 @@ class TrainingPlan:
         """
         known = {spec.name for spec in fields(cls)}
         values = {key: value for key, value in raw.items() if key in known}
-        for key in ("targets", "adam_betas"):
+        for key in ("targets", "eight_bit", "adam_betas"):
             if key in values:
                 values[key] = tuple(values[key])
         return cls(**values)

@@ -62,7 +62,7 @@ class ChatSession:
                 self._bench.export_if_due()
 
     def rate(self, value: int, *, reason: str = "") -> bool:
-        """Record a thumb (1 or -1; 0 takes it back) for the last reply; False when none is recorded."""
+        """Record a thumb (1 or -1; 0 takes it back) for the last reply; False if there is none."""
         if self._logger is None or not self._last_reply_id:
             return False
         self._logger.log_feedback(self._last_reply_id, "thumb", value=value, reason=reason)

@@ -16,6 +16,7 @@ SETTING_OF = {
     "rank": "lora_r",
     "alpha": "lora_alpha",
     "targets": "target_modules",
+    "eight_bit": "eight_bit_modules",
     "patience": "early_stopping_patience",
     "checkpoint_every": "checkpoint_every_steps",
 }
@@ -73,6 +74,7 @@ def training_plan(
         alpha=training.lora_alpha,
         use_rslora=training.use_rslora,
         targets=() if isinstance(targets, str) else targets,
+        eight_bit=training.eight_bit_modules,
         **_rate(training.learning_rate),
         num_epochs=training.num_epochs,
         batch_size=training.batch_size,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fine_tuning.core.errors import GgufError
+from fine_tuning.core.errors import ConfigError, GgufError
 from fine_tuning.engine import step
 from fine_tuning.engine.adapter_files import read_gguf_adapter, write_gguf_adapter
 from fine_tuning.engine.decoder import Decoder
@@ -67,9 +67,16 @@ def test_weights_of_four_and_five_bits_take_the_block_sum_form(base: Path) -> No
         assert pair.form == ("block_sum" if is_folded else "plain"), name
         assert pair.a.shape == (4, 256 // 32 if is_folded else 256)
         assert pair.expanded_a().shape == (4, 256)
-    plain = replace(PLAN, adapter="lora")
-    with Decoder.open(base) as decoder:
-        assert fresh_adapter(decoder, plain).block_sum == ()
+    for plan, folded in (
+        (replace(PLAN, adapter="lora"), set()),
+        (replace(PLAN, eight_bit=("attn_q", "ffn_up")), FOLDABLE - {"attn_q"}),
+        (replace(PLAN, eight_bit=("attn_q",), targets=("attn_q", "attn_k")), {"attn_k"}),
+    ):
+        with Decoder.open(base) as decoder:
+            found = fresh_adapter(decoder, plan).block_sum
+            assert {name.split(".")[2] for name in found} == folded
+            with pytest.raises(ConfigError, match="eight_bit name ffn"):
+                fresh_adapter(decoder, replace(plan, eight_bit=("ffn",)))
 
 
 def test_gradients_are_those_of_autograd(base: Path) -> None:
