@@ -1,9 +1,10 @@
 """What is left of a fine-tune in the file that is served? Base, adapters, and every kind of merge.
 
-Run: python benchmarks/merge.py [--model smollm2|gemma] [--steps N] [--out results.md]
+Run: python benchmarks/merge.py [--model smollm2|gemma] [--steps N] [--seeds 0 1 2] [--out FILE]
 Trains plain LoRA and a mergeable adapter on real questions and answers (perl-doc and
 chitchat-dataset, see real_text.py), each at its own best learning rate and with equal steps, and
 measures held-out loss on each file: the engine opens it, llama.cpp scores a part of it as well.
+With several seeds a loss is the mean over them: one draw moves the share of the gain by a point.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import islice
@@ -46,9 +47,30 @@ NUM_PAIRS = 620  # more than is used: too long a question is passed over
 MAX_TOKENS = 96
 SERVED_TARGETS = 200
 TOP = 4096
-RATES = {"lora": (1e-3, 2e-3, 4e-3), "mergeable": (1e-3, 2e-3, 4e-3)}
+LORA, FOLDED, MIXED = "lora", "mergeable", "mergeable with 8 bits"
+RATES = (1e-3, 2e-3, 4e-3)
 MAX_MERGE_LOSS = 0.002
 MIN_GAIN_SHARE = 0.97
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What two runs that are compared have in common."""
+
+    steps: int
+    rank: int
+    seed: int
+    eight_bit: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A file's size, its loss, and the loss by llama.cpp and by the engine on some targets."""
+
+    num_bytes: int
+    loss: float
+    checked: tuple[float, float, int] | None
+    report: MergeReport | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +94,15 @@ def main() -> None:
     parser.add_argument("--model", choices=("smollm2", "gemma"), default="smollm2")
     parser.add_argument("--steps", type=int, default=100, help="optimizer steps of 8 examples")
     parser.add_argument("--tuning-steps", type=int, default=40, help="steps per learning rate")
-    parser.add_argument("--rates", type=float, nargs=2, help="of LoRA and mergeable; not tuned")
+    parser.add_argument("--rates", type=float, nargs="+", help="one per kind; not tuned")
     parser.add_argument("--rank", type=int, default=16)
-    parser.add_argument("--seed", type=int, default=0, help="of the adapters and of the order")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of adapters and order")
+    parser.add_argument(
+        "--eight-bit",
+        nargs="*",
+        default=[],
+        help="layers of a third kind: training.eight_bit_modules",
+    )
     parser.add_argument("--out", type=Path, help="write the table here too")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -91,18 +119,31 @@ def measure(given: argparse.Namespace, folder: Path) -> Iterator[str]:
     train, tuning, test = examples(base)
     targets = sum(example.num_targets for example in test)
     yield f"# {base.name}, {len(train)} pairs learnt, {len(test)} held out ({targets} targets)\n"
-    yield f"{given.steps} steps of 8, rank {given.rank}, seed {given.seed}; {machine()}\n"
-    rates = dict(zip(RATES, given.rates or (), strict=False))
-    for kind in RATES if not rates else ():
+    seeds = ", ".join(map(str, given.seeds))
+    yield f"{given.steps} steps of 8, rank {given.rank}, seeds {seeds}; {machine()}\n"
+    kinds = (LORA, FOLDED, MIXED) if given.eight_bit else (LORA, FOLDED)
+    rates = dict(zip(kinds, given.rates or (), strict=bool(given.rates)))
+    for kind in kinds if not rates else ():
         rates[kind], losses = best_rate(kind, given, base, (train, tuning), folder)
         tried = ", ".join(f"{r:g}: {loss:.4f}" for r, loss in losses.items())
         yield f"- {kind}: {given.tuning_steps} steps, loss on {len(tuning)} other pairs: {tried}"
     yield "- learning rates " + ", ".join(f"{kind} {rate:g}" for kind, rate in rates.items())
-    adapters = {
-        kind: trained(kind, rate, (given.steps, given.rank, given.seed), train, base, folder)
-        for kind, rate in rates.items()
-    }
-    yield from table(list(served_files(base, adapters, folder)), test)
+    if given.eight_bit:
+        yield f"- {MIXED}: {', '.join(given.eight_bit)} keep plain LoRA and are written in 8 bits"
+    rows: dict[str, list[Row]] = {}
+    for seed in given.seeds:
+        arm = Arm(given.steps, given.rank, seed, tuple(given.eight_bit))
+        place = folder / str(seed)
+        adapters = {
+            kind: trained(kind, rate, arm, train, base, place) for kind, rate in rates.items()
+        }
+        for served in served_files(base, adapters, place):
+            row = measured(served, test, is_checked=seed == given.seeds[0])
+            rows.setdefault(served.name, []).append(row)
+    yield from table(rows)
+    yield from verdicts(rows, FOLDED)
+    if given.eight_bit:
+        yield from verdicts(rows, MIXED)
 
 
 def machine() -> str:
@@ -153,29 +194,29 @@ def examples(base: Path) -> tuple[list[TokenizedExample], ...]:
 def trained(
     kind: str,
     rate: float,
-    size: tuple[int, int, int],
+    arm: Arm,
     train: Sequence[TokenizedExample],
     base: Path,
     folder: Path,
 ) -> Path:
-    """Train as the product does: steps, rank and seed as told; return the adapter's file."""
-    steps, rank, seed = size
+    """Train as the product does; return the adapter's file."""
     plan = TrainingPlan(
-        adapter="mergeable" if kind == "mergeable" else "lora",
-        rank=rank,
-        alpha=2.0 * rank,
+        adapter="lora" if kind == LORA else "mergeable",
+        eight_bit=arm.eight_bit if kind == MIXED else (),
+        rank=arm.rank,
+        alpha=2.0 * arm.rank,
         learning_rate=rate,
-        num_epochs=math.ceil(8 * steps / len(train)),
-        max_steps=steps,
+        num_epochs=math.ceil(8 * arm.steps / len(train)),
+        max_steps=arm.steps,
         batch_size=8,
         patience=0,
         checkpoint_every_s=0,
         checkpoint_every=0,
-        seed=seed,
+        seed=arm.seed,
         threads=torch.get_num_threads(),
     )
     begin_s = time.process_time()
-    place = folder / f"{kind}-{rate:g}-{steps}"
+    place = folder / f"{kind}-{rate:g}-{arm.steps}"
     run = LoRATrainer(plan).train(TrainingData(train=train), BaseModel(path=base), place)
     spent_s = time.process_time() - begin_s
     sys.stderr.write(f"{place.name}: {run.metrics.last_loss:.4f} after {spent_s:.0f} CPU s\n")
@@ -192,11 +233,11 @@ def best_rate(
     """Return the rate of the lowest loss on examples that are not reported, and all tried."""
     train, tuning = data
     losses: dict[float, float] = {}
-    open_rates = list(RATES[kind])
+    arm = Arm(given.tuning_steps, given.rank, given.seeds[0], tuple(given.eight_bit))
+    open_rates = list(RATES)
     while open_rates:
         for rate in open_rates:
-            size = (given.tuning_steps, given.rank, given.seed)
-            path = trained(kind, rate, size, train, base, folder)
+            path = trained(kind, rate, arm, train, base, folder)
             losses[rate] = mean_loss(scores_of(Served(name="", model=base, adapter=path), tuning))
         open_rates = _beyond(losses)
     return min(losses, key=lambda rate: losses[rate]), dict(sorted(losses.items()))
@@ -213,16 +254,17 @@ def _beyond(losses: dict[float, float]) -> list[float]:
 def served_files(base: Path, adapters: dict[str, Path], folder: Path) -> Iterator[Served]:
     """Yield everything that is compared; merged files are written as they are asked for."""
     yield Served(name="base", model=base)
-    yield Served(name="LoRA adapter", model=base, adapter=adapters["lora"])
-    yield Served(name="mergeable adapter", model=base, adapter=adapters["mergeable"])
+    for kind, adapter in adapters.items():
+        yield Served(name=f"{kind} adapter", model=base, adapter=adapter)
     for name, kind, types in (
-        ("mergeable merged", "mergeable", MergeTypes()),
-        ("LoRA merged, requantised", "lora", MergeTypes(adapted="stored", pack=pack)),
-        ("LoRA merged to Q8_0", "lora", MergeTypes(adapted=TensorType.Q8_0)),
+        *((f"{kind} merged", kind, MergeTypes()) for kind in adapters if kind != LORA),
+        (f"{LORA} merged, requantised", LORA, MergeTypes(adapted="stored", pack=pack)),
+        (f"{LORA} merged to Q8_0", LORA, MergeTypes(adapted=TensorType.Q8_0)),
     ):
         out = folder / f"{name}.gguf"
         report = merge_adapter(base, adapters[kind], out, types=types)
         yield Served(name=name, model=out, report=report)
+        out.unlink()
 
 
 def scores_of(served: Served, held_out: Sequence[TokenizedExample]) -> list[ExampleScore]:
@@ -257,29 +299,58 @@ def cross_check(
     return -sum(other) / len(other), -sum(own) / len(own), len(own)
 
 
-def table(files: Sequence[Served], test: Sequence[TokenizedExample]) -> Iterator[str]:
-    """Yield a row per file, then what of it was asked for."""
-    scores = {served.name: scores_of(served, test) for served in files}
-    losses = {name: mean_loss(found) for name, found in scores.items()}
-    base, lora = losses["base"], losses["LoRA adapter"]
+def measured(served: Served, test: Sequence[TokenizedExample], *, is_checked: bool) -> Row:
+    """Score a file on the held-out pairs, and have llama.cpp score the first of them."""
+    scores = scores_of(served, test)
+    return Row(
+        num_bytes=served.num_bytes,
+        loss=mean_loss(scores),
+        checked=cross_check(served, test, scores) if is_checked else None,
+        report=served.report,
+    )
+
+
+def mean_over_seeds(rows: Sequence[Row]) -> float:
+    """Return the mean loss."""
+    return math.fsum(row.loss for row in rows) / len(rows)
+
+
+def share(rows: Mapping[str, Sequence[Row]], name: str) -> tuple[float, list[float]]:
+    """Return which share of LoRA's gain a file has: of the mean losses, and seed by seed."""
+    base, lora, own = rows["base"], rows[f"{LORA} adapter"], rows[name]
+    each = [
+        (b.loss - o.loss) / (b.loss - full.loss) for b, full, o in zip(base, lora, own, strict=True)
+    ]
+    means = [mean_over_seeds(some) for some in (base, lora, own)]
+    return (means[0] - means[2]) / (means[0] - means[1]), each
+
+
+def table(rows: Mapping[str, Sequence[Row]]) -> Iterator[str]:
+    """Yield a row per file, and what the merges did."""
     yield ""
     yield "| file | MB | loss | share of LoRA's gain | llama.cpp | engine, same targets |"
     yield "| --- | --- | --- | --- | --- | --- |"
-    for served in files:
-        share = (base - losses[served.name]) / (base - lora)
-        theirs, ours, count = cross_check(served, test, scores[served.name])
+    for name, own in rows.items():
+        theirs, ours, count = own[0].checked or (math.nan, math.nan, 0)
         yield (
-            f"| {served.name} | {served.num_bytes / 1e6:.1f} | {losses[served.name]:.4f} | "
-            f"{share:.1%} | {theirs:.4f} | {ours:.4f} ({count}) |"
+            f"| {name} | {own[0].num_bytes / 1e6:.1f} | {mean_over_seeds(own):.4f} | "
+            f"{share(rows, name)[0]:.1%} | {theirs:.4f} | {ours:.4f} ({count}) |"
         )
     yield ""
-    for served in files:
-        if served.report:
-            yield f"- {served.name}: {summary(served.report)}"
-    unmerged, merged = losses["mergeable adapter"], losses["mergeable merged"]
-    gain = (base - merged) / (base - lora)
-    yield verdict("merged against unmerged", merged / unmerged - 1, lambda x: x <= MAX_MERGE_LOSS)
-    yield verdict("gain against plain LoRA", gain, lambda x: x >= MIN_GAIN_SHARE)
+    for name, own in rows.items():
+        if own[0].report:
+            yield f"- {name}: {summary(own[0].report)}"
+
+
+def verdicts(rows: Mapping[str, Sequence[Row]], kind: str) -> Iterator[str]:
+    """Yield the goals' lines of a mergeable kind."""
+    unmerged, merged = (mean_over_seeds(rows[f"{kind} {what}"]) for what in ("adapter", "merged"))
+    gain, each = share(rows, f"{kind} merged")
+    name = f"{kind}: merged against unmerged"
+    yield verdict(name, merged / unmerged - 1, lambda x: x <= MAX_MERGE_LOSS)
+    seeds = ", ".join(f"{one:.1%}" for one in each)
+    line = verdict(f"{kind}: gain against plain LoRA", gain, lambda x: x >= MIN_GAIN_SHARE)
+    yield f"{line}; seed by seed {seeds}"
 
 
 def summary(report: MergeReport) -> str:
