@@ -105,7 +105,10 @@ def merge_types(kind: str) -> MergeTypes:
         ConfigError: if there is no such kind.
     """
     if kind not in MERGED_KINDS:
-        raise ConfigError(f"{kind!r} is no merged file, expected one of {', '.join(MERGED_KINDS)}")
+        raise ConfigError(
+            f"{kind!r} is no merged file, expected one of {', '.join(MERGED_KINDS)}",
+            next_command=f"fine-tuning models export with --as {MERGED}",
+        )
     if kind in _ONE_TYPE:
         return MergeTypes(adapted=_ONE_TYPE[kind], others=_ONE_TYPE[kind], pack=pack)
     return MergeTypes(adapted="stored" if kind == REQUANTISED else None, pack=pack)

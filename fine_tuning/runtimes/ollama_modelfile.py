@@ -29,6 +29,7 @@ _LINE_END = re.compile(r"[\r\n]")
 _NUMBERS = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?")
 _BLANK = " \t\r\n"
 _TRIPLE = '"""'
+_SHOW = "ollama show --modelfile NAME shows a sound one"
 Value = bool | int | float | str
 
 
@@ -96,7 +97,9 @@ def parse_modelfile(text: str) -> Modelfile:
         else:
             single[command] = argument
     if not single.get("FROM"):
-        raise DataError("the Modelfile has no FROM line, expected one naming a model")
+        raise DataError(
+            "the Modelfile has no FROM line, expected one naming a model", next_command=_SHOW
+        )
     return Modelfile(
         base=single["FROM"],
         adapters=tuple(several["ADAPTER"]),
@@ -126,7 +129,8 @@ def _commands(text: str) -> Iterator[tuple[str, str, str]]:
             line = text[position : _newline(text, position)].strip()
             raise DataError(
                 f"the Modelfile has the line {line[:60]!r}, expected a command: FROM, "
-                "ADAPTER, TEMPLATE, SYSTEM, PARAMETER, RENDERER, PARSER, REQUIRES, LICENSE, MESSAGE"
+                "ADAPTER, TEMPLATE, SYSTEM, PARAMETER, RENDERER, PARSER, REQUIRES, LICENSE, MESSAGE",
+                next_command=_SHOW,
             )
         command, word, position = found[1].upper(), "", found.end()
         if command in ("PARAMETER", "MESSAGE") and (head := _HEAD.match(text, position)):
@@ -156,7 +160,9 @@ def _value_end(text: str, start: int) -> int:
         if end < len(text):
             end = _newline(text, end + 1)
         elif quotes == _TRIPLE:
-            raise DataError('the Modelfile has """ without its end, expected another """')
+            raise DataError(
+                'the Modelfile has """ without its end, expected another """', next_command=_SHOW
+            )
         else:  # Ollama shows a text that begins with a quote as it is.
             return _newline(text, start)
     return end

@@ -90,4 +90,7 @@ def explain_failure(
             next_command="close other programs that use much memory, then try again",
         )
     kind = UnsupportedModelError if _UNSUPPORTED.search(reason) else RuntimeFailedError
-    return kind(f"llama.cpp cannot load {files}: {reason}")
+    return kind(
+        f"llama.cpp cannot load {files}: {reason}",
+        next_command="fine-tuning doctor, then try another base with --base",
+    )
