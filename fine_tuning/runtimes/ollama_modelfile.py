@@ -129,7 +129,8 @@ def _commands(text: str) -> Iterator[tuple[str, str, str]]:
             line = text[position : _newline(text, position)].strip()
             raise DataError(
                 f"the Modelfile has the line {line[:60]!r}, expected a command: FROM, "
-                "ADAPTER, TEMPLATE, SYSTEM, PARAMETER, RENDERER, PARSER, REQUIRES, LICENSE, MESSAGE",
+                "ADAPTER, TEMPLATE, SYSTEM, PARAMETER, RENDERER, PARSER, REQUIRES, LICENSE or "
+                "MESSAGE",
                 next_command=_SHOW,
             )
         command, word, position = found[1].upper(), "", found.end()
