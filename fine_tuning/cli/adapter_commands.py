@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fine_tuning.cli.options import AsJson, Base, Config, Home, Overrides, open_workbench
-from fine_tuning.cli.output import answer, facts, progress_bars
+from fine_tuning.cli.output import answer, facts, progress_bars, say
 
 app = typer.Typer()
 
@@ -63,5 +63,9 @@ def modelfile(
     """
     path = open_workbench(home, config, overrides).modelfile(name)
     text = path.read_text(encoding="utf-8")
-    value = {"path": str(path), "modelfile": text}
-    answer(value, as_json=as_json, text=f"{text}\n# ollama create NAME -f {path}")
+    if as_json:
+        answer({"path": str(path), "modelfile": text}, as_json=True)
+        return
+    # As it is: a line that was wrapped for reading would be another Modelfile.
+    typer.echo(text, nl=False)
+    say(f"Next: ollama create NAME -f {path}")

@@ -148,7 +148,7 @@ def show(
         "data set": version.data_words,
         "run": version.run_folder,
         "parents": version.parent_words,
-        "adapter": f"{version.adapter_name}, by {version.method}",
+        "adapter": f"{version.adapter_name}, {version.method}",
         "verdict": version.outcome or "not judged",
     }
     chosen = chosen_settings(version.settings)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fine_tuning.engine.lora import LoraAdapter
 
 GGUF, PEFT = "GGUF", "PEFT"
+PEFT_CONFIG = "adapter_config.json"
 NAME_DIGITS = 12
 
 
@@ -83,9 +84,10 @@ class AdapterImporting(Modelfiles):
         """
         if family:
             check_family(family)
+        place = _place(source)
         known = self.base_model(base)
         with _next_command(f"name the base it was trained on: fine-tuning models import {source}"):
-            found = _read(source, known)
+            found = _read(place, known)
             name = _name(found.adapter, known)
             run_id = f"{IMPORTED}-{name.partition(':')[2][:NAME_DIGITS]}"
             folder = self.workspace.runs / run_id
@@ -120,12 +122,12 @@ def _next_command(otherwise: str) -> Iterator[None]:
         raise
 
 
-def _read(source: Path, base: BaseModel) -> _Found:
+def _read(place: Path, base: BaseModel) -> _Found:
     from fine_tuning.engine.adapter_files import BASE_DIGEST_KEY, read_gguf_adapter  # noqa: PLC0415 - torch is slow to load
     from fine_tuning.engine.architecture import shape_of  # noqa: PLC0415 - as above
-    from fine_tuning.engine.peft_files import PEFT_CONFIG, peft_base, read_peft_adapter  # noqa: PLC0415 - as above
+    from fine_tuning.engine.peft_files import peft_base, read_peft_adapter  # noqa: PLC0415 - as above
 
-    place, shape = _place(source, PEFT_CONFIG), shape_of(base.path)
+    shape = shape_of(base.path)
     if place.is_dir():
         said_name, said_digest = peft_base(place)
         _check_base(place, said_name, said_digest, base)
@@ -142,7 +144,7 @@ def _read(source: Path, base: BaseModel) -> _Found:
     return _Found(place, GGUF, adapter, said_name)
 
 
-def _place(source: Path, config: str) -> Path:
+def _place(source: Path) -> Path:
     """Return PEFT's folder or the GGUF file a user means by a path.
 
     Raises:
@@ -151,7 +153,7 @@ def _place(source: Path, config: str) -> Path:
     path = source.expanduser()
     if path.suffix in (".safetensors", ".json", ".bin"):  # one of the files in the folder meant
         path = path.parent
-    if path.is_dir() and not (path / config).exists():
+    if path.is_dir() and not (path / PEFT_CONFIG).exists():
         inside = sorted(path.glob("*.gguf"))
         path = inside[0] if len(inside) == 1 else path
     if not path.exists():

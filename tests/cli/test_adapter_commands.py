@@ -35,15 +35,18 @@ def test_an_adapter_is_imported_shown_and_its_modelfile_printed(
     assert main(["models", "show", "support:1"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "none: the adapter was imported from" in shown
+    assert main(["models", "modelfile", "support:1"]) == 0
+    printed = capsys.readouterr().out
     assert main(["models", "modelfile", "support:1", "--json"]) == 0
-    found = parse_modelfile(json.loads(capsys.readouterr().out)["modelfile"])
+    assert json.loads(capsys.readouterr().out)["modelfile"] == printed
+    found = parse_modelfile(printed)
     assert (found.base, found.adapters) == (str(trained.base), ("./adapter/adapter.gguf",))
 
 
 def test_a_folder_that_is_not_there_is_said_with_what_to_do(
     trained: Trained, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = main(["models", "import", "nowhere", "--base", str(trained.base)])
+    code = main(["models", "import", "nowhere", "--base", f"{trained.base}-neither"])
     assert code == ModelNotFoundError.exit_code
     error = capsys.readouterr().err
     assert "there is no nowhere, expected a folder of PEFT or a GGUF adapter" in error
