@@ -6,7 +6,7 @@ trained model computed by the engine. Deploys and undoes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, TypeVar
@@ -287,6 +287,15 @@ def _reply_parts(
     return [ending_part(reference.end_of_turn, answered, read), output]
 
 
+SHOWN: Mapping[str, tuple[int, str]] = {
+    "load_s": (1, "loaded in {:.2f} s"),
+    "first_token_s": (1, "first token after {:.2f} s"),
+    "tokens_per_s": (1, "{:.1f} tokens/s"),
+    "memory_bytes": (1 << 20, "{:,.0f} MiB of memory"),
+}
+"""How a figure of the server's work is said: what to divide it by, and the words."""
+
+
 def _speed_part(session: _Session) -> ProofPart:
     """Collect what the server tells about its work."""
     replies = session.replies
@@ -308,10 +317,12 @@ def _speed_part(session: _Session) -> ProofPart:
             sentence="the server tells no figures",
             excuse="no figures told",
         )
-    sentence = ", ".join(
-        f"{value:.3g} {name}" for name, value in told.items() if isinstance(value, (int, float))
-    )
-    sentence += f"; not told: {', '.join(missing)}" if missing else ""
+    words = [
+        show.format(told[name] / unit)
+        for name, (unit, show) in SHOWN.items()
+        if told[name] is not None
+    ]
+    sentence = ", ".join(words) + (f"; not told: {', '.join(missing)}" if missing else "")
     return ProofPart(name=SPEED, outcome="holds", sentence=sentence, figures=told)
 
 
