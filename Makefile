@@ -24,7 +24,7 @@ app: $(VENV)/.runs  ## set up if need be, then open the chatbot's pages in the b
 setup: $(VENV)/.develops  ## create .venv with everything pinned; a second run changes nothing
 
 test: $(VENV)/.develops  ## the tests that take minutes in all
-	$(PYTEST)
+	$(PYTEST) -n logical --maxprocesses 4 --dist loadscope
 
 test-slow: $(VENV)/.develops  ## the long tests
 	$(PYTEST) -m "slow and not gpu and not network"
