@@ -90,6 +90,8 @@ def _layers(
     key: str,
 ) -> str | tuple[str, ...]:
     names = next(option["items"]["enum"] for option in options if option.get("type") == "array")
+    has_all = any(option.get("const") == ALL_LAYERS for option in options)
     before = [] if value == ALL_LAYERS else list(value)
-    chosen = st.multiselect(label, names, before, help=about, key=key, placeholder="all of them")
-    return tuple(chosen) or ALL_LAYERS
+    nothing = "all of them" if has_all else "none"
+    chosen = st.multiselect(label, names, before, help=about, key=key, placeholder=nothing)
+    return tuple(chosen) or (ALL_LAYERS if has_all else ())
