@@ -68,7 +68,7 @@ freeze: $(VENV)/.develops  ## pin the versions of .venv in constraints.txt
 
 bench-merge: $(VENV)/.develops  ## what is left of a fine-tune in each file that can be served (an hour)
 	OMP_NUM_THREADS=1 $(PY) benchmarks/merge.py --model smollm2 --out benchmarks/results/merge-smollm2.md
-	OMP_NUM_THREADS=1 $(PY) benchmarks/merge.py --model gemma --steps 40 --tuning-steps 20 --out benchmarks/results/merge-gemma.md
+	OMP_NUM_THREADS=1 $(PY) benchmarks/merge.py --model gemma --steps 40 --rates 1e-3 7e-4 1e-3 --seeds 0 1 2 --eight-bit ffn_gate ffn_up --out benchmarks/results/merge-gemma.md
 
 test-hostile: $(VENV)/.develops  ## 100,000 damaged models and adapters (a quarter of an hour)
 	$(PYTEST) -m slow tests/gguf/test_mutations.py
