@@ -44,7 +44,7 @@ TARGET_MODULES: tuple[TargetModule, ...] = get_args(TargetModule)
 
 LearningRate = Annotated[float, Field(gt=0, le=1)] | Literal["auto"]
 Modules = Annotated[tuple[TargetModule, ...], AfterValidator(distinct)]
-TargetModules = Annotated[Modules, Field(min_length=1)]
+TargetModules = Annotated[tuple[TargetModule, ...], Field(min_length=1), AfterValidator(distinct)]
 Metrics = Annotated[tuple[Metric, ...], AfterValidator(distinct)]
 
 
@@ -77,8 +77,8 @@ class Training(Section):
 
     eight_bit_modules: Modules = ()
     """Linear layers that a `mergeable` adapter leaves to plain LoRA: they learn more, and merging
-    writes them in 8 bits, so that the file grows. On a small model of 4 to 5 bits the attention's
-    four make up most of what mergeable learns less. Empty folds all of 4 and 5 bits exactly."""
+    writes them in 8 bits, so that the file grows. On a small model ffn_gate and ffn_up make up
+    most of what `mergeable` learns less. Empty folds all of 4 and 5 bits exactly."""
 
     use_rslora: bool = False
     """Scale by lora_alpha / sqrt(lora_r) instead, steadier at ranks of 64 and more (arXiv
