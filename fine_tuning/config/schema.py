@@ -76,9 +76,9 @@ class Training(Section):
     """Strength of the adapter: its update is scaled by lora_alpha / lora_r."""
 
     eight_bit_modules: Modules = ()
-    """Linear layers that a `mergeable` adapter leaves to plain LoRA: they learn more, and merging
-    writes them in 8 bits, so that the file grows. On a small model ffn_gate and ffn_up make up
-    most of what `mergeable` learns less. Empty folds all of 4 and 5 bits exactly."""
+    """For experiments: linear layers that a `mergeable` adapter leaves to plain LoRA; merging
+    writes them in 8 bits, so that the file grows. No gain was shown yet at LoRA's learning rate.
+    Empty folds all of 4 and 5 bits exactly."""
 
     use_rslora: bool = False
     """Scale by lora_alpha / sqrt(lora_r) instead, steadier at ranks of 64 and more (arXiv
