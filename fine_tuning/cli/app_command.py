@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 import fine_tuning
-from fine_tuning.cli.options import Config, Home, Overrides, open_workbench
+from fine_tuning.cli.options import Config, Home, Overrides, open_workspace
 from fine_tuning.cli.output import say
 from fine_tuning.core.errors import ConfigError, FineTuningError
 
@@ -45,14 +45,17 @@ def open_app(
 
     Example: fine-tuning app
     """
-    bench = open_workbench(home, config, overrides)
+    from fine_tuning.workbench.access import Access
+
+    _, workspace = open_workspace(home, config, overrides)
+    access = Access(workspace.home)
     if set_password:
-        say(f"The password's hash is kept in {bench.set_password(_asked_password())}.")
+        say(f"The password's hash is kept in {access.set_password(_asked_password())}.")
         return
-    bench.require_password(host)
+    access.require_password(host)
     shown = f"[{host}]" if ":" in host else host
     say(f"The pages are at http://{shown}:{port}; Ctrl-C stops.")
-    variables = {"FINE_TUNING_HOME": str(bench.workspace.home), **_as_variables(overrides or [])}
+    variables = {"FINE_TUNING_HOME": str(workspace.home), **_as_variables(overrides or [])}
     if config is not None:
         variables["FINE_TUNING_CONFIG"] = str(config.absolute())
     _run(_command(host, port, no_browser=no_browser), variables)

@@ -49,12 +49,12 @@ def chat(
             "the message is empty, expected something to ask",
             next_command='fine-tuning chat --message "When do we get paid?"',
         )
-    with bench.open_chat(model) as server:
+    with bench.models.access.open_chat(model) as server:
         session = ChatSession(bench, server.chat_model, Sampling(temperature=temperature))
         if message is not None:
             _stream(session, message.encode(errors="replace").decode())
             return
-        place = f"recorded in {bench.workspace.conversations}"
+        place = f"recorded in {bench.context.workspace.conversations}"
         say(f"Talking to {session.model_name}; {place if session.is_recording else 'unrecorded'}.")
         say(HELP)
         _take_any_bytes()

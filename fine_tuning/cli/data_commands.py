@@ -38,11 +38,15 @@ def stats(
     """
     with progress_bars() as progress:
         bench = open_workbench(home, config, overrides, progress=progress)
-        recorded = bench.logger().get_conversation_stats()
-        report = bench.data_report() if recorded["total_conversations"] else None
+        recorded = bench.data.logger().get_conversation_stats()
+        report = bench.data.reporter.report() if recorded["total_conversations"] else None
     if report is None:
         shown = {k: value for k, value in recorded.items() if not isinstance(value, dict | list)}
-        answer(recorded, as_json=as_json, table=facts(str(bench.workspace.conversations), shown))
+        answer(
+            recorded,
+            as_json=as_json,
+            table=facts(str(bench.context.workspace.conversations), shown),
+        )
         return
     value = {**recorded, **report.to_dict()}
     shown = {k: item for k, item in value.items() if not isinstance(item, dict | list)}
@@ -56,9 +60,9 @@ def stats(
     shown["kept: languages"] = ", ".join(
         f"{k} {number}" for k, number in value["clean"]["languages"].items()
     )
-    answer(value, as_json=as_json, table=facts(str(bench.workspace.conversations), shown))
+    answer(value, as_json=as_json, table=facts(str(bench.context.workspace.conversations), shown))
     if html is not None:
-        say(f"report: {bench.write_data_report(report, html.absolute())}")
+        say(f"report: {bench.data.reporter.write(report, html.absolute())}")
 
 
 @app.command()
@@ -73,10 +77,10 @@ def clean(
 ) -> None:
     """Show what cleaning keeps, what it drops and why; the log itself is not changed."""
     if diff:
-        show_changes(open_workbench(home, config, overrides).changes(), as_json=as_json)
+        show_changes(open_workbench(home, config, overrides).data.changes(), as_json=as_json)
         return
     with progress_bars() as progress:
-        report = open_workbench(home, config, overrides, progress=progress).clean()
+        report = open_workbench(home, config, overrides, progress=progress).data.clean()
     counts = report.counts
     for item in report.dropped[:NUM_SHOWN]:
         say(f"dropped {item.conversation.id}: {item.reason} ({item.detail})")
@@ -123,7 +127,7 @@ def export(
 ) -> None:
     """Write the clean conversations as ChatML, Alpaca and Instruction files, with statistics."""
     with progress_bars() as progress:
-        paths = open_workbench(home, config, overrides, progress=progress).export(output)
+        paths = open_workbench(home, config, overrides, progress=progress).data.export(output)
     value = {name: str(path) for name, path in paths.items()}
     answer(value, as_json=as_json, table=facts("exported", value))
 
@@ -142,8 +146,8 @@ def prepare(
     """Build a data set for a base model: clean, tokenize, split into train, validation and test."""
     with progress_bars() as progress:
         bench = open_workbench(home, config, overrides, base=base, progress=progress)
-        snapshot = bench.prepare()
-        masks = bench.shown_masks(snapshot, show, ansi=results.is_terminal) if show else []
+        snapshot = bench.data.prepare()
+        masks = bench.data.reporter.masks(snapshot, show, ansi=results.is_terminal) if show else []
     splits = snapshot.manifest["splits"]
     rows = {
         name: f"{split['conversations']} conversations, {split['tokens']} tokens, "

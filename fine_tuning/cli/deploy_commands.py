@@ -13,7 +13,7 @@ from fine_tuning.core.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fine_tuning.workbench.deploying import Deployment
+    from fine_tuning.workbench.models.deploy import Deployment
 
 app = typer.Typer()
 
@@ -54,7 +54,7 @@ def deploy(
         overrides = [*(overrides or ()), f"deployment.runtime={to}"]
     with progress_bars() as progress:
         bench = open_workbench(home, config, overrides, progress=progress)
-        done = bench.deploy(name, way=way, switch=switch)
+        done = bench.models.deployment.deploy(name, way=way, switch=switch)
     show_deployment(done, as_json=as_json)
 
 

@@ -14,9 +14,9 @@ from fine_tuning.cli.output import GIB, answer, facts, progress_bars, results, s
 from fine_tuning.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from fine_tuning.evaluation.evaluation_report import EvaluationReport
     from fine_tuning.training.forecast import Forecast
     from fine_tuning.training.run_folder import TrainedRun
-    from fine_tuning.workbench.evaluation import EvaluationReport
     from fine_tuning.workbench.workbench import Workbench
 
 app = typer.Typer()
@@ -68,20 +68,20 @@ def train(
         bench = open_workbench(home, config, overrides, base=base, progress=progress)
         snapshot = None
         if resume is None:
-            snapshot = bench.snapshot(dataset) if dataset else bench.prepare()
+            snapshot = bench.data.datasets.find(dataset) if dataset else bench.data.prepare()
     if dry_run:
-        _show_forecast(bench.forecast(snapshot), as_json=as_json)
+        _show_forecast(bench.train.forecast(snapshot), as_json=as_json)
         return
     with progress_listener(sys.stderr) as listener:
         if resume is not None:
-            if bench.is_finished(resume):
+            if bench.train.is_finished(resume):
                 say(f"Run {resume} was finished already.")
-            run = bench.resume(resume, listener)
+            run = bench.train.resume(resume, listener)
         else:
-            run = bench.train(snapshot, run_id=run_id, listener=listener)
-    if remark := bench.mode_remark(run):
+            run = bench.train.train(snapshot, run_id=run_id, listener=listener)
+    if remark := bench.train.mode_remark(run):
         say(remark)
-    _show_run(run, bench.version_of(str(run.folder)).name, as_json=as_json)
+    _show_run(run, bench.models.versions.of_run(str(run.folder)).name, as_json=as_json)
 
 
 def _show_forecast(known: Forecast, *, as_json: bool) -> None:
@@ -191,7 +191,7 @@ def _compare(
         from fine_tuning.evaluation.questions import read_questions
 
         asked = read_questions(questions) if questions else None
-        report = bench.evaluate(
+        report = bench.evaluate.evaluate(
             candidate,
             against=reference,
             beside=beside,
@@ -203,7 +203,7 @@ def _compare(
         answer(report.to_dict(), as_json=True)
     else:
         show_report(report)
-        say(f"The whole report, to read in a browser: {bench.report_file(candidate)}")
+        say(f"The whole report, to read in a browser: {bench.evaluate.report_file(candidate)}")
     if is_final:
         _deploy_if_better(bench, candidate, report.verdict.outcome)
 
@@ -213,8 +213,9 @@ def _deploy_if_better(bench: Workbench, run: str, outcome: str) -> None:
     from fine_tuning.core.errors import FineTuningError
 
     try:
-        with progress_bars() as bench.progress:
-            done = bench.deploy_if_better(run, outcome)
+        with progress_bars() as progress:
+            deployment = bench.with_progress(progress).models.deployment
+            done = deployment.deploy_if_better(run, outcome)
     except FineTuningError as error:
         say(f"It was not deployed on its own (deployment.auto_deploy): {error}")
         return

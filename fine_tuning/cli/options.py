@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from fine_tuning.config.schema import Settings
+    from fine_tuning.config.workspace import Workspace
     from fine_tuning.core.ports import Progress
     from fine_tuning.workbench.workbench import Workbench
 
@@ -31,6 +33,21 @@ Base = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 
 
+def open_workspace(
+    home: Path | None, config: Path | None, overrides: list[str] | None
+) -> tuple[Settings, Workspace]:
+    """Load the settings and open the workspace, without what works on it.
+
+    Raises:
+        ConfigError: if a setting is not accepted.
+    """
+    from fine_tuning.config.loader import load_settings
+    from fine_tuning.config.workspace import Workspace
+
+    settings = load_settings(config, overrides=tuple(overrides or ()))
+    return settings, Workspace.open(home, settings)
+
+
 def open_workbench(
     home: Path | None,
     config: Path | None,
@@ -39,16 +56,14 @@ def open_workbench(
     base: str | None = None,
     progress: Progress | None = None,
 ) -> Workbench:
-    """Load the settings and open the workspace.
+    """Load the settings and open a workbench on the workspace.
 
     Raises:
         ConfigError: if a setting is not accepted.
     """
-    from fine_tuning.config.loader import load_settings
-    from fine_tuning.config.workspace import Workspace
     from fine_tuning.workbench.process import be_a_good_neighbour, loading
 
-    settings = load_settings(config, overrides=tuple(overrides or ()))
+    settings, workspace = open_workspace(home, config, overrides)
     if base is not None:
         training = settings.training.model_copy(update={"base_model": base})
         settings = settings.model_copy(update={"training": training})
@@ -56,4 +71,4 @@ def open_workbench(
     with loading("torch"):
         from fine_tuning.workbench.workbench import Workbench
 
-    return Workbench(settings, Workspace.open(home, settings), progress)
+    return Workbench(settings, workspace, progress)

@@ -61,10 +61,10 @@ def models(
 
 
 def _list(bench: Workbench, family: str | None, *, as_json: bool) -> None:
-    versions = bench.versions(family)
-    pointings = [one for one in bench.pointings() if family in (None, one.family)]
-    splits = [one for one in bench.splits() if family in (None, one.traffic.family)]
-    disk = bench.disk_use(family)
+    versions = bench.models.register.versions(family)
+    pointings = [one for one in bench.models.aliases.pointings() if family in (None, one.family)]
+    splits = [one for one in bench.models.ab_tests.splits() if family in (None, one.traffic.family)]
+    disk = bench.models.disk_use(family)
     value = {
         "versions": [
             version.to_dict() | {"served_bytes": disk.served_bytes[version.name]}
@@ -137,7 +137,7 @@ def show(
     Of the settings those that differ from the defaults are shown; --json has all.
     """
     bench = open_workbench(home, config, overrides)
-    version = bench.version(name)
+    version = bench.models.versions.find(name)
     from fine_tuning.workbench.plans import chosen_settings
 
     value = version.to_dict()
@@ -182,7 +182,7 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Show what differs between two versions: base, parents, data, settings, metrics."""
-    found = open_workbench(home, config, overrides).diff_versions(first, second)
+    found = open_workbench(home, config, overrides).models.lineage.diff(first, second)
     rows: dict[str, Any] = {
         "base": " -> ".join(found.base) if found.base else "the same",
         "parents": " -> ".join(", ".join(one) or "none" for one in found.parents)
@@ -210,8 +210,8 @@ def verify(
 ) -> None:
     """Read a version's files again and compare them with what was registered."""
     bench = open_workbench(home, config, overrides)
-    version = bench.version(name)
-    problems = bench.verify_version(name)
+    version = bench.models.versions.find(name)
+    problems = bench.models.register.registry().verify(name)
     value = {"version": version.name, "files": len(version.present), "problems": problems}
     text = "\n".join(problems) or f"{version.name}: all {len(version.present)} files are as written"
     answer(value, as_json=as_json, text=text)
@@ -229,7 +229,7 @@ def note(
     as_json: AsJson = False,
 ) -> None:
     """Leave a remark on a version."""
-    version = open_workbench(home, config, overrides).note_version(name, text)
+    version = open_workbench(home, config, overrides).models.register.registry().note(name, text)
     answer(version.to_dict(), as_json=as_json, text=f"noted on {version.name}")
 
 
@@ -249,7 +249,7 @@ def history(
     """
     from fine_tuning.model_management.versions import plain
 
-    events = open_workbench(home, config, overrides).history(name)
+    events = open_workbench(home, config, overrides).models.history(name)
     if as_json:
         answer({"events": [plain(one) for one in events]}, as_json=True)
         return
@@ -274,7 +274,9 @@ def archive(
     as_json: AsJson = False,
 ) -> None:
     """Put a version aside; it can be served and promoted again."""
-    version = open_workbench(home, config, overrides).archive_version(name, reason)
+    version = (
+        open_workbench(home, config, overrides).models.register.registry().archive(name, reason)
+    )
     answer(version.to_dict(), as_json=as_json, text=f"{version.name} is archived")
 
 
@@ -288,7 +290,9 @@ def promote(
     as_json: AsJson = False,
 ) -> None:
     """Take up an archived version again, as a challenger; switch makes it the champion."""
-    version = open_workbench(home, config, overrides).promote_version(name, reason)
+    version = (
+        open_workbench(home, config, overrides).models.register.registry().promote(name, reason)
+    )
     answer(version.to_dict(), as_json=as_json, text=f"{version.name} is a {version.stage}")
     if version.stage == "challenger" and not as_json:
         is_served = any(one.state == "active" for one in version.deployments)
@@ -311,7 +315,7 @@ def prune(
 ) -> None:
     """Remove files of old versions; never of what is served or can be rolled back to."""
     bench = open_workbench(home, config, overrides)
-    plan = bench.prune_versions(keep=keep, is_trial=dry_run)
+    plan = bench.models.prune(keep=keep, is_trial=dry_run)
     rows: dict[str, Any] = {
         item.version: f"{'would go' if dry_run else 'removed'}: {len(item.artefacts)} files, "
         f"{item.size_bytes / MIB:.1f} MiB"
@@ -344,7 +348,7 @@ def export_model(
     Example: fine-tuning models export support:3 --to support-3
     """
     bench = open_workbench(home, config, overrides)
-    made = bench.export_model(name, kind, folder)
+    made = bench.models.exporter.export(name, kind, folder)
     value = made.to_dict()
     rows: dict[str, Any] = {
         "version": made.version,

@@ -39,7 +39,7 @@ def serve(
     Example: fine-tuning serve --port 11435, then OLLAMA_HOST=127.0.0.1:11435 for the client
     """
     bench = open_workbench(home, config, overrides)
-    bench.serve(host=host, port=port, token_file=token_file, started=_tell)
+    bench.chat.serving.serve(host=host, port=port, token_file=token_file, started=_tell)
     say("Stopped.")
 
 

@@ -10,7 +10,7 @@ from fine_tuning.cli.options import AsJson, Config, Home, Overrides, open_workbe
 from fine_tuning.cli.output import answer, say
 
 if TYPE_CHECKING:
-    from fine_tuning.workbench.splitting import Split
+    from fine_tuning.workbench.models.ab_test import Split
 
 app = typer.Typer()
 
@@ -44,17 +44,17 @@ def switch(
 
     bench = open_workbench(home, config, overrides)
     if share is None:
-        done = bench.switch(name)
+        done = bench.models.aliases.switcher().switch(name)
         before = f"; before: {done.before}" if done.changed else " already"
         text = f"{done.alias} answers as {done.version}{before}"
         answer(done.to_dict(), as_json=as_json, text=text)
     elif share == 0:
-        version = bench.version(name)
-        ended = bench.end_split(version.family)
+        version = bench.models.versions.find(name)
+        ended = bench.models.aliases.end_split(version.family)
         text = "the split is over" if ended else "there was no split"
         answer({"family": version.family, "ended": ended}, as_json=as_json, text=text)
     else:
-        traffic = bench.split_traffic(name, share)
+        traffic = bench.models.aliases.switcher().split(name, share)
         text = f"{traffic.version} answers {traffic.share:.0%} of the sessions of {traffic.alias}"
         answer(asdict(traffic), as_json=as_json, text=text)
         if not as_json:
@@ -72,7 +72,7 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Let the name your chatbot asks for answer as it did before the last switch, at once."""
-    done = open_workbench(home, config, overrides).rollback(family)
+    done = open_workbench(home, config, overrides).models.aliases.rollback(family)
     text = f"{done.alias} answers as {done.version} again; it was {done.before}"
     answer(done.to_dict(), as_json=as_json, text=text)
 
@@ -96,7 +96,7 @@ def withdraw(
     Example: fine-tuning withdraw support:2
     """
     bench = open_workbench(home, config, overrides)
-    version = bench.version(name).name
-    served = bench.withdraw(version, force=force)
+    version = bench.models.versions.find(name).name
+    served = bench.models.aliases.switcher().withdraw(version, force=force)
     text = f"{served} is gone; fine-tuning deploy {version} brings it back"
     answer({"version": version, "name": served}, as_json=as_json, text=text)

@@ -25,7 +25,7 @@ class ChatSession:
         self._bench = bench
         self._model = model
         self._sampling = sampling
-        self.is_recording = bench.settings.data_collection.enabled
+        self.is_recording = bench.context.settings.data_collection.enabled
         self.start_over()
 
     @property
@@ -37,7 +37,7 @@ class ChatSession:
         """Forget what was said; the record of it stays."""
         self._messages: list[Message] = []
         self._last_reply_id = ""
-        self._logger = self._bench.logger() if self.is_recording else None
+        self._logger = self._bench.data.logger() if self.is_recording else None
 
     def say(self, text: str) -> Iterator[str]:
         """Ask, and stream the reply; the turn is recorded when the reply is complete.
@@ -55,11 +55,11 @@ class ChatSession:
         self._messages += [asked, _message("assistant", reply, len(self._messages) + 1)]
         if self._logger is not None:
             is_first = not self._last_reply_id
-            version = self._bench.answering(self.model_name).version
+            version = self._bench.models.aliases.answering(self.model_name).version
             notes = {"model": self.model_name, **({"version": version} if version else {})}
             self._last_reply_id = self._logger.log_conversation(text, reply, notes)
             if is_first:
-                self._bench.export_if_due()
+                self._bench.data.export_if_due()
 
     def rate(self, value: int, *, reason: str = "") -> bool:
         """Record a thumb (1 or -1; 0 takes it back) for the last reply; False if there is none."""

@@ -17,7 +17,8 @@ from fine_tuning.core.ports import ChatModel
 from fine_tuning.model_management.ollama_target import OllamaTarget
 from fine_tuning.runtimes.ollama_client import OllamaClient
 from fine_tuning.runtimes.ollama_model import OllamaServedModel
-from fine_tuning.workbench.deploying import Deploying
+from fine_tuning.workbench.context import Context
+from fine_tuning.workbench.models.models import Models
 from fine_tuning.workbench.serving import Serving
 
 Kind = Literal["champion", "version", "base", "other"]
@@ -33,8 +34,12 @@ class ModelChoice:
     kind: Kind
 
 
-class Choosing(Deploying, Serving):
+class ModelMenu:
     """What a user does to pick a model to talk to."""
+
+    def __init__(self, context: Context, models: Models) -> None:
+        self._context = context
+        self._models = models
 
     def model_choices(self) -> list[ModelChoice]:
         """Return the models to talk to: champion, other deployed versions, the base, then others.
@@ -42,18 +47,20 @@ class Choosing(Deploying, Serving):
         Raises:
             RuntimeUnavailableError: if Ollama was asked for or is in use, and does not answer.
         """
-        base = self.settings.training.base_model
+        base = self._context.settings.training.base_model
         found = {base: ModelChoice(name=base, label=f"{base} (base, not tuned)", kind="base")}
-        for name in self.chatbot_models():
+        for name in self._models.access.chatbot_models():
             found.setdefault(name, ModelChoice(name=name, label=name, kind="other"))
-        in_use = [pointing for pointing in self.pointings() if pointing.alias in found]
-        shares = {(one.runtime, one.alias): one for one in self.traffic()}
+        in_use = [
+            pointing for pointing in self._models.aliases.pointings() if pointing.alias in found
+        ]
+        shares = {(one.runtime, one.alias): one for one in self._models.aliases.traffic()}
         for pointing in in_use:
             label = f"{pointing.version or 'base'} (in use)"
             if share := shares.get((pointing.runtime, pointing.alias)):
                 label = f"A/B: {pointing.version or 'base'} or {share.version}"
             found[pointing.alias] = ModelChoice(name=pointing.alias, label=label, kind="champion")
-        for version in self.versions():
+        for version in self._models.register.versions():
             for one in version.deployments:
                 if one.state != "active" or one.name not in found:
                     continue
@@ -69,11 +76,15 @@ class ChatModels:
     """A workbench's models, for all who chat at the same time; safe to share between threads.
 
     Args:
-        bench: Whose models.
+        context: Settings.
+        models: Whose models.
+        serving: Serves those of this process.
     """
 
-    def __init__(self, bench: Choosing) -> None:
-        self._bench = bench
+    def __init__(self, context: Context, models: Models, serving: Serving) -> None:
+        self._context = context
+        self._models = models
+        self._serving = serving
         self._mutex = threading.Lock()
         self._open = ExitStack()
         self._here: OllamaClient | None = None
@@ -91,9 +102,9 @@ class ChatModels:
             try:
                 return target.runtime.served(target.runtime.show(name).name)
             except ModelNotFoundError:
-                if name != self._bench.settings.training.base_model:
+                if name != self._context.settings.training.base_model:
                     raise
-        return OllamaServedModel(self._client(), self._bench.servable_name(name))
+        return OllamaServedModel(self._client(), self._serving.servable_name(name))
 
     def close(self) -> None:
         """Unload what was loaded here, and close all connections."""
@@ -106,7 +117,7 @@ class ChatModels:
         with self._mutex:
             if self._ollama is not None:
                 return self._ollama
-        target = self._bench.target()
+        target = self._models.aliases.target()
         if not isinstance(target, OllamaTarget):
             return None
         with self._mutex:
@@ -121,6 +132,6 @@ class ChatModels:
         """Return the client of the models loaded here; the first call starts serving them."""
         with self._mutex:
             if self._here is None:
-                url = self._open.enter_context(self._bench.serving_here())
+                url = self._open.enter_context(self._serving.serving_here())
                 self._here = self._open.enter_context(closing(OllamaClient(url)))
             return self._here

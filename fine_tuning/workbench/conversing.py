@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fine_tuning.core.errors import DataError, ModelNotFoundError
+from fine_tuning.data_collection.conversation_index import Wanted
 from fine_tuning.storage.log_lines import full_record
-from fine_tuning.workbench.chat_models import Choosing
-from fine_tuning.workbench.forgetting import Forgetting
-from fine_tuning.workbench.listing import Wanted
-from fine_tuning.workbench.models import ConversationTrace
+from fine_tuning.workbench.chat_models import ChatModels, ModelMenu
+from fine_tuning.workbench.context import Context
+from fine_tuning.workbench.data.review import ConversationIndex
+from fine_tuning.workbench.models.lineage import ConversationTrace
+from fine_tuning.workbench.models.models import Models
+from fine_tuning.workbench.serving import Serving
 from fine_tuning.workbench.talking import Talk, new_id
 
 ChatFormat = Literal["markdown", "json"]
@@ -36,8 +39,19 @@ class ChatPage:
     total: int
 
 
-class Conversing(Forgetting, Choosing):
+class Chat:
     """What a user does in the chat."""
+
+    def __init__(self, context: Context, index: ConversationIndex, models: Models) -> None:
+        self._context = context
+        self._index = index
+        self._models = models
+        self.menu = ModelMenu(context, models)
+        self.serving = Serving(context, models.bases)
+
+    def models(self) -> ChatModels:
+        """Return handles on the models to talk to."""
+        return ChatModels(self._context, self._models, self.serving)
 
     def chats(self, words: str = "", *, limit: int = 30, offset: int = 0) -> ChatPage:
         """Return a page of the recorded chats, newest first; imported ones are not among them.
@@ -50,7 +64,7 @@ class Conversing(Forgetting, Choosing):
         Raises:
             StorageError: if they cannot be read.
         """
-        listing = self.listing()
+        listing = self._index.listing()
         found = listing.find(Wanted(sources=(CHAT,)))
         if words.strip():
             said = {row.id for row in listing.find(Wanted(sources=(CHAT,), words=words))}
@@ -79,13 +93,13 @@ class Conversing(Forgetting, Choosing):
 
         With ``data_collection.enabled`` off nothing is recorded, and it lives as long as the value.
         """
-        is_recording = self.settings.data_collection.enabled
-        return Talk(conversation_id or new_id(), self.store if is_recording else None)
+        is_recording = self._context.settings.data_collection.enabled
+        return Talk(conversation_id or new_id(), self._context.store if is_recording else None)
 
     def what_holds(self, conversation_id: str) -> ConversationTrace | None:
         """Return the data sets and versions that hold a conversation; None when none does."""
         try:
-            return self.trace_conversation(conversation_id)
+            return self._models.lineage.trace_conversation(conversation_id)
         except (DataError, ModelNotFoundError):
             return None
 

@@ -80,26 +80,26 @@ class Teller:
 
 def train(bench: Workbench, job: Job, teller: Teller) -> Found:
     """Train the recorded conversations, or go on with the run that was begun."""
-    folder = bench.workspace.runs / job.run_id
+    folder = bench.context.workspace.runs / job.run_id
     if (folder / "settings.json").exists():
-        run = bench.resume(job.run_id, teller)
+        run = bench.train.resume(job.run_id, teller)
     else:
-        run = bench.train(run_id=job.run_id, listener=teller)
-    version = bench.version_of(str(run.folder)).name
+        run = bench.train.train(run_id=job.run_id, listener=teller)
+    version = bench.models.versions.of_run(str(run.folder)).name
     before, after = run.metrics.base_validation_loss, run.metrics.best_validation_loss
     told = f"{version} is trained"
     if before and after:
         told += f"; its loss on held-back chats went from {before:.2f} to {after:.2f}"
     if job.params.get("then_compare"):
-        deploys = bench.settings.deployment.auto_deploy
-        bench.start_evaluation(str(run.folder), deploy_if_better=deploys)
+        deploys = bench.context.settings.deployment.auto_deploy
+        bench.jobs.start_evaluation(str(run.folder), deploy_if_better=deploys)
     return told, {"run_id": run.run_id, "version": version}
 
 
 def evaluate(bench: Workbench, job: Job, teller: Teller) -> Found:
     """Compare a run; deploy it if that was asked for and it is better."""
     params = job.params
-    report = bench.evaluate(
+    report = bench.evaluate.evaluate(
         str(params["run"]),
         against=str(params["against"]),
         beside=list(params.get("beside") or ()),
@@ -111,7 +111,7 @@ def evaluate(bench: Workbench, job: Job, teller: Teller) -> Found:
     if params.get("deploy_if_better") and outcome == "promote":
         teller.stage("deploying")
         try:
-            name = bench.deploy(str(params["run"])).deployed.name
+            name = bench.models.deployment.deploy(str(params["run"])).deployed.name
         except FineTuningError as error:  # what was measured stands all the same
             told += f"; it was not deployed: {error.message}"
         else:
@@ -124,7 +124,9 @@ def deploy(bench: Workbench, job: Job, teller: Teller) -> Found:
     """Serve a version and prove it."""
     teller.stage("deploying")
     way: Any = job.params.get("way") or None
-    done = bench.deploy(str(job.params["run"]), way=way, switch=bool(job.params["switch"]))
+    done = bench.models.deployment.deploy(
+        str(job.params["run"]), way=way, switch=bool(job.params["switch"])
+    )
     served = done.deployed
     return (
         f"{served.version} answers as {served.name} on {served.runtime}, and is proven",
@@ -134,19 +136,22 @@ def deploy(bench: Workbench, job: Job, teller: Teller) -> Found:
 
 def demo(bench: Workbench, _job: Job, teller: Teller) -> Found:
     """Load the samples, train, compare and deploy; a demo that was interrupted goes on."""
-    own = Workbench(DEMO_SETTINGS, Workspace(home=bench.workspace.demo), teller.progress)
-    folder = own.workspace.runs / RUN_ID
+    own = Workbench(DEMO_SETTINGS, Workspace(home=bench.context.workspace.demo), teller.progress)
+    folder = own.context.workspace.runs / RUN_ID
     if not (folder / "settings.json").exists():
         run_demo(
-            own.workspace.home, listener=teller, progress=teller.progress, on_stage=teller.stage
+            own.context.workspace.home,
+            listener=teller,
+            progress=teller.progress,
+            on_stage=teller.stage,
         )
     else:
-        own.resume(RUN_ID, teller)
+        own.train.resume(RUN_ID, teller)
         if not (folder / "evaluation.json").exists():
             teller.stage("evaluate")
-            own.evaluate(RUN_ID, prompts=())
+            own.evaluate.evaluate(RUN_ID, prompts=())
     teller.stage("deploying")
-    done = bench.deploy(str(folder))
+    done = bench.models.deployment.deploy(str(folder))
     return (
         f"the demo's model {done.deployed.version} is trained, compared and deployed",
         {"run_id": RUN_ID, "version": done.deployed.version, "name": done.deployed.name},
@@ -159,12 +164,14 @@ def forecast(bench: Workbench, job: Job, teller: Teller) -> Found:
     num_examples = 0
     snapshot = None
     for name, raw in dict(job.params["settings"]).items():
-        asked = Workbench(Settings.model_validate(raw), bench.workspace, bench.progress)
+        asked = Workbench(
+            Settings.model_validate(raw), bench.context.workspace, bench.context.progress
+        )
         teller.stage(f"measuring {name}")
         try:
-            snapshot = snapshot or asked.prepare()
+            snapshot = snapshot or asked.data.prepare()
             num_examples = len(snapshot.split("train").examples)
-            known = asked.forecast(snapshot)
+            known = asked.train.forecast(snapshot)
         except FineTuningError as error:
             found[name] = {"error": error.message, "next_command": error.next_command}
         else:

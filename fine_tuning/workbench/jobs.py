@@ -19,14 +19,24 @@ from fine_tuning.core.errors import DataError, TrainingError
 from fine_tuning.core.events import RunEvent
 from fine_tuning.core.naming import content_name
 from fine_tuning.training.events_file import read_events
-from fine_tuning.workbench.base import WorkbenchBase
+from fine_tuning.workbench.context import Context
+from fine_tuning.workbench.evaluate.task_builder import BASE
 from fine_tuning.workbench.job_queue import Job, JobProgress, Kind, queue_of
-from fine_tuning.workbench.judging import BASE
+from fine_tuning.workbench.locators import RunLocator
 from fine_tuning.workbench.run_folders import RunOverview, overview, overviews
 
 
-class Jobs(WorkbenchBase):
-    """What a user does with long work."""
+class Jobs:
+    """What a user does with long work.
+
+    Args:
+        context: Settings and workspace.
+        runs: Finds finished runs.
+    """
+
+    def __init__(self, context: Context, runs: RunLocator) -> None:
+        self._context = context
+        self._runs = runs
 
     # Asking for it
 
@@ -47,7 +57,7 @@ class Jobs(WorkbenchBase):
         values |= overrides or {}
         if base:
             values["training.base_model"] = base
-        return with_values(self.settings, values)
+        return with_values(self._context.settings, values)
 
     def start_training(
         self,
@@ -112,10 +122,10 @@ class Jobs(WorkbenchBase):
         Raises:
             ModelNotFoundError: if one of them is not there.
         """
-        found = self.find_run(run)
+        found = self._runs.find(run)
         for other in (against, *beside):
             if other != BASE:
-                self.find_run(other)
+                self._runs.find(other)
         params = {
             "run_id": found.run_id,
             "run": str(found.folder),
@@ -137,7 +147,7 @@ class Jobs(WorkbenchBase):
         Raises:
             ModelNotFoundError: if there is no such run or version.
         """
-        found = self.find_run(run)
+        found = self._runs.find(run)
         params = {"run_id": found.run_id, "run": str(found.folder), "way": way, "switch": switch}
         return self._add("deploy", params)
 
@@ -181,7 +191,7 @@ class Jobs(WorkbenchBase):
             name: {key: getattr(one, key).model_dump(mode="json") for key in sections}
             for name, one in settings.items()
         }
-        log = self.workspace.conversations
+        log = self._context.workspace.conversations
         stamp = (log.stat().st_size, log.stat().st_mtime_ns) if log.is_file() else ()
         return content_name({"forecast": 1, "settings": asked, "log": stamp})
 
@@ -189,7 +199,7 @@ class Jobs(WorkbenchBase):
 
     def jobs(self) -> list[Job]:
         """Return all jobs, oldest first; one whose process died says so from now on."""
-        return queue_of(self.workspace.home).jobs()
+        return queue_of(self._context.workspace.home).jobs()
 
     def job(self, job_id: str) -> Job:
         """Return a job.
@@ -197,11 +207,11 @@ class Jobs(WorkbenchBase):
         Raises:
             DataError: if there is none.
         """
-        return queue_of(self.workspace.home).job(job_id)
+        return queue_of(self._context.workspace.home).job(job_id)
 
     def job_progress(self, job_id: str) -> JobProgress:
         """Return how far a job is."""
-        return queue_of(self.workspace.home).progress(job_id)
+        return queue_of(self._context.workspace.home).progress(job_id)
 
     def pause_job(self, job_id: str) -> Job:
         """Let a job save what it did and wait until it is resumed.
@@ -209,7 +219,7 @@ class Jobs(WorkbenchBase):
         Raises:
             ConfigError: if it is over.
         """
-        return queue_of(self.workspace.home).ask(job_id, "pause")
+        return queue_of(self._context.workspace.home).ask(job_id, "pause")
 
     def stop_job(self, job_id: str) -> Job:
         """Let a job save what it did and end; it can be resumed all the same.
@@ -217,7 +227,7 @@ class Jobs(WorkbenchBase):
         Raises:
             ConfigError: if it is over.
         """
-        return queue_of(self.workspace.home).ask(job_id, "stop")
+        return queue_of(self._context.workspace.home).ask(job_id, "stop")
 
     def resume_job(self, job_id: str) -> Job:
         """Let a job go on where it stopped, when those before it are done.
@@ -225,7 +235,7 @@ class Jobs(WorkbenchBase):
         Raises:
             ConfigError: if it is queued, at work or finished.
         """
-        return queue_of(self.workspace.home).resume(job_id)
+        return queue_of(self._context.workspace.home).resume(job_id)
 
     def remove_job(self, job_id: str) -> None:
         """Take a job that is not at work off the list; what it made stays.
@@ -233,13 +243,13 @@ class Jobs(WorkbenchBase):
         Raises:
             ConfigError: if it is at work.
         """
-        queue_of(self.workspace.home).remove(job_id)
+        queue_of(self._context.workspace.home).remove(job_id)
 
     # Runs
 
     def runs(self) -> list[RunOverview]:
         """Return all runs of the workspace and its demo, wherever started, oldest first."""
-        return overviews(self.workspace)
+        return overviews(self._context.workspace)
 
     def run_events(self, run_id: str) -> list[RunEvent]:
         """Return what a run told, oldest first; nothing before its first step.
@@ -266,12 +276,15 @@ class Jobs(WorkbenchBase):
             os.kill(run.pid, signal.SIGINT)
 
     def _overview(self, run_id: str) -> RunOverview:
-        for place in (self.workspace.runs, self.workspace.demo / "fine_tuned_models"):
+        for place in (
+            self._context.workspace.runs,
+            self._context.workspace.demo / "fine_tuned_models",
+        ):
             if (found := overview(place / run_id)) is not None:
                 return found
-        raise DataError(f"there is no run {run_id!r} in {self.workspace.runs}")
+        raise DataError(f"there is no run {run_id!r} in {self._context.workspace.runs}")
 
     def _add(self, kind: Kind, params: Mapping[str, Any], settings: Settings | None = None) -> str:
-        self.workspace.ensure(self.workspace.jobs)
-        raw = (settings or self.settings).model_dump(mode="json")
-        return queue_of(self.workspace.home).add(kind, params, raw).id
+        self._context.workspace.ensure(self._context.workspace.jobs)
+        raw = (settings or self._context.settings).model_dump(mode="json")
+        return queue_of(self._context.workspace.home).add(kind, params, raw).id

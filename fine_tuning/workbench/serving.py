@@ -21,7 +21,8 @@ from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
 from fine_tuning.runtimes.loadable import LoadableModel
 from fine_tuning.runtimes.serving.listening import is_loopback, listen
 from fine_tuning.runtimes.token_file import read_token
-from fine_tuning.workbench.models import Models
+from fine_tuning.workbench.base_models import BaseModels
+from fine_tuning.workbench.context import Context
 from fine_tuning.workbench.runs import finished_runs
 
 if TYPE_CHECKING:
@@ -43,8 +44,17 @@ class ServedAt:
     token_file: Path | None
 
 
-class Serving(Models):
-    """What a user does to let other programs talk to the workspace's models."""
+class Serving:
+    """What a user does to let other programs talk to the workspace's models.
+
+    Args:
+        context: Settings and workspace.
+        bases: The base models.
+    """
+
+    def __init__(self, context: Context, bases: BaseModels) -> None:
+        self._context = context
+        self._bases = bases
 
     def serve(
         self,
@@ -71,17 +81,17 @@ class Serving(Models):
         # The web server's libraries are of no use to any other verb.
         from fine_tuning.runtimes.serving.server import serve  # noqa: PLC0415
 
-        settings = self.settings.serving
+        settings = self._context.settings.serving
         host = host or settings.host
         if token_file is None and not is_loopback(host):
-            token_file = self.workspace.home / TOKEN_FILE
+            token_file = self._context.workspace.home / TOKEN_FILE
         token = read_token(token_file) if token_file else ""
         catalog = self._catalog()
         listening = listen(host, settings.port if port is None else port)
         names = tuple(model.name for model in catalog.models())
         app = self._app(catalog, token)
         here = _url(LOOPBACK.get(host, host), listening)
-        with announced(self.workspace.models / NAME, here, token_file):
+        with announced(self._context.workspace.models / NAME, here, token_file):
             if started:
                 url = _url(host, listening)
                 started(ServedAt(url=url, models=names, token_file=token_file))
@@ -109,41 +119,41 @@ class Serving(Models):
         try:
             return catalog.find(name).name
         except ModelNotFoundError:
-            return catalog.find(self.base_model(name).name).name
+            return catalog.find(self._bases.find(name).name).name
 
     def _catalog(self) -> EmbeddedCatalog:
         from fine_tuning.runtimes.serving.catalog import EmbeddedCatalog  # noqa: PLC0415 - as above
 
-        folder = self.workspace.models / NAME
+        folder = self._context.workspace.models / NAME
         return EmbeddedCatalog(EmbeddedRuntime(folder), folder / ".blobs", self._other_models)
 
     def _app(self, catalog: EmbeddedCatalog, token: str) -> Starlette:
         from fine_tuning.runtimes.serving.app import make_app  # noqa: PLC0415 - as above
         from fine_tuning.runtimes.serving.pool import Limits  # noqa: PLC0415
 
-        settings = self.settings.serving
+        settings = self._context.settings.serving
         memory_gib = settings.memory_gib or psutil.virtual_memory().total / GIB / 2
         limits = Limits(
             parallel=settings.parallel,
             context_tokens=settings.context_tokens,
             memory_bytes=int(memory_gib * GIB),
             max_waiting=settings.max_waiting,
-            threads=self.settings.training.threads,
+            threads=self._context.settings.training.threads,
         )
         return make_app(catalog, limits, token=token)
 
     def _other_models(self) -> list[LoadableModel]:
         """Return what can be asked besides deployed models: finished runs, and base models."""
         found: list[LoadableModel] = []
-        for run in reversed(finished_runs(self.workspace)):
+        for run in reversed(finished_runs(self._context.workspace)):
             try:
-                base = self.base_of(run)
+                base = self._bases.of_run(run)
             except FineTuningError:
                 continue  # its base is gone or another by now
             found.append(_loadable(base, name=run.run_id, adapter=run.adapter_path))
         bases = {base.name: base for base in list_base_models()}
         with suppress(FineTuningError):  # the one of the settings may lie anywhere, or nowhere
-            own = self.base_model()
+            own = self._bases.find()
             bases.setdefault(own.name, own)
         return [*found, *(_loadable(base, name=base.name) for base in bases.values())]
 

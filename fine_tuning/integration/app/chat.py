@@ -166,7 +166,7 @@ def _show_welcome() -> None:
     """Say what to do; who has nothing yet is offered the demo."""
     bench = workbench()
     with told():
-        is_first = not bench.store.count() and not bench.versions()
+        is_first = not bench.context.store.count() and not bench.models.register.versions()
         empty_state(
             "Say hello to your model. Rate and edit its replies: that is what it learns from.",
             demo=is_first,

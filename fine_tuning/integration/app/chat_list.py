@@ -27,7 +27,7 @@ def show_list(talk: Talk) -> None:
         )  # fmt: skip
         shown = st.session_state.get("chat-rows", PAGE_ROWS)
         with st.spinner("Reading your chats …"):  # seconds, the first time there are thousands
-            page = workbench().chats(words, limit=shown)
+            page = workbench().chat.chats(words, limit=shown)
         for row in page.rows:
             _show_row(row, is_open=row.id == talk.id)
         if not page.rows and words:
@@ -77,7 +77,7 @@ def show_menu(talk: Talk, title: str, *, is_begun: bool) -> None:
             for label, kind, suffix in (("Text", "markdown", "md"), ("JSON", "json", "json")):
                 st.download_button(
                     label,
-                    bench.chat_file(talk.id, "json" if kind == "json" else "markdown"),
+                    bench.chat.chat_file(talk.id, "json" if kind == "json" else "markdown"),
                     file_name=f"chat-{talk.id[-8:]}.{suffix}",
                     icon=":material/download:",
                     key=f"take-{kind}",
@@ -98,7 +98,7 @@ def _keep() -> None:
 def ask_to_forget(talk: Talk) -> None:
     """Say what depends on a chat, and forget it everywhere when that is wanted."""
     with told():
-        held = workbench().what_holds(talk.id)
+        held = workbench().chat.what_holds(talk.id)
         st.markdown(
             "It is removed from the log, data sets, exports and reports. This cannot be undone."
         )
@@ -118,7 +118,7 @@ def ask_to_forget(talk: Talk) -> None:
                 st.markdown(f"- served at the moment as {names}")
         with st.container(horizontal=True):
             if st.button("Forget it", type="primary", key="forget-it"):
-                workbench().forget(talk.id)
+                workbench().data.eraser.forget(talk.id)
                 _keep()
                 open_chat()
                 st.rerun()

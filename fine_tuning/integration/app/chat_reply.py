@@ -94,7 +94,7 @@ def fulfil(talk: Talk, wanted: Wish, picked: Picked) -> None:
             break
     if talk.is_recording:
         try:
-            workbench().export_if_due()
+            workbench().data.export_if_due()
         except FineTuningError as error:
             st.session_state["notice"] = error
     st.rerun()
@@ -117,7 +117,7 @@ def _stream(
     place.markdown(CURSOR)
     try:
         # Two that are compared side by side answer as they were picked; alone, one may be drawn.
-        route = workbench().answering(name, "" if wanted.note else talk.id)
+        route = workbench().models.aliases.answering(name, "" if wanted.note else talk.id)
         model = models().model(route.model)
     except FineTuningError as error:
         return error

@@ -7,6 +7,7 @@ from typing import Any
 
 import streamlit as st
 
+from fine_tuning.data_collection.conversation_index import Listed, Listing, Order, Rating, Wanted
 from fine_tuning.integration.app.common import count, told
 from fine_tuning.integration.app.conv_detail import show_conversation
 from fine_tuning.integration.app.conv_state import (
@@ -27,8 +28,7 @@ from fine_tuning.integration.app.conv_words import (
     times,
     title_of,
 )
-from fine_tuning.workbench.browsing import Outcome
-from fine_tuning.workbench.listing import Listed, Listing, Order, Rating, Wanted
+from fine_tuning.workbench.data.review import Outcome
 from fine_tuning.workbench.workbench import Workbench
 
 PER_PAGE = 20

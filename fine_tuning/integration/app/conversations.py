@@ -10,9 +10,9 @@ from importlib import import_module
 import streamlit as st
 
 from fine_tuning.core.ports import Progress
+from fine_tuning.data_collection.conversation_index import Listing
 from fine_tuning.integration.app.common import count, empty_state, workbench
 from fine_tuning.integration.app.conv_state import OPEN
-from fine_tuning.workbench.listing import Listing
 from fine_tuning.workbench.workbench import Workbench
 
 PARTS = {
@@ -56,7 +56,7 @@ def show() -> None:
 def read_listing(bench: Workbench) -> Listing:
     """Return the conversations as rows; the first time, show how far it is."""
     place = st.empty()
-    listing = bench.listing(progress_in(place))
+    listing = bench.data.index.listing(progress_in(place))
     place.empty()
     return listing
 

@@ -66,7 +66,7 @@ def press(app: AppTest, label: str) -> AppTest:
 
 
 def log_conversations(bench: Workbench) -> None:
-    logger = bench.logger()
+    logger = bench.data.logger()
     for number, topic in enumerate(TOPICS):
         logger.log_conversation(
             f"Tell me thing {number} about {topic}.", f"Of {topic} I know {number}.",
@@ -76,20 +76,22 @@ def log_conversations(bench: Workbench) -> None:
 
 def sleeping_queue(bench: Workbench) -> JobQueue:
     """Return the workspace's queue, whose jobs say how far they are and then sleep."""
-    program, folder = bench.workspace.home / "sleeper.py", bench.workspace.jobs
-    bench.workspace.home.mkdir(parents=True, exist_ok=True)
+    program, folder = bench.context.workspace.home / "sleeper.py", bench.context.workspace.jobs
+    bench.context.workspace.home.mkdir(parents=True, exist_ok=True)
     program.write_text(SLEEPER, encoding="utf-8")
     return JobQueue(folder, lambda job: [sys.executable, str(program), str(folder), job.id])
 
 
 def sleeping_job(bench: Workbench, run_id: str = "monday") -> Job:
     params = {"run_id": run_id, "preset": "quick", "base": "embedded"}
-    return sleeping_queue(bench).add("train", params, bench.settings.model_dump(mode="json"))
+    return sleeping_queue(bench).add(
+        "train", params, bench.context.settings.model_dump(mode="json")
+    )
 
 
 def write_begun_run(bench: Workbench, run_id: str, *, pid: int = 0, num_steps: int = 12) -> Path:
     """Write the folder of a run that was begun elsewhere, at work in a process or left."""
-    folder = bench.workspace.runs / run_id
+    folder = bench.context.workspace.runs / run_id
     folder.mkdir(parents=True)
     about = {"run_id": run_id, "base_name": "embedded", "created_at": "2026-02-01T00:00:00+00:00"}
     (folder / "settings.json").write_text(json.dumps(about), encoding="utf-8")
