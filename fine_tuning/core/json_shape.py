@@ -12,7 +12,6 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import (
     Any,
-    ForwardRef,
     Literal,
     TypeVar,
     Union,
@@ -64,7 +63,8 @@ def build(raw: JsonObject, shape: type[Shape]) -> Shape:
 
 @cache
 def _hints(shape: type) -> Mapping[str, Any]:
-    return get_type_hints(shape)
+    # Within JSON of unknown shape any value goes; its own name would not be known everywhere.
+    return get_type_hints(shape, localns={"JsonValue": object})
 
 
 def _instance(raw: object, shape: type, where: str) -> object:
@@ -100,7 +100,7 @@ def _mapping(raw: object, where: str) -> Mapping[str, object]:
 def _value(value: object, hint: object, where: str) -> object:
     """Return a value as its type wants it, or refuse it."""
     origin, args = get_origin(hint), get_args(hint)
-    if hint in {Any, object} or isinstance(hint, ForwardRef):
+    if hint in {Any, object}:
         return value
     if isinstance(hint, type):
         return _of_class(value, hint, where)
