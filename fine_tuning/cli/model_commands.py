@@ -14,8 +14,8 @@ from fine_tuning.cli.output import GIB, answer, facts, progress_bars, results, s
 from fine_tuning.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from fine_tuning.core.run import Run
     from fine_tuning.training.forecast import Forecast
-    from fine_tuning.training.run_folder import TrainedRun
     from fine_tuning.workbench.evaluation import EvaluationReport
     from fine_tuning.workbench.workbench import Workbench
 
@@ -100,7 +100,7 @@ def _show_forecast(known: Forecast, *, as_json: bool) -> None:
     )
 
 
-def _show_run(run: TrainedRun, version: str, *, as_json: bool) -> None:
+def _show_run(run: Run, version: str, *, as_json: bool) -> None:
     metrics = run.metrics
     about = {"run_id": run.run_id, "version": version, "folder": str(run.folder)}
     value = {**about, **asdict(metrics)}
@@ -112,7 +112,7 @@ def _show_run(run: TrainedRun, version: str, *, as_json: bool) -> None:
         f"{_loss(metrics.best_validation_loss)} at step {metrics.best_step}",
         "time": f"{metrics.training_time_s:.0f} s for {metrics.num_steps} steps",
         "peak memory": f"{metrics.peak_memory_bytes / GIB:.2f} GiB",
-        "adapter": run.adapter_path,
+        "adapter": run.adapter_dir,
         "next": f"fine-tuning evaluate {run.run_id}",
     }
     answer(value, as_json=as_json, table=facts("trained", rows))

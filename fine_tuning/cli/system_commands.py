@@ -81,7 +81,7 @@ def show_demo(result: DemoResult) -> None:
         "exports": result.home / "exports",
         "data set": result.snapshot.path,
         "run": result.run.folder,
-        "adapter for llama.cpp and Ollama": result.run.adapter_path / "adapter.gguf",
+        "adapter for llama.cpp and Ollama": result.run.adapter_file,
         "summary": result.home / "summary.json",
     }
     for name, place in places.items():

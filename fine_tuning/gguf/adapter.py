@@ -22,6 +22,10 @@ from fine_tuning.gguf.types import Floats, TensorInfo, TensorType
 from fine_tuning.gguf.values import StringArray, quote
 
 ALPHA_KEY: Final = "adapter.lora.alpha"
+BASE_DIGEST_KEY: Final = "fine_tuning.base_digest"
+"""Says which base the adapter was trained on, ``sha256:<64 hex>``."""
+BASE_NAME_KEY: Final = "fine_tuning.base_name"
+"""Says by what name that base was asked for."""
 BLOCK_SUM_KEY: Final = "fine_tuning.block_sum"
 """Names the weights whose A is constant within each block of 32 columns."""
 SUFFIX_A: Final = ".lora_a"

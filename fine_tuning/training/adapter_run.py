@@ -19,12 +19,14 @@ from fine_tuning.core.errors import ConfigError, TrainingError
 from fine_tuning.core.events import RunEvent, Value
 from fine_tuning.core.example import TokenizedExample
 from fine_tuning.core.naming import file_sha256
-from fine_tuning.engine.adapter_files import BASE_DIGEST_KEY, write_gguf_adapter
+from fine_tuning.core.run import ADAPTER_GGUF, Run
+from fine_tuning.engine.adapter_files import write_gguf_adapter
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.lora import LoraAdapter
 from fine_tuning.engine.lower_states import LowerStates
 from fine_tuning.engine.peft_files import write_peft_adapter
 from fine_tuning.engine.step import StepResult, accumulate_gradients, evaluate_loss
+from fine_tuning.gguf.adapter import BASE_DIGEST_KEY, BASE_NAME_KEY
 from fine_tuning.gguf.promote import PROMOTIONS
 from fine_tuning.training.fast_mode import first_adapted, lower_states
 from fine_tuning.training.forecast import Forecast, Job, apply, forecast, timed
@@ -34,7 +36,6 @@ from fine_tuning.training.run import Listening, carry_out, memory_errors
 from fine_tuning.training.run_folder import (
     RunFolder,
     RunSettings,
-    TrainedRun,
     current_versions,
     resume_command,
 )
@@ -103,7 +104,7 @@ class AdapterTrainer:
         base: BaseModel,
         run_folder: Path,
         listening: Listening | None = None,
-    ) -> TrainedRun:
+    ) -> Run:
         """Train in a new folder; see :func:`start` for what can go wrong."""
         folder = RunFolder(run_folder)
         return start(self.plan, self.method, data, base, folder, listening or Listening())
@@ -130,7 +131,7 @@ class AdapterTrainer:
             with memory_errors(settings, lambda: "a timed batch"):
                 return timed(job, partial(AdapterTraining, decoder, adapter), known)
 
-    def resume(self, run_folder: Path, listening: Listening | None = None) -> TrainedRun:
+    def resume(self, run_folder: Path, listening: Listening | None = None) -> Run:
         """Go on with an interrupted run; its own plan holds, see :func:`resume`."""
         return resume(RunFolder(run_folder), self.method, listening or Listening())
 
@@ -142,7 +143,7 @@ def start(
     base: BaseModel,
     folder: RunFolder,
     listening: Listening,
-) -> TrainedRun:
+) -> Run:
     """Begin a run and carry it out.
 
     Raises:
@@ -204,7 +205,7 @@ def _job(settings: RunSettings, decoder: Decoder, adapter: LoraAdapter, data: Tr
     )
 
 
-def resume(folder: RunFolder, method: str, listening: Listening) -> TrainedRun:
+def resume(folder: RunFolder, method: str, listening: Listening) -> Run:
     """Go on with a run where it was interrupted; a finished one is returned as it is.
 
     Raises:
@@ -238,11 +239,14 @@ def fresh_adapter(decoder: Decoder, plan: TrainingPlan) -> LoraAdapter:
     """
     layers = {name: name.split(".")[2] for name in decoder.linear_shapes}
     known = tuple(dict.fromkeys(layers.values()))
-    for setting, named in (("targets", plan.targets), ("eight_bit", plan.eight_bit)):
+    for setting, named, otherwise in (
+        ("targets", plan.targets, "target_modules=all-linear"),
+        ("eight_bit", plan.eight_bit, "eight_bit_modules=[]"),
+    ):
         if unknown := [target for target in named if target not in known]:
             raise ConfigError(
                 f"{setting} name {', '.join(unknown)}, expected some of {', '.join(known)}",
-                next_command="leave targets empty to adapt every linear layer",
+                next_command=f"fine-tuning train --set training.{otherwise}",
             )
     wanted = plan.targets or known
     first = first_adapted(plan, len(decoder.blocks))
@@ -306,7 +310,7 @@ def _carry_out(
     adapter: LoraAdapter,
     known: Forecast,
     listening: Listening,
-) -> TrainedRun:
+) -> Run:
     with memory_errors(settings, lambda: "the layers below the adapters"):
         apply(known.memory, decoder)
         data = folder.data(settings).learnable()
@@ -317,13 +321,11 @@ def _carry_out(
         # No run id, no time: equal adapters are equal files.
         about = {
             BASE_DIGEST_KEY: settings.base_digest,
-            "fine_tuning.base_name": settings.base_name,
+            BASE_NAME_KEY: settings.base_name,
             "fine_tuning.snapshot": settings.snapshot,
         }
         architecture = decoder.shape.architecture
-        write_gguf_adapter(
-            place / "adapter.gguf", adapter, architecture=architecture, metadata=about
-        )
+        write_gguf_adapter(place / ADAPTER_GGUF, adapter, architecture=architecture, metadata=about)
         write_peft_adapter(
             place,
             adapter,

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
+from fine_tuning.core.run import RunOverview
 from fine_tuning.integration.app.common import empty_state, plain, told, when, workbench
 from fine_tuning.integration.app.evaluate_form import compare_again
 from fine_tuning.integration.app.evaluate_numbers import numbers
@@ -14,7 +15,6 @@ from fine_tuning.integration.app.evaluate_replies import replies
 from fine_tuning.integration.app.train_live import at_work
 from fine_tuning.integration.app.train_runs import EVALUATE_RUN
 from fine_tuning.workbench.judged import Check, Judgement
-from fine_tuning.workbench.run_folders import RunOverview
 
 MARKS = {
     "holds": ":green[:material/check_circle:]",

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import streamlit as st
 
+from fine_tuning.core.run import RunOverview
 from fine_tuning.integration.app.common import told, workbench
 from fine_tuning.integration.app.train_form import installed_bases
-from fine_tuning.workbench.run_folders import RunOverview
 
 BASE = "base"
 NO_JUDGE = ""

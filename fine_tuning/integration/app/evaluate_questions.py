@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
+from fine_tuning.core.run import RunOverview
 from fine_tuning.integration.app.common import count, plain, told, workbench
-from fine_tuning.workbench.run_folders import RunOverview
 
 SHOWN = 20
 

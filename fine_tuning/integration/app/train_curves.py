@@ -7,8 +7,8 @@ from typing import Any
 import altair as alt
 import streamlit as st
 
+from fine_tuning.core.run import RunOverview
 from fine_tuning.integration.app.common import workbench
-from fine_tuning.workbench.run_folders import RunOverview
 
 MAX_POINTS = 400
 HEIGHT_PX = 320

@@ -11,10 +11,10 @@ from pathlib import Path
 import streamlit as st
 
 from fine_tuning.core.errors import FineTuningError
+from fine_tuning.core.run import RunOverview
 from fine_tuning.integration.app.common import duration, plain, show_error, size, told, workbench
 from fine_tuning.integration.app.train_curves import loss_chart
 from fine_tuning.workbench.job_queue import Job, JobProgress
-from fine_tuning.workbench.run_folders import RunOverview
 
 REFRESH_S = 2.0
 UNDER_WAY = ("running", "queued")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from fine_tuning.core.errors import FineTuningError
+from fine_tuning.core.run import RunOverview
 from fine_tuning.integration.app.common import (
     count,
     duration,
@@ -19,7 +20,6 @@ from fine_tuning.integration.app.common import (
 from fine_tuning.integration.app.train_curves import loss_chart
 from fine_tuning.integration.app.train_live import STATES, title_of
 from fine_tuning.workbench.job_queue import Job
-from fine_tuning.workbench.run_folders import RunOverview
 
 EVALUATE_RUN = "evaluate-run"
 SHOWN_JOBS = 8
@@ -86,11 +86,11 @@ def _table(runs: list[RunOverview]) -> None:
             "Run": f"{run.run_id} (demo)" if run.is_demo else run.run_id,
             "Begun": when(run.created_at),
             "Base": run.base_name,
-            "Loss before": run.metrics.get("base_validation_loss"),
-            "Loss after": run.metrics.get("best_validation_loss"),
-            "Steps": count(run.metrics.get("num_steps") or 0),
-            "Time": duration(run.metrics.get("training_time_s") or 0),
-            "Memory": size(run.metrics.get("peak_memory_bytes") or 0),
+            "Loss before": run.metrics.base_validation_loss,
+            "Loss after": run.metrics.best_validation_loss,
+            "Steps": count(run.metrics.num_steps),
+            "Time": duration(run.metrics.training_time_s),
+            "Memory": size(run.metrics.peak_memory_bytes),
             "Compared": "yes" if run.is_judged else "not yet",
         }
         for run in runs
@@ -112,7 +112,7 @@ def _one(runs: list[RunOverview]) -> None:
     )
     run = runs[chosen or 0]
     loss_chart(run)
-    if run.metrics.get("stopped_early"):
+    if run.metrics.stopped_early:
         st.caption("It stopped early, as the loss on held-back chats fell no further.")
     if st.button("Is it better?", icon=":material/balance:"):
         st.session_state[EVALUATE_RUN] = str(run.folder)
