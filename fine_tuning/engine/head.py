@@ -51,8 +51,10 @@ class SoftTargets:
 
 def weighted_sum(losses_N: Tensor, weights_N: Tensor) -> float:
     """Return the weighted sum in float64, chunk by chunk, so that it repeats to the bit."""
-    products_N = losses_N.double() * weights_N
-    return sum(float(chunk.sum()) for chunk in products_N.split(ROWS_PER_CHUNK))
+    total, products_N = 0.0, losses_N.double() * weights_N
+    for chunk in torch.split(products_N, ROWS_PER_CHUNK):
+        total += float(chunk.sum())
+    return total
 
 
 class OutputHead:
@@ -146,7 +148,8 @@ class OutputHead:
             logits = self._logits(padded, blocks)
             capped = logits.clone() if self.soft_cap else None
             real = logits[: len(targets)]
-            losses_N[rows] = self._losses(real, targets, weights_N[rows], soft and soft.rows(rows))
+            taught = None if soft is None else soft.rows(rows)
+            losses_N[rows] = self._losses(real, targets, weights_N[rows], taught)
             logits[len(targets) :] = 0
             if capped is not None:
                 self._kernels.soft_cap_backward(capped, logits, self.soft_cap)

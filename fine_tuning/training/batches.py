@@ -56,7 +56,7 @@ def epoch_steps(lengths: Sequence[int], *, size: int, seed: int, epoch: int) -> 
 
 
 UNITS = 1 << 20
-"""Sampling weights are counted in millionths, so that sums are exact."""
+"""Sampling weights are counted in about millionths, so that sums are exact."""
 
 
 def drawn(weights: Sequence[float], *, seed: int, epoch: int) -> list[int]:
@@ -65,38 +65,37 @@ def drawn(weights: Sequence[float], *, seed: int, epoch: int) -> list[int]:
     Systematic sampling in an order shuffled anew each epoch: every epoch takes equally many, and
     each thing its weight times, rounded up or down. With weights of 1 that is each thing once.
     """
-    order = shuffled(len(weights), seed=seed, epoch=epoch, what="draw")
-    units = [round(weight * UNITS) for weight in weights]
-    total, count = sum(units), num_drawn(weights)
     taken: list[int] = []
-    reached, next_point = 0, 1  # in halves of total / count, from the middle of the first
-    for index in order:
-        reached += units[index]
-        while next_point * total < 2 * count * reached:
+    reached, point = 0, UNITS // 2
+    for index in shuffled(len(weights), seed=seed, epoch=epoch, what="draw"):
+        reached += round(weights[index] * UNITS)
+        while point < reached:
             taken.append(index)
-            next_point += 2
+            point += UNITS
     return sorted(taken)
 
 
 def num_drawn(weights: Sequence[float]) -> int:
-    """Return how many an epoch takes: the sum of the weights, rounded, at least 1."""
-    return max(1, round(sum(round(weight * UNITS) for weight in weights) / UNITS))
+    """Return how many an epoch takes: the sum of the weights, rounded."""
+    return (sum(round(weight * UNITS) for weight in weights) + UNITS // 2 - 1) // UNITS
 
 
 class BatchOrder:
     """The batches of every step of a run.
 
     Raises:
-        DataError: if items of one group have different sampling weights, or all weights are 0.
+        DataError: if items of one group have different sampling weights, or an epoch takes
+            none of them.
     """
 
     def __init__(self, sequences: Sequence[Item], plan: TrainingPlan) -> None:
         self._units = [[sequences[i] for i in unit] for unit in grouped(sequences)]
         self._lengths = [max(len(item.ids) for item in unit) for unit in self._units]
         self._weights = [_sampling_weight(unit) for unit in self._units]
-        if not any(self._weights):
+        if not num_drawn(self._weights):
             raise DataError(
-                f"all {len(sequences)} items have sampling weight 0, expected one above"
+                f"the sampling weights of {len(sequences)} items sum to {sum(self._weights):g}, "
+                "expected a sum that rounds to 1 or more"
             )
         self._plan = plan
         self._epoch = -1
