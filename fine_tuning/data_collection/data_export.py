@@ -92,7 +92,7 @@ class DataExporter:
         Args:
             conversations: Conversation values, ``ft/1`` objects or
                 user_message/bot_response objects. Read once.
-            format: A format :meth:`export_all` lists, such as ``chatml``.
+            format: A format :meth:`export_all_formats` lists, such as ``chatml``.
 
         Returns:
             The format's file; one that was there is replaced.
