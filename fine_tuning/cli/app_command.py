@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import fine_tuning
-from fine_tuning.cli.options import Config, Home, Overrides, open_workbench
+from fine_tuning.cli.options import Shared, shared_options
 from fine_tuning.cli.output import say
 from fine_tuning.core.errors import ConfigError, FineTuningError
 
@@ -26,7 +27,9 @@ app = typer.Typer()
 
 
 @app.command(name="app")
+@shared_options(has_json=False)
 def open_app(
+    shared: Shared,
     host: Annotated[
         str, typer.Option("--host", help="Address; any but this machine's needs a password.")
     ] = "127.0.0.1",
@@ -37,24 +40,21 @@ def open_app(
     set_password: Annotated[
         bool, typer.Option("--set-password", help="Ask for a password, keep its hash, and leave.")
     ] = False,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
 ) -> None:
     """Chat, teach, train, compare and switch in the browser; Ctrl-C stops.
 
     Example: fine-tuning app
     """
-    bench = open_workbench(home, config, overrides)
+    bench = shared.open()
     if set_password:
         say(f"The password's hash is kept in {bench.set_password(_asked_password())}.")
         return
     bench.require_password(host)
     shown = f"[{host}]" if ":" in host else host
     say(f"The pages are at http://{shown}:{port}; Ctrl-C stops.")
-    variables = {"FINE_TUNING_HOME": str(bench.workspace.home), **_as_variables(overrides or [])}
-    if config is not None:
-        variables["FINE_TUNING_CONFIG"] = str(config.absolute())
+    variables = {"FINE_TUNING_HOME": str(bench.workspace.home), **_as_variables(shared.overrides)}
+    if shared.config is not None:
+        variables["FINE_TUNING_CONFIG"] = str(shared.config.absolute())
     _run(_command(host, port, no_browser=no_browser), variables)
     say("Stopped.")
 
@@ -117,7 +117,7 @@ def _as_interrupt(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _as_variables(overrides: list[str]) -> dict[str, str]:
+def _as_variables(overrides: Sequence[str]) -> dict[str, str]:
     """Return ``--set`` options as the environment variables that say the same."""
     pairs = (override.partition("=") for override in overrides)
     return {f"FINE_TUNING__{key.strip().upper().replace('.', '__')}": v for key, _, v in pairs}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fine_tuning.cli.options import AsJson, Config, Home, Overrides, open_workbench
+from fine_tuning.cli.options import Shared, shared_options
 from fine_tuning.cli.output import answer, facts, progress_bars, say
 from fine_tuning.core.errors import ConfigError, DataError
 
@@ -22,7 +22,9 @@ app = typer.Typer()
 
 
 @app.command("import")
+@shared_options()
 def import_files(
+    shared: Shared,
     files: Annotated[
         list[Path],
         typer.Argument(
@@ -34,10 +36,6 @@ def import_files(
     format_name: Annotated[
         str | None, typer.Option("--format", metavar="NAME", help="The format, if not found out.")
     ] = None,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
     """Add the conversations and ratings of files to the log; importing twice adds nothing.
 
@@ -46,7 +44,7 @@ def import_files(
     reports: list[dict[str, Any]] = []
     failed: DataError | None = None
     with progress_bars() as progress:
-        bench = open_workbench(home, config, overrides, progress=progress)
+        bench = shared.open(progress=progress)
         for file in files:
             try:
                 report = bench.import_file(file, format_name)
@@ -59,7 +57,9 @@ def import_files(
             _tell(report)
             reports.append(_as_value(report))
     if reports or failed is None:
-        answer(reports[0] if len(files) == 1 else reports, as_json=as_json, text=_total(reports))
+        answer(
+            reports[0] if len(files) == 1 else reports, as_json=shared.as_json, text=_total(reports)
+        )
     if failed is not None:
         raise failed
 
@@ -99,7 +99,9 @@ def _total(reports: list[dict[str, Any]]) -> str:
 
 
 @app.command()
+@shared_options()
 def feedback(
+    shared: Shared,
     message: Annotated[
         str | None, typer.Argument(help="The id of a reply; without one, feedback is counted.")
     ] = None,
@@ -119,23 +121,21 @@ def feedback(
     pairs: Annotated[
         Path | None, typer.Option("--pairs", help="Write the preference pairs as JSON lines.")
     ] = None,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
     """Judge a reply, or count what was judged so far.
 
     Example: fine-tuning feedback MESSAGE --session SESSION --down --reason wrong
     """
-    bench = open_workbench(home, config, overrides)
+    bench = shared.open()
     if pairs is not None:
         written = bench.write_preference_pairs(pairs)
-        answer({"pairs": written, "file": str(pairs)}, as_json=as_json, text=f"{written} pairs")
+        answer(
+            {"pairs": written, "file": str(pairs)}, as_json=shared.as_json, text=f"{written} pairs"
+        )
         return
     if message is None:
         counts = bench.feedback_counts()
-        answer(counts, as_json=as_json, table=facts("feedback", counts))
+        answer(counts, as_json=shared.as_json, table=facts("feedback", counts))
         return
     given = [*_thumb(up, down, none), *_others(rating, edit, over)]
     if not given or session is None:
@@ -143,7 +143,7 @@ def feedback(
     ids = [
         bench.judge_reply(session, message, **one, reason=reason, comment=comment) for one in given
     ]
-    answer({"feedback": ids}, as_json=as_json, text=f"noted {len(ids)} judgement(s)")
+    answer({"feedback": ids}, as_json=shared.as_json, text=f"noted {len(ids)} judgement(s)")
 
 
 def _thumb(up: bool, down: bool, none: bool) -> list[dict[str, Any]]:
@@ -162,36 +162,32 @@ def _others(rating: int | None, edit: str | None, over: str | None) -> list[dict
 
 
 @app.command()
+@shared_options()
 def backup(
+    shared: Shared,
     file: Annotated[Path, typer.Argument(help="Where to: a .jsonl or .db file; it is replaced.")],
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
     """Copy all conversations and feedback into a file, while they go on being recorded.
 
     Example: fine-tuning backup conversations-backup.db
     """
-    target = open_workbench(home, config, overrides).back_up(file)
+    target = shared.open().back_up(file)
     size_bytes = target.stat().st_size
     value = {"file": str(target), "size_bytes": size_bytes}
-    answer(value, as_json=as_json, text=f"{target}: {size_bytes} bytes")
+    answer(value, as_json=shared.as_json, text=f"{target}: {size_bytes} bytes")
 
 
 @app.command()
+@shared_options()
 def forget(
+    shared: Shared,
     conversation: Annotated[str, typer.Argument(help="Its id, or the beginning of one.")],
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
     """Remove a conversation everywhere, and tell which models should be trained again.
 
     Example: fine-tuning forget 0198c3
     """
-    found = open_workbench(home, config, overrides).forget(conversation)
+    found = shared.open().forget(conversation)
     value = {
         "conversation": found.conversation_id,
         "datasets": found.datasets,
@@ -207,4 +203,4 @@ def forget(
     }
     if found.residue:
         rows["still hold its words"] = "\n".join(map(str, found.residue))
-    answer(value, as_json=as_json, table=facts("forgotten", rows))
+    answer(value, as_json=shared.as_json, table=facts("forgotten", rows))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from fine_tuning.cli.options import AsJson, Config, Home, Overrides, open_workbench
+from fine_tuning.cli.options import Shared, shared_options
 from fine_tuning.cli.output import MIB, answer, facts, progress_bars, say
 from fine_tuning.core.errors import ConfigError
 
@@ -19,7 +19,9 @@ app = typer.Typer()
 
 
 @app.command()
+@shared_options()
 def deploy(
+    shared: Shared,
     name: Annotated[
         str, typer.Argument(help="support:3, latest, a run, or the start of its id.")
     ] = "latest",
@@ -34,10 +36,6 @@ def deploy(
     switch: Annotated[
         bool, typer.Option("--switch/--no-switch", help="Give it to the chatbot at once.")
     ] = True,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
     """Serve a version, prove that it is what was trained, and give it to your chatbot.
 
@@ -45,17 +43,16 @@ def deploy(
 
     Example: fine-tuning deploy latest
     """
-    if to and any(item.startswith("deployment.runtime=") for item in overrides or ()):
+    if to and any(item.startswith("deployment.runtime=") for item in shared.overrides):
         raise ConfigError(
             "--to and --set deployment.runtime say the same, expected one of them",
             next_command=f"fine-tuning deploy {name} --to {to}",
         )
-    if to:
-        overrides = [*(overrides or ()), f"deployment.runtime={to}"]
+    settings = [f"deployment.runtime={to}"] if to else []
     with progress_bars() as progress:
-        bench = open_workbench(home, config, overrides, progress=progress)
+        bench = shared.open(progress=progress, settings=settings)
         done = bench.deploy(name, way=way, switch=switch)
-    show_deployment(done, as_json=as_json)
+    show_deployment(done, as_json=shared.as_json)
 
 
 def proof_rows(proof: Mapping[str, Any]) -> dict[str, str]:

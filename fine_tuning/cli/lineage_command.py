@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fine_tuning.cli.options import AsJson, Config, Home, Overrides, open_workbench
+from fine_tuning.cli.options import Shared, shared_options
 from fine_tuning.cli.output import answer, facts, say
 from fine_tuning.core.errors import DataError, ModelNotFoundError
 
@@ -18,20 +18,18 @@ app = typer.Typer()
 
 
 @app.command()
+@shared_options()
 def lineage(
+    shared: Shared,
     name: Annotated[str, typer.Argument(help="A served name, a version, or a conversation's id.")],
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
     """Show the conversations a model learnt from, or the models that learnt from a conversation.
 
     Example: fine-tuning lineage fine_tuned_support:champion
     """
-    bench = open_workbench(home, config, overrides)
+    bench = shared.open()
     if base := bench.base_behind(name):
-        answer({"version": f"{base.family}:base", "conversations": []}, as_json=as_json)
+        answer({"version": f"{base.family}:base", "conversations": []}, as_json=shared.as_json)
         say(
             f"{name} answers as the base model {base.target}, which learnt from none of your "
             "conversations; fine-tuning models lists the versions that did"
@@ -41,14 +39,14 @@ def lineage(
         version = bench.version(name)
     except ModelNotFoundError as no_version:
         try:
-            _show_trace(bench, name, as_json=as_json)
+            _show_trace(bench, name, as_json=shared.as_json)
         except DataError as no_conversation:
             raise ModelNotFoundError(
                 f"{no_version.message}; and {no_conversation.message}",
                 next_command=no_version.next_command,
             ) from no_conversation
     else:
-        _show_origins(bench, version, as_json=as_json)
+        _show_origins(bench, version, as_json=shared.as_json)
 
 
 def _show_origins(bench: Workbench, version: ModelVersion, *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fine_tuning.cli.options import AsJson, Base, Config, Home, Overrides, open_workbench
+from fine_tuning.cli.options import Base, Shared, shared_options
 from fine_tuning.cli.output import GIB, answer, facts, progress_bars, results, say
 from fine_tuning.core.errors import ConfigError
 
@@ -32,7 +32,9 @@ Served = Annotated[
 
 
 @app.command()
+@shared_options()
 def train(
+    shared: Shared,
     base: Base = None,
     dataset: Annotated[
         str | None, typer.Option("--dataset", help="A data set's name; prepared anew if absent.")
@@ -46,10 +48,6 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only tell the time, memory and disk it would take.")
     ] = False,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
     """Train an adapter on the recorded conversations.
 
@@ -59,18 +57,18 @@ def train(
     """
     from fine_tuning.training.progress import progress_listener
 
-    if resume is not None and (base or dataset or run_id or overrides or dry_run):
+    if resume is not None and (base or dataset or run_id or shared.overrides or dry_run):
         raise ConfigError(
             "a resumed run keeps the settings it was started with, expected --resume alone",
             next_command=f"fine-tuning train --resume {resume}",
         )
     with progress_bars() as progress:
-        bench = open_workbench(home, config, overrides, base=base, progress=progress)
+        bench = shared.open(base=base, progress=progress)
         snapshot = None
         if resume is None:
             snapshot = bench.snapshot(dataset) if dataset else bench.prepare()
     if dry_run:
-        _show_forecast(bench.forecast(snapshot), as_json=as_json)
+        _show_forecast(bench.forecast(snapshot), as_json=shared.as_json)
         return
     with progress_listener(sys.stderr) as listener:
         if resume is not None:
@@ -81,7 +79,7 @@ def train(
             run = bench.train(snapshot, run_id=run_id, listener=listener)
     if remark := bench.mode_remark(run):
         say(remark)
-    _show_run(run, bench.version_of(str(run.folder)).name, as_json=as_json)
+    _show_run(run, bench.version_of(str(run.folder)).name, as_json=shared.as_json)
 
 
 def _show_forecast(known: Forecast, *, as_json: bool) -> None:
@@ -123,26 +121,24 @@ def _loss(value: float | None) -> str:
 
 
 @app.command()
+@shared_options()
 def evaluate(
+    shared: Shared,
     run: Annotated[str, typer.Argument(help="A run, the start of its id, latest, or demo.")],
     questions: Questions = None,
     served: Served = False,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
     """Measure a run against its base on conversations it never saw, with error bars.
 
     Stopped half-way, the same command goes on where it was.
     """
-    _compare(
-        ["base", run], questions, home, config, overrides, as_json, served=served, is_final=True
-    )
+    _compare(shared, ["base", run], questions, served=served, is_final=True)
 
 
 @app.command()
+@shared_options()
 def compare(
+    shared: Shared,
     models: Annotated[
         list[str],
         typer.Argument(
@@ -156,25 +152,18 @@ def compare(
         typer.Option("--judge", help="A model that says blindly which replies are better."),
     ] = "",
     served: Served = False,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
     """Compare runs on the same conversations, questions and tasks; the last one is judged.
 
     Example: fine-tuning compare base monday latest
     """
-    _compare(models, questions, home, config, overrides, as_json, judge=judge, served=served)
+    _compare(shared, models, questions, judge=judge, served=served)
 
 
 def _compare(
+    shared: Shared,
     models: list[str],
     questions: Path | None,
-    home: Path | None,
-    config: Path | None,
-    overrides: list[str] | None,
-    as_json: bool,
     *,
     is_final: bool = False,
     judge: str = "",
@@ -187,7 +176,7 @@ def _compare(
         )
     reference, *beside, candidate = models
     with progress_bars() as progress:
-        bench = open_workbench(home, config, overrides, progress=progress)
+        bench = shared.open(progress=progress)
         from fine_tuning.evaluation.questions import read_questions
 
         asked = read_questions(questions) if questions else None
@@ -199,7 +188,7 @@ def _compare(
             judge=judge,
             served=served,
         )
-    if as_json:
+    if shared.as_json:
         answer(report.to_dict(), as_json=True)
     else:
         show_report(report)

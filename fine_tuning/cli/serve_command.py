@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fine_tuning.cli.options import Config, Home, Overrides, open_workbench
+from fine_tuning.cli.options import Shared, shared_options
 from fine_tuning.cli.output import say
 
 if TYPE_CHECKING:
@@ -18,7 +18,9 @@ app = typer.Typer()
 
 
 @app.command()
+@shared_options(has_json=False)
 def serve(
+    shared: Shared,
     host: Annotated[
         str | None,
         typer.Option("--host", help="Address to listen on; any but this machine's needs a token."),
@@ -30,15 +32,12 @@ def serve(
         Path | None,
         typer.Option("--token-file", help="Ask every request for the token in this file."),
     ] = None,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
 ) -> None:
     """Serve deployed models, runs and bases to chat clients of Ollama and OpenAI; Ctrl-C stops.
 
     Example: fine-tuning serve --port 11435, then OLLAMA_HOST=127.0.0.1:11435 for the client
     """
-    bench = open_workbench(home, config, overrides)
+    bench = shared.open()
     bench.serve(host=host, port=port, token_file=token_file, started=_tell)
     say("Stopped.")
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fine_tuning.cli.options import AsJson, Config, Home, Overrides, open_workbench
+from fine_tuning.cli.options import Shared, shared_options
 from fine_tuning.cli.output import answer, say
 
 if TYPE_CHECKING:
@@ -25,16 +25,14 @@ def say_splits(splits: list[Split]) -> None:
 
 
 @app.command()
+@shared_options()
 def switch(
+    shared: Shared,
     name: Annotated[str, typer.Argument(help="A version, or support:base for the base model.")],
     share: Annotated[
         float | None,
         typer.Option("--share", help="Let it answer only this share of the sessions; 0 ends it."),
     ] = None,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
     """Let the name your chatbot asks for answer as another version, once that one is loaded.
 
@@ -42,52 +40,48 @@ def switch(
     """
     from dataclasses import asdict
 
-    bench = open_workbench(home, config, overrides)
+    bench = shared.open()
     if share is None:
         done = bench.switch(name)
         before = f"; before: {done.before}" if done.changed else " already"
         text = f"{done.alias} answers as {done.version}{before}"
-        answer(done.to_dict(), as_json=as_json, text=text)
+        answer(done.to_dict(), as_json=shared.as_json, text=text)
     elif share == 0:
         version = bench.version(name)
         ended = bench.end_split(version.family)
         text = "the split is over" if ended else "there was no split"
-        answer({"family": version.family, "ended": ended}, as_json=as_json, text=text)
+        answer({"family": version.family, "ended": ended}, as_json=shared.as_json, text=text)
     else:
         traffic = bench.split_traffic(name, share)
         text = f"{traffic.version} answers {traffic.share:.0%} of the sessions of {traffic.alias}"
-        answer(asdict(traffic), as_json=as_json, text=text)
-        if not as_json:
+        answer(asdict(traffic), as_json=shared.as_json, text=text)
+        if not shared.as_json:
             say("fine-tuning models shows what people think of each")
 
 
 @app.command()
+@shared_options()
 def rollback(
+    shared: Shared,
     family: Annotated[
         str | None, typer.Argument(help="A family such as support; the only one if absent.")
     ] = None,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
     """Let the name your chatbot asks for answer as it did before the last switch, at once."""
-    done = open_workbench(home, config, overrides).rollback(family)
+    done = shared.open().rollback(family)
     text = f"{done.alias} answers as {done.version} again; it was {done.before}"
-    answer(done.to_dict(), as_json=as_json, text=text)
+    answer(done.to_dict(), as_json=shared.as_json, text=text)
 
 
 @app.command()
+@shared_options()
 def withdraw(
+    shared: Shared,
     name: Annotated[str, typer.Argument(help="A deployed version, such as support:3.")],
     force: Annotated[
         bool,
         typer.Option("--force", help="Even if your chatbot can be rolled back to it."),
     ] = False,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
     """Take a version out of the program that serves it; its files stay, and deploy brings it back.
 
@@ -95,8 +89,8 @@ def withdraw(
 
     Example: fine-tuning withdraw support:2
     """
-    bench = open_workbench(home, config, overrides)
+    bench = shared.open()
     version = bench.version(name).name
     served = bench.withdraw(version, force=force)
     text = f"{served} is gone; fine-tuning deploy {version} brings it back"
-    answer({"version": version, "name": served}, as_json=as_json, text=text)
+    answer({"version": version, "name": served}, as_json=shared.as_json, text=text)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fine_tuning.cli.options import AsJson, Base, Config, Home, Overrides, open_workbench
+from fine_tuning.cli.options import AsJson, Base, Home, Shared, shared_options
 from fine_tuning.cli.output import GIB, answer, command, facts, progress_bars, results, say
 from fine_tuning.core.errors import DataError
 
@@ -90,7 +90,9 @@ def show_demo(result: DemoResult) -> None:
 
 
 @app.command()
+@shared_options()
 def doctor(
+    shared: Shared,
     parity: Annotated[
         bool,
         typer.Option("--parity", help="Compare the engine with llama.cpp, token by token."),
@@ -100,10 +102,6 @@ def doctor(
         typer.Option("--data", help="Check the recorded conversations and what is made of them."),
     ] = False,
     base: Base = None,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
     """Say what is installed, what is slow and why; with --parity, prove the engine right.
 
@@ -114,9 +112,9 @@ def doctor(
     base and adapter together.
     """
     with progress_bars() if parity or data else nullcontext() as progress:
-        bench = open_workbench(home, config, overrides, base=base, progress=progress)
+        bench = shared.open(base=base, progress=progress)
         if data:
-            show_findings(bench.preflight(), as_json=as_json)
+            show_findings(bench.preflight(), as_json=shared.as_json)
             return
         from fine_tuning.workbench.health import check_health, parity_reports
 
@@ -125,8 +123,8 @@ def doctor(
         report = check_health(bench.workspace)
         reports = parity_reports(bench, base or "embedded") if parity else []
     value = {"health": report, "parity": [one.to_dict() for one in reports]}
-    answer(value, as_json=as_json, table=facts("health", report))
-    for one in reports if not as_json else []:
+    answer(value, as_json=shared.as_json, table=facts("health", report))
+    for one in reports if not shared.as_json else []:
         rows = {
             "positions": one.num_positions,
             "mean KL": f"{one.mean_kl:.5f} nats",
