@@ -19,14 +19,14 @@ def import_adapter(
     shared: Shared,
     source: Annotated[
         Path,
-        typer.Argument(help="A folder of PEFT (adapter_config.json), or a GGUF LoRA adapter."),
+        typer.Argument(help="PEFT folder (adapter_config.json) or GGUF LoRA adapter."),
     ],
     base: Base = None,
-    family: Annotated[
-        str, typer.Option("--family", help="The family it joins, such as support.")
-    ] = "",
+    family: Annotated[str, typer.Option("--family", help="Model family it joins: support.")] = "",
 ) -> None:
-    """Register an adapter trained elsewhere as a version: show, compare, deploy and export it.
+    """Register an adapter that was trained elsewhere.
+
+    It becomes a version like any other: to show, compare, deploy and export.
 
     Example: fine-tuning models import downloads/my-lora --base mistral:7b-instruct
     """
@@ -49,11 +49,11 @@ def import_adapter(
 @shared_options()
 def modelfile(
     shared: Shared,
-    name: Annotated[
-        str, typer.Argument(help="support:3, support:champion, support, latest, a run or served.")
-    ],
+    name: Annotated[str, typer.Argument(help="Version, alias, family, run, or latest.")],
 ) -> None:
-    """Show the Modelfile of a version; with it, Ollama serves the version without this program.
+    """Print the Modelfile of a version for Ollama.
+
+    With it, Ollama serves the version without this program.
 
     Example: fine-tuning models modelfile support:3
     """

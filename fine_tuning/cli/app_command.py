@@ -31,27 +31,29 @@ app = typer.Typer()
 def open_app(
     shared: Shared,
     host: Annotated[
-        str, typer.Option("--host", help="Address; any but this machine's needs a password.")
+        str, typer.Option("--host", help="Address; other machines need a password.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port.")] = 8501,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="TCP port.")] = 8501,
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Do not open the browser.")
     ] = False,
     set_password: Annotated[
-        bool, typer.Option("--set-password", help="Ask for a password, keep its hash, and leave.")
+        bool, typer.Option("--set-password", help="Set the app's password, and exit.")
     ] = False,
 ) -> None:
-    """Chat, teach, train, compare and switch in the browser; Ctrl-C stops.
+    """Open the app in the browser; Ctrl-C stops it.
+
+    Chat, give feedback, train, evaluate and switch models.
 
     Example: fine-tuning app
     """
     bench = shared.open()
     if set_password:
-        say(f"The password's hash is kept in {bench.set_password(_asked_password())}.")
+        say(f"Password set; its hash is stored in {bench.set_password(_asked_password())}.")
         return
     bench.require_password(host)
     shown = f"[{host}]" if ":" in host else host
-    say(f"The pages are at http://{shown}:{port}; Ctrl-C stops.")
+    say(f"The app is at http://{shown}:{port}; Ctrl-C stops.")
     variables = {"FINE_TUNING_HOME": str(bench.workspace.home), **_as_variables(shared.overrides)}
     if shared.config is not None:
         variables["FINE_TUNING_CONFIG"] = str(shared.config.absolute())
@@ -99,7 +101,7 @@ def _run(command: list[str], variables: dict[str, str]) -> None:
         signal.signal(signal.SIGTERM, before)
     if code:
         raise FineTuningError(
-            f"the pages ended with code {code}, expected them to stay open until Ctrl-C",
+            f"the app ended with code {code}, expected it to stay open until Ctrl-C",
             next_command="fine-tuning app --port 8502, if another program has the port",
         )
 
@@ -132,6 +134,9 @@ def _asked_password() -> str:
     if not sys.stdin.isatty():
         return sys.stdin.readline().rstrip("\r\n")
     first = getpass.getpass("Password: ")
-    if getpass.getpass("Again: ") != first:
-        raise ConfigError("the two differ", next_command="fine-tuning app --set-password")
+    if getpass.getpass("Repeat the password: ") != first:
+        raise ConfigError(
+            "the two passwords differ, expected the same twice",
+            next_command="fine-tuning app --set-password",
+        )
     return first

@@ -26,11 +26,11 @@ app = typer.Typer()
 @shared_options()
 def stats(
     shared: Shared,
-    html: Annotated[
-        Path | None, typer.Option("--html", help="Write a page with plots; it loads nothing.")
-    ] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write a page with plots.")] = None,
 ) -> None:
-    """Count what was recorded, what cleaning keeps of it, and how it is spread.
+    """Show statistics of conversations and feedback.
+
+    What was recorded, what cleaning keeps of it, and their distributions.
 
     Example: fine-tuning stats --html stats.html
     """
@@ -66,10 +66,15 @@ def stats(
 def clean(
     shared: Shared,
     diff: Annotated[
-        bool, typer.Option("--diff", help="Show every text that changes, before and after.")
+        bool, typer.Option("--diff", help="Show each changed text, before and after.")
     ] = False,
 ) -> None:
-    """Show what cleaning keeps, what it drops and why; the log itself is not changed."""
+    """Show what cleaning keeps, what it drops, and why.
+
+    The log itself is not changed.
+
+    Example: fine-tuning clean --diff
+    """
     if diff:
         show_changes(shared.open().changes(), as_json=shared.as_json)
         return
@@ -84,7 +89,7 @@ def clean(
         f"changed by {step['name']}": step["changed"] for step in counts["steps"] if step["changed"]
     }
     if report.review:
-        rows["alike, to look at"] = len(report.review)
+        rows["near duplicates to review"] = len(report.review)
     dropped = [
         {"conversation": item.conversation.id, "reason": item.reason, "detail": item.detail}
         for item in report.dropped
@@ -108,7 +113,7 @@ def show_changes(changes: Iterable[Change], *, as_json: bool) -> None:
             if not line.startswith(("---", "+++", "@@")):
                 style = "red" if line.startswith("-") else "green"
                 results.print(line, style=style, markup=False, highlight=False)
-    say(f"{count} texts change; the log itself stays as it is")
+    say(f"{count} texts change; the log itself is not changed")
 
 
 @app.command()
@@ -116,10 +121,15 @@ def show_changes(changes: Iterable[Change], *, as_json: bool) -> None:
 def export(
     shared: Shared,
     output: Annotated[
-        Path | None, typer.Option("--output", help="The folder; the workspace's exports if absent.")
+        Path | None, typer.Option("--output", help="Folder; default: exports in the workspace.")
     ] = None,
 ) -> None:
-    """Write the clean conversations as ChatML, Alpaca and Instruction files, with statistics."""
+    """Export the cleaned conversations as training files.
+
+    ChatML, Alpaca, Instruction, OpenAI, ShareGPT and TRL's formats, with statistics.
+
+    Example: fine-tuning export --output exports
+    """
     with progress_bars() as progress:
         paths = shared.open(progress=progress).export(output)
     value = {name: str(path) for name, path in paths.items()}
@@ -131,11 +141,16 @@ def export(
 def prepare(
     shared: Shared,
     show: Annotated[
-        int, typer.Option("--show", min=0, help="Show so many sequences, what is learnt in green.")
+        int, typer.Option("--show", min=0, help="Show N sequences; trained on: green.")
     ] = 0,
     base: Base = None,
 ) -> None:
-    """Build a data set for a base model: clean, tokenize, split into train, validation and test."""
+    """Build a data set: clean, tokenize and split.
+
+    The splits are train, validation and test; the tokens are those of the base model.
+
+    Example: fine-tuning prepare --base embedded --show 3
+    """
     with progress_bars() as progress:
         bench = shared.open(base=base, progress=progress)
         snapshot = bench.prepare()
@@ -143,7 +158,7 @@ def prepare(
     splits = snapshot.manifest["splits"]
     rows = {
         name: f"{split['conversations']} conversations, {split['tokens']} tokens, "
-        f"{split['trained_tokens']} of them learnt"
+        f"{split['trained_tokens']} of them trained on"
         for name, split in splits.items()
     }
     for number, mask in enumerate(masks if not shared.as_json else (), start=1):

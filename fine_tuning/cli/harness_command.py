@@ -21,24 +21,26 @@ app = typer.Typer()
 @shared_options()
 def lm_eval(
     shared: Shared,
-    model: Annotated[str, typer.Argument(metavar="RUN|base", help="A run, latest, demo, or base.")],
+    model: Annotated[str, typer.Argument(metavar="RUN|base", help="Run, latest, demo, or base.")],
     tasks: Annotated[
         str,
         typer.Option(
             "--tasks",
             metavar="NAME,NAME",
-            help="Of ability, ability_<skill>, questions and replies; all if absent.",
+            help="ability, ability_<skill>, questions, replies; default: all.",
         ),
     ] = "",
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Only so many items of each task.")
+        int | None, typer.Option("--limit", min=1, help="Items per task, at most.")
     ] = None,
     questions: Annotated[
         Path | None, typer.Option("--questions", help="JSONL of questions with key_facts.")
     ] = None,
     base: Base = None,
 ) -> None:
-    """Run our tests in lm-evaluation-harness, over the engine and the runtime, without network.
+    """Run the evaluation in lm-evaluation-harness.
+
+    A second measurement of the metrics, over the engine and the runtime, without network.
 
     Needs the extra: pip install 'fine-tuning[lm-eval]'
 

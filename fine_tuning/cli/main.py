@@ -61,7 +61,9 @@ for room in (
 
 @app.callback()
 def options(
-    verbose: Annotated[bool, typer.Option("--verbose", help="Log what happens.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Log debug messages to standard error.")
+    ] = False,
 ) -> None:
     """Turn the chats you have with your local chatbot into a measurably better local model.
 

@@ -23,11 +23,11 @@ app = typer.Typer()
 
 Questions = Annotated[
     Path | None,
-    typer.Option("--questions", help="JSONL of questions with key_facts, asked of both models."),
+    typer.Option("--questions", help="JSONL of questions with key_facts."),
 ]
 Served = Annotated[
     bool,
-    typer.Option("--served", help="Take the replies from where the models are deployed."),
+    typer.Option("--served", help="Replies from the deployed models."),
 ]
 
 
@@ -37,21 +37,21 @@ def train(
     shared: Shared,
     base: Base = None,
     dataset: Annotated[
-        str | None, typer.Option("--dataset", help="A data set's name; prepared anew if absent.")
+        str | None, typer.Option("--dataset", help="Data set; default: a new one.")
     ] = None,
     run_id: Annotated[
-        str, typer.Option("--run-id", help="The run's name; the time if absent.")
+        str, typer.Option("--run-id", help="Name of the run; default: the time.")
     ] = "",
     resume: Annotated[
-        str | None, typer.Option("--resume", metavar="RUN", help="Go on with an interrupted run.")
+        str | None, typer.Option("--resume", metavar="RUN", help="Resume an interrupted run.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only tell the time, memory and disk it would take.")
+        bool, typer.Option("--dry-run", help="Only forecast time, memory and disk.")
     ] = False,
 ) -> None:
     """Train an adapter on the recorded conversations.
 
-    Ctrl-C leaves a run that --resume goes on with.
+    Ctrl-C interrupts a run; --resume continues it.
 
     Example: fine-tuning train --base embedded --set training.num_epochs=4
     """
@@ -89,12 +89,12 @@ def _show_forecast(known: Forecast, *, as_json: bool) -> None:
         "time": f"{duration(known.time_s or 0)} for {known.num_steps} steps",
         "peak memory": f"{known.peak_memory_bytes / GIB:.2f} GiB",
         "disk": f"{known.disk_bytes / 1e6:.0f} MB while it lasts",
-        "how": known.memory.reason,
+        "memory plan": known.memory.reason,
     }
     answer(
         {"num_steps": known.num_steps, **known.values()},
         as_json=as_json,
-        table=facts("a run would take", rows),
+        table=facts("forecast", rows),
     )
 
 
@@ -124,13 +124,15 @@ def _loss(value: float | None) -> str:
 @shared_options()
 def evaluate(
     shared: Shared,
-    run: Annotated[str, typer.Argument(help="A run, the start of its id, latest, or demo.")],
+    run: Annotated[str, typer.Argument(help="Run, start of its id, latest, or demo.")],
     questions: Questions = None,
     served: Served = False,
 ) -> None:
-    """Measure a run against its base on conversations it never saw, with error bars.
+    """Evaluate a run against its base on held-out data.
 
-    Stopped half-way, the same command goes on where it was.
+    Every difference has its confidence interval. Interrupted, the same command resumes.
+
+    Example: fine-tuning evaluate latest
     """
     _compare(shared, ["base", run], questions, served=served, is_final=True)
 
@@ -143,17 +145,19 @@ def compare(
         list[str],
         typer.Argument(
             metavar="REFERENCE [RUN]... CANDIDATE",
-            help="base or a run, further runs to show beside it, and last the run to judge.",
+            help="base or a run, runs shown beside it, and last the candidate.",
         ),
     ],
     questions: Questions = None,
     judge: Annotated[
         str,
-        typer.Option("--judge", help="A model that says blindly which replies are better."),
+        typer.Option("--judge", help="Judge model: asked blindly which reply is better."),
     ] = "",
     served: Served = False,
 ) -> None:
-    """Compare runs on the same conversations, questions and tasks; the last one is judged.
+    """Compare runs on the same held-out data.
+
+    The verdict is about the last one, the candidate, against the first, the reference.
 
     Example: fine-tuning compare base monday latest
     """
@@ -171,7 +175,7 @@ def _compare(
 ) -> None:
     if len(models) < 2:  # noqa: PLR2004 - a pair
         raise ConfigError(
-            f"only {models[0]!r} was named, expected a reference and a run to judge",
+            f"only {models[0]!r} was named, expected a reference and a candidate",
             next_command=f"fine-tuning compare base {models[0]}",
         )
     reference, *beside, candidate = models
@@ -192,7 +196,7 @@ def _compare(
         answer(report.to_dict(), as_json=True)
     else:
         show_report(report)
-        say(f"The whole report, to read in a browser: {bench.report_file(candidate)}")
+        say(f"Report for a browser: {bench.report_file(candidate)}")
     if is_final:
         _deploy_if_better(bench, candidate, report.verdict.outcome)
 
@@ -205,11 +209,11 @@ def _deploy_if_better(bench: Workbench, run: str, outcome: str) -> None:
         with progress_bars() as bench.progress:
             done = bench.deploy_if_better(run, outcome)
     except FineTuningError as error:
-        say(f"It was not deployed on its own (deployment.auto_deploy): {error}")
+        say(f"It was not deployed automatically (deployment.auto_deploy): {error}")
         return
     if done is not None:
         where = f"{done.deployed.name} on {done.deployed.runtime}"
-        say(f"It is better, so it was deployed and proven: {where} (deployment.auto_deploy).")
+        say(f"It is better: deployed, with proof: {where} (deployment.auto_deploy).")
 
 
 def show_report(report: EvaluationReport) -> None:
@@ -226,9 +230,9 @@ def show_report(report: EvaluationReport) -> None:
         results.print(table(report.drift))
     if report.contamination and report.contamination.contaminated:
         found = len(report.contamination.contaminated)
-        say(f"{found} test items were left out: their words stand in the training text.")
+        say(f"{found} test items were left out: their text is in the training data.")
     for remark in report.judge.remarks if report.judge else ():
-        say(f"The judge: {remark}.")
+        say(f"Judge model: {remark}.")
     for pair in report.side_by_side:
         results.print(f"\n[bold]{escape(pair.prompt)}[/bold]")
         for name, reply in pair.replies.items():

@@ -213,7 +213,7 @@ def test_looking_again_looks_again(bench: Workbench) -> None:
     log_conversations(bench)
     app.run()
     assert "0 in conversations.jsonl" in report(app), "known for half a minute"
-    press(app, "Look again")
+    press(app, "Check again")
     assert "0 in conversations.jsonl" not in report(app)
 
 
