@@ -281,6 +281,6 @@ def _lost(done: Tokenization, max_length: int) -> DataError:
     """Say why an exchange gave no sequence."""
     drop = done.drops[0]
     return DataError(
-        f"the exchange cannot be learnt: {drop.reason} ({drop.detail or f'{max_length} tokens'})",
+        f"exchange not trainable: {drop.reason} ({drop.detail or f'{max_length} tokens'})",
         next_command="shorten the texts, or raise data_preparation.max_length",
     )

@@ -198,7 +198,7 @@ def test_switch_split_and_rollback(home: Path, capsys: pytest.CaptureFixture[str
         assert run_json(capsys, "lineage", name) == {"version": "support:base", "conversations": []}
     code, _, err = run(capsys, "lineage", ALIAS)
     assert (code, err.count("\n")) == (0, 1)
-    assert "learnt from none of your conversations" in err
+    assert "trained on none of your conversations" in err
 
 
 def test_a_version_is_withdrawn_archived_and_taken_up_again(
