@@ -233,7 +233,7 @@ def test_the_list_is_searched_filtered_and_ordered(home: Path) -> None:
     set_value(app, "selectbox", "conv-fate", "trained on")
     assert shown() == ["good", "private", "german"]
     set_value(app, "text_input", "conv-words", "nobody says this")
-    assert "No conversation fits" in words(app)
+    assert "No conversation matches" in words(app)
 
 
 def test_many_conversations_come_in_pages(home: Path) -> None:
@@ -283,7 +283,7 @@ def test_a_conversation_opens_in_place_of_the_list_and_closes(home: Path) -> Non
 def test_why_one_is_left_out_and_what_stays_for_it(home: Path) -> None:
     some_chats(home).sort_out()
     app = page("conversations", **{"conv-open": "twin"})
-    assert "Left out: says the same as another" in words(app)
+    assert "Left out: duplicate" in words(app)
     app.button(key="conv-twin").click().run()
     assert "This conversation is trained on." in words(app)
     app = page("conversations", **{"conv-open": "disliked"})
@@ -468,7 +468,7 @@ def test_fixing_can_be_left_and_an_empty_reply_is_refused(home: Path) -> None:
 def test_a_review_that_is_done_says_so(home: Path) -> None:
     many_chats(home, 2)
     app = part("Review")
-    assert "Nothing needs you" in words(app)
+    assert "Nothing left to review" in words(app)
     some = some_chats(home / "other")
     assert some.review_queue()
 

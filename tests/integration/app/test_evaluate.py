@@ -52,12 +52,12 @@ def test_a_better_run_is_told_in_plain_words(trained: Trained, bench: Workbench)
     app = page("evaluate")
     assert app.success[0].value.startswith("**Yes, run1 is better.**")
     said = words(app)
-    assert "Fact recall: test questions answered right" in said
+    assert "Fact recall\\: test questions answered right" in said
     assert "from 33 % to 100 %" in said
     assert "better beyond chance" in said
     assert "Against base" in said
     (table, *_) = app.dataframe
-    assert set(table.value["Found"]) <= {"better", "worse", "no clear difference", "-"}
+    assert set(table.value["Finding"]) <= {"better", "worse", "no clear difference", "-"}
     loss = table.value[table.value["Metric"].str.contains("Loss")].iloc[0]
     assert (loss["base"], loss["run1"], loss["Gain"]) == ("3.12", "2.12", "+1")
 

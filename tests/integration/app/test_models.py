@@ -84,7 +84,7 @@ def test_what_is_in_use_is_proven_switched_and_rolled_back(
     app = page("models")
     said = words(app)
     assert "#### :material/star: support\\:2" in said
-    assert "Output: the probabilities of the trained model" in said
+    assert "Output\\: the probabilities of the trained model" in said
     assert "fine_tuned_support:champion" in said
     app.button(key="use-support:1").click().run()
     assert not app.exception
@@ -164,7 +164,7 @@ def test_a_note_is_kept_and_files_are_checked(trained: Trained, bench: Workbench
     assert bench.version("support:1").notes[0].text == "After the <b>new</b> price list"
     assert "After the \\<b\\>new" in words(app)
     press(app, "Verify files")
-    assert "All files are as they were written" in words(app)
+    assert "All files are unchanged" in words(app)
     (folder / "adapter" / "adapter.gguf").write_bytes(b"changed")
     press(app, "Verify files")
     assert app.error
@@ -174,7 +174,7 @@ def test_the_plan_is_shown_before_anything_is_removed(trained: Trained, bench: W
     for number in range(1, 3):
         trained.add_run(number)
     app = page("models")
-    assert "Nothing can go" in words(app)
+    assert "Nothing to prune" in words(app)
     keep = next(one for one in app.number_input if one.label.startswith("Newest versions"))
     keep.set_value(1).run()
     remove = next(one for one in app.button if one.label == "Remove the files")

@@ -61,7 +61,7 @@ def wait_for(holds: Callable[[], bool]) -> None:
 
 def test_nothing_yet_offers_a_chat_and_the_demo(bench: Workbench) -> None:
     app = page("train")
-    assert "There is nothing to learn from yet" in words(app)
+    assert "There is nothing to train on yet" in words(app)
     assert labels(app) == ["Start a chat", "Load the sample conversations and train the demo"]
     assert bench.jobs() == []
 
@@ -168,7 +168,7 @@ def test_a_run_of_the_command_line_is_seen_and_an_interrupted_one_can_go_on(
     write_begun_run(bench, "wednesday")
     app = page("train")
     said = words(app)
-    assert "It was started from the command line" in said
+    assert "Started from the command line" in said
     assert "Run wednesday" in said
     assert "It left a checkpoint" in said
     states = {run.run_id: run.state for run in bench.runs()}
