@@ -10,11 +10,11 @@ import psutil
 
 from fine_tuning.config.schema import Settings
 from fine_tuning.core.errors import FineTuningError, TrainingError
+from fine_tuning.core.run import Run
 from fine_tuning.engine.architecture import ARCHITECTURES
 from fine_tuning.runtimes.base_model import BaseModel, list_base_models, resolve_base_model
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.load_check import check_model
-from fine_tuning.workbench.runs import FinishedRun
 
 CHAT_CONTEXT_TOKENS = 4096
 GIB = 1 << 30
@@ -55,14 +55,14 @@ class BaseModels:
         """Find a base model, by default that of the settings."""
         return resolve_base_model(name or self._settings.training.base_model)
 
-    def of_run(self, run: FinishedRun) -> BaseModel:
+    def of_run(self, run: Run) -> BaseModel:
         """Find the base model of a run, the very file it was trained on.
 
         Raises:
             TrainingError: if that name leads to another file by now.
         """
         base = self.find(run.base_name)
-        if base.digest() != run.manifest["base_digest"]:
+        if base.digest() != run.base_digest:
             raise TrainingError(
                 f"run {run.run_id} was trained on {run.manifest['base_digest']}, and "
                 f"{run.base_name} is {base.digest()} by now",

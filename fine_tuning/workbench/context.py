@@ -9,12 +9,8 @@ from pathlib import Path
 from fine_tuning.config.schema import Settings
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.clock import SystemClock
-from fine_tuning.core.ports import Clock, Progress
-from fine_tuning.storage.jsonl_store import JsonlConversationStore
+from fine_tuning.core.ports import Clock, ConversationStore, Progress
 from fine_tuning.storage.open_store import open_store
-from fine_tuning.storage.sqlite_store import SqliteConversationStore
-
-Store = JsonlConversationStore | SqliteConversationStore
 
 
 class LazyStore:
@@ -27,9 +23,9 @@ class LazyStore:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._mutex = threading.Lock()
-        self._store: Store | None = None
+        self._store: ConversationStore | None = None
 
-    def get(self) -> Store:
+    def get(self) -> ConversationStore:
         """Return the open store.
 
         Raises:
@@ -62,7 +58,7 @@ class Context:
         object.__setattr__(self, "_opened", LazyStore(self.workspace.conversations))
 
     @property
-    def store(self) -> Store:
+    def store(self) -> ConversationStore:
         """Where conversations are recorded; kept open, as it remembers where each one stands.
 
         Raises:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from fine_tuning.config.workspace import Workspace
+from fine_tuning.core.run import Run
 from fine_tuning.data_preparation.snapshot import NO_DATA, Snapshot, folder_name, load_snapshot
 from fine_tuning.storage.records import Records
-from fine_tuning.workbench.runs import FinishedRun
 
 
 class Datasets:
@@ -33,7 +33,7 @@ class Datasets:
             folder = self._workspace.datasets / folder_name(successor)
         return load_snapshot(folder if folder.is_dir() else Path(name))
 
-    def of_run(self, run: FinishedRun) -> Snapshot:
+    def of_run(self, run: Run) -> Snapshot:
         """Open the data set of a run, beside which the run's folder lies.
 
         It is ``NO_DATA`` for an adapter that was trained elsewhere.

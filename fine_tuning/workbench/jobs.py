@@ -18,12 +18,14 @@ from fine_tuning.config.schema import Settings
 from fine_tuning.core.errors import DataError, TrainingError
 from fine_tuning.core.events import RunEvent
 from fine_tuning.core.naming import content_name
+from fine_tuning.core.run import RunOverview
+from fine_tuning.storage.run_files import read_overview
 from fine_tuning.training.events_file import read_events
 from fine_tuning.workbench.context import Context
 from fine_tuning.workbench.evaluate.task_builder import BASE
 from fine_tuning.workbench.job_queue import Job, JobProgress, Kind, queue_of
 from fine_tuning.workbench.locators import RunLocator
-from fine_tuning.workbench.run_folders import RunOverview, overview, overviews
+from fine_tuning.workbench.runs import overviews
 
 
 class Jobs:
@@ -191,9 +193,8 @@ class Jobs:
             name: {key: getattr(one, key).model_dump(mode="json") for key in sections}
             for name, one in settings.items()
         }
-        log = self._context.workspace.conversations
-        stamp = (log.stat().st_size, log.stat().st_mtime_ns) if log.is_file() else ()
-        return content_name({"forecast": 1, "settings": asked, "log": stamp})
+        token = self._context.store.change_token()
+        return content_name({"forecast": 1, "settings": asked, "log": token})
 
     # Watching and steering
 
@@ -280,7 +281,7 @@ class Jobs:
             self._context.workspace.runs,
             self._context.workspace.demo / "fine_tuned_models",
         ):
-            if (found := overview(place / run_id)) is not None:
+            if (found := read_overview(place / run_id)) is not None:
                 return found
         raise DataError(f"there is no run {run_id!r} in {self._context.workspace.runs}")
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.errors import ModelNotFoundError
+from fine_tuning.core.run import Run
 from fine_tuning.model_management.versions import ModelVersion
+from fine_tuning.storage.run_files import read_run
 from fine_tuning.workbench.register import VersionRegister
-from fine_tuning.workbench.runs import FinishedRun, find_run, read_runs
+from fine_tuning.workbench.runs import find_run, read_runs
 
 
 class RunLocator:
@@ -21,12 +23,16 @@ class RunLocator:
         self._workspace = workspace
         self._register = register
 
-    def find(self, name: str) -> FinishedRun:
+    def find(self, name: str | Run) -> Run:
         """Find a run by id, start of id, folder, ``latest``, ``demo``, or a version's name.
+
+        A run is returned as it is, so that one at hand is not looked for again.
 
         Raises:
             ModelNotFoundError: if there is none, or the start of an id fits several.
         """
+        if isinstance(name, Run):
+            return name
         try:
             return find_run(self._workspace, name)
         except ModelNotFoundError as no_run:
@@ -44,7 +50,13 @@ class RunLocator:
                 f"the files of {version.name} were pruned, expected a version that has them",
                 next_command="fine-tuning models",
             )
-        return find_run(self._workspace, str(version.run_folder))
+        run = read_run(version.run_folder)
+        if run is None:
+            raise ModelNotFoundError(
+                f"{version.run_folder} of {version.name} holds no finished run",
+                next_command="fine-tuning models verify " + version.name,
+            )
+        return run
 
 
 class VersionLocator:
@@ -67,8 +79,8 @@ class VersionLocator:
         """
         return self._register.registry().find(name)
 
-    def of_run(self, name: str) -> ModelVersion:
-        """Find the version of a run, by any name :meth:`RunLocator.find` takes.
+    def of_run(self, name: str | Run) -> ModelVersion:
+        """Find the version of a run, itself or by any name :meth:`RunLocator.find` takes.
 
         A run that is not registered yet becomes a version.
 

@@ -9,19 +9,19 @@ from typing import Any
 
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.errors import DataError, ModelNotFoundError
+from fine_tuning.core.run import ADAPTER_GGUF, PEFT_CONFIG, PEFT_WEIGHTS, Run
 from fine_tuning.model_management.model_registry import ModelRegistry
 from fine_tuning.model_management.registry_file import DATABASE_FILE
 from fine_tuning.model_management.versions import ModelVersion, NewVersion, family_of
 from fine_tuning.workbench.datasets import Datasets
-from fine_tuning.workbench.runs import FinishedRun, read_runs
+from fine_tuning.workbench.runs import read_runs
 
 logger = logging.getLogger(__name__)
-EVALUATION_FILE = "evaluation.json"
 PLAN_KEYS = ("method", "compute_dtype", "kernels", "threads", "seed")
 FILE_KINDS = {
-    "adapter.gguf": "adapter",
-    "adapter_model.safetensors": "peft",
-    "adapter_config.json": "peft config",
+    ADAPTER_GGUF: "adapter",
+    PEFT_WEIGHTS: "peft",
+    PEFT_CONFIG: "peft config",
 }
 
 
@@ -67,7 +67,7 @@ class VersionRegister:
                 registry.register(self._new_version(run))
         return registry
 
-    def register(self, run: FinishedRun, *, parents: Sequence[str] = ()) -> ModelVersion:
+    def register(self, run: Run, *, parents: Sequence[str] = ()) -> ModelVersion:
         """Register a finished run; one that is registered is returned as it is.
 
         Args:
@@ -85,7 +85,7 @@ class VersionRegister:
         )
 
     def record_verdict(
-        self, run: FinishedRun, verdict: Mapping[str, Any], metrics: Mapping[str, Any]
+        self, run: Run, verdict: Mapping[str, Any], metrics: Mapping[str, Any]
     ) -> None:
         """Store what was found about a run with its version; a run of elsewhere has none."""
         if not self.exists:
@@ -102,9 +102,10 @@ class VersionRegister:
         except ModelNotFoundError:
             return []
 
-    def _new_version(self, run: FinishedRun, parents: Sequence[str] = ()) -> NewVersion:
+    def _new_version(self, run: Run, parents: Sequence[str] = ()) -> NewVersion:
         manifest = run.manifest
-        settings = {key: manifest[key] for key in PLAN_KEYS if key in manifest}
+        facts: Mapping[str, object] = manifest
+        settings = {key: facts[key] for key in PLAN_KEYS if key in facts}
         settings |= {"plan": manifest.get("plan", {}), "versions": manifest.get("versions", {})}
         conversations: Mapping[str, Sequence[str]] = {}
         try:
@@ -116,16 +117,16 @@ class VersionRegister:
             settings["data"] = data.manifest.get("settings", {})
         if "imported" in manifest:
             settings["imported"] = manifest["imported"]
-        family = str(manifest.get("family", "")) or self._family
-        folder = run.adapter_path.parent
+        family = manifest.get("family", "") or self._family
+        folder = run.adapter_dir
         return NewVersion(
             family=family or family_of(run.base_name),
             run_id=run.run_id,
             run_folder=run.folder,
-            method=str(manifest.get("method", "")),
+            method=run.method,
             adapter_name=run.adapter_name,
             base_name=run.base_name,
-            base_digest=str(manifest["base_digest"]),
+            base_digest=run.base_digest,
             snapshot=run.snapshot,
             artefacts=[
                 (kind, folder / name)
@@ -136,22 +137,22 @@ class VersionRegister:
             settings=settings,
             metrics=manifest.get("metrics", {}),
             verdict=_verdict(run),
-            parents=parents,
-            trained_at=str(manifest.get("created_at", "")),
+            parents=parents or run.parents,
+            trained_at=run.created_at,
         )
 
 
-def _verdict(run: FinishedRun) -> Mapping[str, Any]:
+def _verdict(run: Run) -> Mapping[str, Any]:
     """Return the verdict of a run that was compared before it became a version; else nothing."""
     try:
-        report = json.loads((run.folder / EVALUATION_FILE).read_bytes())
+        report = json.loads(run.evaluation_path.read_bytes())
     except (OSError, ValueError):
         return {}
     found = report.get("verdict") if isinstance(report, dict) else None
     return found if isinstance(found, dict) else {}
 
 
-def _key(run: FinishedRun) -> tuple[str, str]:
+def _key(run: Run) -> tuple[str, str]:
     return run.run_id, run.adapter_name
 
 

@@ -153,7 +153,7 @@ def test_peft(bench: Workbench, tmp_path: Path) -> None:
 
 
 def test_peft_is_made_of_the_adapter_where_it_is_missing(bench: Workbench, tmp_path: Path) -> None:
-    own = bench.models.runs.find("first").adapter_path.parent / "adapter_model.safetensors"
+    own = bench.models.runs.find("first").adapter_dir / "adapter_model.safetensors"
     content = own.read_bytes()
     made = bench.models.exporter.export("first", "peft", tmp_path / "out").files[1].read_bytes()
     own.unlink()
@@ -164,7 +164,7 @@ def test_peft_is_made_of_the_adapter_where_it_is_missing(bench: Workbench, tmp_p
 
 
 def test_another_adapter_never_leaves_as_this_one(bench: Workbench, tmp_path: Path) -> None:
-    own = bench.models.runs.find("first").adapter_path.parent / "adapter_model.safetensors"
+    own = bench.models.runs.find("first").adapter_dir / "adapter_model.safetensors"
     content = own.read_bytes()
     state = load_file(own)
     next(iter(state.values())).mul_(1.001)

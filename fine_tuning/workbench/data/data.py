@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,15 +13,15 @@ from fine_tuning.core.preference import LabelledReply, PreferencePair
 from fine_tuning.data_collection.conversation_logger import ConversationLogger
 from fine_tuning.data_collection.data_cleaner import Change, CleaningReport
 from fine_tuning.data_collection.data_export import DataExporter
-from fine_tuning.data_collection.file_import import BATCH, FileImporter, batched
+from fine_tuning.data_collection.file_import import FileImporter
 from fine_tuning.data_collection.judgements import labelled_replies, preference_pairs
 from fine_tuning.data_preparation.dataset_builder import DatasetBuilder, Ratios
 from fine_tuning.data_preparation.snapshot import Snapshot
 from fine_tuning.runtimes.base_model import BaseModel
 from fine_tuning.runtimes.embedded import EmbeddedServer
-from fine_tuning.storage.atomic import storage_errors, write_file
+from fine_tuning.storage.atomic import write_file
 from fine_tuning.storage.blobs import BlobFolder
-from fine_tuning.storage.open_store import is_sqlite, open_store
+from fine_tuning.storage.open_store import copy_store, is_sqlite
 from fine_tuning.storage.records import Records
 from fine_tuning.workbench.catalog import Catalog
 from fine_tuning.workbench.context import Context
@@ -169,18 +168,10 @@ class Data:
             StorageError: if the target cannot be written; an old file there stays as it was.
         """
         self.pipeline.require_recorded()
-        store = self._context.store
-        if is_sqlite(target) == is_sqlite(store.path):
-            store.back_up(target)
-            return target
-        with storage_errors(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=target.parent, prefix=".backup.") as folder:
-                other = open_store(Path(folder) / target.name)
-                for batch in batched(store.conversations(), BATCH):
-                    other.append_many(batch)
-                other.append_many([], list(store.feedback()))
-                other.back_up(target)
+        if is_sqlite(target) == is_sqlite(self._context.workspace.conversations):
+            self._context.store.back_up(target)
+        else:
+            copy_store(self._context.store, target)
         return target
 
     def prepare(self, base: BaseModel | None = None) -> Snapshot:

@@ -11,6 +11,7 @@ import orjson
 from fine_tuning.core.clock import iso
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.naming import canonical_json, content_name, file_sha256
+from fine_tuning.core.run import Run
 from fine_tuning.data_collection.judgements import preference_pairs
 from fine_tuning.data_preparation.snapshot import Snapshot
 from fine_tuning.evaluation.blind_trial import BlindTrial
@@ -35,8 +36,6 @@ from fine_tuning.workbench.evaluate.pairwise_judge import (
 from fine_tuning.workbench.evaluate.question_file import QuestionFile, own_questions
 from fine_tuning.workbench.evaluate.task_builder import BASE, TaskBuilder, candidate_of
 from fine_tuning.workbench.models.aliases import Aliases
-from fine_tuning.workbench.register import EVALUATION_FILE
-from fine_tuning.workbench.runs import FinishedRun
 from fine_tuning.workbench.served_models import ServedModels
 
 REPORT_FILE = "evaluation.html"
@@ -127,7 +126,7 @@ class Evaluate:
             DataError: if the run was not evaluated against that model, or gave no replies.
         """
         run = self._runs.find(run_name)
-        place = run.folder / EVALUATION_FILE
+        place = run.evaluation_path
         models = orjson.loads(place.read_bytes())["models"] if place.is_file() else []
         named = [model for model in models[:-1] if model["name"] == against and model["replies"]]
         if not named:
@@ -147,7 +146,7 @@ class Evaluate:
         """
         return read_summary(self._runs.find(run_name).folder)
 
-    def _served(self, runs: Sequence[FinishedRun | None]) -> ServedModels:
+    def _served(self, runs: Sequence[Run | None]) -> ServedModels:
         """Find where runs answer on the runtime, and their base."""
         switcher = self._aliases.switcher()
         versions = {run.run_id: self._versions.register(run) for run in runs if run is not None}
@@ -200,12 +199,12 @@ class Evaluate:
             "seed": self._context.settings.training.seed,
         }
 
-    def _run_beside(self, name: str, run: FinishedRun) -> FinishedRun | None:
+    def _run_beside(self, name: str, run: Run) -> Run | None:
         """Return a run to compare with; None for the base."""
         if name == BASE:
             return None
         other = self._runs.find(name)
-        if other.manifest["base_digest"] != run.manifest["base_digest"]:
+        if other.base_digest != run.base_digest:
             raise DataError(
                 f"run {other.run_id} has base {other.base_name} and run {run.run_id} has "
                 f"{run.base_name}, expected runs on the same base"
@@ -213,15 +212,15 @@ class Evaluate:
         return other
 
 
-def _write(report: EvaluationReport, run: FinishedRun, made_at: str) -> None:
+def _write(report: EvaluationReport, run: Run, made_at: str) -> None:
     """Write the report into the run's folder, for machines and for people."""
     page = evaluation_page(report, made_at)
-    write_file(run.folder / EVALUATION_FILE, canonical_json(report.to_dict()).encode())
+    write_file(run.evaluation_path, canonical_json(report.to_dict()).encode())
     write_file(run.folder / REPORT_FILE, page.to_html().encode())
     write_file((run.folder / REPORT_FILE).with_suffix(".md"), page.to_markdown().encode())
 
 
-def _votes_file(run: FinishedRun, against: str) -> Path:
+def _votes_file(run: Run, against: str) -> Path:
     return run.folder / f"votes-{against}.jsonl"
 
 

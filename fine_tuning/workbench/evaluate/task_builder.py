@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.example import Example, TokenizedExample
 from fine_tuning.core.naming import unit_interval
+from fine_tuning.core.run import Run
 from fine_tuning.data_preparation.snapshot import Snapshot, newest_snapshot
 from fine_tuning.evaluation.cache import ResultCache
 from fine_tuning.evaluation.canaries import read_canaries
@@ -19,7 +20,6 @@ from fine_tuning.workbench.base_models import BaseModels
 from fine_tuning.workbench.context import Context
 from fine_tuning.workbench.datasets import Datasets
 from fine_tuning.workbench.evaluate.evaluation_runner import Candidate, EvaluationTask
-from fine_tuning.workbench.runs import FinishedRun
 
 BASE = "base"
 CACHE_FILE = "evaluation_cache.db"
@@ -46,9 +46,9 @@ class TaskBuilder:
 
     def build(
         self,
-        run: FinishedRun,
+        run: Run,
         data: Snapshot,
-        others: Mapping[str, FinishedRun | None],
+        others: Mapping[str, Run | None],
         questions: Sequence[Question],
         prompts: Sequence[str] | None,
     ) -> tuple[EvaluationTask, ContaminationReport]:
@@ -82,7 +82,7 @@ class TaskBuilder:
             contamination,
         )
 
-    def measured_on(self, run: FinishedRun, others: Mapping[str, FinishedRun | None]) -> Snapshot:
+    def measured_on(self, run: Run, others: Mapping[str, Run | None]) -> Snapshot:
         """Return the data set whose test split decides: the run's own.
 
         An adapter from elsewhere has none: it takes that of a run beside it, else the newest of
@@ -96,7 +96,7 @@ class TaskBuilder:
         for other in others.values():
             if other is not None and other.snapshot:
                 return self._datasets.of_run(other)
-        digest = run.manifest["base_digest"]
+        digest = run.base_digest
         newest = newest_snapshot(self._context.workspace.datasets, digest)
         if newest is None:
             raise DataError(
@@ -108,7 +108,7 @@ class TaskBuilder:
         return newest
 
     def _old_splits(
-        self, data: Snapshot, others: Mapping[str, FinishedRun | None]
+        self, data: Snapshot, others: Mapping[str, Run | None]
     ) -> dict[str, Sequence[TokenizedExample]]:
         """Return the test splits earlier runs were judged on, where they are not this one's."""
         found: dict[str, Sequence[TokenizedExample]] = {}
@@ -129,16 +129,18 @@ class TaskBuilder:
         return {f"{OLD_SUITE}/{file.stem}": read_questions(file) for file in files}
 
 
-def candidate_of(run: FinishedRun | None) -> Candidate:
+def candidate_of(run: Run | None) -> Candidate:
     """Return a run as a model to measure; None is the base."""
     if run is None:
         return Candidate(name=BASE)
+    from fine_tuning.engine.adapter_files import read_gguf_adapter  # noqa: PLC0415 - torch is slow to load
+
     return Candidate(
         name=run.run_id,
-        adapter_path=run.adapter_path,
-        adapter=run.adapter(),
-        adapter_name=run.manifest["adapter"]["name"],
-        training=run.manifest["metrics"],
+        adapter_path=run.adapter_file,
+        adapter=read_gguf_adapter(run.adapter_file),
+        adapter_name=run.adapter_name,
+        training=run.manifest.get("metrics", {}),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from fine_tuning.core.errors import DeploymentError, FineTuningError
 from fine_tuning.core.ports import Progress, ServedModel
+from fine_tuning.core.run import Run
 from fine_tuning.model_management.artefacts import MERGED, is_mergeable, write_merged
 from fine_tuning.model_management.deployment_target import Deployable
 from fine_tuning.model_management.ladder import Way
@@ -28,7 +29,6 @@ from fine_tuning.workbench.models.aliases import Aliases
 from fine_tuning.workbench.models.engine_reference import EngineReference, open_reference
 from fine_tuning.workbench.models.modelfiles import Modelfiles
 from fine_tuning.workbench.models.proof_prompts import choose_prompts, has_tools
-from fine_tuning.workbench.runs import FinishedRun
 
 BETTER = "promote"
 ARTEFACTS = "artefacts"
@@ -69,12 +69,12 @@ class VersionDeployment:
         self._modelfiles = modelfiles
 
     def deploy(
-        self, name: str = "latest", *, way: Way | None = None, switch: bool = True
+        self, name: str | Run = "latest", *, way: Way | None = None, switch: bool = True
     ) -> Deployment:
         """Serve a version, prove it, and let the chatbot's alias answer as it.
 
         Args:
-            name: A version or a run.
+            name: A version or a run, by its name or itself.
             way: The one way to serve it by; None tries the best first.
             switch: Move the alias ``<prefix><family>:champion`` to it.
 
@@ -84,12 +84,12 @@ class VersionDeployment:
             RuntimeUnavailableError: if Ollama was asked for and does not answer.
         """
         target = self._aliases.target()
-        version = self._versions.register(self._runs.find(name))
-        run = self._runs.find(str(version.run_folder))
+        run = self._runs.find(name)
+        version = self._versions.register(run)
         base = self._bases.of_run(run)
         with open_reference(
             base.path,
-            run.adapter_path,
+            run.adapter_file,
             system=base.system,
             threads=self._context.settings.training.threads,
         ) as reference:
@@ -145,7 +145,7 @@ class VersionDeployment:
 
     def _proof(
         self,
-        run: FinishedRun,
+        run: Run,
         reference: EngineReference,
         served: ServedModel,
         base: ServedModel | None,
@@ -168,7 +168,7 @@ class VersionDeployment:
         )
 
     def _deployable(
-        self, version: ModelVersion, run: FinishedRun, base: BaseModel, reference: EngineReference
+        self, version: ModelVersion, run: Run, base: BaseModel, reference: EngineReference
     ) -> Deployable:
         has_template = check_model(base.path).has_chat_template
         return Deployable(
@@ -179,8 +179,8 @@ class VersionDeployment:
             base_name=base.name,
             base_path=base.path,
             base_digest=base.digest(),
-            adapter=run.adapter_path,
-            is_mergeable=is_mergeable(run.adapter_path),
+            adapter=run.adapter_file,
+            is_mergeable=is_mergeable(run.adapter_file),
             merged=partial(self._merged, version, run, base),
             prompt=reference.prompt,
             system=base.system,
@@ -192,7 +192,7 @@ class VersionDeployment:
     def _merged(
         self,
         version: ModelVersion,
-        run: FinishedRun,
+        run: Run,
         base: BaseModel,
         _way: Way,
         progress: Progress | None,
@@ -204,7 +204,7 @@ class VersionDeployment:
         out = run.folder / ARTEFACTS / f"{MERGED}.gguf"
         write_merged(
             base.path,
-            run.adapter_path,
+            run.adapter_file,
             out,
             chat_template=missing_template(check_model(base.path)),
             progress=progress,

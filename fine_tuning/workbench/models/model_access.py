@@ -97,7 +97,7 @@ class ModelAccess:
                     next_command=no_base.next_command,
                 ) from no_base
         base = self._bases.of_run(run)
-        return self._bases.open(base, run.adapter_path, name=f"{run.run_id} on {base.name}")
+        return self._bases.open(base, run.adapter_file, name=f"{run.run_id} on {base.name}")
 
     def _open_here(self, name: str) -> EmbeddedServer:
         """Load what the embedded runtime serves by a name, else what else has it."""

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from fine_tuning.core.conversation import Message
 from fine_tuning.core.errors import FineTuningError
+from fine_tuning.core.run import Run
 from fine_tuning.model_management.artefacts import MERGED, write_modelfile
 from fine_tuning.model_management.versions import ModelVersion
 from fine_tuning.runtimes.base_model import BaseModel
@@ -25,7 +26,6 @@ from fine_tuning.runtimes.ollama_recipe import sent_again
 from fine_tuning.workbench.base_models import BaseModels
 from fine_tuning.workbench.locators import RunLocator
 from fine_tuning.workbench.register import VersionRegister
-from fine_tuning.workbench.runs import FinishedRun
 
 logger = logging.getLogger(__name__)
 MODELFILE = "modelfile"
@@ -84,7 +84,7 @@ class Modelfiles:
 
     def write(
         self,
-        run: FinishedRun,
+        run: Run,
         *,
         served: Modelfile | None = None,
         prompts: TrainedPrompts | None = None,
@@ -110,14 +110,14 @@ class Modelfiles:
             path,
             merged or base.path,
             self.serving_settings(base, served, prompts),
-            None if merged else run.adapter_path,
+            None if merged else run.adapter_file,
         )
         self._versions.registry().add_artefact(version.name, MODELFILE, path)
         return path
 
     def keep(
         self,
-        run: FinishedRun,
+        run: Run,
         *,
         told: Callable[[], Modelfile] | None = None,
         prompts: TrainedPrompts | None = None,

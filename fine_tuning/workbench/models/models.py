@@ -76,9 +76,7 @@ class Models:
         threads = context.settings.training.threads
         self.modelfiles = Modelfiles(bases, register, runs, threads=threads)
         self.exporter = ModelExporter(bases, register, runs, self.modelfiles, context.progress)
-        self.importer = AdapterImporter(
-            context.workspace.runs, bases, register, runs, self.modelfiles
-        )
+        self.importer = AdapterImporter(context.workspace.runs, bases, register, self.modelfiles)
         self.deployment = VersionDeployment(context, catalog, aliases, self.modelfiles)
         self.access = ModelAccess(context, bases, runs, aliases)
 

@@ -15,6 +15,7 @@ from fine_tuning.core.errors import (
     TrainingError,
 )
 from fine_tuning.core.ports import RunListener
+from fine_tuning.core.run import MANIFEST_FILE, Run
 from fine_tuning.data_preparation.snapshot import Snapshot
 from fine_tuning.runtimes.base_model import EMBEDDED, BaseModel
 from fine_tuning.runtimes.ollama_client import OllamaClient
@@ -25,7 +26,7 @@ from fine_tuning.workbench.context import Context
 from fine_tuning.workbench.data.data import Data
 from fine_tuning.workbench.plans import UNKNOWN_RUNTIME, training_plan
 from fine_tuning.workbench.process import loading
-from fine_tuning.workbench.runs import FinishedRun, finished_runs
+from fine_tuning.workbench.runs import finished_runs
 from fine_tuning.workbench.train.preflight import Preflight
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from fine_tuning.training.adapter_run import BaseModel as TrainingBase
     from fine_tuning.training.forecast import Forecast
     from fine_tuning.training.run import Listening
-    from fine_tuning.training.run_folder import TrainedRun
 
 
 class Train:
@@ -54,13 +54,12 @@ class Train:
         context: Context,
         catalog: Catalog,
         data: Data,
-        on_finished: Callable[[FinishedRun], None],
+        on_finished: Callable[[Run], None],
     ) -> None:
         self._context = context
         self._data = data
         self._bases = catalog.bases
         self._versions = catalog.register
-        self._runs = catalog.runs
         self._on_finished = on_finished
         self.preflight = Preflight(context, data, catalog.bases, self.counted_forecast)
 
@@ -70,7 +69,7 @@ class Train:
         *,
         run_id: str = "",
         listener: RunListener | None = None,
-    ) -> TrainedRun:
+    ) -> Run:
         """Train an adapter; the finished run becomes a version in the registry.
 
         Args:
@@ -97,12 +96,11 @@ class Train:
         trainer, data, base = self._training_task(snapshot)
         return trainer.forecast(data, base, self._new_folder(""))
 
-    def mode_remark(self, run: TrainedRun) -> str:
+    def mode_remark(self, run: Run) -> str:
         """Tell what fast mode gained and lost; "" for a run that adapts every layer."""
         from fine_tuning.training.fast_mode import mode_remark  # noqa: PLC0415 - torch is slow to load
 
-        known = [(found.run_id, found.manifest) for found in finished_runs(self._context.workspace)]
-        return mode_remark(run.run_id, known)
+        return mode_remark(run, finished_runs(self._context.workspace))
 
     def counted_forecast(self, snapshot: Snapshot, base: BaseModel) -> Forecast:
         """Tell what memory and disk training on a data set would take; nothing is computed.
@@ -141,7 +139,7 @@ class Train:
     def _new_folder(self, run_id: str) -> Path:
         return self._run_folder(run_id or self._context.clock.now().strftime("%Y%m%d-%H%M%S"))
 
-    def resume(self, run_id: str, listener: RunListener | None = None) -> TrainedRun:
+    def resume(self, run_id: str, listener: RunListener | None = None) -> Run:
         """Go on with an interrupted run; its own settings hold.
 
         Raises:
@@ -160,16 +158,13 @@ class Train:
         self._register(run)
         return run
 
-    def _register(self, run: TrainedRun) -> None:
-        found = self._runs.find(str(run.folder))
-        self._versions.register(found)
-        self._on_finished(found)
+    def _register(self, run: Run) -> None:
+        self._versions.register(run)
+        self._on_finished(run)
 
     def is_finished(self, run_id: str) -> bool:
         """Tell whether a run has its manifest."""
-        from fine_tuning.training.run_folder import RunFolder  # noqa: PLC0415 - torch is slow to load
-
-        return RunFolder(self._context.workspace.runs / run_id).manifest_path.exists()
+        return (self._context.workspace.runs / run_id / MANIFEST_FILE).exists()
 
     def _takes_adapters(self, base: BaseModel) -> tuple[bool | None, str]:
         """Tell whether the runtime of a base model serves adapters, and why that is believed."""
