@@ -11,7 +11,7 @@ from fine_tuning.cli.options import Config, Home, Overrides, open_workbench
 from fine_tuning.cli.output import say
 
 if TYPE_CHECKING:
-    from fine_tuning.workbench.serving import ServedAt
+    from fine_tuning.workbench.chat.serving import ServedAt
 
 SHOWN_MODELS = 8
 app = typer.Typer()

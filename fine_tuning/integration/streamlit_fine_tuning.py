@@ -16,6 +16,7 @@ from itertools import pairwise
 import streamlit as st
 
 from fine_tuning.core.errors import FineTuningError
+from fine_tuning.data_collection.chat_session import new_id
 from fine_tuning.integration.app.chat_state import REASONS, choices
 from fine_tuning.integration.app.common import (
     count,
@@ -27,7 +28,6 @@ from fine_tuning.integration.app.common import (
     when,
     workbench,
 )
-from fine_tuning.workbench.talking import new_id
 
 STATE = "fine-tuning"
 REFRESH_S = 5.0

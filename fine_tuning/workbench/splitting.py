@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fine_tuning.core.conversation import Conversation
+from fine_tuning.data_collection.chat_turns import TRIAL
 from fine_tuning.data_collection.judgements import Verdicts
 from fine_tuning.model_management.model_switcher import BASE
 from fine_tuning.model_management.switchings import Traffic
 from fine_tuning.workbench.browsing import Browsing
 from fine_tuning.workbench.listing import Wanted
 from fine_tuning.workbench.models import Models
-from fine_tuning.workbench.talking import TRIAL
 
 CONFIDENCE = 0.95
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from fine_tuning.workbench.access import Access
 from fine_tuning.workbench.adapter_import import AdapterImporting
 from fine_tuning.workbench.base_choices import BaseChoices
+from fine_tuning.workbench.chat.mixin import Conversing
 from fine_tuning.workbench.checkup import CheckingUp
-from fine_tuning.workbench.conversing import Conversing
 from fine_tuning.workbench.exporting import Exporting
 from fine_tuning.workbench.harness import Harnessing
-from fine_tuning.workbench.jobs import Jobs
+from fine_tuning.workbench.jobs.mixin import Jobs
 from fine_tuning.workbench.preflight import Preflight
 from fine_tuning.workbench.questioning import Questioning
 from fine_tuning.workbench.splitting import Splitting

@@ -13,9 +13,9 @@ import pytest
 from fine_tuning.core.conversation import Message
 from fine_tuning.core.errors import DataError, ModelNotFoundError, RuntimeFailedError
 from fine_tuning.core.ports import GREEDY, Sampling
+from fine_tuning.data_collection.chat_session import ChatSession
 from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
-from fine_tuning.workbench.chat_models import ChatModels
-from fine_tuning.workbench.talking import Talk
+from fine_tuning.workbench.chat.models import ChatModels
 from fine_tuning.workbench.workbench import Workbench
 from tests.integration.test_ollama_integration import serve
 from tests.ollama_stand_in.server import StandIn
@@ -49,11 +49,11 @@ def bench(tmp_path: Path) -> Workbench:
     return write_trained(tmp_path).bench()
 
 
-def said(talk: Talk) -> list[tuple[str, str, str]]:
+def said(talk: ChatSession) -> list[tuple[str, str, str]]:
     return [(m.role, m.text, m.status) for m in talk.conversation().path()]
 
 
-def answered(talk: Talk, text: str, model: Parrot | None = None) -> str:
+def answered(talk: ChatSession, text: str, model: Parrot | None = None) -> str:
     asked = talk.ask(text)
     list(talk.reply(asked, model or Parrot(), SHORT))
     return asked
@@ -96,7 +96,7 @@ def test_what_the_model_reads(bench: Workbench) -> None:
     list(talk.reply(asked, model, SHORT))
     shown = talk.turns()[0].shown
     assert shown
-    talk.correct(shown.id, "better")
+    talk.correct("better", reply_id=shown.id)
     talk.ask("lost")
     answered(talk, "second", model)
     assert model.read[-1] == [
@@ -134,8 +134,8 @@ def test_opinions_are_found_again(bench: Workbench) -> None:
     answered(talk, "How old is it?")
     reply = talk.turns()[0].shown
     assert reply
-    talk.rate(reply.id, -1, reason="wrong")
-    talk.correct(reply.id, "Ten years.")
+    talk.rate(-1, reply_id=reply.id, reason="wrong")
+    talk.correct("Ten years.", reply_id=reply.id)
     talk.rename("Age")
     verdicts = bench.talk(talk.id).verdicts()
     assert verdicts.thumbs == {reply.id: -1}
@@ -171,7 +171,7 @@ def test_with_recording_off_a_chat_lives_as_long_as_its_page(tmp_path: Path) -> 
     list(talk.reply(asked, Parrot(), SHORT))
     first, second = talk.turns()[0].replies
     talk.choose(first.id, [second.id])
-    talk.rate(first.id, 1)
+    talk.rate(1, reply_id=first.id)
     talk.set_consent(False)
     assert not talk.is_recording
     assert [m.text for m in talk.conversation().path()] == ["Hello you", "Hello you "]
@@ -202,7 +202,7 @@ def test_one_chat_to_take_along(bench: Workbench) -> None:
     talk.rename("Hello")
     reply = talk.turns()[0].shown
     assert reply
-    talk.correct(reply.id, "Hi.")
+    talk.correct("Hi.", reply_id=reply.id)
     text = bench.chat_file(talk.id, "markdown").decode()
     assert text.startswith("# Hello\n\n**You**\n\nGrüße")
     assert text.endswith("**Chatbot**\n\nHi.\n")
@@ -247,7 +247,7 @@ def test_the_champion_comes_first_then_versions_then_the_base(here: Trained) -> 
 def test_models_here_share_one_server_and_reply_each_in_their_way(here: Trained) -> None:
     bench = here.bench()
     names = [choice.name for choice in bench.model_choices()]
-    with closing(ChatModels(bench)) as models:
+    with closing(bench.open_models()) as models:
         talk = bench.talk()
         asked = talk.ask("Tell me about owls.")
         for name in names:
@@ -278,7 +278,7 @@ def test_twenty_people_at_once_on_one_runtime(tmp_path: Path) -> None:
                 failed.append(error)
                 raise
 
-        with closing(ChatModels(bench)) as models:
+        with closing(bench.open_models()) as models:
             threads = [threading.Thread(target=chat, args=(n, models)) for n in range(USERS)]
             for thread in threads:
                 thread.start()
@@ -305,7 +305,7 @@ def test_a_base_that_ollama_lacks_is_loaded_here(tmp_path: Path) -> None:
         bench = trained.bench(server.url)
         training = bench.settings.training.model_copy(update={"base_model": str(trained.base)})
         bench = Workbench(bench.settings.model_copy(update={"training": training}), bench.workspace)
-        with closing(ChatModels(bench)) as models:
+        with closing(bench.open_models()) as models:
             talk = bench.talk()
             assert "".join(talk.reply(talk.ask("Hi"), models.model(str(trained.base)), SHORT))
             assert "".join(talk.reply(talk.ask("Hi"), models.model("other:latest"), SHORT))

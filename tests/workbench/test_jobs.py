@@ -15,7 +15,9 @@ from fine_tuning.config.presets import PRESETS, find_preset
 from fine_tuning.config.schema import Settings
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.errors import ConfigError, DataError, ModelNotFoundError, TrainingError
-from fine_tuning.workbench.job_queue import DIED, Job, JobState, queue_of
+from fine_tuning.jobs.job import Job, JobState
+from fine_tuning.jobs.job_queue import DIED
+from fine_tuning.workbench.jobs.kinds import queue_of
 from fine_tuning.workbench.workbench import Workbench
 from tests.workbench.trained import TOPICS, write_base
 

@@ -11,9 +11,9 @@ import streamlit as st
 
 from fine_tuning.core.errors import FineTuningError
 from fine_tuning.core.ports import Sampling
+from fine_tuning.data_collection.chat_session import ChatSession
 from fine_tuning.integration.app.common import show_error, workbench
-from fine_tuning.workbench.chat_models import ChatModels, ModelChoice
-from fine_tuning.workbench.talking import Talk
+from fine_tuning.workbench.chat.models import ChatModels, ModelChoice
 from fine_tuning.workbench.workbench import Workbench
 
 ADDRESS = "chat"
@@ -62,7 +62,7 @@ def models() -> ChatModels:
 
 @st.cache_resource(show_spinner=False, on_release=lambda held: held.close())
 def _models(home: str, _bench: Workbench) -> ChatModels:  # noqa: ARG001 - the cache's key
-    return ChatModels(_bench)
+    return _bench.open_models()
 
 
 def choices() -> list[ModelChoice]:
@@ -81,10 +81,10 @@ def _choices(home: str, _bench: Workbench) -> list[ModelChoice]:  # noqa: ARG001
     return _bench.model_choices()
 
 
-def current_talk() -> Talk:
+def current_talk() -> ChatSession:
     """Return the chat that the address names, or a new one."""
     wanted = st.query_params.get(ADDRESS, "")
-    talk: Talk | None = st.session_state.get("talk")
+    talk: ChatSession | None = st.session_state.get("talk")
     if talk is None or (wanted and wanted != talk.id):
         talk = workbench().talk(wanted)
         st.session_state["talk"] = talk

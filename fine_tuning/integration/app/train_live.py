@@ -13,18 +13,12 @@ import streamlit as st
 from fine_tuning.core.errors import FineTuningError
 from fine_tuning.integration.app.common import duration, plain, show_error, size, told, workbench
 from fine_tuning.integration.app.train_curves import loss_chart
-from fine_tuning.workbench.job_queue import Job, JobProgress
+from fine_tuning.jobs.job import Job, JobProgress
+from fine_tuning.jobs.kinds import KINDS
 from fine_tuning.workbench.run_folders import RunOverview
 
 REFRESH_S = 2.0
 UNDER_WAY = ("running", "queued")
-TITLES = {
-    "train": "Training",
-    "evaluate": "Comparing",
-    "deploy": "Deploying",
-    "demo": "The demo",
-    "forecast": "Measuring time and memory",
-}
 STATES = {
     "running": (":material/play_circle:", "at work", "blue"),
     "queued": (":material/schedule:", "waits its turn", "gray"),
@@ -83,7 +77,8 @@ def _tell_ends(jobs: list[Job]) -> None:
 
 def title_of(job: Job) -> str:
     """Return what a job is called."""
-    return f"{TITLES[job.kind]} {plain(job.run_id)}".strip() if job.kind != "demo" else "The demo"
+    title = plain(KINDS.title(job.kind))
+    return title if job.kind == "demo" else f"{title} {plain(job.run_id)}".strip()
 
 
 def _card(job: Job, place: str) -> None:

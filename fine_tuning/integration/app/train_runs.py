@@ -18,7 +18,7 @@ from fine_tuning.integration.app.common import (
 )
 from fine_tuning.integration.app.train_curves import loss_chart
 from fine_tuning.integration.app.train_live import STATES, title_of
-from fine_tuning.workbench.job_queue import Job
+from fine_tuning.jobs.job import Job
 from fine_tuning.workbench.run_folders import RunOverview
 
 EVALUATE_RUN = "evaluate-run"

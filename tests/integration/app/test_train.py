@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fine_tuning.integration.app.train_curves import MAX_POINTS, TRAINING, VALIDATION, losses
-from fine_tuning.workbench.job_queue import DIED
+from fine_tuning.jobs.job_queue import DIED
 from fine_tuning.workbench.workbench import Workbench
 from tests.integration.app.scenes import (
     labels,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from fine_tuning.config.schema import Settings
+from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.errors import FineTuningError, ModelNotFoundError
 from fine_tuning.core.naming import content_name
 from fine_tuning.model_management.embedded_target import NAME
@@ -21,13 +23,14 @@ from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
 from fine_tuning.runtimes.loadable import LoadableModel
 from fine_tuning.runtimes.serving.listening import is_loopback, listen
 from fine_tuning.runtimes.token_file import read_token
-from fine_tuning.workbench.models import Models
-from fine_tuning.workbench.runs import finished_runs
+from fine_tuning.workbench.runs import FinishedRun, finished_runs
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from fine_tuning.runtimes.serving.catalog import EmbeddedCatalog
+    from fine_tuning.runtimes.serving.local import LocalModels
+    from fine_tuning.runtimes.serving.pool import Limits
 
 GIB = 1 << 30
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - how every address is reached from here
@@ -43,8 +46,28 @@ class ServedAt:
     token_file: Path | None
 
 
-class Serving(Models):
-    """What a user does to let other programs talk to the workspace's models."""
+class ModelServer:
+    """Lets programs, and this process, talk to the workspace's models on the embedded runtime.
+
+    Args:
+        settings: The settings in force.
+        workspace: Where the models lie.
+        base_model: Finds a base model by its name; None is that of the settings.
+        base_of: Finds the base model of a run.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        workspace: Workspace,
+        *,
+        base_model: Callable[[str | None], BaseModel],
+        base_of: Callable[[FinishedRun], BaseModel],
+    ) -> None:
+        self._settings = settings
+        self._workspace = workspace
+        self._base_model = base_model
+        self._base_of = base_of
 
     def serve(
         self,
@@ -71,33 +94,27 @@ class Serving(Models):
         # The web server's libraries are of no use to any other verb.
         from fine_tuning.runtimes.serving.server import serve  # noqa: PLC0415
 
-        settings = self.settings.serving
+        settings = self._settings.serving
         host = host or settings.host
         if token_file is None and not is_loopback(host):
-            token_file = self.workspace.home / TOKEN_FILE
+            token_file = self._workspace.home / TOKEN_FILE
         token = read_token(token_file) if token_file else ""
         catalog = self._catalog()
         listening = listen(host, settings.port if port is None else port)
         names = tuple(model.name for model in catalog.models())
         app = self._app(catalog, token)
         here = _url(LOOPBACK.get(host, host), listening)
-        with announced(self.workspace.models / NAME, here, token_file):
+        with announced(self._workspace.models / NAME, here, token_file):
             if started:
                 url = _url(host, listening)
                 started(ServedAt(url=url, models=names, token_file=token_file))
             serve(app, listening)
 
-    @contextmanager
-    def serving_here(self) -> Iterator[str]:
-        """Answer this machine's programs from another thread; yields the address.
+    def local_models(self) -> LocalModels:
+        """Return the models to talk to in this process; none is loaded yet."""
+        from fine_tuning.runtimes.serving.local import LocalModels  # noqa: PLC0415 - as above
 
-        Raises:
-            RuntimeUnavailableError: if the server does not start.
-        """
-        from fine_tuning.runtimes.serving.server import serving  # noqa: PLC0415 - as above
-
-        with serving(self._app(self._catalog(), "")) as url:
-            yield url
+        return LocalModels(self._catalog(), self._limits())
 
     def servable_name(self, name: str) -> str:
         """Return the name a base model, a run or a deployed model is served by.
@@ -109,41 +126,44 @@ class Serving(Models):
         try:
             return catalog.find(name).name
         except ModelNotFoundError:
-            return catalog.find(self.base_model(name).name).name
+            return catalog.find(self._base_model(name).name).name
 
     def _catalog(self) -> EmbeddedCatalog:
         from fine_tuning.runtimes.serving.catalog import EmbeddedCatalog  # noqa: PLC0415 - as above
 
-        folder = self.workspace.models / NAME
+        folder = self._workspace.models / NAME
         return EmbeddedCatalog(EmbeddedRuntime(folder), folder / ".blobs", self._other_models)
 
     def _app(self, catalog: EmbeddedCatalog, token: str) -> Starlette:
         from fine_tuning.runtimes.serving.app import make_app  # noqa: PLC0415 - as above
-        from fine_tuning.runtimes.serving.pool import Limits  # noqa: PLC0415
 
-        settings = self.settings.serving
+        return make_app(catalog, self._limits(), token=token)
+
+    def _limits(self) -> Limits:
+        from fine_tuning.runtimes.serving.pool import Limits  # noqa: PLC0415 - as above
+
+        settings = self._settings.serving
         memory_gib = settings.memory_gib or psutil.virtual_memory().total / GIB / 2
-        limits = Limits(
+        return Limits(
             parallel=settings.parallel,
             context_tokens=settings.context_tokens,
             memory_bytes=int(memory_gib * GIB),
             max_waiting=settings.max_waiting,
-            threads=self.settings.training.threads,
+            threads=self._settings.training.threads,
         )
-        return make_app(catalog, limits, token=token)
 
     def _other_models(self) -> list[LoadableModel]:
         """Return what can be asked besides deployed models: finished runs, and base models."""
         found: list[LoadableModel] = []
-        for run in reversed(finished_runs(self.workspace)):
+        for run in reversed(finished_runs(self._workspace)):
             try:
-                base = self.base_of(run)
+                base = self._base_of(run)
             except FineTuningError:
                 continue  # its base is gone or another by now
             found.append(_loadable(base, name=run.run_id, adapter=run.adapter_path))
         bases = {base.name: base for base in list_base_models()}
         with suppress(FineTuningError):  # the one of the settings may lie anywhere, or nowhere
-            own = self.base_model()
+            own = self._base_model(None)
             bases.setdefault(own.name, own)
         return [*found, *(_loadable(base, name=base.name) for base in bases.values())]
 
