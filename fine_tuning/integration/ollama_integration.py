@@ -14,7 +14,7 @@ from typing import Any
 from fine_tuning.config.loader import load_settings
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.ports import Sampling
-from fine_tuning.workbench.chat import ChatSession
+from fine_tuning.data_collection.chat_session import ChatSession
 from fine_tuning.workbench.workbench import Workbench
 
 
@@ -143,4 +143,4 @@ class OllamaIntegration:
             RuntimeUnavailableError: if Ollama was asked for or is in use, and does not answer.
         """
         with self._bench.models.access.open_served(model or self.model(session_id)) as served:
-            yield ChatSession(self._bench, served, sampling or Sampling())
+            yield self._bench.chat.session_with(served, sampling or Sampling())

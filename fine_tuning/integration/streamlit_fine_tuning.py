@@ -16,6 +16,7 @@ from itertools import pairwise
 import streamlit as st
 
 from fine_tuning.core.errors import FineTuningError
+from fine_tuning.data_collection.chat_session import new_id
 from fine_tuning.integration.app.chat_state import REASONS, choices
 from fine_tuning.integration.app.common import (
     count,
@@ -27,7 +28,6 @@ from fine_tuning.integration.app.common import (
     when,
     workbench,
 )
-from fine_tuning.workbench.talking import new_id
 
 STATE = "fine-tuning"
 REFRESH_S = 5.0
@@ -134,7 +134,7 @@ def _logged(messages: Sequence[Mapping[str, str]], session_id: str) -> Logged:
 
 def _recorded(session_id: str, turns: Sequence[tuple[str, str]]) -> list[tuple[str, str, str]]:
     """Return the turns that stand in the log already."""
-    stored = workbench().chat.talk(session_id).turns()
+    stored = workbench().chat.session(session_id).turns()
     known = [
         (turn.asked.text, turn.shown.text, turn.shown.id)
         for turn in stored
@@ -204,16 +204,16 @@ def _show_consent() -> None:
     if wants == logged.is_withheld:
         logged.is_withheld = not wants
         if any(reply_id for *_, reply_id in logged.turns):
-            workbench().chat.talk(logged.session_id).set_consent(wants)
+            workbench().chat.session(logged.session_id).set_consent(wants)
 
 
 def _show_training() -> None:
     """Show what is being worked on, or what there is to train on."""
     with told():
         bench = workbench()
-        under_way = [job for job in bench.jobs.jobs() if job.state in {"running", "queued"}]
+        under_way = [job for job in bench.jobs.all() if job.state in {"running", "queued"}]
         for job in under_way:
-            progress = bench.jobs.job_progress(job.id)
+            progress = bench.jobs.progress(job.id)
             line = f"{job.kind} · {progress.stage or job.state}"
             if progress.fraction is not None:
                 line += f" · {percent(progress.fraction)}"

@@ -10,13 +10,13 @@ from fine_tuning.config.schema import Settings
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.ports import Progress
 from fine_tuning.workbench.catalog import Catalog
+from fine_tuning.workbench.chat.facade import Chat
 from fine_tuning.workbench.context import Context
-from fine_tuning.workbench.conversing import Chat
 from fine_tuning.workbench.data.data import Data
 from fine_tuning.workbench.data.review import ConversationIndex
 from fine_tuning.workbench.doctor.doctor import Doctor
 from fine_tuning.workbench.evaluate.evaluate import Evaluate
-from fine_tuning.workbench.jobs import Jobs
+from fine_tuning.workbench.jobs.facade import Jobs
 from fine_tuning.workbench.models.aliases import Aliases
 from fine_tuning.workbench.models.lineage import VersionLineage
 from fine_tuning.workbench.models.models import Models
@@ -66,6 +66,6 @@ class Workbench:
         self.models = Models(context, catalog, index, aliases, lineage)
         self.train = Train(context, catalog, self.data, self.models.modelfiles.keep)
         self.evaluate = Evaluate(context, catalog, aliases)
-        self.chat = Chat(context, index, self.models)
+        self.chat = Chat(context, index, self.models, self.data.export_if_due)
         self.jobs = Jobs(context, catalog.runs)
         self.doctor = Doctor(context, catalog.bases)

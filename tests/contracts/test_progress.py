@@ -12,8 +12,8 @@ from fine_tuning.core.ports import Progress
 from fine_tuning.data_preparation.dataset_builder import DatasetBuilder
 from fine_tuning.gguf.merge import MergeTypes, convert_model, merge_adapter
 from fine_tuning.gguf.types import TensorType
+from fine_tuning.jobs.job_queue import JobQueue
 from fine_tuning.runtimes.ollama_client import CHUNK_BYTES, OllamaClient
-from fine_tuning.workbench.job_queue import JobQueue
 from fine_tuning.workbench.job_work import Teller
 from tests.data_preparation.conftest import open_folder
 from tests.data_preparation.test_dataset_builder import TALKS

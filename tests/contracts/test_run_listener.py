@@ -13,9 +13,9 @@ import pytest
 from fine_tuning.core.clock import SystemClock
 from fine_tuning.core.events import EventKind, RunEvent
 from fine_tuning.core.ports import RunListener
+from fine_tuning.jobs.job_queue import JobQueue
 from fine_tuning.training.events_file import EventsFile, Listeners, read_events
 from fine_tuning.training.progress import ProgressBar, ProgressLines
-from fine_tuning.workbench.job_queue import JobQueue
 from fine_tuning.workbench.job_work import Teller
 
 

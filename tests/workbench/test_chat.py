@@ -10,7 +10,6 @@ from fine_tuning.config.schema import Settings
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.ports import Sampling
 from fine_tuning.storage.open_store import open_store
-from fine_tuning.workbench.chat import ChatSession
 from fine_tuning.workbench.workbench import Workbench
 
 SHORT = Sampling(max_tokens=4)
@@ -26,7 +25,7 @@ def bench_with(tmp_path: Path, **collection: object) -> Workbench:
 def test_turns_and_judgements_are_recorded(tmp_path: Path) -> None:
     bench = bench_with(tmp_path)
     with bench.models.access.open_chat(None) as server:
-        session = ChatSession(bench, server.chat_model, SHORT)
+        session = bench.chat.session_with(server.chat_model, SHORT)
         assert not session.rate(1)
         first = "".join(session.say("What is the capital of France?"))
         "".join(session.say("And of Spain?"))
@@ -47,7 +46,7 @@ def test_turns_and_judgements_are_recorded(tmp_path: Path) -> None:
 def test_nothing_is_recorded_when_logging_is_off(tmp_path: Path) -> None:
     bench = bench_with(tmp_path, enabled=False)
     with bench.models.access.open_chat("embedded") as server:
-        session = ChatSession(bench, server.chat_model, SHORT)
+        session = bench.chat.session_with(server.chat_model, SHORT)
         assert "".join(session.say("Hello!"))
         assert not session.rate(1)
     assert not bench.context.workspace.conversations.exists()

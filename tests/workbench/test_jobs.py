@@ -15,7 +15,9 @@ from fine_tuning.config.presets import PRESETS, find_preset
 from fine_tuning.config.schema import Settings
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.errors import ConfigError, DataError, ModelNotFoundError, TrainingError
-from fine_tuning.workbench.job_queue import DIED, Job, JobState, queue_of
+from fine_tuning.jobs.job import Job, JobState
+from fine_tuning.jobs.job_queue import DIED
+from fine_tuning.workbench.jobs.kinds import queue_of
 from fine_tuning.workbench.workbench import Workbench
 from tests.workbench.trained import TOPICS, write_base
 
@@ -75,8 +77,8 @@ def wait_for(holds: Callable[[], bool], *, limit_s: float = LIMIT_S) -> None:
 
 
 def wait_until(bench: Workbench, job_id: str, *states: JobState) -> Job:
-    wait_for(lambda: bench.jobs.job(job_id).state in {*states, "failed"})
-    job = bench.jobs.job(job_id)
+    wait_for(lambda: bench.jobs.find(job_id).state in {*states, "failed"})
+    job = bench.jobs.find(job_id)
     assert job.state in states, job.sentence
     return job
 
@@ -97,19 +99,19 @@ def test_a_killed_training_is_noticed_and_ends_as_an_undisturbed_one(bench: Work
     job_id = bench.jobs.start_training("balanced", OVERRIDES, then_compare=False)
     wait_for(lambda: len(steps(bench, job_id)) > 8)
     (run,) = (one for one in bench.jobs.runs() if one.run_id == job_id)
-    assert (run.state, run.pid) == ("running", bench.jobs.job(job_id).pid)
+    assert (run.state, run.pid) == ("running", bench.jobs.find(job_id).pid)
     with pytest.raises(TrainingError, match="is running, expected one that was interrupted"):
         bench.jobs.start_resuming(job_id)
     os.kill(run.pid, signal.SIGKILL)
-    wait_for(lambda: bench.jobs.job(job_id).state == "failed")
-    assert bench.jobs.job(job_id).sentence == DIED
+    wait_for(lambda: bench.jobs.find(job_id).state == "failed")
+    assert bench.jobs.find(job_id).sentence == DIED
     assert [one.state for one in bench.jobs.runs() if one.run_id == job_id] == ["interrupted"]
     assert bench.jobs.start_resuming(job_id) == job_id
     done = wait_until(bench, job_id, "finished")
     assert done.result["version"] == f"tiny:{len(bench.models.register.versions())}"
     assert "is trained; its loss on held-back chats went from" in done.sentence
     assert steps(bench, job_id) == list(range(1, STEPS + 1))
-    progress = bench.jobs.job_progress(job_id)
+    progress = bench.jobs.progress(job_id)
     assert progress.stage == "training"
     assert progress.memory_bytes > 0
     whole = Workbench(bench.jobs.preset_settings("balanced", OVERRIDES), bench.context.workspace)
@@ -121,12 +123,12 @@ def test_a_killed_training_is_noticed_and_ends_as_an_undisturbed_one(bench: Work
 def test_a_paused_training_goes_on_and_is_compared_and_deployed(bench: Workbench) -> None:
     job_id = bench.jobs.start_training("balanced", OVERRIDES)
     wait_for(lambda: len(steps(bench, job_id)) > 3)
-    bench.jobs.pause_job(job_id)
+    bench.jobs.pause(job_id)
     paused = wait_until(bench, job_id, "paused")
     assert "was interrupted at step" in paused.sentence
-    assert bench.jobs.resume_job(job_id).state in {"queued", "running"}
+    assert bench.jobs.resume(job_id).state in {"queued", "running"}
     wait_until(bench, job_id, "finished")
-    (compared,) = (j for j in bench.jobs.jobs() if j.kind == "evaluate" and j.run_id == job_id)
+    (compared,) = (j for j in bench.jobs.all() if j.kind == "evaluate" and j.run_id == job_id)
     judged = wait_until(bench, compared.id, "finished")
     assert judged.result["outcome"] in {"promote", "reject", "not enough evidence"}
     assert next(run for run in bench.jobs.runs() if run.run_id == job_id).is_judged
@@ -143,11 +145,11 @@ def test_a_demo_that_was_killed_goes_on_and_ends_deployed(tmp_path: Path) -> Non
     assert bench.jobs.start_demo() == job_id
     events = bench.context.workspace.demo / "fine_tuned_models" / "handbook" / "events.jsonl"
     wait_for(lambda: events.exists() and events.read_bytes().count(b'"step",') > 5)
-    os.kill(bench.jobs.job(job_id).pid, signal.SIGKILL)
-    wait_for(lambda: bench.jobs.job(job_id).state == "failed")
-    bench.jobs.resume_job(job_id)
-    wait_for(lambda: bench.jobs.job(job_id).is_over, limit_s=1800)
-    assert bench.jobs.job(job_id).state == "finished", bench.jobs.job(job_id).sentence
+    os.kill(bench.jobs.find(job_id).pid, signal.SIGKILL)
+    wait_for(lambda: bench.jobs.find(job_id).state == "failed")
+    bench.jobs.resume(job_id)
+    wait_for(lambda: bench.jobs.find(job_id).is_over, limit_s=1800)
+    assert bench.jobs.find(job_id).state == "finished", bench.jobs.find(job_id).sentence
     (version,) = bench.models.register.versions()
     assert version.outcome == "promote"
     assert [one.version for one in bench.models.aliases.pointings()] == [version.name]
@@ -160,15 +162,15 @@ def test_a_demo_that_was_killed_goes_on_and_ends_deployed(tmp_path: Path) -> Non
 def test_what_cannot_work_says_why(tmp_path: Path) -> None:
     write_base(tmp_path / "base.gguf")
     bench = open_bench(tmp_path)
-    assert bench.jobs.jobs() == []
+    assert bench.jobs.all() == []
     assert bench.jobs.runs() == []
     job_id = bench.jobs.start_training("quick", then_compare=False)
-    wait_for(lambda: bench.jobs.job(job_id).state == "failed")
-    job = bench.jobs.job(job_id)
+    wait_for(lambda: bench.jobs.find(job_id).state == "failed")
+    job = bench.jobs.find(job_id)
     assert job.sentence.startswith("No conversations to train on")
     assert "fine-tuning chat" in job.next_command
-    bench.jobs.remove_job(job_id)
-    assert bench.jobs.jobs() == []
+    bench.jobs.remove(job_id)
+    assert bench.jobs.all() == []
 
 
 def test_settings_of_another_version_are_a_sentence(tmp_path: Path) -> None:
@@ -177,9 +179,9 @@ def test_settings_of_another_version_are_a_sentence(tmp_path: Path) -> None:
     queue = queue_of(bench.context.workspace.home)
     raw = bench.context.settings.model_dump(mode="json")
     job = queue.add("train", {}, {**raw, "training": {**raw["training"], "gone": 1}})
-    wait_for(lambda: bench.jobs.job(job.id).state == "failed")
-    assert "does not take (training.gone)" in bench.jobs.job(job.id).sentence
-    assert bench.jobs.job(job.id).next_command == "start it anew"
+    wait_for(lambda: bench.jobs.find(job.id).state == "failed")
+    assert "does not take (training.gone)" in bench.jobs.find(job.id).sentence
+    assert bench.jobs.find(job.id).next_command == "start it anew"
 
 
 def test_what_is_asked_wrongly_is_refused_before_a_process_starts(tmp_path: Path) -> None:

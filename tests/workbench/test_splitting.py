@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from fine_tuning.core.ports import Sampling
+from fine_tuning.data_collection.chat_session import ChatSession
+from fine_tuning.data_collection.chat_turns import TRIAL
 from fine_tuning.model_management.switchings import SwitchJournal
 from fine_tuning.workbench.models.ab_test import Tally
-from fine_tuning.workbench.talking import TRIAL, Talk
 from fine_tuning.workbench.workbench import Workbench
 from tests.model_management.registered import ALIAS, point, split
 from tests.workbench.test_conversing import Parrot
@@ -35,12 +36,12 @@ def journal(bench: Workbench) -> SwitchJournal:
     return SwitchJournal(bench.models.register.registry(), "embedded")
 
 
-def replied(bench: Workbench, version: str, thumb: int = 0, *, note: str = "") -> Talk:
-    talk = bench.chat.talk()
+def replied(bench: Workbench, version: str, thumb: int = 0, *, note: str = "") -> ChatSession:
+    talk = bench.chat.session()
     asked = talk.ask("Hello there")
     list(talk.reply(asked, Parrot(), Sampling(), note=note, version=version))
     if thumb:
-        talk.rate(talk.conversation().path()[-1].id, thumb)
+        talk.rate(thumb, reply_id=talk.conversation().path()[-1].id)
     return talk
 
 
@@ -74,7 +75,7 @@ def test_thumbs_are_told_per_version_since_it_began(bench: Workbench) -> None:
     for thumb in (1, 1, -1, 0):
         replied(bench, "support:2", thumb)
     first = replied(bench, "support:1", 1)
-    first.rate(first.conversation().path()[-1].id, -1)  # the last word counts
+    first.rate(-1, reply_id=first.conversation().path()[-1].id)  # the last word counts
     asked = first.ask("And now?")
     list(first.reply(asked, Parrot(), Sampling(), version="support:1"))
     replied(bench, "support:2", -1, note=TRIAL)

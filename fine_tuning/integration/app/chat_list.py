@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
+from fine_tuning.data_collection.chat_session import ChatSession
 from fine_tuning.integration.app.chat_state import open_chat
 from fine_tuning.integration.app.common import count, plain, told, when, workbench
-from fine_tuning.workbench.conversing import ChatRow
-from fine_tuning.workbench.talking import Talk
+from fine_tuning.workbench.chat.chat_list import ChatRow
 
 PAGE_ROWS = 15
 TITLE_CHARACTERS = 28
@@ -15,7 +15,7 @@ FORGETTING = "forgetting"
 OPENING = "menu-opening"
 
 
-def show_list(talk: Talk) -> None:
+def show_list(talk: ChatSession) -> None:
     """Show the recorded chats, newest first, with a search."""
     with st.sidebar, told():
         if st.button("New chat", icon=":material/add:", width="stretch", key="new-chat"):
@@ -53,7 +53,7 @@ def _show_row(row: ChatRow, *, is_open: bool) -> None:
         st.rerun()
 
 
-def show_menu(talk: Talk, title: str, *, is_begun: bool) -> None:
+def show_menu(talk: ChatSession, title: str, *, is_begun: bool) -> None:
     """Show what can be done with a chat."""
     opening = st.session_state.get(OPENING, 0)
     with st.popover(
@@ -77,7 +77,7 @@ def show_menu(talk: Talk, title: str, *, is_begun: bool) -> None:
             for label, kind, suffix in (("Text", "markdown", "md"), ("JSON", "json", "json")):
                 st.download_button(
                     label,
-                    bench.chat.chat_file(talk.id, "json" if kind == "json" else "markdown"),
+                    bench.chat.file(talk.id, "json" if kind == "json" else "markdown"),
                     file_name=f"chat-{talk.id[-8:]}.{suffix}",
                     icon=":material/download:",
                     key=f"take-{kind}",
@@ -95,7 +95,7 @@ def _keep() -> None:
 
 
 @st.dialog("Forget this chat?", on_dismiss=_keep)
-def ask_to_forget(talk: Talk) -> None:
+def ask_to_forget(talk: ChatSession) -> None:
     """Say what depends on a chat, and forget it everywhere when that is wanted."""
     with told():
         held = workbench().chat.what_holds(talk.id)

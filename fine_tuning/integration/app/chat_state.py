@@ -11,9 +11,9 @@ import streamlit as st
 
 from fine_tuning.core.errors import FineTuningError
 from fine_tuning.core.ports import Sampling
+from fine_tuning.data_collection.chat_session import ChatSession
 from fine_tuning.integration.app.common import show_error, workbench
-from fine_tuning.workbench.chat_models import ChatModels, ModelChoice
-from fine_tuning.workbench.talking import Talk
+from fine_tuning.workbench.chat.models import ChatModels, ModelChoice
 from fine_tuning.workbench.workbench import Workbench
 
 ADDRESS = "chat"
@@ -62,7 +62,7 @@ def models() -> ChatModels:
 
 @st.cache_resource(show_spinner=False, on_release=lambda held: held.close())
 def _models(home: str, _bench: Workbench) -> ChatModels:  # noqa: ARG001 - the cache's key
-    return _bench.chat.models()
+    return _bench.chat.open_models()
 
 
 def choices() -> list[ModelChoice]:
@@ -78,22 +78,22 @@ def choices() -> list[ModelChoice]:
 
 @st.cache_data(ttl=CHOICES_KEPT_S, show_spinner=False)
 def _choices(home: str, _bench: Workbench) -> list[ModelChoice]:  # noqa: ARG001 - as above
-    return _bench.chat.menu.model_choices()
+    return _bench.chat.model_choices()
 
 
-def current_talk() -> Talk:
+def current_talk() -> ChatSession:
     """Return the chat that the address names, or a new one."""
     wanted = st.query_params.get(ADDRESS, "")
-    talk: Talk | None = st.session_state.get("talk")
+    talk: ChatSession | None = st.session_state.get("talk")
     if talk is None or (wanted and wanted != talk.id):
-        talk = workbench().chat.talk(wanted)
+        talk = workbench().chat.session(wanted)
         st.session_state["talk"] = talk
     return talk
 
 
 def open_chat(conversation_id: str = "") -> None:
     """Show another chat from the next run on; "" begins a new one."""
-    st.session_state["talk"] = workbench().chat.talk(conversation_id)
+    st.session_state["talk"] = workbench().chat.session(conversation_id)
     for key in ("wish", "failed", "editing", "unsent"):
         st.session_state.pop(key, None)
     if conversation_id:

@@ -20,8 +20,8 @@ from fine_tuning.integration.app.common import (
     workbench,
 )
 from fine_tuning.integration.app.train_settings import edited_settings
+from fine_tuning.jobs.job import Job
 from fine_tuning.workbench.base_models import BaseChoice
-from fine_tuning.workbench.job_queue import Job
 
 CHOICES_KEPT_S = 30
 

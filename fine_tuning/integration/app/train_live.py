@@ -14,17 +14,11 @@ from fine_tuning.core.errors import FineTuningError
 from fine_tuning.core.run import RunOverview
 from fine_tuning.integration.app.common import duration, plain, show_error, size, told, workbench
 from fine_tuning.integration.app.train_curves import loss_chart
-from fine_tuning.workbench.job_queue import Job, JobProgress
+from fine_tuning.jobs.job import Job, JobProgress
+from fine_tuning.jobs.kinds import KINDS
 
 REFRESH_S = 2.0
 UNDER_WAY = ("running", "queued")
-TITLES = {
-    "train": "Training",
-    "evaluate": "Comparing",
-    "deploy": "Deploying",
-    "demo": "The demo",
-    "forecast": "Forecasting time and memory",
-}
 STATES = {
     "running": (":material/play_circle:", "running", "blue"),
     "queued": (":material/schedule:", "waiting", "gray"),
@@ -45,7 +39,7 @@ def at_work(place: str) -> None:
     is_busy = False
     with told():
         bench = workbench()
-        is_busy = any(job.state in UNDER_WAY for job in bench.jobs.jobs()) or any(
+        is_busy = any(job.state in UNDER_WAY for job in bench.jobs.all()) or any(
             run.state == "running" for run in bench.jobs.runs()
         )
     st.fragment(_panel, run_every=REFRESH_S if is_busy else None)(place)
@@ -54,7 +48,7 @@ def at_work(place: str) -> None:
 def _panel(place: str) -> None:
     with told():
         bench = workbench()
-        jobs = bench.jobs.jobs()
+        jobs = bench.jobs.all()
         busy = [job.id for job in jobs if job.state in UNDER_WAY]
         elsewhere = [
             run
@@ -83,7 +77,8 @@ def _tell_ends(jobs: list[Job]) -> None:
 
 def title_of(job: Job) -> str:
     """Return what a job is called."""
-    return f"{TITLES[job.kind]} {plain(job.run_id)}".strip() if job.kind != "demo" else "The demo"
+    title = plain(KINDS.title(job.kind))
+    return title if job.kind == "demo" else f"{title} {plain(job.run_id)}".strip()
 
 
 def _card(job: Job, place: str) -> None:
@@ -96,7 +91,7 @@ def _card(job: Job, place: str) -> None:
             word = "Pausing" if job.wish == "pause" else "Stopping"
             st.caption(f"{word}: progress is being saved.")
         if job.state == "running":
-            _progress(workbench().jobs.job_progress(job.id))
+            _progress(workbench().jobs.progress(job.id))
             if job.kind in {"train", "demo"}:
                 _curves(job.run_id, is_demo=job.kind == "demo")
         elif job.sentence:
@@ -142,18 +137,18 @@ def _buttons(job: Job, place: str) -> None:
             and not job.wish
             and st.button("Pause", icon=":material/pause:", key=f"{place}-pause-{job.id}")
         ):
-            _do(bench.jobs.pause_job, job.id)
+            _do(bench.jobs.pause, job.id)
         if job.state == "paused" and st.button(
             "Resume", icon=":material/play_arrow:", key=f"{place}-resume-{job.id}", type="primary"
         ):
-            _do(bench.jobs.resume_job, job.id)
+            _do(bench.jobs.resume, job.id)
         if job.wish != "stop" and st.button(
             "Stop",
             icon=":material/stop:",
             key=f"{place}-stop-{job.id}",
             help="Progress is saved; it can be resumed later.",
         ):
-            _do(bench.jobs.remove_job if job.state == "paused" else bench.jobs.stop_job, job.id)
+            _do(bench.jobs.remove if job.state == "paused" else bench.jobs.stop, job.id)
 
 
 def _do(what: Callable[[str], object], job_id: str) -> None:

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from fine_tuning.core.conversation import Message
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.feedback import FeedbackKind
 from fine_tuning.core.preference import PreferencePair
 from fine_tuning.data_collection.conversation_logger import ConversationLogger
 from fine_tuning.data_collection.judgements import preference_pairs
-from fine_tuning.storage.json_lines import whole_lines
+from fine_tuning.data_collection.preference_files import clean_pairs, write_pairs
 from fine_tuning.workbench.context import Context
+from fine_tuning.workbench.data.cleaning_pipeline import CleaningPipeline
 
 
 class FeedbackLog:
@@ -21,11 +21,18 @@ class FeedbackLog:
 
     Args:
         context: The store.
+        pipeline: Cleans the pairs that are written.
         logger: Opens a logger of the workspace's log.
     """
 
-    def __init__(self, context: Context, logger: Callable[[], ConversationLogger]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        pipeline: CleaningPipeline,
+        logger: Callable[[], ConversationLogger],
+    ) -> None:
         self._context = context
+        self._pipeline = pipeline
         self._logger = logger
 
     def record(  # noqa: PLR0913 - one per field of a judgement
@@ -77,21 +84,9 @@ class FeedbackLog:
     def write_preference_pairs(self, path: Path) -> int:
         """Write the pairs as TRL reads them, ``prompt``, ``chosen``, ``rejected``; return how many.
 
+        They are redacted and cleaned by the settings, as an export is.
+
         Raises:
             StorageError: if the file cannot be written; an old one there stays as it was.
         """
-        count = 0
-        with whole_lines(path) as write:
-            for count, pair in enumerate(self.preference_pairs(), start=1):  # noqa: B007 - counted
-                write(
-                    {
-                        "prompt": [_shown(message) for message in pair.prompt],
-                        "chosen": [_shown(pair.chosen)],
-                        "rejected": [_shown(pair.rejected)],
-                    }
-                )
-        return count
-
-
-def _shown(message: Message) -> dict[str, str]:
-    return {"role": message.role, "content": message.text}
+        return write_pairs(path, clean_pairs(self.preference_pairs(), self._pipeline.cleaner()))

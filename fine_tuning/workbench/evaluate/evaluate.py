@@ -34,9 +34,9 @@ from fine_tuning.workbench.evaluate.pairwise_judge import (
     user_choices,
 )
 from fine_tuning.workbench.evaluate.question_file import QuestionFile, own_questions
+from fine_tuning.workbench.evaluate.served_models import ServedModels
 from fine_tuning.workbench.evaluate.task_builder import BASE, TaskBuilder, candidate_of
 from fine_tuning.workbench.models.aliases import Aliases
-from fine_tuning.workbench.served_models import ServedModels
 
 REPORT_FILE = "evaluation.html"
 

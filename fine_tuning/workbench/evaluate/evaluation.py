@@ -22,7 +22,7 @@ from fine_tuning.workbench.evaluate.evaluation_runner import (
 )
 from fine_tuning.workbench.evaluate.pairwise_judge import Ask, Preferred, reply_pairs
 from fine_tuning.workbench.evaluate.scoring import open_decoder
-from fine_tuning.workbench.served_models import ServedModels
+from fine_tuning.workbench.evaluate.served_models import ServedModels
 
 SHOWN_METRICS = {
     "held_out": ("loss", "perplexity", "accuracy", "bits_per_byte"),

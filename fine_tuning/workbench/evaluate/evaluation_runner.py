@@ -36,7 +36,7 @@ from fine_tuning.runtimes.base_model import BaseModel
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.embedded_served import EmbeddedServedModel
 from fine_tuning.workbench.evaluate.scoring import SCORE_BATCH, scoring
-from fine_tuning.workbench.served_models import EMBEDDED_PARALLEL, OpenModel, ServedModels
+from fine_tuning.workbench.evaluate.served_models import EMBEDDED_PARALLEL, OpenModel, ServedModels
 
 if TYPE_CHECKING:
     from fine_tuning.engine.decoder import Decoder

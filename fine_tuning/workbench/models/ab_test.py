@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fine_tuning.core.conversation import Conversation
+from fine_tuning.data_collection.chat_turns import TRIAL
 from fine_tuning.data_collection.conversation_index import Wanted
 from fine_tuning.data_collection.judgements import Verdicts
 from fine_tuning.model_management.model_switcher import BASE
@@ -17,7 +18,6 @@ from fine_tuning.model_management.switchings import Traffic
 from fine_tuning.workbench.context import Context
 from fine_tuning.workbench.data.review import ConversationIndex
 from fine_tuning.workbench.models.aliases import Aliases
-from fine_tuning.workbench.talking import TRIAL
 
 CONFIDENCE = 0.95
 

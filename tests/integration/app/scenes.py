@@ -9,7 +9,8 @@ from pathlib import Path
 from streamlit.testing.v1 import AppTest
 
 from fine_tuning.core.events import RunEvent
-from fine_tuning.workbench.job_queue import Job, JobQueue
+from fine_tuning.jobs.job import Job
+from fine_tuning.jobs.job_queue import JobQueue
 from fine_tuning.workbench.workbench import Workbench
 from tests.workbench.trained import TOPICS
 
@@ -17,7 +18,8 @@ LIMIT_S = 60
 SLEEPER = """
 import sys, time
 from pathlib import Path
-from fine_tuning.workbench.job_queue import JobProgress, JobQueue
+from fine_tuning.jobs.job import JobProgress
+from fine_tuning.jobs.job_queue import JobQueue
 
 folder, job_id, lock = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 queue = JobQueue(folder, lambda job: [sys.executable, __file__, str(folder), job.id])

@@ -107,7 +107,7 @@ def test_a_chat_is_replied_to_rated_edited_and_found_again(
     say(page, "Tell me about *owls*.")
     (row,) = bench.chat.chats().rows
     assert page.query_params["chat"] == row.id
-    talk = bench.chat.talk(row.id)
+    talk = bench.chat.session(row.id)
     reply = talk.turns()[0].shown
     assert reply
     assert said(page) == ["Tell me about \\*owls\\*\\.", rendered(reply.text).strip()]
@@ -129,7 +129,7 @@ def test_the_same_thumb_again_takes_it_back(
 ) -> None:
     page, bench, _ = chatting
     say(page, "Tell me about bells.")
-    talk = bench.chat.talk(bench.chat.chats().rows[0].id)
+    talk = bench.chat.session(bench.chat.chats().rows[0].id)
     reply = talk.turns()[0].shown
     assert reply
     for pressed, thumbs in ((0, {reply.id: -1}), (None, {}), (1, {reply.id: 1})):
@@ -145,7 +145,7 @@ def test_another_reply_is_chosen_or_not(chatting: tuple[AppTest, Workbench, Stan
     say(page, "Tell me about rain.")
     click(page, "Regenerate")
     (row,) = bench.chat.chats().rows
-    talk = bench.chat.talk(row.id)
+    talk = bench.chat.session(row.id)
     (turn,) = talk.turns()
     assert len(turn.replies) == 2
     assert turn.is_open
@@ -176,12 +176,12 @@ def test_a_server_that_dies_loses_nothing(
     assert "stopped half" in errors(page)
     assert said(page)[0] == "Tell me about bread\\."
     (row,) = bench.chat.chats().rows
-    (turn,) = bench.chat.talk(row.id).turns()
+    (turn,) = bench.chat.session(row.id).turns()
     assert turn.shown
     assert turn.shown.status == "error"
     click(page, "Try again")
     assert not page.error
-    assert bench.chat.talk(row.id).turns()[0].replies[-1].status == "complete"
+    assert bench.chat.session(row.id).turns()[0].replies[-1].status == "complete"
 
 
 def test_without_a_runtime_the_question_waits_with_a_button(
@@ -283,7 +283,7 @@ def test_two_versions_reply_blindly(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     run(page)
     page.selectbox(key="other").select("fine_tuned_support:2")
     say(page, "Tell me about the moon.")
-    (turn,) = bench.chat.talk(bench.chat.chats().rows[0].id).turns()
+    (turn,) = bench.chat.session(bench.chat.chats().rows[0].id).turns()
     assert {one.model for one in turn.replies} == {
         "fine_tuned_support:champion",
         "fine_tuned_support:2",
@@ -291,7 +291,7 @@ def test_two_versions_reply_blindly(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     shown = " ".join(one.value for one in [*page.caption, *page.markdown])
     assert "fine_tuned" not in shown, "who is who is not told before the choice"
     click(page, "This one is better")
-    kept = bench.chat.talk(bench.chat.chats().rows[0].id).turns()[0].shown
+    kept = bench.chat.session(bench.chat.chats().rows[0].id).turns()[0].shown
     assert kept
     assert kept.model.replace("_", "\\_").replace(":", "\\:") in " ".join(
         one.value for one in page.caption
@@ -302,7 +302,7 @@ def test_two_versions_reply_blindly(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert page.selectbox(key="model").value == "fine_tuned_support:champion"
     assert page.selectbox(key="model").options[0] == "A/B: support:1 or support:2"
     say(page, "Tell me about salt.")
-    talk = bench.chat.talk(bench.chat.chats().rows[0].id)
+    talk = bench.chat.session(bench.chat.chats().rows[0].id)
     reply = talk.turns()[0].shown
     route = bench.models.aliases.answering("fine_tuned_support:champion", talk.id)
     assert reply

@@ -157,10 +157,10 @@ def test_comparing_joins_the_queue_with_what_was_chosen(trained: Trained, bench:
     ).run()
     app.multiselect[0].set_value(["base"]).run()
     press(app, "Compare")
-    asked = bench.jobs.jobs()[-1]
+    asked = bench.jobs.all()[-1]
     assert (asked.kind, asked.run_id, asked.state) == ("evaluate", "run2", "queued")
     assert asked.params["against"] == str(bench.context.workspace.runs / "run1")
     assert asked.params["beside"] == ["base"]
     assert "Against run1" in words(app)
-    bench.jobs.stop_job(asked.id)
-    bench.jobs.stop_job(other.id)
+    bench.jobs.stop(asked.id)
+    bench.jobs.stop(other.id)

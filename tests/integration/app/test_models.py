@@ -70,10 +70,10 @@ def test_a_version_that_is_not_deployed_can_be(trained: Trained, bench: Workbenc
     assert "It was not deployed yet" in said
     other = sleeping_job(bench)  # holds the runner, so that what is asked for waits
     press(app, "Deploy and use")
-    asked = bench.jobs.jobs()[-1]
+    asked = bench.jobs.all()[-1]
     assert (asked.kind, asked.run_id, asked.params["switch"]) == ("deploy", "run1", True)
-    bench.jobs.stop_job(asked.id)
-    bench.jobs.stop_job(other.id)
+    bench.jobs.stop(asked.id)
+    bench.jobs.stop(other.id)
 
 
 def test_what_is_in_use_is_proven_switched_and_rolled_back(

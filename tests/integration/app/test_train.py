@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fine_tuning.integration.app.train_curves import MAX_POINTS, TRAINING, VALIDATION, losses
-from fine_tuning.workbench.job_queue import DIED
+from fine_tuning.jobs.job_queue import DIED
 from fine_tuning.workbench.workbench import Workbench
 from tests.integration.app.scenes import (
     labels,
@@ -63,7 +63,7 @@ def test_nothing_yet_offers_a_chat_and_the_demo(bench: Workbench) -> None:
     app = page("train")
     assert "There is nothing to train on yet" in words(app)
     assert labels(app) == ["Start a chat", "Load the sample conversations and train the demo"]
-    assert bench.jobs.jobs() == []
+    assert bench.jobs.all() == []
 
 
 def test_the_form_offers_what_is_installed_and_says_what_presets_mean(bench: Workbench) -> None:
@@ -114,7 +114,7 @@ def test_started_trainings_wait_in_a_queue_with_what_was_chosen(bench: Workbench
     app = page("train")
     app.number_input(key="set-balanced-training.lora_r").set_value(8).run()
     press(app, "Start training")
-    queued = bench.jobs.jobs()[-1]
+    queued = bench.jobs.all()[-1]
     assert queued.state == "queued"
     assert queued.settings["training"]["lora_r"] == 8
     assert queued.settings["training"]["learning_rate"] == 1e-3
@@ -124,14 +124,14 @@ def test_started_trainings_wait_in_a_queue_with_what_was_chosen(bench: Workbench
 
 def test_work_is_seen_paused_and_stopped(bench: Workbench) -> None:
     job = sleeping_job(bench)
-    wait_for(lambda: bench.jobs.job_progress(job.id).fraction is not None)
+    wait_for(lambda: bench.jobs.progress(job.id).fraction is not None)
     app = page("train")
     said = words(app)
     assert "Training monday" in said
     assert "running" in said
     assert "Quick, on embedded" in said
     press(app, "Pause")
-    wait_for(lambda: bench.jobs.job(job.id).state == "paused")
+    wait_for(lambda: bench.jobs.find(job.id).state == "paused")
     app.run()
     assert "interrupted at step 3 of 12" in words(app)
     assert {"Resume", "Stop"} <= set(labels(app))
@@ -139,22 +139,22 @@ def test_work_is_seen_paused_and_stopped(bench: Workbench) -> None:
 
 def test_a_killed_job_says_so_and_can_go_on(bench: Workbench) -> None:
     job = sleeping_job(bench)
-    wait_for(lambda: bench.jobs.job_progress(job.id).fraction is not None)
-    os.kill(bench.jobs.job(job.id).pid, signal.SIGKILL)
-    wait_for(lambda: bench.jobs.job(job.id).state == "failed")
+    wait_for(lambda: bench.jobs.progress(job.id).fraction is not None)
+    os.kill(bench.jobs.find(job.id).pid, signal.SIGKILL)
+    wait_for(lambda: bench.jobs.find(job.id).state == "failed")
     app = page("train")
     assert "failed" in words(app)
     assert DIED[:40].capitalize() in words(app)
     press(app, "Remove from the list")
-    assert bench.jobs.jobs() == []
+    assert bench.jobs.all() == []
 
 
 def test_a_job_that_failed_says_why_and_what_helps(bench: Workbench) -> None:
     queue = sleeping_queue(bench)
     job = sleeping_job(bench)
-    wait_for(lambda: bench.jobs.job_progress(job.id).fraction is not None)
-    os.kill(bench.jobs.job(job.id).pid, signal.SIGKILL)
-    wait_for(lambda: bench.jobs.job(job.id).state == "failed")
+    wait_for(lambda: bench.jobs.progress(job.id).fraction is not None)
+    os.kill(bench.jobs.find(job.id).pid, signal.SIGKILL)
+    wait_for(lambda: bench.jobs.find(job.id).state == "failed")
     path = queue.folder / f"{job.id}.json"
     text = path.read_text(encoding="utf-8").replace(DIED, "memory ran out in step 3")
     path.write_text(text.replace('"next_command": ""', '"next_command": "choose less"'))

@@ -1,8 +1,8 @@
 """The program of one job: works on it and says what became of it.
 
-Started by the queue as ``python -m fine_tuning.workbench.job_process HOME JOB LOCK``. Being asked
-to end (SIGINT, SIGTERM) it saves what it can and says so; killed, it says nothing, and the queue
-notices.
+Started by the queue as ``python -m fine_tuning.jobs.job_process HOME MODULE JOB LOCK``; ``MODULE``
+registers the kinds of jobs whose own file names no module. Being asked to end (SIGINT, SIGTERM) it
+saves what it can and says so; killed, it says nothing, and the queue notices.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -21,30 +20,25 @@ from fine_tuning.config.schema import Settings
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.clock import SystemClock, iso
 from fine_tuning.core.errors import FineTuningError, InterruptedRunError
-from fine_tuning.workbench.job_queue import (
-    RUNNER_LOG,
-    JobProgress,
-    JobQueue,
-    JobState,
-    queue_of,
-)
-from fine_tuning.workbench.process import be_a_good_neighbour
+from fine_tuning.jobs.job import JobProgress, JobState
+from fine_tuning.jobs.job_queue import RUNNER_LOG, JobQueue, open_queue
+from fine_tuning.jobs.kinds import KINDS, JobContext
+from fine_tuning.jobs.reporter import JobReporter
 
 logger = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Work on a job; return the exit code."""
-    home, job_id, lock = Path(arguments[0]), arguments[1], int(arguments[2])
+    home, module, job_id, lock = Path(arguments[0]), arguments[1], arguments[2], int(arguments[3])
     os.set_inheritable(lock, False)
     # A parent in a shell's background leaves SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(message)s")
-    be_a_good_neighbour()
-    queue = queue_of(home)
+    queue = open_queue(home, module)
     try:
-        outcome = _outcome(home, queue, job_id)
+        outcome = _outcome(home, module, queue, job_id)
     except KeyboardInterrupt:
         outcome = _ended(queue, job_id, "")
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -53,17 +47,21 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _outcome(home: Path, queue: JobQueue, job_id: str) -> dict[str, Any]:
+def _outcome(home: Path, module: str, queue: JobQueue, job_id: str) -> dict[str, object]:
     """Do the work; return what became of it as fields of a job."""
     job = queue.own(job_id)
     queue.tell(job_id, JobProgress(stage="starting", updated_at=iso(SystemClock().now())))
     try:
-        # Loads torch, which takes seconds: by now a wish to end is heard.
-        from fine_tuning.workbench.job_work import work_on  # noqa: PLC0415
-
         settings = Settings.model_validate(job.settings)
-        workspace = Workspace.open(home, settings)
-        sentence, result = work_on(job, settings, workspace, queue)
+        kind = KINDS.of(job, module)
+        context = JobContext(
+            job=job,
+            settings=settings,
+            workspace=Workspace.open(home, settings),
+            reporter=JobReporter(queue, job_id),
+        )
+        # May load torch, which takes seconds: by now a wish to end is heard.
+        done = kind.work(context, kind.from_json(job.params))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
@@ -77,14 +75,14 @@ def _outcome(home: Path, queue: JobQueue, job_id: str) -> dict[str, Any]:
         logger.exception("job %s failed", job_id)
         where = f"{queue.folder / RUNNER_LOG} tells more"
         return _failed(f"unexpected {type(error).__name__}: {error}", where)
-    return {"state": "finished", "sentence": sentence, "result": result}
+    return {"state": "finished", "sentence": done.sentence, "result": dict(done.values)}
 
 
-def _failed(sentence: str, next_command: str) -> dict[str, Any]:
+def _failed(sentence: str, next_command: str) -> dict[str, object]:
     return {"state": "failed", "sentence": sentence, "next_command": next_command}
 
 
-def _ended(queue: JobQueue, job_id: str, sentence: str) -> dict[str, Any]:
+def _ended(queue: JobQueue, job_id: str, sentence: str) -> dict[str, object]:
     """Return the state of a job that was asked to end, by a person or by the system."""
     wish = queue.own(job_id).wish
     state: JobState = "paused" if wish == "pause" else "stopped"

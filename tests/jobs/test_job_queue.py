@@ -15,12 +15,14 @@ from pathlib import Path
 import pytest
 
 from fine_tuning.core.errors import ConfigError, DataError
-from fine_tuning.workbench.job_queue import DIED, Job, JobProgress, JobQueue, JobState
+from fine_tuning.jobs.job import Job, JobProgress, JobState
+from fine_tuning.jobs.job_queue import DIED, JobQueue
 
 PROGRAM = """
 import signal, sys, time
 from pathlib import Path
-from fine_tuning.workbench.job_queue import JobProgress, JobQueue
+from fine_tuning.jobs.job import JobProgress
+from fine_tuning.jobs.job_queue import JobQueue
 
 folder, job_id, lock = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 queue = JobQueue(folder, lambda job: [sys.executable, __file__, str(folder), job.id])
@@ -164,7 +166,7 @@ def test_a_job_whose_asker_was_killed_goes_on(queue: JobQueue, tmp_path: Path) -
     program = [sys.executable, str(tmp_path / "sleeper.py"), str(queue.folder)]
     asker.write_text(
         "import time\nfrom pathlib import Path\n"
-        "from fine_tuning.workbench.job_queue import JobQueue\n"
+        "from fine_tuning.jobs.job_queue import JobQueue\n"
         f"queue = JobQueue(Path({str(queue.folder)!r}), lambda job: [*{program!r}, job.id])\n"
         "queue.add('train', {'sleep_s': 1.0}, {})\ntime.sleep(600)\n",
         encoding="utf-8",

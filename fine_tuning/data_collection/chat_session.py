@@ -1,4 +1,4 @@
-"""One conversation as a person has it: asking, replies as they come, other replies, opinions.
+"""One chat of a person with a model: questions, replies as they come, other replies, opinions.
 
 A question is on disk before its reply begins, so that nothing said is lost, whatever is killed. A
 reply that was stopped or broke off is kept as far as it came, marked ``aborted`` or ``error``.
@@ -6,7 +6,7 @@ reply that was stopped or broke off is kept as far as it came, marked ``aborted`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -17,34 +17,13 @@ from fine_tuning.core.clock import SystemClock, iso
 from fine_tuning.core.conversation import Conversation, Message, Part, Status
 from fine_tuning.core.errors import DataError, FineTuningError
 from fine_tuning.core.feedback import Feedback, FeedbackKind
-from fine_tuning.core.naming import unit_interval
-from fine_tuning.core.ports import ChatModel, Clock, ConversationStore, Sampling
+from fine_tuning.core.ports import GREEDY, ChatModel, Clock, ConversationStore, Sampling
+from fine_tuning.data_collection.chat_turns import Turn, turns_of
 from fine_tuning.data_collection.judgements import Verdicts, verdicts_of
 
 BETWEEN_QUESTIONS = "\n\n"
-TRIAL = "trial"
-"""The note of replies that were made side by side, for the person to choose between blindly."""
-DRAWN = "drawn"
-"""The note of a reply by one of two versions in an A/B test; which one is not shown with it."""
-Opinions = Verdicts
-"""What a person said about a conversation and its replies."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """A question with the replies it got.
-
-    Attributes:
-        asked: The question; None for a reply nobody asked for.
-        replies: All replies to it, oldest first; empty while it waits for one.
-        shown: The reply on the branch last shown; None while the question waits.
-        is_open: Whether the newest of several replies ends the chat and waits for a choice.
-    """
-
-    asked: Message | None
-    replies: tuple[Message, ...] = ()
-    shown: Message | None = None
-    is_open: bool = False
+BuildMessages = Callable[[Sequence[Message]], list[Message]]
+"""Makes of the history, corrected, what a model is to read."""
 
 
 @dataclass(slots=True)
@@ -55,27 +34,72 @@ class Remembered:
     feedback: list[Feedback] = field(default_factory=list)
 
 
-class Talk:
+def build_messages(history: Sequence[Message]) -> list[Message]:
+    """Return the history as a model reads it by default: questions in a row are one."""
+    read: list[Message] = []
+    for message in history:
+        text = message.text
+        if read and read[-1].role == message.role == "user":
+            text = BETWEEN_QUESTIONS.join((read.pop().text, text))
+        read.append(replace(message, content=(Part(text=text),)))
+    return read
+
+
+class ChatSession:
     """A conversation and what a person does in it.
 
     Args:
-        conversation_id: Which one; an unknown one begins with the first question.
         store: Where it is recorded; None records nothing and keeps it here.
+        model: Who replies to :meth:`say`; :meth:`reply` is told who replies.
+        sampling: How replies to :meth:`say` are drawn.
+        conversation_id: Which one to go on with; "" begins a new one, an unknown one begins with
+            the first question.
         clock: Tells the time.
+        build_messages: Makes of the history what a model is to read; corrections are applied to
+            the history already.
+        version_of: Returns the version a model answers as, "" for none; kept with its replies.
+        on_begun: Called when the first reply of a recorded conversation is complete.
 
     Attributes:
         is_withheld: Whether consent was taken back here; before the first question nothing says
             so but this.
     """
 
-    def __init__(
-        self, conversation_id: str, store: ConversationStore | None, *, clock: Clock | None = None
+    def __init__(  # noqa: PLR0913 - every collaborator is an argument
+        self,
+        store: ConversationStore | None,
+        model: ChatModel | None = None,
+        sampling: Sampling = GREEDY,
+        *,
+        conversation_id: str = "",
+        clock: Clock | None = None,
+        build_messages: BuildMessages = build_messages,
+        version_of: Callable[[str], str] = lambda _: "",
+        on_begun: Callable[[], object] = lambda: None,
     ) -> None:
-        self.id = conversation_id
         self._store = store
-        self._kept = Remembered(Conversation(id=conversation_id))
+        self._model = model
+        self._sampling = sampling
         self._clock = clock or SystemClock()
+        self._build_messages = build_messages
+        self._version_of = version_of
+        self._on_begun = on_begun
         self.is_withheld = False
+        self._begin(conversation_id or new_id())
+
+    def _begin(self, conversation_id: str) -> None:
+        self.id = conversation_id
+        self._kept = Remembered(Conversation(id=conversation_id))
+        self._failed_after: tuple[str | None] | None = None
+
+    @property
+    def model_name(self) -> str:
+        """The model talked to by :meth:`say`; "" when there is none."""
+        return self._model.name if self._model else ""
+
+    def start_over(self) -> None:
+        """Begin a new conversation; what was recorded stays."""
+        self._begin(new_id())
 
     @property
     def is_recording(self) -> bool:
@@ -102,12 +126,29 @@ class Talk:
             DataError: if it says nothing.
             StorageError: if it cannot be recorded; then nothing was.
         """
-        if not text.strip():
-            raise DataError("the message is empty, expected something to ask")
-        path = self.conversation().path()
-        asked = self._message("user", text, parent=path[-1].id if path else None)
-        self._add(asked, consent=not path)
-        return asked.id
+        return self._ask(text, self._leaf_id())
+
+    def say(self, text: str) -> Generator[str, None, str]:
+        """Record a question and stream the reply of the session's own model; return its id.
+
+        A turn that failed is recorded; the next one goes on from the turn before it.
+
+        Raises:
+            DataError: if the session has no model, or the question says nothing.
+            RuntimeFailedError: if the conversation outgrew the model's context.
+            StorageError: if the question or the reply cannot be recorded.
+        """
+        if self._model is None:
+            raise DataError("this chat was opened without a model, expected one to reply")
+        (after,) = self._failed_after or (self._leaf_id(),)
+        asked_id = self._ask(text, after)
+        self._failed_after = (after,)  # until the reply is complete
+        version = self._version_of(self._model.name) if self.is_recording else ""
+        reply_id = yield from self.reply(asked_id, self._model, self._sampling, version=version)
+        self._failed_after = None
+        if self.is_recording and after is None:
+            self._on_begun()
+        return reply_id
 
     def reply(
         self,
@@ -138,11 +179,11 @@ class Talk:
             raise DataError(f"conversation {self.id!r} has no question {asked_id!r}")
         earlier = sum(m.parent_id == asked_id for m in conversation.messages)
         drawn = replace(sampling, seed=sampling.seed + earlier)
-        said = self._as_corrected(conversation.path(asked_id))
+        read = self._build_messages(self._corrected(conversation.path(asked_id)))
         pieces, reply_id = list[str](), ""
         status: Status = "aborted"
         try:
-            with closing(_generator(model.reply(said, drawn))) as stream:
+            with closing(_generator(model.reply(read, drawn))) as stream:
                 for piece in stream:
                     if is_stopped():
                         break
@@ -155,9 +196,9 @@ class Talk:
             raise
         finally:
             if (text := "".join(pieces)).strip() or status == "complete":
-                found = self._message("assistant", text, parent=asked_id)
-                reply_id, notes = found.id, _notes(note=note, version=version)
-                self._add(replace(found, model=model.name, status=status, metadata=notes))
+                reply = self._message("assistant", text, parent=asked_id)
+                reply_id, notes = reply.id, _notes(note=note, version=version)
+                self._add(replace(reply, model=model.name, status=status, metadata=notes))
         return reply_id
 
     def show_branch(self, message_id: str) -> None:
@@ -181,43 +222,47 @@ class Talk:
 
     def turns(self) -> list[Turn]:
         """Return the branch last shown, question by question."""
-        conversation = self.conversation()
-        path, verdicts = conversation.path(), self.verdicts()
-        children: dict[str | None, list[Message]] = {}
-        for message in conversation.messages:
-            children.setdefault(message.parent_id, []).append(message)
-        shown: list[Turn] = []
-        waiting: Message | None = None
-        for message in path:
-            if message.role == "user":
-                if waiting is not None:
-                    shown.append(Turn(asked=waiting))
-                waiting = message
-            elif message.role == "assistant":
-                replies = [m for m in children[message.parent_id] if m.role == "assistant"]
-                is_newest = message.id == path[-1].id == replies[-1].id
-                is_open = is_newest and len(replies) > 1 and _undecided(replies, verdicts)
-                shown.append(
-                    Turn(asked=waiting, replies=tuple(replies), shown=message, is_open=is_open)
-                )
-                waiting = None
-        return shown if waiting is None else [*shown, Turn(asked=waiting)]
+        return turns_of(self.conversation(), self.verdicts())
 
     # Opinions
 
-    def rate(self, message_id: str, value: int, *, reason: str = "", comment: str = "") -> None:
-        """Record a thumb, 1 or -1, for a reply; 0 takes an earlier one back."""
-        self._say(self._feedback("thumb", message_id, value=value, reason=reason, comment=comment))
+    def rate(self, value: int, *, reply_id: str = "", reason: str = "", comment: str = "") -> bool:
+        """Give a reply a thumb, 1 or -1; 0 takes an earlier one back.
 
-    def correct(self, message_id: str, text: str) -> None:
-        """Record what a reply should have been; the chat goes on as if it had been said."""
-        self._say(self._feedback("correction", message_id, text=text))
+        Args:
+            value: The thumb.
+            reply_id: The reply; "" is the last one shown.
+            reason: A short reason.
+            comment: A remark.
+
+        Returns:
+            Whether it is recorded; False without a reply, or when nothing is recorded.
+        """
+        if not (reply_id := reply_id or self._last_reply_id()):
+            return False
+        self._judge("thumb", reply_id, value=value, reason=reason, comment=comment)
+        return self.is_recording
+
+    def correct(self, text: str, *, reply_id: str = "") -> bool:
+        """Say what a reply should have been; the chat goes on as if it had been said.
+
+        Args:
+            text: The better reply.
+            reply_id: The reply; "" is the last one shown.
+
+        Returns:
+            Whether it is recorded; False without a reply, or when nothing is recorded.
+        """
+        if not (reply_id := reply_id or self._last_reply_id()):
+            return False
+        self._judge("correction", reply_id, text=text)
+        return self.is_recording
 
     def choose(self, kept_id: str, others: Iterable[str], *, reason: str = "") -> None:
         """Record that a reply is better than others to the same question, and go on from it."""
         for other in others:
             if other != kept_id:
-                self._say(self._feedback("choice", kept_id, rejected_id=other, reason=reason))
+                self._judge("choice", kept_id, rejected_id=other, reason=reason)
         self.show_branch(kept_id)
 
     def rename(self, title: str) -> None:
@@ -226,12 +271,12 @@ class Talk:
         Raises:
             DataError: if it is blank.
         """
-        self._say(self._feedback("title", "", text=title))
+        self._judge("title", "", text=title)
 
     def set_consent(self, is_given: bool) -> None:
         """Allow or forbid that the conversation is ever learnt; before it begins, it is noted."""
         if self.conversation().messages:
-            self._say(self._feedback("consent", "", value=1 if is_given else -1))
+            self._judge("consent", "", value=1 if is_given else -1)
         self.is_withheld = not is_given
 
     @property
@@ -240,6 +285,14 @@ class Talk:
         return not self.is_withheld and self.verdicts().consent >= 0
 
     # Recording
+
+    def _ask(self, text: str, after: str | None) -> str:
+        """Record a question after a message, None for the first; return its id."""
+        if not text.strip():
+            raise DataError("the message is empty, expected something to ask")
+        asked = self._message("user", text, parent=after)
+        self._add(asked, consent=not self.conversation().messages)
+        return asked.id
 
     def _add(self, message: Message, *, consent: bool = False) -> None:
         """Record a message at the end of its branch; with the first one, a consent withheld."""
@@ -255,27 +308,32 @@ class Talk:
         )
         self._kept.feedback += said
 
-    def _say(self, said: Feedback) -> None:
-        """Record a judgement."""
+    def _judge(
+        self,
+        kind: FeedbackKind,
+        message_id: str,
+        **fields: Any,  # noqa: ANN401 - the fields of Feedback, which checks them
+    ) -> None:
+        """Record a judgement, made now; ``fields`` are its other fields."""
+        feedback = self._feedback(kind, message_id, **fields)
         if self._store is None:
-            self._kept.feedback.append(said)
+            self._kept.feedback.append(feedback)
         else:
-            self._store.add_feedback(said)
+            self._store.add_feedback(feedback)
 
     def _feedback(
         self,
         kind: FeedbackKind,
         message_id: str,
-        **said: Any,  # noqa: ANN401 - the fields of Feedback, which checks them
+        **fields: Any,  # noqa: ANN401 - as above
     ) -> Feedback:
-        """Return a judgement, made now; ``said`` are its other fields."""
         return Feedback(
             id=new_id(),
             conversation_id=self.id,
             message_id=message_id,
             kind=kind,
             created_at=iso(self._clock.now()),
-            **said,
+            **fields,
         )
 
     def _message(self, role: str, text: str, *, parent: str | None) -> Message:
@@ -289,21 +347,25 @@ class Talk:
             }
         )
 
-    def _as_corrected(self, path: Sequence[Message]) -> list[Message]:
-        """Return what the model is to read: edited replies as edited, questions in a row as one."""
-        corrections: Mapping[str, str] = self.verdicts().corrections
-        said: list[Message] = []
-        for message in path:
-            text = corrections.get(message.id, message.text)
-            if said and said[-1].role == message.role == "user":
-                text = BETWEEN_QUESTIONS.join((said.pop().text, text))
-            said.append(replace(message, content=(Part(text=text),)))
-        return said
+    def _corrected(self, path: Sequence[Message]) -> list[Message]:
+        """Return a branch with edited replies as edited."""
+        corrections = self.verdicts().corrections
+        return [
+            replace(message, content=(Part(text=corrections[message.id]),))
+            if message.id in corrections
+            else message
+            for message in path
+        ]
 
+    def _leaf_id(self) -> str | None:
+        """Return the last message shown; None before the first question."""
+        path = self.conversation().path()
+        return path[-1].id if path else None
 
-def drawn_order(names: Sequence[str], asked_id: str) -> list[str]:
-    """Return models in an order that only the question decides, for a blind comparison."""
-    return sorted(names, key=lambda name: unit_interval(f"{asked_id}/{name}", salt="order"))
+    def _last_reply_id(self) -> str:
+        """Return the last reply shown; "" when there is none."""
+        path = self.conversation().path()
+        return next((m.id for m in reversed(path) if m.role == "assistant"), "")
 
 
 def _notes(**notes: str) -> dict[str, str]:
@@ -314,12 +376,6 @@ def _notes(**notes: str) -> dict[str, str]:
 def new_id() -> str:
     """Return an id that sorts by time."""
     return str(uuid_utils.uuid7())
-
-
-def _undecided(replies: Sequence[Message], verdicts: Verdicts) -> bool:
-    """Tell whether no choice was made about the newest of several replies."""
-    newest = replies[-1].id
-    return not any(newest in pair for pair in verdicts.choices)
 
 
 def _generator(pieces: Iterable[str]) -> Generator[str, None, object]:

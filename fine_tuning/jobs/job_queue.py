@@ -7,7 +7,6 @@ nothing of what jobs do.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
@@ -16,105 +15,24 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any
 
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.clock import SystemClock, iso
 from fine_tuning.core.errors import ConfigError, DataError
+from fine_tuning.jobs.job import RESUMABLE, Job, JobProgress, JobState, Wish
 from fine_tuning.storage.atomic import storage_errors, write_file
-from fine_tuning.storage.locking import locked
+from fine_tuning.storage.locking import locked, try_lock
 
-Kind = Literal["train", "evaluate", "deploy", "demo", "forecast"]
-JobState = Literal["queued", "running", "paused", "stopped", "finished", "failed"]
-Wish = Literal["", "pause", "stop"]
-STATES: tuple[str, ...] = get_args(JobState)
-RESUMABLE = ("paused", "stopped", "failed")
 RUNNER_LOCK, QUEUE_LOCK, RUNNER_LOG = ".runner.lock", ".queue.lock", "runner.log"
 PROGRESS_SUFFIX = ".progress"
-PROGRAM = "fine_tuning.workbench.job_process"
+PROGRAM = "fine_tuning.jobs.job_process"
 DIED = (
     "the process that worked on it ended without a word: it was killed, or memory ran out; "
     "what it had saved is there"
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """A piece of long work.
-
-    ``params`` say what is to be done, ``settings`` are those in force when it was asked for, by
-    section. ``wish`` is what a person asked of the running process. ``sentence`` says what became
-    of it and ``next_command`` what helps; ``result`` is what it found, plain JSON values. Times
-    are ISO 8601 in UTC, "" while they are not known.
-    """
-
-    id: str
-    kind: Kind
-    params: Mapping[str, Any]
-    settings: Mapping[str, Any]
-    state: JobState = "queued"
-    wish: Wish = ""
-    created_at: str
-    started_at: str = ""
-    ended_at: str = ""
-    pid: int = 0
-    sentence: str = ""
-    next_command: str = ""
-    result: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def run_id(self) -> str:
-        """The run it makes or is about; "" if there is none."""
-        return str(self.params.get("run_id") or "")
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more comes unless it is resumed."""
-        return self.state in {"stopped", "finished", "failed"}
-
-    @property
-    def can_resume(self) -> bool:
-        """Whether it can go on where it stopped."""
-        return self.state in RESUMABLE
-
-    @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
-        """Read the form ``dataclasses.asdict`` makes; unknown keys are ignored.
-
-        Raises:
-            DataError: if a field is missing or the state is none.
-        """
-        known = {spec.name for spec in fields(cls)}
-        try:
-            job = cls(**{key: value for key, value in raw.items() if key in known})
-        except (TypeError, AttributeError) as error:
-            raise DataError(f"a job's file lacks a field: {error}") from error
-        if job.state not in STATES:
-            raise DataError(f"a job has state {job.state!r}, expected one of {', '.join(STATES)}")
-        return job
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobProgress:
-    """How far a running job is: ``fraction`` of its stage from 0 to 1, None while unknown.
-
-    ``eta_s`` is the time left of the stage, ``memory_bytes`` what the process occupies now.
-    """
-
-    stage: str = ""
-    fraction: float | None = None
-    eta_s: float | None = None
-    memory_bytes: int = 0
-    message: str = ""
-    updated_at: str = ""
-
-    @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
-        """Read the form ``dataclasses.asdict`` makes; unknown keys are ignored."""
-        known = {spec.name for spec in fields(cls)}
-        return cls(**{key: value for key, value in raw.items() if key in known})
 
 
 class JobQueue:
@@ -164,8 +82,25 @@ class JobQueue:
 
     # Asking
 
-    def add(self, kind: Kind, params: Mapping[str, Any], settings: Mapping[str, Any]) -> Job:
+    def add(
+        self,
+        kind: str,
+        params: Mapping[str, object],
+        settings: Mapping[str, object],
+        *,
+        module: str = "",
+        is_resumable: bool = True,
+        makes_run: bool = False,
+    ) -> Job:
         """Put a job at the end of the queue; it begins at once when nothing else is at work.
+
+        Args:
+            kind: The name of its kind.
+            params: What is to be done, plain JSON values.
+            settings: The settings in force, by section.
+            module: The module that registers the kind.
+            is_resumable: Whether it can go on where it stopped.
+            makes_run: Whether it makes a run, which gets the job's id unless ``run_id`` names one.
 
         Raises:
             StorageError: if its file cannot be written.
@@ -177,9 +112,17 @@ class JobQueue:
             names = (stem if n == 1 else f"{stem}-{n}" for n in range(1, len(taken) + 2))
             job_id = next(name for name in names if name not in taken)
             params = dict(params)
-            if kind == "train" and not params.get("run_id"):
+            if makes_run and not params.get("run_id"):
                 params["run_id"] = job_id
-            job = Job(id=job_id, kind=kind, params=params, settings=settings, created_at=iso(now))
+            job = Job(
+                id=job_id,
+                kind=kind,
+                params=params,
+                settings=settings,
+                module=module,
+                is_resumable=is_resumable,
+                created_at=iso(now),
+            )
             self._write(job)
             self._tend()
             return self._read(job_id)
@@ -221,6 +164,8 @@ class JobQueue:
         with self._mutex():
             self._tend()
             job = self._read(job_id)
+            if not job.is_resumable:
+                raise ConfigError(f"a job of kind {job.kind!r} cannot be resumed; start it anew")
             if not job.can_resume:
                 expected = ", ".join(RESUMABLE)
                 raise ConfigError(f"job {job_id} is {job.state}, expected one that is {expected}")
@@ -291,9 +236,7 @@ class JobQueue:
         path = self.folder / RUNNER_LOCK
         with storage_errors(path):
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(handle):
             os.close(handle)
             return None
         return handle
@@ -354,9 +297,14 @@ class JobQueue:
         return sorted(found, key=lambda job: (job.created_at, job.id))
 
 
-def queue_of(home: Path) -> JobQueue:
-    """Return the queue of a workspace, whose jobs are worked on by :mod:`job_process`."""
-    command = [sys.executable, "-X", "utf8", "-m", PROGRAM, str(home)]
+def open_queue(home: Path, module: str) -> JobQueue:
+    """Return the queue of a workspace, whose jobs are worked on by :mod:`job_process`.
+
+    Args:
+        home: The workspace's folder.
+        module: The module that registers the kinds of jobs whose own file names none.
+    """
+    command = [sys.executable, "-X", "utf8", "-m", PROGRAM, str(home), module]
     return JobQueue(Workspace(home=home).jobs, lambda job: [*command, job.id])
 
 

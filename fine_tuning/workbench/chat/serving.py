@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from fine_tuning.runtimes.serving.catalog import EmbeddedCatalog
+    from fine_tuning.runtimes.serving.local import LocalModels
+    from fine_tuning.runtimes.serving.pool import Limits
 
 GIB = 1 << 30
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - how every address is reached from here
@@ -44,8 +46,8 @@ class ServedAt:
     token_file: Path | None
 
 
-class Serving:
-    """What a user does to let other programs talk to the workspace's models.
+class ModelServer:
+    """Lets programs, and this process, talk to the workspace's models on the embedded runtime.
 
     Args:
         context: Settings and workspace.
@@ -53,7 +55,8 @@ class Serving:
     """
 
     def __init__(self, context: Context, bases: BaseModels) -> None:
-        self._context = context
+        self._settings = context.settings
+        self._workspace = context.workspace
         self._bases = bases
 
     def serve(
@@ -81,33 +84,27 @@ class Serving:
         # The web server's libraries are of no use to any other verb.
         from fine_tuning.runtimes.serving.server import serve  # noqa: PLC0415
 
-        settings = self._context.settings.serving
+        settings = self._settings.serving
         host = host or settings.host
         if token_file is None and not is_loopback(host):
-            token_file = self._context.workspace.home / TOKEN_FILE
+            token_file = self._workspace.home / TOKEN_FILE
         token = read_token(token_file) if token_file else ""
         catalog = self._catalog()
         listening = listen(host, settings.port if port is None else port)
         names = tuple(model.name for model in catalog.models())
         app = self._app(catalog, token)
         here = _url(LOOPBACK.get(host, host), listening)
-        with announced(self._context.workspace.models / NAME, here, token_file):
+        with announced(self._workspace.models / NAME, here, token_file):
             if started:
                 url = _url(host, listening)
                 started(ServedAt(url=url, models=names, token_file=token_file))
             serve(app, listening)
 
-    @contextmanager
-    def serving_here(self) -> Iterator[str]:
-        """Answer this machine's programs from another thread; yields the address.
+    def local_models(self) -> LocalModels:
+        """Return the models to talk to in this process; none is loaded yet."""
+        from fine_tuning.runtimes.serving.local import LocalModels  # noqa: PLC0415 - as above
 
-        Raises:
-            RuntimeUnavailableError: if the server does not start.
-        """
-        from fine_tuning.runtimes.serving.server import serving  # noqa: PLC0415 - as above
-
-        with serving(self._app(self._catalog(), "")) as url:
-            yield url
+        return LocalModels(self._catalog(), self._limits())
 
     def servable_name(self, name: str) -> str:
         """Return the name a base model, a run or a deployed model is served by.
@@ -124,28 +121,31 @@ class Serving:
     def _catalog(self) -> EmbeddedCatalog:
         from fine_tuning.runtimes.serving.catalog import EmbeddedCatalog  # noqa: PLC0415 - as above
 
-        folder = self._context.workspace.models / NAME
+        folder = self._workspace.models / NAME
         return EmbeddedCatalog(EmbeddedRuntime(folder), folder / ".blobs", self._other_models)
 
     def _app(self, catalog: EmbeddedCatalog, token: str) -> Starlette:
         from fine_tuning.runtimes.serving.app import make_app  # noqa: PLC0415 - as above
-        from fine_tuning.runtimes.serving.pool import Limits  # noqa: PLC0415
 
-        settings = self._context.settings.serving
+        return make_app(catalog, self._limits(), token=token)
+
+    def _limits(self) -> Limits:
+        from fine_tuning.runtimes.serving.pool import Limits  # noqa: PLC0415 - as above
+
+        settings = self._settings.serving
         memory_gib = settings.memory_gib or psutil.virtual_memory().total / GIB / 2
-        limits = Limits(
+        return Limits(
             parallel=settings.parallel,
             context_tokens=settings.context_tokens,
             memory_bytes=int(memory_gib * GIB),
             max_waiting=settings.max_waiting,
-            threads=self._context.settings.training.threads,
+            threads=self._settings.training.threads,
         )
-        return make_app(catalog, limits, token=token)
 
     def _other_models(self) -> list[LoadableModel]:
         """Return what can be asked besides deployed models: finished runs, and base models."""
         found: list[LoadableModel] = []
-        for run in reversed(finished_runs(self._context.workspace)):
+        for run in reversed(finished_runs(self._workspace)):
             try:
                 base = self._bases.of_run(run)
             except FineTuningError:

@@ -1,7 +1,7 @@
 """Long work that goes on when the page is closed: asking for it, watching, pausing, resuming.
 
-What a job does stands in ``job_process``, which is its own program; how jobs wait for each other in
-``job_queue``. Runs that were started elsewhere are seen here too.
+What a job does stands in ``work``, which runs in a process of its own; how jobs wait for each other
+in :mod:`fine_tuning.jobs`. Runs that were started elsewhere are seen here too.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Literal, TypeVar
 
 from fine_tuning.config.loader import with_values
 from fine_tuning.config.presets import PRESETS, find_preset
@@ -19,31 +19,79 @@ from fine_tuning.core.errors import DataError, TrainingError
 from fine_tuning.core.events import RunEvent
 from fine_tuning.core.naming import content_name
 from fine_tuning.core.run import RunOverview
+from fine_tuning.jobs.job import Job, JobProgress
+from fine_tuning.jobs.job_queue import JobQueue
+from fine_tuning.jobs.kinds import JobKind
+from fine_tuning.model_management.ladder import Way
 from fine_tuning.storage.run_files import read_overview
 from fine_tuning.training.events_file import read_events
 from fine_tuning.workbench.context import Context
 from fine_tuning.workbench.evaluate.task_builder import BASE
-from fine_tuning.workbench.job_queue import Job, JobProgress, Kind, queue_of
+from fine_tuning.workbench.jobs.kinds import (
+    DEMO,
+    DEPLOY,
+    EVALUATE,
+    FORECAST,
+    TRAIN,
+    DemoParams,
+    DeployParams,
+    EvaluateParams,
+    ForecastParams,
+    TrainParams,
+    queue_of,
+)
 from fine_tuning.workbench.locators import RunLocator
 from fine_tuning.workbench.runs import overviews
+
+P = TypeVar("P")
 
 
 class Jobs:
     """What a user does with long work.
 
     Args:
-        context: Settings and workspace.
+        context: Settings, workspace and store.
         runs: Finds finished runs.
     """
 
     def __init__(self, context: Context, runs: RunLocator) -> None:
         self._context = context
+        self._settings = context.settings
+        self._workspace = context.workspace
         self._runs = runs
+
+    @property
+    def _queue(self) -> JobQueue:
+        return queue_of(self._workspace.home)
 
     # Asking for it
 
+    def add(self, kind: JobKind[P], params: P, settings: Settings | None = None) -> str:
+        """Put a job of any registered kind into the queue; return its id.
+
+        Args:
+            kind: Its kind.
+            params: What is to be done.
+            settings: The settings it works by; None takes those in force.
+
+        Raises:
+            ConfigError: if the parameters do not survive JSON.
+            StorageError: if the job cannot be written.
+        """
+        raw = kind.to_json(params)
+        self._workspace.ensure(self._workspace.jobs)
+        job = self._queue.add(
+            kind.name,
+            raw,
+            (settings or self._settings).model_dump(mode="json"),
+            module=kind.module,
+            is_resumable=kind.is_resumable,
+            makes_run=kind.makes_run,
+        )
+        return job.id
+
     def preset_settings(
-        self, preset: str = "", overrides: Mapping[str, Any] | None = None, base: str = ""
+        self, preset: str = "", overrides: Mapping[str, object] | None = None, base: str = ""
     ) -> Settings:
         """Return the settings of a run: those in force, then the preset's, then the overrides.
 
@@ -59,12 +107,12 @@ class Jobs:
         values |= overrides or {}
         if base:
             values["training.base_model"] = base
-        return with_values(self._context.settings, values)
+        return with_values(self._settings, values)
 
     def start_training(
         self,
         preset: str = "balanced",
-        overrides: Mapping[str, Any] | None = None,
+        overrides: Mapping[str, object] | None = None,
         *,
         base: str = "",
         then_compare: bool = True,
@@ -85,8 +133,8 @@ class Jobs:
         """
         settings = self.preset_settings(preset, overrides, base)
         name = settings.training.base_model
-        params = {"preset": preset, "base": name, "then_compare": then_compare}
-        return self._add("train", params, settings)
+        params = TrainParams(preset=preset, base=name, then_compare=then_compare)
+        return self.add(TRAIN, params, settings)
 
     def start_resuming(self, run_id: str) -> str:
         """Put the rest of an interrupted run into the queue; return the job's id.
@@ -98,10 +146,10 @@ class Jobs:
         if run is None or run.state != "interrupted":
             found = f"run {run_id!r} is {run.state}" if run else f"there is no run {run_id!r}"
             raise TrainingError(f"{found}, expected one that was interrupted")
-        for job in self.jobs():
-            if job.kind == "train" and job.run_id == run_id and job.can_resume:
-                return self.resume_job(job.id).id
-        return self._add("train", {"run_id": run_id, "base": run.base_name})
+        for job in self.all():
+            if job.kind == TRAIN.name and job.run_id == run_id and job.can_resume:
+                return self.resume(job.id).id
+        return self.add(TRAIN, TrainParams(run_id=run_id, base=run.base_name))
 
     def start_evaluation(
         self,
@@ -128,17 +176,19 @@ class Jobs:
         for other in (against, *beside):
             if other != BASE:
                 self._runs.find(other)
-        params = {
-            "run_id": found.run_id,
-            "run": str(found.folder),
-            "against": against,
-            "beside": list(beside),
-            "judge": judge,
-            "deploy_if_better": deploy_if_better,
-        }
-        return self._add("evaluate", params)
+        params = EvaluateParams(
+            run_id=found.run_id,
+            run=str(found.folder),
+            against=against,
+            beside=tuple(beside),
+            judge=judge,
+            deploy_if_better=deploy_if_better,
+        )
+        return self.add(EVALUATE, params)
 
-    def start_deployment(self, run: str = "latest", *, way: str = "", switch: bool = True) -> str:
+    def start_deployment(
+        self, run: str = "latest", *, way: Way | Literal[""] = "", switch: bool = True
+    ) -> str:
         """Put a deployment into the queue; return the job's id.
 
         Args:
@@ -150,8 +200,8 @@ class Jobs:
             ModelNotFoundError: if there is no such run or version.
         """
         found = self._runs.find(run)
-        params = {"run_id": found.run_id, "run": str(found.folder), "way": way, "switch": switch}
-        return self._add("deploy", params)
+        params = DeployParams(run_id=found.run_id, run=str(found.folder), way=way, switch=switch)
+        return self.add(DEPLOY, params)
 
     def start_demo(self) -> str:
         """Put the demo into the queue: samples, training, comparison, deployment; return its id.
@@ -159,31 +209,31 @@ class Jobs:
         It lies apart from the user's own conversations. One that waits or is at work already is
         not begun twice.
         """
-        for job in self.jobs():
-            if job.kind == "demo" and not job.is_over:
+        for job in self.all():
+            if job.kind == DEMO.name and not job.is_over:
                 return job.id
-        return self._add("demo", {"run_id": "handbook"})
+        return self.add(DEMO, DemoParams())
 
     # Forecasts
 
-    def start_forecast(self, overrides: Mapping[str, Any] | None = None, base: str = "") -> str:
+    def start_forecast(self, overrides: Mapping[str, object] | None = None, base: str = "") -> str:
         """Put a measurement of what each preset would take into the queue; return the job's id."""
         settings = {name: self.preset_settings(name, overrides, base) for name in PRESETS}
         asked = {name: one.model_dump(mode="json") for name, one in settings.items()}
         key = self._forecast_key(settings)
-        for job in self.jobs():
-            if job.kind == "forecast" and job.params.get("key") == key and not job.is_over:
+        for job in self.all():
+            if job.kind == FORECAST.name and job.params.get("key") == key and not job.is_over:
                 return job.id
-        return self._add("forecast", {"key": key, "settings": asked})
+        return self.add(FORECAST, ForecastParams(key=key, settings=asked))
 
     def forecast_job(
-        self, overrides: Mapping[str, Any] | None = None, base: str = ""
+        self, overrides: Mapping[str, object] | None = None, base: str = ""
     ) -> Job | None:
         """Return the newest measurement of exactly these settings and conversations, if any."""
         key = self._forecast_key(
             {name: self.preset_settings(name, overrides, base) for name in PRESETS}
         )
-        made = [j for j in self.jobs() if j.kind == "forecast" and j.params.get("key") == key]
+        made = [j for j in self.all() if j.kind == FORECAST.name and j.params.get("key") == key]
         return made[-1] if made else None
 
     def _forecast_key(self, settings: Mapping[str, Settings]) -> str:
@@ -198,59 +248,59 @@ class Jobs:
 
     # Watching and steering
 
-    def jobs(self) -> list[Job]:
+    def all(self) -> list[Job]:
         """Return all jobs, oldest first; one whose process died says so from now on."""
-        return queue_of(self._context.workspace.home).jobs()
+        return self._queue.jobs()
 
-    def job(self, job_id: str) -> Job:
+    def find(self, job_id: str) -> Job:
         """Return a job.
 
         Raises:
             DataError: if there is none.
         """
-        return queue_of(self._context.workspace.home).job(job_id)
+        return self._queue.job(job_id)
 
-    def job_progress(self, job_id: str) -> JobProgress:
+    def progress(self, job_id: str) -> JobProgress:
         """Return how far a job is."""
-        return queue_of(self._context.workspace.home).progress(job_id)
+        return self._queue.progress(job_id)
 
-    def pause_job(self, job_id: str) -> Job:
+    def pause(self, job_id: str) -> Job:
         """Let a job save what it did and wait until it is resumed.
 
         Raises:
             ConfigError: if it is over.
         """
-        return queue_of(self._context.workspace.home).ask(job_id, "pause")
+        return self._queue.ask(job_id, "pause")
 
-    def stop_job(self, job_id: str) -> Job:
+    def stop(self, job_id: str) -> Job:
         """Let a job save what it did and end; it can be resumed all the same.
 
         Raises:
             ConfigError: if it is over.
         """
-        return queue_of(self._context.workspace.home).ask(job_id, "stop")
+        return self._queue.ask(job_id, "stop")
 
-    def resume_job(self, job_id: str) -> Job:
+    def resume(self, job_id: str) -> Job:
         """Let a job go on where it stopped, when those before it are done.
 
         Raises:
             ConfigError: if it is queued, at work or finished.
         """
-        return queue_of(self._context.workspace.home).resume(job_id)
+        return self._queue.resume(job_id)
 
-    def remove_job(self, job_id: str) -> None:
+    def remove(self, job_id: str) -> None:
         """Take a job that is not at work off the list; what it made stays.
 
         Raises:
             ConfigError: if it is at work.
         """
-        queue_of(self._context.workspace.home).remove(job_id)
+        self._queue.remove(job_id)
 
     # Runs
 
     def runs(self) -> list[RunOverview]:
         """Return all runs of the workspace and its demo, wherever started, oldest first."""
-        return overviews(self._context.workspace)
+        return overviews(self._workspace)
 
     def run_events(self, run_id: str) -> list[RunEvent]:
         """Return what a run told, oldest first; nothing before its first step.
@@ -277,15 +327,7 @@ class Jobs:
             os.kill(run.pid, signal.SIGINT)
 
     def _overview(self, run_id: str) -> RunOverview:
-        for place in (
-            self._context.workspace.runs,
-            self._context.workspace.demo / "fine_tuned_models",
-        ):
+        for place in (self._workspace.runs, self._workspace.demo / "fine_tuned_models"):
             if (found := read_overview(place / run_id)) is not None:
                 return found
-        raise DataError(f"there is no run {run_id!r} in {self._context.workspace.runs}")
-
-    def _add(self, kind: Kind, params: Mapping[str, Any], settings: Settings | None = None) -> str:
-        self._context.workspace.ensure(self._context.workspace.jobs)
-        raw = (settings or self._context.settings).model_dump(mode="json")
-        return queue_of(self._context.workspace.home).add(kind, params, raw).id
+        raise DataError(f"there is no run {run_id!r} in {self._workspace.runs}")
