@@ -67,8 +67,8 @@ class ForecastParams:
 
 
 def _work(name: str) -> Callable[[JobContext, P], JobResult]:
-    """Return a function of :mod:`fine_tuning.workbench.jobs.work`, imported when it is called."""
-    load: Callable[[JobContext, P], JobResult] = later(f"fine_tuning.workbench.jobs.work:{name}")
+    """Return a function of :mod:`fine_tuning.workbench.job_work`, imported when it is called."""
+    load: Callable[[JobContext, P], JobResult] = later(f"fine_tuning.workbench.job_work:{name}")
 
     def work(context: JobContext, params: P) -> JobResult:
         be_a_good_neighbour()  # before torch is loaded
