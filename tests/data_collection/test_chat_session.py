@@ -27,6 +27,7 @@ class Echo:
 
     def reply(self, messages: Sequence[Message], sampling: Sampling = GREEDY) -> Iterator[str]:
         self.read.append([message.text for message in messages])
+        assert sampling == GREEDY
         if self._store is not None:
             chats = self._store.conversations()
             self.on_disk.append([m.text for chat in chats for m in chat.messages])
