@@ -20,8 +20,10 @@ from fine_tuning.core.errors import ConfigError, DataError
 from fine_tuning.jobs.job import Job
 from fine_tuning.jobs.job_queue import JobQueue, open_queue
 from fine_tuning.jobs.kinds import JobContext, JobKind, JobKinds, JobResult
+from fine_tuning.workbench.catalog import Catalog
+from fine_tuning.workbench.context import Context
 from fine_tuning.workbench.jobs import kinds as built_in
-from fine_tuning.workbench.jobs.facade import JobsFacade, RunLocation
+from fine_tuning.workbench.jobs.facade import Jobs
 
 SECOND_PACKAGE = """
 from dataclasses import dataclass
@@ -97,17 +99,14 @@ def test_a_second_package_adds_a_kind_of_job(
     tmp_path: Path, second_package: JobKind[object]
 ) -> None:
     home = tmp_path / "home"
-    facade = JobsFacade(Settings(), Workspace(home=home), find_run=no_run)
+    context = Context(Settings(), Workspace(home=home))
+    facade = Jobs(context, Catalog.of(context).runs)
     job_id = facade.add(second_package, second_package.from_json({"words": ["a", "b"], "times": 3}))
     done = ended(open_queue(home, built_in.__name__), job_id)
     assert (done.state, done.sentence) == ("finished", "6 words")
     assert done.result == {"number": 6, "seed": Settings().training.seed}
     assert facade.progress(job_id).stage in {"counting", "starting"}
     assert not done.can_resume
-
-
-def no_run(name: str) -> RunLocation:
-    raise AssertionError(name)
 
 
 def test_a_kind_that_is_unknown_is_one_clear_sentence(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def write_report(bench: Workbench, run_id: str, *, gain: float = 1.0) -> Path:
             SideBySide(prompt="Say yes.", replies={"base": "No.", run_id: "Yes, <i>gladly</i>."}),
         ),
     )
-    _write(report, run)
+    _write(report, run, "2026-01-01T00:00:00.000000+00:00")
     return run.folder / "evaluation.json"
 
 

@@ -149,7 +149,7 @@ def test_what_learnt_from_it_is_marked(bench: Workbench) -> None:
     home = bench.context.workspace.home
     snapshot = bench.data.prepare()
     run = bench.train.train(snapshot, run_id="run1")
-    assert run.adapter_path.exists()
+    assert run.adapter_file.exists()
     learnt = PRIVATE not in snapshot.conversation_ids["test"]
     found = bench.data.eraser.forget(PRIVATE)
     assert files_with(home, *WANTED) == []

@@ -63,10 +63,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bench(prepared: Path) -> Iterator[Workbench]:
     made = open_bench(prepared)
     yield made
-    for job in made.jobs.jobs():
+    for job in made.jobs.all():
         if not job.is_over and job.state != "paused":
-            made.jobs.stop_job(job.id)
-    wait_for(lambda: all(job.state != "running" for job in made.jobs.jobs()))
+            made.jobs.stop(job.id)
+    wait_for(lambda: all(job.state != "running" for job in made.jobs.all()))
 
 
 def wait_for(holds: Callable[[], bool], *, limit_s: float = LIMIT_S) -> None:

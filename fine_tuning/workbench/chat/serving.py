@@ -19,7 +19,9 @@ from fine_tuning.runtimes.announcing import announced
 from fine_tuning.runtimes.base_model import BaseModel, list_base_models
 from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
 from fine_tuning.runtimes.loadable import LoadableModel
+from fine_tuning.runtimes.serving.catalog import EmbeddedCatalog
 from fine_tuning.runtimes.serving.listening import is_loopback, listen
+from fine_tuning.runtimes.serving.pool import Limits
 from fine_tuning.runtimes.token_file import read_token
 from fine_tuning.workbench.base_models import BaseModels
 from fine_tuning.workbench.context import Context
@@ -28,9 +30,7 @@ from fine_tuning.workbench.runs import finished_runs
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
-    from fine_tuning.runtimes.serving.catalog import EmbeddedCatalog
     from fine_tuning.runtimes.serving.local import LocalModels
-    from fine_tuning.runtimes.serving.pool import Limits
 
 GIB = 1 << 30
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - how every address is reached from here
@@ -119,8 +119,6 @@ class ModelServer:
             return catalog.find(self._bases.find(name).name).name
 
     def _catalog(self) -> EmbeddedCatalog:
-        from fine_tuning.runtimes.serving.catalog import EmbeddedCatalog  # noqa: PLC0415 - as above
-
         folder = self._workspace.models / NAME
         return EmbeddedCatalog(EmbeddedRuntime(folder), folder / ".blobs", self._other_models)
 
@@ -130,8 +128,6 @@ class ModelServer:
         return make_app(catalog, self._limits(), token=token)
 
     def _limits(self) -> Limits:
-        from fine_tuning.runtimes.serving.pool import Limits  # noqa: PLC0415 - as above
-
         settings = self._settings.serving
         memory_gib = settings.memory_gib or psutil.virtual_memory().total / GIB / 2
         return Limits(

@@ -20,6 +20,7 @@ from fine_tuning.data_preparation.snapshot import Snapshot
 from fine_tuning.runtimes.base_model import EMBEDDED, BaseModel
 from fine_tuning.runtimes.ollama_client import OllamaClient
 from fine_tuning.runtimes.ollama_probe import probe
+from fine_tuning.training.events_file import Listeners
 from fine_tuning.training.plan import TrainingData, TrainingPlan
 from fine_tuning.workbench.catalog import Catalog
 from fine_tuning.workbench.context import Context
@@ -194,7 +195,6 @@ def _trainer(method: str, plan: TrainingPlan | None = None) -> AdapterTrainer:
 
 
 def _listening(listener: RunListener | None) -> Listening:
-    from fine_tuning.training.events_file import Listeners  # noqa: PLC0415 - torch is slow to load
-    from fine_tuning.training.run import Listening  # noqa: PLC0415 - as above
+    from fine_tuning.training.run import Listening  # noqa: PLC0415 - torch is slow to load
 
     return Listening(listener=listener) if listener else Listening(listener=Listeners(()))

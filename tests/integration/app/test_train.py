@@ -46,10 +46,10 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
 def bench(trained: Trained) -> Iterator[Workbench]:
     made = trained.bench()
     yield made
-    for job in made.jobs.jobs():
+    for job in made.jobs.all():
         if job.state in {"queued", "running"}:
-            made.jobs.stop_job(job.id)
-    wait_for(lambda: all(job.state != "running" for job in made.jobs.jobs()))
+            made.jobs.stop(job.id)
+    wait_for(lambda: all(job.state != "running" for job in made.jobs.all()))
 
 
 def wait_for(holds: Callable[[], bool]) -> None:
