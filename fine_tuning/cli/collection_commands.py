@@ -143,7 +143,8 @@ def feedback(
         return
     if message is None:
         counts = bench.feedback_counts()
-        answer(counts, as_json=shared.as_json, table=facts("feedback", counts))
+        rows = {name.replace("_", " "): number for name, number in counts.items()}
+        answer(counts, as_json=shared.as_json, table=facts("feedback", rows))
         return
     given = [*_thumb(up, down, none), *_others(rating, edit, over)]
     if not given or session is None:
