@@ -27,7 +27,8 @@ def table(comparisons: Sequence[Comparison]) -> Table:
         title=f"{candidate} against {', '.join(references)}", box=SIMPLE_HEAD, padding=(0, 0, 0, 1)
     )
     grid.caption = (
-        f"in brackets: the {comparisons[0].confidence:.0%} confidence interval; p: after Holm's correction; "
+        f"in brackets: the {comparisons[0].confidence:.0%} confidence interval; "
+        "p: after Holm's correction; "
         "w/t/l: items won, tied and lost; "
         f"MDE: minimum detectable effect, with {comparisons[0].power:.0%} power"
     )
