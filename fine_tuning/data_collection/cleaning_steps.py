@@ -232,9 +232,7 @@ def _leave_out_cut(entry: Entry) -> Conversation:
 
 def _nothing_left(what: str) -> Callable[[Entry], str | None]:
     def judge(entry: Entry) -> str | None:
-        return (
-            None if learnt_replies(entry) else f"its only reply {what}, so nothing is left to learn"
-        )
+        return None if learnt_replies(entry) else f"its only reply {what}, so no reply is left"
 
     return judge
 

@@ -72,7 +72,7 @@ class ReviewQueue:
             told += [*_measured(row), *_left_out(row.id, outcome)]
             twin_id = alike.get(row.id, "")
             if twin_id and twin_id in listing.rows:
-                told.append((_ALIKE, "it is close to another one, yet not a duplicate"))
+                told.append((_ALIKE, "similar to another one, yet no duplicate"))
             if told:
                 need = sum(weight for weight, _ in told)
                 why = tuple(text for _, text in told)
@@ -157,7 +157,7 @@ def _measured(row: Listed) -> list[tuple[float, str]]:
     if row.refusals:
         told.append((_REFUSAL, "a reply refuses"))
     if row.turns and row.quality < LOW_QUALITY:
-        told.append((_QUALITY * (1 - row.quality), f"its replies look poor ({row.quality:.0%})"))
+        told.append((_QUALITY * (1 - row.quality), f"low quality of replies ({row.quality:.0%})"))
     return told
 
 

@@ -15,6 +15,7 @@ from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
 from fine_tuning.workbench.workbench import Workbench
 from tests.integration.test_ollama_integration import serve
 from tests.ollama_stand_in.server import StandIn
+from tests.workbench.on_ollama import trained_on_ollama
 from tests.workbench.trained import NAME, Trained, write_trained
 
 MAIN = Path(fine_tuning.__file__).parent / "integration" / "app" / "main.py"
@@ -75,11 +76,8 @@ def errors(page: AppTest) -> str:
 
 @pytest.fixture(scope="module")
 def on_ollama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Trained, StandIn]]:
-    folder = tmp_path_factory.mktemp("on-ollama")
-    trained = write_trained(folder)
-    with StandIn(folder, generation="0.33.0") as server:
-        server.add_model(NAME, trained.base)
-        yield trained, server
+    with trained_on_ollama(tmp_path_factory.mktemp("on-ollama")) as made:
+        yield made
 
 
 @pytest.fixture
