@@ -30,8 +30,9 @@ RSS_AFTER_TORCH = probe.peak_rss_bytes()
 from fine_tuning.core.example import TokenizedExample  # noqa: E402
 from fine_tuning.engine.decoder import Decoder  # noqa: E402
 from fine_tuning.engine.lower_states import LowerStates  # noqa: E402
-from fine_tuning.training.adapter_run import AdapterTraining, fresh_adapter  # noqa: E402
+from fine_tuning.training.adapter_training import AdapterTraining  # noqa: E402
 from fine_tuning.training.fast_mode import first_adapted  # noqa: E402
+from fine_tuning.training.fresh_adapter import fresh_adapter  # noqa: E402
 from fine_tuning.training.optimizer import AdamW  # noqa: E402
 from fine_tuning.training.plan import TrainingPlan  # noqa: E402
 

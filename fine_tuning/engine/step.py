@@ -215,36 +215,52 @@ def accumulate_gradients(
     Raises:
         DataError: if a token id is outside the decoder's vocabulary.
     """
-    counted = (
-        [coefficients] * len(sequences) if isinstance(coefficients, int | float) else coefficients
-    )
+    if isinstance(coefficients, int | float):
+        coefficients = [coefficients] * len(sequences)
     parts = shares(sequences, torch.get_num_threads() if decoder.shares_steps else 1)
-
-    @torch.no_grad()
-    def share(part: Sequence[int]) -> tuple[StepResult, LoraAdapter]:
-        own = adapter if len(parts) == 1 else adapter.with_own_gradients()
-        stacks = decoder.stack_adapter(own)
-        result = StepResult(0.0, 0, 0)
-        chosen = [sequences[index] for index in part]
-        for batch in micro_batches(decoder, chosen):
-            context = decoder.context(batch.segments, batch.rows.tolist())
-            lowest = next(i for i, stack in enumerate(stacks) if not stack.is_empty)
-            entered, first = _enter(decoder, below, batch, context)
-            hidden = decoder.hidden(entered, stacks, context, save_from=lowest, first=first)
-            own_c = [counted[part[member]] for member in batch.members]
-            taught = teacher and SoftTargets.joined([teacher(chosen[m]) for m in batch.members])
-            dy_UH, loss_sum = _head_gradient(decoder, batch, context, hidden[0], own_c, taught)
-            decoder.backward(dy_UH, hidden[1], stacks, context, lowest=lowest)
-            result += StepResult(loss_sum, len(batch.targets), batch.num_tokens)
-        return result, own
-
+    work = _Step(decoder, adapter, sequences, coefficients, teacher, below, len(parts) == 1)
     total = StepResult(0.0, 0, 0)
     with threads_for(parts) as run:
-        for result, own in run(share, parts):
+        for result, own in run(work.of_share, parts):
             total += result
             if own is not adapter:
                 adapter.add_gradients(own)
     return total
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What :func:`accumulate_gradients` was asked for."""
+
+    decoder: Decoder
+    adapter: LoraAdapter
+    sequences: Sequence[Item]
+    coefficients: Sequence[float]
+    teacher: Teacher | None
+    below: Below | None
+    is_alone: bool
+
+    @torch.no_grad()
+    def of_share(self, part: Sequence[int]) -> tuple[StepResult, LoraAdapter]:
+        """Compute one share, given by its indices; several have gradients of their own."""
+        decoder, teacher = self.decoder, self.teacher
+        own = self.adapter if self.is_alone else self.adapter.with_own_gradients()
+        stacks = decoder.stack_adapter(own)
+        chosen = [self.sequences[index] for index in part]
+        result = StepResult(0.0, 0, 0)
+        for batch in micro_batches(decoder, chosen):
+            context = decoder.context(batch.segments, batch.rows.tolist())
+            lowest = next(i for i, stack in enumerate(stacks) if not stack.is_empty)
+            entered, first = _enter(decoder, self.below, batch, context)
+            y_UH, kept = decoder.hidden(entered, stacks, context, save_from=lowest, first=first)
+            del entered
+            counted = [self.coefficients[part[member]] for member in batch.members]
+            taught = teacher and SoftTargets.joined([teacher(chosen[m]) for m in batch.members])
+            dy_UH, loss_sum = _head_gradient(decoder, batch, context, y_UH, counted, taught)
+            del y_UH
+            decoder.backward(dy_UH, kept, stacks, context, lowest=lowest)
+            result += StepResult(loss_sum, len(batch.targets), batch.num_tokens)
+        return result, own
 
 
 def _head_gradient(

@@ -17,9 +17,9 @@ from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.memory import GIB
 from fine_tuning.engine.step import cut_ids
 from fine_tuning.training import forecast as module
-from fine_tuning.training.adapter_run import fresh_adapter
 from fine_tuning.training.events_file import read_events
 from fine_tuning.training.forecast import Job, disk_bytes, forecast, memory_plan, num_evaluations
+from fine_tuning.training.fresh_adapter import fresh_adapter
 from fine_tuning.training.pace import Pace, duration, fit
 from fine_tuning.training.plan import TrainingPlan
 from fine_tuning.training.run import Listening
