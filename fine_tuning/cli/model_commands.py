@@ -40,6 +40,14 @@ def train(
     run_id: Annotated[
         str, typer.Option("--run-id", help="The run's name; the time if absent.")
     ] = "",
+    start_from: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="VERSION",
+            help="Continue a version's adapter instead of a new one; it keeps its rank and scale.",
+        ),
+    ] = "",
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="RUN", help="Go on with an interrupted run.")
     ] = None,
@@ -59,7 +67,7 @@ def train(
     """
     from fine_tuning.training.progress import progress_listener
 
-    if resume is not None and (base or dataset or run_id or overrides or dry_run):
+    if resume is not None and (base or dataset or run_id or overrides or dry_run or start_from):
         raise ConfigError(
             "a resumed run keeps the settings it was started with, expected --resume alone",
             next_command=f"fine-tuning train --resume {resume}",
@@ -70,7 +78,7 @@ def train(
         if resume is None:
             snapshot = bench.snapshot(dataset) if dataset else bench.prepare()
     if dry_run:
-        _show_forecast(bench.forecast(snapshot), as_json=as_json)
+        _show_forecast(bench.forecast(snapshot, start_from=start_from), as_json=as_json)
         return
     with progress_listener(sys.stderr) as listener:
         if resume is not None:
@@ -78,7 +86,7 @@ def train(
                 say(f"Run {resume} was finished already.")
             run = bench.resume(resume, listener)
         else:
-            run = bench.train(snapshot, run_id=run_id, listener=listener)
+            run = bench.train(snapshot, run_id=run_id, listener=listener, start_from=start_from)
     if remark := bench.mode_remark(run):
         say(remark)
     _show_run(run, bench.version_of(str(run.folder)).name, as_json=as_json)

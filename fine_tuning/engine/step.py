@@ -22,7 +22,7 @@ from fine_tuning.engine.decoder import Decoder, StepContext
 from fine_tuning.engine.head import SoftTargets, weighted_sum
 from fine_tuning.engine.layout import Rows, Segment, Tokens, families, shared_length
 from fine_tuning.engine.lora import LoraAdapter
-from fine_tuning.engine.workers import on_each_share, shares, threads_for
+from fine_tuning.engine.workers import shares, threads_for
 
 # Matrix products are near their peak from about 512 rows on; more rows only cost memory.
 MICRO_BATCH_TOKENS = 1024
@@ -326,10 +326,12 @@ def score_targets(
     Without an adapter it is the base that scores: the reference of a preference objective. An
     example without targets gets an empty score.
     """
+    parts = shares(sequences, torch.get_num_threads() if decoder.shares_steps else 1)
+    work = partial(_score_share, decoder, adapter, below, sequences)
     by_index: dict[int, ExampleScore] = {}
-    work = partial(_score_share, decoder, adapter, below)
-    for part, scores in on_each_share(work, sequences, may_share=decoder.shares_steps):
-        by_index.update(zip(part, scores, strict=True))
+    with threads_for(parts) as run:
+        for part, scores in zip(parts, run(work, parts), strict=True):
+            by_index.update(zip(part, scores, strict=True))
     return [by_index[index] for index in range(len(sequences))]
 
 
@@ -338,9 +340,10 @@ def _score_share(
     decoder: Decoder,
     adapter: LoraAdapter | None,
     below: Below | None,
-    sequences: Sequence[Item],
+    every: Sequence[Item],
+    part: Sequence[int],
 ) -> list[ExampleScore]:
-    stacks = decoder.stack_adapter(adapter)
+    stacks, sequences = decoder.stack_adapter(adapter), [every[index] for index in part]
     scores = [ExampleScore((), (), 0)] * len(sequences)
     for batch in micro_batches(decoder, sequences):
         context = decoder.context(batch.segments, batch.rows.tolist())

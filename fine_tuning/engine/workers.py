@@ -118,22 +118,3 @@ def threads_for(parts: Sequence[Sequence[int]]) -> Iterator[Run]:
         yield lambda work, own: list(pool.map(work, own))
     finally:
         torch.set_num_threads(num_threads)
-
-
-def on_each_share(
-    work: Callable[[Sequence[Item]], Result],
-    sequences: Sequence[Item],
-    *,
-    may_share: bool = True,
-) -> list[tuple[list[int], Result]]:
-    """Return (indices, result) of each share, in a fixed order.
-
-    Args:
-        work: Computes one share; with several shares it is called from several threads at once.
-        sequences: What is shared out, over as many threads as torch has.
-        may_share: False makes one share of all.
-    """
-    parts = shares(sequences, torch.get_num_threads() if may_share else 1)
-    with threads_for(parts) as run:
-        results = list(run(lambda part: work([sequences[i] for i in part]), parts))
-    return list(zip(parts, results, strict=True))

@@ -11,7 +11,13 @@ from fine_tuning.core.item import Item
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.lora import LoraAdapter
 from fine_tuning.engine.lower_states import LowerStates
-from fine_tuning.engine.step import StepResult, Teacher, accumulate_gradients, score_targets
+from fine_tuning.engine.step import (
+    ExampleScore,
+    StepResult,
+    Teacher,
+    accumulate_gradients,
+    score_targets,
+)
 from fine_tuning.training.objective import Credit, Objective, SupervisedObjective
 
 
@@ -57,12 +63,17 @@ class AdapterTraining:
 
     def accumulate(self, batch: Sequence[Item], *, scale: float) -> StepResult:
         """Add the gradient of a batch."""
-        credit = None if self._objective.is_likelihood else self._credit(batch)[0]
+        coefficients: float | list[float] = scale
+        credit = None
+        if not self._objective.is_likelihood:
+            scores = score_targets(self.decoder, self.adapter, batch, self._below)
+            credit = self._credit(batch, scores)
+            coefficients = [scale * slope for slope in credit.coefficients]
         result = accumulate_gradients(
             self.decoder,
             self.adapter,
             batch,
-            coefficients=scale if credit is None else [scale * c for c in credit.coefficients],
+            coefficients=coefficients,
             teacher=self._teacher,
             below=self._below,
         )
@@ -70,21 +81,20 @@ class AdapterTraining:
 
     def evaluate(self, batch: Sequence[Item]) -> StepResult:
         """Return the loss of a batch; with a teacher, that of its targets."""
-        credit, result = self._credit(batch)
-        return replace(result, loss_sum=credit.loss_sum)
-
-    def _credit(self, batch: Sequence[Item]) -> tuple[Credit, StepResult]:
         scores = score_targets(self.decoder, self.adapter, batch, self._below)
-        own = [score.weighted(item) for score, item in zip(scores, batch, strict=True)]
-        reference = None
-        if self._objective.needs_reference:
-            known = score_targets(self.decoder, self._reference, batch, self._below)
-            reference = [score.weighted(item) for score, item in zip(known, batch, strict=True)]
-        num_targets = sum(len(score.log_probabilities) for score in scores)
-        num_tokens = sum(score.num_tokens for score in scores)
-        return self._objective.credit(batch, own, reference), StepResult(
-            -sum(own), num_targets, num_tokens
+        return StepResult(
+            self._credit(batch, scores).loss_sum,
+            sum(len(score.log_probabilities) for score in scores),
+            sum(score.num_tokens for score in scores),
         )
+
+    def _credit(self, batch: Sequence[Item], scores: Sequence[ExampleScore]) -> Credit:
+        own = [score.weighted(item) for score, item in zip(scores, batch, strict=True)]
+        if not self._objective.needs_reference:
+            return self._objective.credit(batch, own, None)
+        known = score_targets(self.decoder, self._reference, batch, self._below)
+        reference = [score.weighted(item) for score, item in zip(known, batch, strict=True)]
+        return self._objective.credit(batch, own, reference)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Return the factors by name."""

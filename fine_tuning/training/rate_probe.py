@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -62,19 +63,16 @@ def find_rate(fresh: Callable[[], Trainable], data: TrainingData, plan: Training
     judged = _judged(data, steps)
     losses: dict[float, float] = {}
 
-    def loss_at(place: int) -> float:
-        rate = RATES[place]
-        if rate not in losses:
-            losses[rate] = _loss_after(fresh(), steps, judged, plan, rate)
-        return losses[rate]
-
+    loss_at = partial(_loss_at, fresh, steps, judged, plan, losses)
     best = FIRST
     for direction in (1, -1):
-        while 0 <= best + direction < len(RATES) and loss_at(best + direction) < loss_at(best):
-            best += direction
+        while 0 <= (place := best + direction) < len(RATES):
+            if loss_at(RATES[place]) >= loss_at(RATES[best]):
+                break
+            best = place
         if best != FIRST:
             break
-    if not math.isfinite(loss_at(best)):
+    if not math.isfinite(losses[RATES[best]]):
         tried = ", ".join(f"{rate:g}" for rate in sorted(losses))
         raise TrainingError(
             f"no learning rate of {tried} gave a finite loss after {num_steps} steps",
@@ -98,14 +96,18 @@ def _judged(data: TrainingData, steps: Sequence[Sequence[Sequence[Item]]]) -> li
     return pool[::stride]
 
 
-def _loss_after(
-    trainable: Trainable,
+def _loss_at(
+    fresh: Callable[[], Trainable],
     steps: Sequence[Sequence[Sequence[Item]]],
     judged: Sequence[Item],
     plan: TrainingPlan,
+    losses: dict[float, float],
     rate: float,
 ) -> float:
-    """Return the loss per target after training at a rate; infinite if it left the finite."""
+    """Return the mean loss after training at a rate, infinite if it left the finite; keep it."""
+    if rate in losses:
+        return losses[rate]
+    losses[rate], trainable = math.inf, fresh()
     parameters = trainable.parameters()
     optimizer = AdamW(parameters, betas=plan.adam_betas, weight_decay=plan.weight_decay)
     for batches in steps:
@@ -115,9 +117,10 @@ def _loss_after(
             trainable.accumulate(batch, scale=1 / size)
         norm = torch.nn.utils.clip_grad_norm_(parameters, plan.max_grad_norm or math.inf)
         if not math.isfinite(norm):
-            return math.inf
+            return losses[rate]
         optimizer.step(rate)
     held_out = evaluation_batches(judged)
     loss_sum = sum(trainable.evaluate(batch).loss_sum for batch in held_out)
     loss = loss_sum / sum(map(trainable.size, held_out))
-    return loss if math.isfinite(loss) else math.inf
+    losses[rate] = loss if math.isfinite(loss) else math.inf
+    return losses[rate]

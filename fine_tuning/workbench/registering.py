@@ -53,7 +53,7 @@ class Registering(WorkbenchBase):
         known = _by_run(registry)
         for run in runs:
             if _key(run) not in known:
-                registry.register(self._new_version(run))
+                registry.register(self._new_version(run, _parents(registry, run)))
         return registry
 
     def register_run(self, run: FinishedRun, *, parents: Sequence[str] = ()) -> ModelVersion:
@@ -61,7 +61,7 @@ class Registering(WorkbenchBase):
 
         Args:
             run: The run.
-            parents: The versions its adapter started from.
+            parents: The versions its adapter started from; none given are those its manifest names.
 
         Raises:
             DataError: if a file of the run is missing.
@@ -70,7 +70,7 @@ class Registering(WorkbenchBase):
         """
         registry = ModelRegistry(self.workspace.models)
         return _by_run(registry).get(_key(run)) or registry.register(
-            self._new_version(run, parents)
+            self._new_version(run, parents or _parents(registry, run))
         )
 
     def record_verdict(
@@ -169,6 +169,12 @@ def _verdict(run: FinishedRun) -> Mapping[str, Any]:
         return {}
     found = report.get("verdict") if isinstance(report, dict) else None
     return found if isinstance(found, dict) else {}
+
+
+def _parents(registry: ModelRegistry, run: FinishedRun) -> list[str]:
+    """Return the versions a run says its adapter started from, of those the registry knows."""
+    known = {version.name for version in registry.versions()}
+    return [name for name in run.manifest.get("parents", ()) if name in known]
 
 
 def _key(run: FinishedRun) -> tuple[str, str]:

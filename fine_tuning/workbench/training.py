@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fine_tuning.training.plan import TrainingData, TrainingPlan
     from fine_tuning.training.run import Listening
     from fine_tuning.training.run_folder import TrainedRun
+    from fine_tuning.training.starting_point import StartingPoint
 
 
 class Training(Collection, Modelfiles):
@@ -43,6 +44,7 @@ class Training(Collection, Modelfiles):
         *,
         run_id: str = "",
         listener: RunListener | None = None,
+        start_from: str = "",
     ) -> TrainedRun:
         """Train an adapter; the finished run becomes a version in the registry.
 
@@ -50,16 +52,26 @@ class Training(Collection, Modelfiles):
             snapshot: What to learn; None prepares the recorded conversations first.
             run_id: The run's name; "" makes one from the time.
             listener: Hears the run's events.
+            start_from: A version (or run) whose adapter is trained on; "" begins with a fresh one.
 
         Raises:
+            ModelNotFoundError: if there is no such version, or its files were pruned.
             FineTuningError: as preparing and the trainer raise.
         """
+        start = self._starting_point(start_from) if start_from else None
         trainer, data, base = self._training_task(snapshot)
-        run = trainer.train(data, base, self._new_folder(run_id), _listening(listener))
+        folder, listening = self._new_folder(run_id), _listening(listener)
+        run = trainer.train(data, base, folder, listening, start_from=start)
         self._register(run)
         return run
 
-    def forecast(self, snapshot: Snapshot | None = None) -> Forecast:
+    def _starting_point(self, name: str) -> StartingPoint:
+        from fine_tuning.training.starting_point import StartingPoint  # noqa: PLC0415 - torch is slow to load
+
+        run = self.find_run(name)
+        return StartingPoint(name=self.register_run(run).name, adapter_file=run.adapter_path)
+
+    def forecast(self, snapshot: Snapshot | None = None, *, start_from: str = "") -> Forecast:
         """Tell what :meth:`train` would take, from a few timed batches; no run is begun.
 
         Raises:
@@ -67,8 +79,9 @@ class Training(Collection, Modelfiles):
             StorageError: if it cannot fit onto the disk.
             FineTuningError: as preparing and opening the model raise.
         """
+        start = self._starting_point(start_from) if start_from else None
         trainer, data, base = self._training_task(snapshot)
-        return trainer.forecast(data, base, self._new_folder(""))
+        return trainer.forecast(data, base, self._new_folder(""), start_from=start)
 
     def mode_remark(self, run: TrainedRun) -> str:
         """Tell what fast mode gained and lost; "" for a run that adapts every layer."""
