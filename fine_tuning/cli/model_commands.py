@@ -93,7 +93,7 @@ def train(
 
 
 def _show_forecast(known: Forecast, *, as_json: bool) -> None:
-    from fine_tuning.training.pace import duration
+    from fine_tuning.training.throughput import duration
 
     rows = {
         "time": f"{duration(known.time_s or 0)} for {known.num_steps} steps",

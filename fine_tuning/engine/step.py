@@ -18,11 +18,11 @@ from torch import Tensor
 
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.item import Item, grouped
+from fine_tuning.engine.data_parallel import shares, threads_for
 from fine_tuning.engine.decoder import Decoder, StepContext
 from fine_tuning.engine.head import SoftTargets, weighted_sum
-from fine_tuning.engine.layout import Rows, Segment, Tokens, families, shared_length
+from fine_tuning.engine.layout import Rows, Segment, Tokens, prefix_groups, shared_length
 from fine_tuning.engine.lora import LoraAdapter
-from fine_tuning.engine.workers import shares, threads_for
 
 # Matrix products are near their peak from about 512 rows on; more rows only cost memory.
 MICRO_BATCH_TOKENS = 1024
@@ -119,9 +119,9 @@ def cuts(
     }
     pending: list[int] = []
     tokens = 0
-    for family in families([sequences[index].ids for index in learnt]):
+    for prefix_group in prefix_groups([sequences[index].ids for index in learnt]):
         before: tuple[int, ...] = ()
-        for index in (learnt[place] for place in family):
+        for index in (learnt[place] for place in prefix_group):
             unit = units.pop(index, [])
             if not unit:
                 continue  # taken with another of its group
@@ -162,7 +162,7 @@ def _refuse_foreign(decoder: Decoder, sequence: Item) -> None:
         )
 
 
-class Below(Protocol):
+class FrozenPrefix(Protocol):
     """What the blocks below ``first``, which nobody adapts, made of sequences."""
 
     @property
@@ -176,12 +176,12 @@ class Below(Protocol):
 
 
 def _enter(
-    decoder: Decoder, below: Below | None, batch: MicroBatch, context: StepContext
+    decoder: Decoder, frozen_prefix: FrozenPrefix | None, batch: MicroBatch, context: StepContext
 ) -> tuple[Tensor, int]:
     """Return what enters a block, and which."""
-    if below is None:
+    if frozen_prefix is None:
         return decoder.embed(batch.ids, context), 0
-    return below.enter(batch, context), below.first
+    return frozen_prefix.enter(batch, context), frozen_prefix.first
 
 
 Teacher = Callable[[Item], SoftTargets]
@@ -195,7 +195,7 @@ def accumulate_gradients(
     *,
     coefficients: float | Sequence[float],
     teacher: Teacher | None = None,
-    below: Below | None = None,
+    frozen_prefix: FrozenPrefix | None = None,
 ) -> StepResult:
     """Add the gradient of a weighted sum of the targets' losses to the adapter's ``.grad``.
 
@@ -210,7 +210,7 @@ def accumulate_gradients(
             whole optimizer step) gives the mean loss's gradient.
         teacher: Gives distributions to come near to, in place of the targets; asked for one
             micro-batch at a time, from several threads.
-        below: Knows the states that enter the first adapted block; None computes them.
+        frozen_prefix: Knows the states that enter the first adapted block; None computes them.
 
     Raises:
         DataError: if a token id is outside the decoder's vocabulary.
@@ -218,7 +218,7 @@ def accumulate_gradients(
     if isinstance(coefficients, int | float):
         coefficients = [coefficients] * len(sequences)
     parts = shares(sequences, torch.get_num_threads() if decoder.shares_steps else 1)
-    work = _Step(decoder, adapter, sequences, coefficients, teacher, below, len(parts) == 1)
+    work = _Step(decoder, adapter, sequences, coefficients, teacher, frozen_prefix, len(parts) == 1)
     total = StepResult(0.0, 0, 0)
     with threads_for(parts) as run:
         for result, own in run(work.of_share, parts):
@@ -237,7 +237,7 @@ class _Step:
     sequences: Sequence[Item]
     coefficients: Sequence[float]
     teacher: Teacher | None
-    below: Below | None
+    frozen_prefix: FrozenPrefix | None
     is_alone: bool
 
     @torch.no_grad()
@@ -251,7 +251,7 @@ class _Step:
         for batch in micro_batches(decoder, chosen):
             context = decoder.context(batch.segments, batch.rows.tolist())
             lowest = next(i for i, stack in enumerate(stacks) if not stack.is_empty)
-            entered, first = _enter(decoder, self.below, batch, context)
+            entered, first = _enter(decoder, self.frozen_prefix, batch, context)
             y_UH, kept = decoder.hidden(entered, stacks, context, save_from=lowest, first=first)
             del entered
             counted = [self.coefficients[part[member]] for member in batch.members]
@@ -291,10 +291,10 @@ def evaluate_loss(
     decoder: Decoder,
     adapter: LoraAdapter | None,
     sequences: Sequence[Item],
-    below: Below | None = None,
+    frozen_prefix: FrozenPrefix | None = None,
 ) -> StepResult:
     """Return the loss without gradients; the head is computed in float32."""
-    scores = score_targets(decoder, adapter, sequences, below)
+    scores = score_targets(decoder, adapter, sequences, frozen_prefix)
     return StepResult(
         -sum(score.weighted(item) for score, item in zip(scores, sequences, strict=True)),
         sum(len(score.log_probabilities) for score in scores),
@@ -319,7 +319,7 @@ def score_targets(
     decoder: Decoder,
     adapter: LoraAdapter | None,
     sequences: Sequence[Item],
-    below: Below | None = None,
+    frozen_prefix: FrozenPrefix | None = None,
 ) -> list[ExampleScore]:
     """Score each example's targets, in the order given; the head is computed in float32.
 
@@ -327,7 +327,7 @@ def score_targets(
     example without targets gets an empty score.
     """
     parts = shares(sequences, torch.get_num_threads() if decoder.shares_steps else 1)
-    work = partial(_score_share, decoder, adapter, below, sequences)
+    work = partial(_score_share, decoder, adapter, frozen_prefix, sequences)
     by_index: dict[int, ExampleScore] = {}
     with threads_for(parts) as run:
         for part, scores in zip(parts, run(work, parts), strict=True):
@@ -339,7 +339,7 @@ def score_targets(
 def _score_share(
     decoder: Decoder,
     adapter: LoraAdapter | None,
-    below: Below | None,
+    frozen_prefix: FrozenPrefix | None,
     every: Sequence[Item],
     part: Sequence[int],
 ) -> list[ExampleScore]:
@@ -347,7 +347,7 @@ def _score_share(
     scores = [ExampleScore((), (), 0)] * len(sequences)
     for batch in micro_batches(decoder, sequences):
         context = decoder.context(batch.segments, batch.rows.tolist())
-        entered, first = _enter(decoder, below, batch, context)
+        entered, first = _enter(decoder, frozen_prefix, batch, context)
         x_UH, _ = decoder.hidden(entered, stacks, context, save_from=None, first=first)
         h_UH = output_norm(decoder, x_UH[: len(batch.rows)])
         found = decoder.head.log_probabilities(h_UH[batch.places], batch.targets)

@@ -23,13 +23,13 @@ from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.lora import LoraAdapter
 from fine_tuning.engine.peft_files import write_peft_adapter
 from fine_tuning.training.adapter_training import AdapterTraining
-from fine_tuning.training.fast_mode import first_adapted, lower_states
+from fine_tuning.training.fast_mode import first_adapted, frozen_prefix_cache
 from fine_tuning.training.forecast import Forecast, Job, apply, forecast, timed
 from fine_tuning.training.fresh_adapter import fresh_adapter
+from fine_tuning.training.lr_finder import find_rate
 from fine_tuning.training.objective import Objective
 from fine_tuning.training.open_base import open_decoder, opened
 from fine_tuning.training.plan import TrainingData, TrainingPlan
-from fine_tuning.training.rate_probe import find_rate
 from fine_tuning.training.run import Export, Listening, carry_out, memory_errors
 from fine_tuning.training.run_folder import (
     RunFolder,
@@ -234,7 +234,7 @@ class AdapterTrainer:
         with memory_errors(settings, lambda: "the layers below the adapters"):
             apply(known.memory, decoder)
             data = folder.data(settings).learnable()
-            states = lower_states(folder, settings, decoder, [*data.train, *data.validation])
+            states = frozen_prefix_cache(folder, settings, decoder, [*data.train, *data.validation])
         start_from = folder.starting_point(settings)
         reference = None
         if start_from is not None and self.objective and self.objective.needs_reference:

@@ -9,8 +9,8 @@ import torch
 
 from fine_tuning.core.item import Item
 from fine_tuning.engine.decoder import Decoder
+from fine_tuning.engine.frozen_prefix_cache import FrozenPrefixCache
 from fine_tuning.engine.lora import LoraAdapter
-from fine_tuning.engine.lower_states import LowerStates
 from fine_tuning.engine.step import (
     ExampleScore,
     StepResult,
@@ -30,7 +30,7 @@ class AdapterTraining:
     Args:
         decoder: The frozen base.
         adapter: What is trained.
-        below: Knows the states that enter the first adapted block.
+        frozen_prefix: Knows the states that enter the first adapted block.
         objective: What is minimised.
         teacher: Gives distributions to come near to, in place of the targets.
         reference: What an objective compares with; None is the bare base.
@@ -40,7 +40,7 @@ class AdapterTraining:
         self,
         decoder: Decoder,
         adapter: LoraAdapter,
-        below: LowerStates | None = None,
+        frozen_prefix: FrozenPrefixCache | None = None,
         *,
         objective: Objective | None = None,
         teacher: Teacher | None = None,
@@ -48,7 +48,7 @@ class AdapterTraining:
     ) -> None:
         self.decoder = decoder
         self.adapter = adapter
-        self._below = below
+        self._frozen_prefix = frozen_prefix
         self._objective = objective or SupervisedObjective()
         self._teacher = teacher
         self._reference = reference
@@ -66,7 +66,7 @@ class AdapterTraining:
         coefficients: float | list[float] = scale
         credit = None
         if not self._objective.is_likelihood:
-            scores = score_targets(self.decoder, self.adapter, batch, self._below)
+            scores = score_targets(self.decoder, self.adapter, batch, self._frozen_prefix)
             credit = self._credit(batch, scores)
             coefficients = [scale * slope for slope in credit.coefficients]
         result = accumulate_gradients(
@@ -75,13 +75,13 @@ class AdapterTraining:
             batch,
             coefficients=coefficients,
             teacher=self._teacher,
-            below=self._below,
+            frozen_prefix=self._frozen_prefix,
         )
         return result if credit is None else replace(result, loss_sum=credit.loss_sum)
 
     def evaluate(self, batch: Sequence[Item]) -> StepResult:
         """Return the loss of a batch; with a teacher, that of its targets."""
-        scores = score_targets(self.decoder, self.adapter, batch, self._below)
+        scores = score_targets(self.decoder, self.adapter, batch, self._frozen_prefix)
         return StepResult(
             self._credit(batch, scores).loss_sum,
             sum(len(score.log_probabilities) for score in scores),
@@ -92,7 +92,7 @@ class AdapterTraining:
         own = [score.weighted(item) for score, item in zip(scores, batch, strict=True)]
         if not self._objective.needs_reference:
             return self._objective.credit(batch, own, None)
-        known = score_targets(self.decoder, self._reference, batch, self._below)
+        known = score_targets(self.decoder, self._reference, batch, self._frozen_prefix)
         reference = [score.weighted(item) for score, item in zip(known, batch, strict=True)]
         return self._objective.credit(batch, own, reference)
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fine_tuning.core.example import TokenizedExample
-from fine_tuning.engine.workers import MIN_EVENNESS, shares, threads_for
+from fine_tuning.engine.data_parallel import MIN_EVENNESS, shares, threads_for
 from tests.engine.tiny import example
 
 
