@@ -21,7 +21,7 @@ from fine_tuning.core.clock import SystemClock
 from fine_tuning.core.closing import Closing
 from fine_tuning.core.events import RunEvent
 from fine_tuning.core.ports import Clock
-from fine_tuning.training.pace import duration
+from fine_tuning.training.throughput import duration
 
 LINE_EVERY_S = 10.0
 GIB = 1024**3
@@ -78,7 +78,7 @@ class ProgressBar(Closing):
         columns = (BarColumn(12), MofNCompleteColumn(), TextColumn("{task.fields[said]}"))
         self._bar = Progress(*columns, console=Console(file=stream))
         self._task = self._bar.add_task("training", total=None, said="")
-        self._loss = self._validation = self._pace = ""
+        self._loss = self._validation = self._throughput = ""
 
     def on_event(self, event: RunEvent) -> None:
         """Move the bar; remarks and failures are written above it."""
@@ -88,7 +88,7 @@ class ProgressBar(Closing):
         if event.kind == "step":
             values = _numbers(event)
             self._loss = f"loss {values['loss']:.3f} "
-            self._pace = (
+            self._throughput = (
                 f" {values['tokens_per_s']:.0f} tok/s  {values['memory_bytes'] / GIB:.1f} GiB  "
                 f"{duration(values['eta_s'])} left"
             )
@@ -97,7 +97,7 @@ class ProgressBar(Closing):
             self._validation = f"val {event.values['validation_loss']:.3f} "
         elif line := describe(event):
             self._bar.console.print(line, markup=False)
-        self._bar.update(self._task, said=self._loss + self._validation + self._pace)
+        self._bar.update(self._task, said=self._loss + self._validation + self._throughput)
 
     def __enter__(self) -> Self:
         """Show the bar."""

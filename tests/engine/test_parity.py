@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.resources import files
@@ -186,14 +186,35 @@ def check_predictions(
     assert agreement.repeats < 0.1, agreement
 
 
+def adapter_of_own_scales(shapes: Mapping[str, tuple[int, int]]) -> LoraAdapter:
+    """Ranks and scales that differ from weight to weight, some by a lot."""
+    adapter = LoraAdapter.create(
+        shapes,
+        rank=4,
+        alpha=8.0,
+        seed=7,
+        use_rslora=True,
+        ranks={"attn_q": 2, "attn_output": 7, "blk.1.ffn_down.weight": 1},
+        alphas={"ffn_up": 24.0, "attn_v": 2.0, "blk.0.ffn_down.weight": 16.0},
+    )
+    generator = torch.Generator().manual_seed(8)
+    for pair in adapter.pairs.values():
+        pair.b.copy_(0.05 * torch.randn(pair.b.shape, generator=generator))
+    return adapter
+
+
+@pytest.mark.parametrize("make", [random_adapter, adapter_of_own_scales])
 @pytest.mark.parametrize("name", [name for name in MODELS if name in ARCHITECTURES])
 def test_an_adapter_moves_llama_cpp_as_predicted(
-    tmp_path: Path, tokenizer: Mapping[str, Any], name: str
+    tmp_path: Path,
+    tokenizer: Mapping[str, Any],
+    name: str,
+    make: Callable[[Mapping[str, tuple[int, int]]], LoraAdapter],
 ) -> None:
     path, ids = tmp_path / "tiny.gguf", random_ids(32)
     write_sized(path, MODELS[name], TensorType.F32, tokenizer)
     with Decoder.open(path) as decoder:
-        adapter = random_adapter(decoder.linear_shapes, size=0.1)
+        adapter = make(decoder.linear_shapes)
     write_gguf_adapter(tmp_path / "a.gguf", adapter, architecture=MODELS[name].architecture)
     with EmbeddedServer(
         path, adapter=tmp_path / "a.gguf", context_tokens=CONTEXT, threads=1

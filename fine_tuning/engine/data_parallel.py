@@ -18,9 +18,9 @@ from typing import Protocol, TypeVar
 import torch
 
 from fine_tuning.core.item import Item, grouped
-from fine_tuning.engine.layout import families, shared_length
+from fine_tuning.engine.layout import prefix_groups, shared_length
 
-# Below this share of useful time per thread, all threads work on every product instead.
+# FrozenPrefix this share of useful time per thread, all threads work on every product instead.
 MIN_EVENNESS = 0.8
 
 Result = TypeVar("Result")
@@ -38,8 +38,8 @@ def shares(sequences: Sequence[Item], num_threads: int) -> list[list[int]]:
         return whole
     ids = [sequence.ids for sequence in sequences]
     units = grouped(sequences)
-    related = _with_groups(families(ids), units)
-    useful = sum(_num_tokens(ids, family) for family in related)
+    related = _with_groups(prefix_groups(ids), units)
+    useful = sum(_num_tokens(ids, prefix_group) for prefix_group in related)
     dealings = [_dealt(ids, related, num_threads)]
     if len(units) > len(related):
         dealings.append(_dealt(ids, units, num_threads))
@@ -52,25 +52,27 @@ def shares(sequences: Sequence[Item], num_threads: int) -> list[list[int]]:
 def _with_groups(
     related: Sequence[Sequence[int]], units: Sequence[Sequence[int]]
 ) -> list[list[int]]:
-    """Return families joined where a group lies in several of them."""
-    joined = [list(family) for family in related]
+    """Return prefix groups joined where a group lies in several of them."""
+    joined = [list(prefix_group) for prefix_group in related]
     for unit in units:
-        touched = [family for family in joined if not set(unit).isdisjoint(family)]
+        touched = [
+            prefix_group for prefix_group in joined if not set(unit).isdisjoint(prefix_group)
+        ]
         if len(touched) > 1:
-            joined = [family for family in joined if family not in touched]
-            joined.append([index for family in touched for index in family])
+            joined = [prefix_group for prefix_group in joined if prefix_group not in touched]
+            joined.append([index for prefix_group in touched for index in prefix_group])
     return sorted(joined, key=min)
 
 
-def _num_tokens(ids: Sequence[Sequence[int]], family: Sequence[int]) -> int:
-    """Return the tokens computed for neighbours in a family."""
-    common = sum(shared_length(ids[one], ids[other]) for one, other in pairwise(family))
-    return sum(len(ids[index]) for index in family) - common
+def _num_tokens(ids: Sequence[Sequence[int]], prefix_group: Sequence[int]) -> int:
+    """Return the tokens computed for neighbours in a prefix group."""
+    common = sum(shared_length(ids[one], ids[other]) for one, other in pairwise(prefix_group))
+    return sum(len(ids[index]) for index in prefix_group) - common
 
 
 def _load(ids: Sequence[Sequence[int]], part: Sequence[int]) -> int:
     own = [ids[index] for index in part]
-    return sum(_num_tokens(own, family) for family in families(own))
+    return sum(_num_tokens(own, prefix_group) for prefix_group in prefix_groups(own))
 
 
 def _dealt(
@@ -118,22 +120,3 @@ def threads_for(parts: Sequence[Sequence[int]]) -> Iterator[Run]:
         yield lambda work, own: list(pool.map(work, own))
     finally:
         torch.set_num_threads(num_threads)
-
-
-def on_each_share(
-    work: Callable[[Sequence[Item]], Result],
-    sequences: Sequence[Item],
-    *,
-    may_share: bool = True,
-) -> list[tuple[list[int], Result]]:
-    """Return (indices, result) of each share, in a fixed order.
-
-    Args:
-        work: Computes one share; with several shares it is called from several threads at once.
-        sequences: What is shared out, over as many threads as torch has.
-        may_share: False makes one share of all.
-    """
-    parts = shares(sequences, torch.get_num_threads() if may_share else 1)
-    with threads_for(parts) as run:
-        results = list(run(lambda part: work([sequences[i] for i in part]), parts))
-    return list(zip(parts, results, strict=True))

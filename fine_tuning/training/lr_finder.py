@@ -1,4 +1,4 @@
-"""Looks for a learning rate: a few steps at each of several rates, judged on what was not learnt.
+"""Looks for a learning rate: a few steps at each of several rates, compared on held-out sequences.
 
 Every try starts from the same fresh adapter and sees the same batches, so that the same data, plan
 and number of threads give the same rate. It knows no model; whoever asks makes what is trained.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -26,8 +27,8 @@ FIRST = RATES.index(1e-3)
 FEWEST_STEPS, MOST_STEPS = 4, 12
 SHARE_OF_RUN = 0.05
 USUAL_TRIES = 4
-MAX_JUDGED = 16
-"""Sequences on which a rate is judged."""
+MAX_HELD_OUT = 16
+"""Sequences on which rates are compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +50,8 @@ def find_rate(fresh: Callable[[], Trainable], data: TrainingData, plan: Training
 
     Args:
         fresh: Makes what is trained, as it is before its first step; equal each time.
-        data: What will be trained on; a part of the validation split judges, without one a part
-            of the training split that the tries do not see.
+        data: What will be trained on; they are compared on a part of the validation split, without
+            one on a part of the training split that the tries do not see.
         plan: The numbers of the run; its learning rate is not looked at.
 
     Raises:
@@ -59,22 +60,19 @@ def find_rate(fresh: Callable[[], Trainable], data: TrainingData, plan: Training
     order = BatchOrder(data.train, plan)
     num_steps = steps_per_rate(order.num_steps)
     steps = [order.batches(step) for step in range(num_steps)]
-    judged = _judged(data, steps)
+    held_out = _held_out(data, steps)
     losses: dict[float, float] = {}
 
-    def loss_at(place: int) -> float:
-        rate = RATES[place]
-        if rate not in losses:
-            losses[rate] = _loss_after(fresh(), steps, judged, plan, rate)
-        return losses[rate]
-
+    loss_at = partial(_loss_at, fresh, steps, held_out, plan, losses)
     best = FIRST
     for direction in (1, -1):
-        while 0 <= best + direction < len(RATES) and loss_at(best + direction) < loss_at(best):
-            best += direction
+        while 0 <= (place := best + direction) < len(RATES):
+            if loss_at(RATES[place]) >= loss_at(RATES[best]):
+                break
+            best = place
         if best != FIRST:
             break
-    if not math.isfinite(loss_at(best)):
+    if not math.isfinite(losses[RATES[best]]):
         tried = ", ".join(f"{rate:g}" for rate in sorted(losses))
         raise TrainingError(
             f"no learning rate of {tried} gave a finite loss after {num_steps} steps",
@@ -85,27 +83,31 @@ def find_rate(fresh: Callable[[], Trainable], data: TrainingData, plan: Training
         learning_rate=RATES[best],
         losses=losses,
         reason=f"learning rate {RATES[best]:g}, the best of those tried for {num_steps} steps "
-        f"each (loss on {len(judged)} held-out sequences after them: {told})",
+        f"each (loss on {len(held_out)} held-out sequences after them: {told})",
     )
 
 
-def _judged(data: TrainingData, steps: Sequence[Sequence[Sequence[Item]]]) -> list[Item]:
-    """Return what judges a rate: of many sequences, some spread evenly over the whole."""
+def _held_out(data: TrainingData, steps: Sequence[Sequence[Sequence[Item]]]) -> list[Item]:
+    """Return what rates are compared on: of many sequences, some spread evenly over the whole."""
     seen = {each.example_id for batches in steps for batch in batches for each in batch}
     unseen = [each for each in data.train if each.example_id not in seen]
     pool = list(data.validation) or unseen or list(data.train)
-    stride = max(1, -(-len(pool) // MAX_JUDGED))
+    stride = max(1, -(-len(pool) // MAX_HELD_OUT))
     return pool[::stride]
 
 
-def _loss_after(
-    trainable: Trainable,
+def _loss_at(
+    fresh: Callable[[], Trainable],
     steps: Sequence[Sequence[Sequence[Item]]],
-    judged: Sequence[Item],
+    held_out: Sequence[Item],
     plan: TrainingPlan,
+    losses: dict[float, float],
     rate: float,
 ) -> float:
-    """Return the loss per target after training at a rate; infinite if it left the finite."""
+    """Return the mean loss after training at a rate, infinite if it left the finite; keep it."""
+    if rate in losses:
+        return losses[rate]
+    losses[rate], trainable = math.inf, fresh()
     parameters = trainable.parameters()
     optimizer = AdamW(parameters, betas=plan.adam_betas, weight_decay=plan.weight_decay)
     for batches in steps:
@@ -115,9 +117,10 @@ def _loss_after(
             trainable.accumulate(batch, scale=1 / size)
         norm = torch.nn.utils.clip_grad_norm_(parameters, plan.max_grad_norm or math.inf)
         if not math.isfinite(norm):
-            return math.inf
+            return losses[rate]
         optimizer.step(rate)
-    held_out = evaluation_batches(judged)
-    loss_sum = sum(trainable.evaluate(batch).loss_sum for batch in held_out)
-    loss = loss_sum / sum(map(trainable.size, held_out))
-    return loss if math.isfinite(loss) else math.inf
+    batches = evaluation_batches(held_out)
+    loss_sum = sum(trainable.evaluate(batch).loss_sum for batch in batches)
+    loss = loss_sum / sum(map(trainable.size, batches))
+    losses[rate] = loss if math.isfinite(loss) else math.inf
+    return losses[rate]

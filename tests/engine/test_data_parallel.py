@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -11,12 +12,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fine_tuning.core.example import TokenizedExample
-from fine_tuning.engine.workers import MIN_EVENNESS, on_each_share, shares
+from fine_tuning.engine.data_parallel import MIN_EVENNESS, shares, threads_for
 from tests.engine.tiny import example
 
 
 def of_lengths(lengths: Sequence[int]) -> list[TokenizedExample]:
     return [example(length, [length - 1], seed=i) for i, length in enumerate(lengths)]
+
+
+def on_each_share(
+    work: Callable[[Sequence[TokenizedExample]], Any], sequences: Sequence[TokenizedExample]
+) -> list[tuple[list[int], Any]]:
+    """Return (indices, result) of each share."""
+    parts = shares(sequences, torch.get_num_threads())
+    with threads_for(parts) as run:
+        results = run(lambda part: work([sequences[i] for i in part]), parts)
+    return list(zip(parts, results, strict=True))
 
 
 @given(st.lists(st.integers(2, 60), max_size=12), st.integers(1, 4))

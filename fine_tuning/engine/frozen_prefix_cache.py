@@ -25,7 +25,7 @@ Store = npt.NDArray[np.int16]
 STATE_BYTES = 2
 
 
-class LowerStates:
+class FrozenPrefixCache:
     """Where the states of sequences lie; :meth:`fill` computes them.
 
     Args:

@@ -13,7 +13,7 @@ import numpy as np
 STEPS_FOR_A_FORECAST = 4
 
 
-class Pace:
+class Throughput:
     """Collects what steps and evaluations took."""
 
     def __init__(self) -> None:

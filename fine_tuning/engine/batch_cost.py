@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fine_tuning.core.item import Item
+from fine_tuning.engine.data_parallel import shares
 from fine_tuning.engine.step import cuts
-from fine_tuning.engine.workers import shares
 
 # All threads on every product, compared with a share of the sequences for each (docs/LOG.md).
 PRODUCT_EVENNESS = 0.84
