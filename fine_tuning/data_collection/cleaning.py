@@ -10,13 +10,18 @@ from __future__ import annotations
 import time
 from array import array
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.formats import each_conversation
+from fine_tuning.core.json_value import JsonObject
+from fine_tuning.data_collection.cleaning_counts import (
+    AlikeRecord,
+    CleaningCounts,
+    CleaningStepRecord,
+)
 from fine_tuning.data_collection.cleaning_steps import (
     NEAR_DUPLICATE,
     REASONS,
@@ -28,7 +33,7 @@ from fine_tuning.data_collection.near_duplicates import Found, NearDuplicates
 from fine_tuning.data_collection.quality import quality
 from fine_tuning.data_collection.shelf import Shelf
 
-Item = Conversation | Mapping[str, Any]
+Item = Conversation | JsonObject
 EXAMPLES_PER_STEP = 5
 BATCH = 128
 
@@ -63,6 +68,17 @@ class StepCount:
     cpu_s: float = 0.0
     examples: list[list[str]] = field(default_factory=list)
 
+    def to_dict(self) -> CleaningStepRecord:
+        """Return the counts as plain JSON values."""
+        return {
+            "name": self.name,
+            "seen": self.seen,
+            "changed": self.changed,
+            "dropped": self.dropped,
+            "cpu_s": self.cpu_s,
+            "examples": [list(example) for example in self.examples],
+        }
+
     def note(self, conversation_id: str, what: str) -> None:
         """Keep an example, if there are few."""
         if len(self.examples) < EXAMPLES_PER_STEP:
@@ -76,6 +92,14 @@ class Alike:
     first_id: str
     second_id: str
     similarity: float
+
+    def to_dict(self) -> AlikeRecord:
+        """Return the pair as plain JSON values."""
+        return {
+            "first_id": self.first_id,
+            "second_id": self.second_id,
+            "similarity": self.similarity,
+        }
 
 
 class Cleaning:
@@ -137,15 +161,15 @@ class Cleaning:
             self._shelf.close()
 
     @property
-    def counts(self) -> dict[str, Any]:
+    def counts(self) -> CleaningCounts:
         """``in``, ``kept``, ``dropped`` (reason to number) and ``steps``, as plain JSON values."""
         return {
             "in": self.num_in,
             "kept": self.num_kept,
             "dropped": {reason: self.dropped[reason] for reason in REASONS if self.dropped[reason]},
-            "steps": [asdict(step) for step in self.steps],
+            "steps": [step.to_dict() for step in self.steps],
             "clusters": len(set(self.clusters.values())),
-            "review": [asdict(pair) for pair in self.review],
+            "review": [pair.to_dict() for pair in self.review],
         }
 
     def _first_pass(self) -> Iterator[Dropped]:

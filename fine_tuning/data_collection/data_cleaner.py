@@ -13,13 +13,13 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from fine_tuning.core.conversation import Conversation, Message
 from fine_tuning.core.errors import ConfigError
 from fine_tuning.core.formats import as_conversation
 from fine_tuning.core.naming import canonical_json
 from fine_tuning.data_collection.cleaning import Alike, Cleaning, Dropped, Item, StepCount
+from fine_tuning.data_collection.cleaning_counts import CleaningCounts
 from fine_tuning.data_collection.cleaning_steps import (
     EDITS,
     NEAR_DUPLICATE,
@@ -52,7 +52,7 @@ class CleaningReport:
     kept: list[Conversation]
     dropped: list[Dropped]
     steps: list[StepCount]
-    counts: dict[str, Any]
+    counts: CleaningCounts
     clusters: dict[str, str] = field(default_factory=dict)
     review: list[Alike] = field(default_factory=list)
 

@@ -5,12 +5,12 @@ Knows nothing of tokens, splits and models: ``data_preparation/preflight`` looks
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.finding import Finding, Severity
+from fine_tuning.data_collection.cleaning_counts import CleaningCounts
 from fine_tuning.data_collection.entry import Entry
 from fine_tuning.data_collection.private_values import KINDS, find_private, may_hold_private
 
@@ -76,7 +76,7 @@ _REASONS: dict[str, _Told] = {
 }
 
 
-def recorded_findings(counts: Mapping[str, Any], num_pairs: int) -> list[Finding]:
+def recorded_findings(counts: CleaningCounts, num_pairs: int) -> list[Finding]:
     """Return what a cleaning's counts and the pairs it left tell.
 
     Args:
@@ -158,7 +158,7 @@ def _size(num_pairs: int) -> Finding:
     )
 
 
-def _by_reason(counts: Mapping[str, Any]) -> Iterator[Finding]:
+def _by_reason(counts: CleaningCounts) -> Iterator[Finding]:
     examples = {step["name"]: step["examples"] for step in counts["steps"]}
     for reason, number in counts["dropped"].items():
         told = _REASONS[reason]
@@ -184,7 +184,7 @@ def _counted(number: int, title: str) -> str:
     return f"1 conversation {single} {rest}"
 
 
-def _redacted(counts: Mapping[str, Any]) -> Iterator[Finding]:
+def _redacted(counts: CleaningCounts) -> Iterator[Finding]:
     for step in counts["steps"]:
         if step["name"] == "redaction" and step["changed"]:
             yield Finding(

@@ -24,6 +24,7 @@ from fine_tuning.core.finding import Finding
 from fine_tuning.core.naming import content_name
 from fine_tuning.core.ports import Progress
 from fine_tuning.data_collection.cleaning import Dropped
+from fine_tuning.data_collection.cleaning_counts import CleaningCounts
 from fine_tuning.data_collection.cleaning_steps import NEAR_DUPLICATE
 from fine_tuning.data_collection.data_cleaner import Change
 from fine_tuning.data_collection.judgements import JudgedConversations, reviewed, withheld
@@ -56,7 +57,7 @@ class Outcome:
 
     version: str
     made_at: str
-    counts: Mapping[str, Any]
+    counts: CleaningCounts
     num_pairs: int
     drops: Mapping[str, Drop]
     changed: Mapping[str, tuple[str, ...]]

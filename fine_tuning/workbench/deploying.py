@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fine_tuning.core.errors import DeploymentError, FineTuningError, ModelNotFoundError
+from fine_tuning.core.json_value import number_at
 from fine_tuning.core.ports import ChatModel, Progress, ServedModel
 from fine_tuning.model_management.artefacts import MERGED, is_mergeable, write_merged
 from fine_tuning.model_management.deployment_target import Deployable
@@ -173,8 +174,8 @@ class Deploying(Models, Modelfiles):
             return self.open_chat(name)
         return runtime.open_chat(
             name,
-            context_tokens=parameters.get("num_ctx") or CHAT_CONTEXT_TOKENS,
-            threads=parameters.get("num_thread") or self.settings.training.threads,
+            context_tokens=int(number_at(parameters, "num_ctx") or CHAT_CONTEXT_TOKENS),
+            threads=int(number_at(parameters, "num_thread") or 0) or self.settings.training.threads,
             reuse_prompt=True,
         )
 

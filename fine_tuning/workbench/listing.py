@@ -237,7 +237,7 @@ def _remembered(file: Path) -> dict[str, tuple[str, Listed]]:
                 return {}
             for raw in raws:
                 revision = str(raw.pop("revision"))
-                row = Listed(**raw)
+                row = Listed.from_dict(raw)
                 found[row.id] = (revision, row)
     except (StorageError, DataError, KeyError, TypeError) as error:
         _log.debug("the remembered list cannot be read: %s", error)

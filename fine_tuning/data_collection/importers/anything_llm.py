@@ -7,11 +7,11 @@ system prompt as instruction; it is read so when this format is named by the use
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from fine_tuning.core.conversation import Conversation, Message, Part
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.naming import content_name
 from fine_tuning.data_collection.importers.fields import (
     iso_time,
@@ -56,7 +56,7 @@ def _read(source: Source) -> Iterator[Item]:
             yield from converted(record, _convert)
 
 
-def _convert(record: Mapping[str, Any]) -> Iterator[Imported]:
+def _convert(record: JsonObject) -> Iterator[Imported]:
     system = ""
     if {"instruction", "input", "output"} <= record.keys():
         system = words(record, "instruction")

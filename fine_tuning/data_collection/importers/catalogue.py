@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from fine_tuning.core.errors import ConfigError, DataError, StorageError
+from fine_tuning.core.json_value import JsonObject
 from fine_tuning.data_collection.importers.alpaca import ALPACA
 from fine_tuning.data_collection.importers.anything_llm import ANYTHING_LLM
 from fine_tuning.data_collection.importers.chatgpt import CHATGPT
@@ -124,7 +125,7 @@ def _sample(source: Source) -> tuple[Sample, str]:
         if len(columns) > 1:
             return Sample(columns=columns), ""
     problem = ""
-    found: list[Mapping[str, object]] = []
+    found: list[JsonObject] = []
     for record in islice(source.records(), SAMPLE_PLACES):
         if isinstance(record.value, Mapping):
             found.append(record.value)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from fine_tuning.core.conversation import Conversation, Message, Role
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.feedback import RATING_RANGE
+from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.naming import content_name
-from fine_tuning.data_collection.importers.fields import iso_time, parts
+from fine_tuning.data_collection.importers.fields import iso_time, parts, text
 from fine_tuning.data_collection.importers.items import (
     Imported,
     Importer,
@@ -55,7 +55,7 @@ _UP = {"up", "good", "👍", "thumbs_up", "thumbs up", "positive", "+1"}
 _DOWN = {"down", "bad", "👎", "thumbs_down", "thumbs down", "negative", "-1"}
 
 
-def _columns(found: frozenset[str] | Mapping[str, Any]) -> dict[str, str]:
+def _columns(found: frozenset[str] | Mapping[str, object]) -> dict[str, str]:
     """Return the table's own name of each column that means something here."""
     named = {key.replace(" ", "_"): key for key in found}
     return {
@@ -91,8 +91,8 @@ def _exchanges(source: Source, columns: Mapping[str, str]) -> Iterator[Item]:
             yield from converted(record, lambda row: _exchange(row, columns))
 
 
-def _exchange(row: Mapping[str, str], columns: Mapping[str, str]) -> Iterator[Imported]:
-    cells = {meaning: row.get(column, "") for meaning, column in columns.items()}
+def _exchange(row: JsonObject, columns: Mapping[str, str]) -> Iterator[Imported]:
+    cells = {meaning: text(row, column) for meaning, column in columns.items()}
     asked, reply = cells["prompt"], cells["response"]
     if not asked.strip() and not reply.strip():
         raise DataError("the row has neither a prompt nor a response")

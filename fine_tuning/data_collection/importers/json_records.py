@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonValue
 from fine_tuning.storage.json_lines import MAX_LINE_BYTES, lines
 
 CHUNK_BYTES = 1 << 20
@@ -99,7 +100,7 @@ def _is_json(data: bytes) -> bool:
     return True
 
 
-def _whole_object(file: BinaryIO, start: int) -> dict[str, Any] | None:
+def _whole_object(file: BinaryIO, start: int) -> dict[str, JsonValue] | None:
     """Return the one object a file consists of; None when it is none, or too large."""
     file.seek(start)
     data = file.read(MAX_LINE_BYTES + 1)
@@ -112,7 +113,7 @@ def _whole_object(file: BinaryIO, start: int) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _unwrapped(value: dict[str, Any], line: int = 1) -> Iterator[Record]:
+def _unwrapped(value: dict[str, JsonValue], line: int = 1) -> Iterator[Record]:
     """Yield an object, or the conversations of the list it does nothing but wrap."""
     for key in WRAPPERS:
         items = value.get(key)

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 from fine_tuning.core.conversation import Conversation, Message
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.naming import content_name
 from fine_tuning.data_collection.importers.fields import (
     iso_time,
     mapping,
+    objects,
     parts,
     split_thoughts,
     text,
@@ -50,8 +51,8 @@ def _knows(sample: Sample) -> bool:
 
 def _read(source: Source) -> Iterator[Item]:
     """Gather the lines of the file, which is one conversation, and yield it."""
-    facts: Mapping[str, Any] = {}
-    spoken: list[Mapping[str, Any]] = []
+    facts: JsonObject = {}
+    spoken: list[JsonObject] = []
     for record in source.records():
         value = record.value
         if not isinstance(value, Mapping):
@@ -73,8 +74,8 @@ def _read(source: Source) -> Iterator[Item]:
     yield from converted(made, _convert)
 
 
-def _convert(record: Mapping[str, Any]) -> Iterator[Imported]:
-    facts, items = record["facts"], record["messages"]
+def _convert(record: JsonObject) -> Iterator[Imported]:
+    facts, items = mapping(record, "facts"), objects(record, "messages")
     if not items:
         raise DataError("the chat holds no message")
     notes = mapping(facts, "chat_metadata")
@@ -114,7 +115,7 @@ def _convert(record: Mapping[str, Any]) -> Iterator[Imported]:
     )
 
 
-def _texts(item: Mapping[str, Any]) -> list[str]:
+def _texts(item: JsonObject) -> list[str]:
     """Return all the replies of a message, or its text.
 
     Raises:
@@ -128,12 +129,12 @@ def _texts(item: Mapping[str, Any]) -> list[str]:
     return [*swipes]
 
 
-def _kept(item: Mapping[str, Any], count: int) -> int:
+def _kept(item: JsonObject, count: int) -> int:
     chosen = item.get("swipe_id")
     return chosen if isinstance(chosen, int) and 0 <= chosen < count else 0
 
 
-def _alternatives(name: str, item: Mapping[str, Any], who: list[str]) -> list[Message]:
+def _alternatives(name: str, item: JsonObject, who: list[str]) -> list[Message]:
     """Return the replies of a message; the one kept is what ``mes`` says, which may be edited."""
     said = _texts(item)
     kept = _kept(item, len(said))

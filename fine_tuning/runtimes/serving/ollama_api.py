@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonValue
+from fine_tuning.runtimes.llama_api import TokenProbability, ToolCallDelta
 from fine_tuning.runtimes.loadable import LoadableModel
+from fine_tuning.runtimes.ollama_answers import MessagePart, StreamLine
 from fine_tuning.runtimes.serving import ollama_forms as forms
 from fine_tuning.runtimes.serving.http import (
     NDJSON,
@@ -197,9 +199,7 @@ class OllamaApi:
     async def _find(self, name: str) -> LoadableModel:
         return await asyncio.to_thread(self._catalog.find, name)
 
-    async def _load_only(
-        self, model: LoadableModel, asked: Asking, empty: Mapping[str, Any]
-    ) -> Response:
+    async def _load_only(self, model: LoadableModel, asked: Asking, empty: StreamLine) -> Response:
         """Load or unload a model, as a request without a prompt asks for."""
         unloads = asked.keep_alive in {0, "0", "0s"}
         if unloads:
@@ -221,7 +221,7 @@ class OllamaApi:
         request: Request,
         asked: Asking,
         work: Work,
-        lines: AsyncIterator[dict[str, Any]],
+        lines: AsyncIterator[StreamLine],
     ) -> Response:
         if asked.stream is not False:
             response = await streamed(request, lines, ndjson, NDJSON)
@@ -231,27 +231,39 @@ class OllamaApi:
             response.background = _Unload(self._pool, work.model)  # type: ignore[assignment]
         return response
 
-    async def _chat_lines(self, asked: Chat, work: Work) -> AsyncIterator[dict[str, Any]]:
-        outcome, deltas = Outcome(), []
+    async def _chat_lines(self, asked: Chat, work: Work) -> AsyncIterator[StreamLine]:
+        outcome = Outcome()
+        deltas: list[ToolCallDelta] = []
         top = _top(asked)
         async for piece in reply(self._pool, work, outcome):
             deltas += list(piece.tool_calls)
             if piece.text or piece.thinking or piece.log_probabilities:
                 yield forms.chat_line(asked.model, piece, top)
-        last = {"model": asked.model, "created_at": forms.now(), "message": dict(_EMPTY_MESSAGE)}
+        message: MessagePart = {**_EMPTY_MESSAGE}
         if deltas:
-            last["message"]["tool_calls"] = forms.calls(deltas)  # type: ignore[index]
-        yield {**last, **forms.figures(outcome)}
+            message["tool_calls"] = forms.calls(deltas)
+        last: StreamLine = {
+            "model": asked.model,
+            "created_at": forms.now(),
+            "message": message,
+            **forms.figures(outcome),
+        }
+        yield last
 
-    async def _generate_lines(self, asked: Generate, work: Work) -> AsyncIterator[dict[str, Any]]:
+    async def _generate_lines(self, asked: Generate, work: Work) -> AsyncIterator[StreamLine]:
         outcome, top = Outcome(), _top(asked)
         async for piece in reply(self._pool, work, outcome):
             yield forms.generate_line(asked.model, piece, top)
-        last = {"model": asked.model, "created_at": forms.now(), "response": ""}
-        yield {**last, **forms.figures(outcome)}
+        last: StreamLine = {
+            "model": asked.model,
+            "created_at": forms.now(),
+            "response": "",
+            **forms.figures(outcome),
+        }
+        yield last
 
 
-_EMPTY_MESSAGE: Mapping[str, Any] = {"role": "assistant", "content": ""}
+_EMPTY_MESSAGE: MessagePart = {"role": "assistant", "content": ""}
 
 
 class _Unload:
@@ -264,23 +276,35 @@ class _Unload:
         await self._pool.unload(self._model)
 
 
-async def _joined(lines: AsyncIterator[dict[str, Any]]) -> dict[str, Any]:
+async def _joined(lines: AsyncIterator[StreamLine]) -> StreamLine:
     """Return the lines of a stream as the one answer of a request without streaming."""
-    whole: dict[str, Any] = {}
-    texts = {"content": "", "thinking": "", "response": ""}
-    told: list[Any] = []
+    whole: StreamLine = {}
+    content = thinking = response = ""
+    probabilities: list[TokenProbability] = []
     async for line in lines:
-        said = line.get("message") or line
-        for key in texts:
-            texts[key] += said.get(key) or ""
-        told += line.get("logprobs") or []
+        part: MessagePart = line.get("message") or {}
+        content += part.get("content") or ""
+        thinking += part.get("thinking") or line.get("thinking") or ""
+        response += line.get("response") or ""
+        probabilities += line.get("logprobs") or ()
         whole = line
-    place = whole.get("message") or whole
-    place |= {key: text for key, text in texts.items() if text}
-    return whole | ({"logprobs": told} if told else {})
+    message = whole.get("message")
+    if message is not None:
+        if content:
+            message["content"] = content
+        if thinking:
+            message["thinking"] = thinking
+    else:
+        if thinking:
+            whole["thinking"] = thinking
+        if response:
+            whole["response"] = response
+    if probabilities:
+        whole["logprobs"] = probabilities
+    return whole
 
 
-def _options(options: Options | None) -> dict[str, Any]:
+def _options(options: Options | None) -> dict[str, JsonValue]:
     return options.model_dump(exclude_none=True) if options else {}
 
 
