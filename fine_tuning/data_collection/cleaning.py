@@ -42,7 +42,7 @@ BATCH = 128
 class Dropped:
     """A conversation that was left out; ``detail`` says what was found.
 
-    ``conversation`` is as it came in; a near duplicate from a shelf on disk is as it was cleaned.
+    ``conversation`` is as it came in.
     ``number`` is its place among those given, counted from 0; ``twin_id`` the conversation that
     stays in its place, for duplicates.
     """
@@ -102,11 +102,29 @@ class Alike:
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleaningResult:
+    """What a cleaning found, whole.
+
+    Attributes:
+        counts: What came in, was kept and was dropped, as plain JSON values.
+        clusters: The cluster of each kept conversation that has near duplicates: its oldest
+            one's id.
+        changed: The steps that changed the words of a conversation, by its id.
+        review: Pairs for a person to look at, likest first: just below the bar, by words alone.
+    """
+
+    counts: CleaningCounts
+    clusters: dict[str, str]
+    changed: dict[str, tuple[str, ...]]
+    review: list[Alike]
+
+
 class Cleaning:
     """Iterates over the outcome of every conversation: itself, cleaned, or :class:`Dropped`.
 
     Drops come as soon as they are known, kept conversations in their given order at the end. It
-    can be gone through once; counts are whole when it is at its end.
+    can be gone through once; there is a :attr:`result` when it is at its end, and not before.
 
     Args:
         items: What to clean.
@@ -146,30 +164,58 @@ class Cleaning:
         self.num_in = 0
         self.num_kept = 0
         self.dropped: Counter[str] = Counter()
-        self.clusters: dict[str, str] = {}
-        """The cluster of each kept conversation that has near duplicates: its oldest one's id."""
-        self.changed: dict[str, tuple[str, ...]] = {}
-        """The steps that changed the words of a conversation, by its id."""
-        self.review: list[Alike] = []
-        """Pairs for a person to look at, likest first: just below the bar, by words alone."""
+        self._clusters: dict[str, str] = {}
+        self._changed: dict[str, tuple[str, ...]] = {}
+        self._review: list[Alike] = []
+        self._result: CleaningResult | None = None
 
     def __iter__(self) -> Iterator[Conversation | Dropped]:
         try:
             yield from self._first_pass()
             yield from self._second_pass()
+            self._result = CleaningResult(
+                counts=self._counts(),
+                clusters=self._clusters,
+                changed=self._changed,
+                review=self._review,
+            )
         finally:
             self._shelf.close()
 
     @property
+    def result(self) -> CleaningResult:
+        """What the cleaning found.
+
+        Raises:
+            RuntimeError: if it was not gone through to its end: half of a result is none.
+        """
+        if self._result is None:
+            raise RuntimeError("the cleaning is not at its end, and has no result before")
+        return self._result
+
+    @property
     def counts(self) -> CleaningCounts:
-        """``in``, ``kept``, ``dropped`` (reason to number) and ``steps``, as plain JSON values."""
+        """The counts of :attr:`result`."""
+        return self.result.counts
+
+    @property
+    def clusters(self) -> dict[str, str]:
+        """The clusters of :attr:`result`."""
+        return self.result.clusters
+
+    @property
+    def changed(self) -> dict[str, tuple[str, ...]]:
+        """The changed conversations of :attr:`result`."""
+        return self.result.changed
+
+    def _counts(self) -> CleaningCounts:
         return {
             "in": self.num_in,
             "kept": self.num_kept,
             "dropped": {reason: self.dropped[reason] for reason in REASONS if self.dropped[reason]},
             "steps": [step.to_dict() for step in self.steps],
-            "clusters": len(set(self.clusters.values())),
-            "review": [pair.to_dict() for pair in self.review],
+            "clusters": len(set(self._clusters.values())),
+            "review": [pair.to_dict() for pair in self._review],
         }
 
     def _first_pass(self) -> Iterator[Dropped]:
@@ -201,7 +247,7 @@ class Cleaning:
                 changed = _edit(step.edit, count, batch)
                 if step.name in TEXT_EDITS:
                     for name in changed:
-                        self.changed[name] = (*self.changed.get(name, ()), step.name)
+                        self._changed[name] = (*self._changed.get(name, ()), step.name)
             if step.drop is not None:
                 kept = []
                 for entry, detail in zip(batch, step.drop(batch), strict=True):
@@ -238,7 +284,7 @@ class Cleaning:
             else:
                 self.num_kept += 1
                 yield self._shelf.get(number)
-        self.review = [
+        self._review = [
             Alike(self._ids[pair.first], self._ids[pair.second], pair.similarity)
             for pair in found.review
             if pair.first not in losers and pair.second not in losers
@@ -248,13 +294,13 @@ class Cleaning:
         """Name a cluster by its oldest member; return those that give way to the best."""
         oldest = min(cluster, key=lambda n: (self._times[n] == "", self._times[n], n))
         if not self._drop_near:
-            self.clusters |= {self._ids[n]: self._ids[oldest] for n in cluster}
+            self._clusters |= {self._ids[n]: self._ids[oldest] for n in cluster}
             return {}
         scores = {n: quality(self._shelf.get(n)).score for n in cluster}
         wanted = {n for n in cluster if self._ids[n] in self._accepted}
         best = max(cluster, key=lambda n: (n in wanted, scores[n], -n))
         stay = wanted | {best}
-        self.clusters |= {self._ids[n]: self._ids[oldest] for n in stay}
+        self._clusters |= {self._ids[n]: self._ids[oldest] for n in stay}
         return {n: (best, found.similarity.get(n, 0.0)) for n in cluster if n not in stay}
 
     def _spoken(self, number: int) -> str:

@@ -168,8 +168,9 @@ class DataCleaner:
             else:
                 kept.append(outcome)
         dropped.sort(key=lambda item: item.number)
-        _log.debug("cleaned: %s", run.counts)
-        return CleaningReport(kept, dropped, run.steps, run.counts, run.clusters, run.review)
+        found = run.result
+        _log.debug("cleaned: %s", found.counts)
+        return CleaningReport(kept, dropped, run.steps, found.counts, found.clusters, found.review)
 
     def stream(self, conversations: Iterable[Item], folder: Path | None = None) -> Cleaning:
         """Return a cleaning of any number of conversations; memory grows by 0.5 KB for each.
