@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, Union
 
-JsonValue: TypeAlias = (
-    "str | int | float | bool | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
-)
+JsonValue: TypeAlias = Union[  # noqa: UP007 - `json_shape` looks at it when a program runs
+    str, int, float, bool, Sequence["JsonValue"], Mapping[str, "JsonValue"], None
+]
 JsonObject: TypeAlias = Mapping[str, JsonValue]
 
 
