@@ -1,6 +1,6 @@
 """One cleaning: conversations stream in, kept and dropped ones stream out, everything is counted.
 
-Conversations go through the steps in batches; what is left waits on a shelf until all were seen,
+Conversations go through the steps in batches; what is left waits in a spool until all were seen,
 because near duplicates are only known then. The law: what came in is what was kept plus what was
 dropped, step by step and reason by reason.
 """
@@ -22,16 +22,16 @@ from fine_tuning.data_collection.cleaning_counts import (
     CleaningCounts,
     CleaningStepRecord,
 )
+from fine_tuning.data_collection.cleaning_item import CleaningItem
 from fine_tuning.data_collection.cleaning_steps import (
     NEAR_DUPLICATE,
     REASONS,
     TEXT_EDITS,
     Step,
 )
-from fine_tuning.data_collection.entry import Entry
 from fine_tuning.data_collection.near_duplicates import Found, NearDuplicates
 from fine_tuning.data_collection.quality import quality
-from fine_tuning.data_collection.shelf import Shelf
+from fine_tuning.data_collection.spool import Spool
 
 Item = Conversation | JsonObject
 EXAMPLES_PER_STEP = 5
@@ -131,7 +131,7 @@ class Cleaning:
         active: The steps that look at one conversation.
         similarity: That of near duplicates.
         drop_near_duplicates: Keep the best of each cluster only; else all, and only name clusters.
-        shelf: Where conversations wait; closed at the end.
+        spool: Where conversations wait; closed at the end.
         accepted: Ids of conversations that stay, though they are near duplicates of others.
 
     Raises:
@@ -145,14 +145,14 @@ class Cleaning:
         *,
         similarity: float,
         drop_near_duplicates: bool,
-        shelf: Shelf,
+        spool: Spool,
         accepted: Collection[str] = (),
     ) -> None:
         self._items = items
         self._active = active
         self._near = NearDuplicates(similarity)
         self._drop_near = drop_near_duplicates
-        self._shelf = shelf
+        self._spool = spool
         self._accepted = accepted
         self._numbers = array("Q")
         self._ids: list[str] = []
@@ -180,7 +180,7 @@ class Cleaning:
                 review=self._review,
             )
         finally:
-            self._shelf.close()
+            self._spool.close()
 
     @property
     def result(self) -> CleaningResult:
@@ -221,7 +221,7 @@ class Cleaning:
     def _first_pass(self) -> Iterator[Dropped]:
         source = each_conversation(self._items)
         while batch := [
-            Entry(conversation, self.num_in + place)
+            CleaningItem(conversation, self.num_in + place)
             for place, conversation in enumerate(islice(source, BATCH))
         ]:
             self.num_in += len(batch)
@@ -233,11 +233,11 @@ class Cleaning:
                     self._ids.append(entry.conversation.id)
                     self._times.append(entry.conversation.created_at)
                     self._numbers.append(entry.number)
-                    self._shelf.put(entry.conversation, entry.original)
+                    self._spool.put(entry.conversation, entry.original)
 
     def _run(
-        self, step: Step, count: StepCount, batch: list[Entry]
-    ) -> Generator[Dropped, None, list[Entry]]:
+        self, step: Step, count: StepCount, batch: list[CleaningItem]
+    ) -> Generator[Dropped, None, list[CleaningItem]]:
         """Take a batch through one step; yield what it drops and return what it keeps."""
         count.seen += len(batch)
         kept = batch
@@ -278,12 +278,12 @@ class Cleaning:
                 self.near_step.dropped += 1
                 self.near_step.note(name, detail)
                 self.dropped[NEAR_DUPLICATE] += 1
-                original = self._shelf.original(number)
+                original = self._spool.original(number)
                 place, twin_id = self._numbers[number], self._ids[winner]
                 yield Dropped(original, NEAR_DUPLICATE, detail, place, twin_id)
             else:
                 self.num_kept += 1
-                yield self._shelf.get(number)
+                yield self._spool.get(number)
         self._review = [
             Alike(self._ids[pair.first], self._ids[pair.second], pair.similarity)
             for pair in found.review
@@ -296,7 +296,7 @@ class Cleaning:
         if not self._drop_near:
             self._clusters |= {self._ids[n]: self._ids[oldest] for n in cluster}
             return {}
-        scores = {n: quality(self._shelf.get(n)).score for n in cluster}
+        scores = {n: quality(self._spool.get(n)).score for n in cluster}
         wanted = {n for n in cluster if self._ids[n] in self._accepted}
         best = max(cluster, key=lambda n: (n in wanted, scores[n], -n))
         stay = wanted | {best}
@@ -304,7 +304,7 @@ class Cleaning:
         return {n: (best, found.similarity.get(n, 0.0)) for n in cluster if n not in stay}
 
     def _spoken(self, number: int) -> str:
-        return Entry(self._shelf.get(number)).spoken()
+        return CleaningItem(self._spool.get(number)).spoken()
 
 
 class _timed:  # noqa: N801 - reads as a verb
@@ -321,7 +321,9 @@ class _timed:  # noqa: N801 - reads as a verb
         self._count.cpu_s += time.process_time() - self._start_s
 
 
-def _edit(edit: Callable[[Entry], Conversation], count: StepCount, batch: list[Entry]) -> list[str]:
+def _edit(
+    edit: Callable[[CleaningItem], Conversation], count: StepCount, batch: list[CleaningItem]
+) -> list[str]:
     """Take a batch through an edit; return the ids of the conversations it changed."""
     changed: list[str] = []
     for entry in batch:

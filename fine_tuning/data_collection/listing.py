@@ -15,7 +15,7 @@ from fine_tuning.core.token_estimate import estimate_tokens
 from fine_tuning.data_collection.cleaning_steps import exchange_lengths
 from fine_tuning.data_collection.language import conversation_language
 from fine_tuning.data_collection.quality import quality
-from fine_tuning.data_collection.wording import refusal
+from fine_tuning.data_collection.text_filters import refusal
 
 TITLE_CHARS = 120
 

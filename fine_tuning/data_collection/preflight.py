@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.finding import Finding, Severity
 from fine_tuning.data_collection.cleaning_counts import CleaningCounts
-from fine_tuning.data_collection.entry import Entry
+from fine_tuning.data_collection.cleaning_item import CleaningItem
 from fine_tuning.data_collection.private_values import KINDS, find_private, may_hold_private
 
 RECOMMENDED_PAIRS = 100
@@ -109,7 +109,7 @@ def left_private(conversations: Iterable[Conversation]) -> Finding:
     """Return whether cleaned conversations still hold private values, and of which kinds."""
     held: dict[str, list[str]] = {}
     for conversation in conversations:
-        joined = Entry(conversation).joined
+        joined = CleaningItem(conversation).joined
         if may_hold_private(joined):
             for kind in {span.kind for span in find_private(joined)}:
                 held.setdefault(kind, []).append(conversation.id)

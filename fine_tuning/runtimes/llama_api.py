@@ -84,7 +84,7 @@ class ErrorObject(TypedDict, total=False):
     n_ctx: int
 
 
-class Completion(TypedDict):
+class CompletionAnswer(TypedDict):
     """A whole answer of ``/completion``."""
 
     content: str
@@ -111,13 +111,13 @@ class StreamEvent(TypedDict, total=False):
     error: ErrorObject
 
 
-class Tokens(TypedDict):
+class TokenList(TypedDict):
     """The answer of ``/tokenize``."""
 
     tokens: list[int]
 
 
-class Prompt(TypedDict):
+class RenderedPrompt(TypedDict):
     """The answer of ``/apply-template``."""
 
     prompt: str

@@ -20,7 +20,7 @@ from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.naming import content_name
 from fine_tuning.core.ports import GREEDY, Sampling
 from fine_tuning.runtimes.llama_answers import event_of, failure_of
-from fine_tuning.runtimes.llama_api import Completion, Prompt, StreamEvent, Tokens
+from fine_tuning.runtimes.llama_api import CompletionAnswer, RenderedPrompt, StreamEvent, TokenList
 
 CONNECT_TIMEOUT_S = 10.0
 SYSTEM_ROLES = ("system", "developer")
@@ -175,7 +175,7 @@ class LlamaTokenizer:
             RuntimeUnavailableError: if the server was closed.
         """
         body = {"content": text, "add_special": add_special, "parse_special": parse_special}
-        answer: Tokens = self._client.post("/tokenize", body)
+        answer: TokenList = self._client.post("/tokenize", body)
         return [int(token) for token in answer["tokens"]]
 
     def encode_many(self, texts: Sequence[str], *, parse_special: bool) -> list[list[int]]:
@@ -194,7 +194,7 @@ class LlamaTokenizer:
         content = [item for text in texts for item in (_SEPARATOR, text)]
         body = {"content": content, "add_special": False, "parse_special": parse_special}
         found: list[list[int]] = []
-        answer: Tokens = self._client.post("/tokenize", body)
+        answer: TokenList = self._client.post("/tokenize", body)
         for token in answer["tokens"]:
             if token == _SEPARATOR:
                 found.append([])
@@ -261,7 +261,7 @@ class LlamaRenderer:
         if tools:
             body["tools"] = list(tools)
         try:
-            answer: Prompt = self._client.post("/apply-template", body)
+            answer: RenderedPrompt = self._client.post("/apply-template", body)
         except RuntimeFailedError as error:
             roles = ", ".join(message.role for message in messages)
             raise DataError(
@@ -359,10 +359,10 @@ class LlamaChatModel:
         messages: Sequence[Message],
         sampling: Sampling = GREEDY,
         more: JsonObject | None = None,
-    ) -> Completion:
+    ) -> CompletionAnswer:
         """Return llama-server's own answer, with further fields asked for, such as ``n_probs``."""
         request = {**self._request(messages, sampling), **(more or {})}
-        answer: Completion = self._client.post("/completion", request)
+        answer: CompletionAnswer = self._client.post("/completion", request)
         return answer
 
     def _request(self, messages: Sequence[Message], sampling: Sampling) -> dict[str, JsonValue]:
@@ -381,7 +381,7 @@ class LlamaChatModel:
         }
 
 
-def _reply(text: str, answer: StreamEvent | Completion) -> Reply:
+def _reply(text: str, answer: StreamEvent | CompletionAnswer) -> Reply:
     return Reply(
         text=text,
         stop_type=answer["stop_type"],

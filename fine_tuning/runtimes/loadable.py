@@ -40,7 +40,7 @@ class LoadableModel:
         return (stop,) if isinstance(stop, str) else tuple(texts_in(stop))
 
 
-class Catalog(Protocol):
+class ModelCatalog(Protocol):
     """The models a server offers.
 
     * ``find`` MUST find every name ``models`` lists, with or without ``:latest``, in any case.

@@ -91,14 +91,14 @@ class Head(TypedDict):
     system_fingerprint: str
 
 
-class Chunk(Head):
+class OpenAiChunk(Head):
     """Some of an answer, as a stream sends it."""
 
     object: str
     choices: list[AnswerChoice]
 
 
-class Answer(Chunk):
+class OpenAiAnswer(OpenAiChunk):
     """A whole answer, or the chunk that ends a stream."""
 
     usage: TokenUsage

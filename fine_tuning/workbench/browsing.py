@@ -27,7 +27,11 @@ from fine_tuning.data_collection.cleaning import Dropped
 from fine_tuning.data_collection.cleaning_counts import CleaningCounts
 from fine_tuning.data_collection.cleaning_steps import NEAR_DUPLICATE
 from fine_tuning.data_collection.data_cleaner import Change
-from fine_tuning.data_collection.judgements import JudgedConversations, reviewed, withheld
+from fine_tuning.data_collection.feedback_summary import (
+    ConversationsWithFeedback,
+    reviewed,
+    withheld,
+)
 from fine_tuning.data_collection.preflight import recorded_findings
 from fine_tuning.data_preparation.formatter import examples_from
 from fine_tuning.storage.atomic import storage_errors, write_file
@@ -185,7 +189,9 @@ class Browsing(Reviewing):
         collection = self.settings.data_collection
         judged = found
         if collection.learn_from_feedback:
-            (judged,) = JudgedConversations([found], said, lowest_rating=collection.lowest_rating)
+            (judged,) = ConversationsWithFeedback(
+                [found], said, lowest_rating=collection.lowest_rating
+            )
         mine = {n: v for n, v in listing.verdicts.items() if n == conversation_id}
         cleaner = self.cleaner(reviewed(mine), withheld(mine))
         report = cleaner.clean([judged])

@@ -13,7 +13,7 @@ from fine_tuning.core.preference import LabelledReply, PreferencePair
 from fine_tuning.data_collection.cleaning import Cleaning
 from fine_tuning.data_collection.data_cleaner import Change, CleaningReport, DataCleaner, Dropped
 from fine_tuning.data_collection.data_export import DataExporter
-from fine_tuning.data_collection.judgements import labelled_replies, preference_pairs
+from fine_tuning.data_collection.feedback_summary import labelled_replies, preference_pairs
 from fine_tuning.data_preparation.dataset_builder import DatasetBuilder, Ratios
 from fine_tuning.data_preparation.snapshot import Snapshot
 from fine_tuning.runtimes.base_model import BaseModel

@@ -11,8 +11,8 @@ from fine_tuning.core.conversation import Conversation, Message
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.feedback import FeedbackKind
 from fine_tuning.core.preference import PreferencePair
-from fine_tuning.data_collection.judgements import preference_pairs
-from fine_tuning.data_collection.residue import files_with, lines_without, pieces_in, traces
+from fine_tuning.data_collection.feedback_summary import preference_pairs
+from fine_tuning.data_collection.leftover_scan import files_with, lines_without, pieces_in, traces
 from fine_tuning.data_preparation.forgetting import without_conversation
 from fine_tuning.data_preparation.snapshot import folder_name, snapshot_members
 from fine_tuning.storage.atomic import storage_errors, write_file

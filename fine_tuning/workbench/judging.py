@@ -13,7 +13,7 @@ from fine_tuning.core.errors import DataError
 from fine_tuning.core.example import Example, TokenizedExample
 from fine_tuning.core.naming import canonical_json, content_name, file_sha256, unit_interval
 from fine_tuning.core.run import Run
-from fine_tuning.data_collection.judgements import preference_pairs
+from fine_tuning.data_collection.feedback_summary import preference_pairs
 from fine_tuning.data_preparation.snapshot import Snapshot, newest_snapshot
 from fine_tuning.evaluation.blind_trial import BlindTrial
 from fine_tuning.evaluation.cache import ResultCache

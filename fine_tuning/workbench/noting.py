@@ -9,11 +9,11 @@ from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.ports import ConversationStore
 from fine_tuning.data_collection.cleaning import Cleaning, Dropped, StepCount
 from fine_tuning.data_collection.data_cleaner import CleaningReport
-from fine_tuning.data_collection.judgements import (
-    JudgedConversations,
+from fine_tuning.data_collection.feedback_summary import (
+    ConversationsWithFeedback,
+    feedback_summaries,
     liked_replies,
     reviewed,
-    verdicts_of,
     withheld,
 )
 from fine_tuning.data_preparation.snapshot import Snapshot
@@ -36,7 +36,7 @@ class Noting(WorkbenchBase):
         collection = self.settings.data_collection
         if not collection.learn_from_feedback:
             return self._told(store)
-        return JudgedConversations(
+        return ConversationsWithFeedback(
             self._told(store), store.feedback(), lowest_rating=collection.lowest_rating
         )
 
@@ -53,11 +53,11 @@ class Noting(WorkbenchBase):
 
     def reviewed(self) -> dict[str, bool]:
         """Return the conversations a person decided on: True for accepted, False for rejected."""
-        return reviewed(verdicts_of(self.store.feedback()))
+        return reviewed(feedback_summaries(self.store.feedback()))
 
     def withheld(self) -> frozenset[str]:
         """Return the conversations that must not be learnt."""
-        return withheld(verdicts_of(self.store.feedback()))
+        return withheld(feedback_summaries(self.store.feedback()))
 
     def liked(self) -> frozenset[tuple[str, str]]:
         """Return conversation and message id of the replies people liked."""

@@ -119,11 +119,11 @@ class Serving(Models):
 
     def _app(self, catalog: EmbeddedCatalog, token: str) -> Starlette:
         from fine_tuning.runtimes.serving.app import make_app  # noqa: PLC0415 - as above
-        from fine_tuning.runtimes.serving.pool import Limits  # noqa: PLC0415
+        from fine_tuning.runtimes.serving.pool import PoolLimits  # noqa: PLC0415
 
         settings = self.settings.serving
         memory_gib = settings.memory_gib or psutil.virtual_memory().total / GIB / 2
-        limits = Limits(
+        limits = PoolLimits(
             parallel=settings.parallel,
             context_tokens=settings.context_tokens,
             memory_bytes=int(memory_gib * GIB),

@@ -19,14 +19,14 @@ from fine_tuning.core.errors import DataError, FineTuningError
 from fine_tuning.core.feedback import Feedback, FeedbackKind
 from fine_tuning.core.naming import unit_interval
 from fine_tuning.core.ports import ChatModel, Clock, ConversationStore, Sampling
-from fine_tuning.data_collection.judgements import Verdicts, verdicts_of
+from fine_tuning.data_collection.feedback_summary import FeedbackSummary, feedback_summaries
 
 BETWEEN_QUESTIONS = "\n\n"
 TRIAL = "trial"
 """The note of replies that were made side by side, for the person to choose between blindly."""
 DRAWN = "drawn"
 """The note of a reply by one of two versions in an A/B test; which one is not shown with it."""
-Opinions = Verdicts
+Opinions = FeedbackSummary
 """What a person said about a conversation and its replies."""
 
 
@@ -88,10 +88,10 @@ class Talk:
             return self._kept.conversation
         return self._store.conversation(self.id) or Conversation(id=self.id)
 
-    def verdicts(self) -> Verdicts:
+    def verdicts(self) -> FeedbackSummary:
         """Return what was said about it."""
         said = self._store.feedback(self.id) if self._store else self._kept.feedback
-        return verdicts_of(said).get(self.id, Verdicts())
+        return feedback_summaries(said).get(self.id, FeedbackSummary())
 
     # Talking
 
@@ -316,7 +316,7 @@ def new_id() -> str:
     return str(uuid_utils.uuid7())
 
 
-def _undecided(replies: Sequence[Message], verdicts: Verdicts) -> bool:
+def _undecided(replies: Sequence[Message], verdicts: FeedbackSummary) -> bool:
     """Tell whether no choice was made about the newest of several replies."""
     newest = replies[-1].id
     return not any(newest in pair for pair in verdicts.choices)

@@ -25,14 +25,14 @@ from fine_tuning.data_collection.importers.fields import (
 )
 from fine_tuning.data_collection.importers.items import (
     Imported,
+    ImportedFeedback,
     Importer,
     Item,
-    Judgements,
     Sample,
     converted,
     reference,
 )
-from fine_tuning.data_collection.importers.json_records import Record
+from fine_tuning.data_collection.importers.json_records import ParsedRecord
 from fine_tuning.data_collection.importers.source import Source
 from fine_tuning.data_collection.importers.trees import chained
 
@@ -51,7 +51,7 @@ def _read(source: Source) -> Iterator[Item]:
             yield from converted(record, _convert)
         return
     for line, cells, reason in source.rows({"prompt", "response"}):
-        record = Record(line=line, value=cells, reason=reason)
+        record = ParsedRecord(line=line, value=cells, reason=reason)
         if cells is None or any(cells.values()):
             yield from converted(record, _convert)
 
@@ -83,7 +83,7 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
             created_at=at,
         ),
     ]
-    judgements = Judgements(name)
+    judgements = ImportedFeedback(name)
     thumb = _THUMBS.get(str(record.get("rating")).upper())
     if thumb:
         judgements.add(f"{name}/a", "thumb", value=thumb)

@@ -51,7 +51,7 @@ SAMPLE_PLACES = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class FileReading:
     """A file and the importer that reads it; ``reason`` says why that one."""
 
     source: Source
@@ -68,7 +68,7 @@ class Reading:
         return self.importer.read(self.source)
 
 
-def read_file(path: Path | str, name: str | None = None) -> Reading:
+def read_file(path: Path | str, name: str | None = None) -> FileReading:
     """Return the reading of a file.
 
     Args:
@@ -89,7 +89,7 @@ def read_file(path: Path | str, name: str | None = None) -> Reading:
         )
     source = Source(path)
     if name is not None:
-        return Reading(source, importer_named(name), "chosen by you")
+        return FileReading(source, importer_named(name), "chosen by you")
     try:
         sample, problem = _sample(source)
     except DataError as error:
@@ -98,7 +98,7 @@ def read_file(path: Path | str, name: str | None = None) -> Reading:
         ) from error
     for importer in IMPORTERS.values():
         if importer.knows(sample):
-            return Reading(source, importer, _why(sample))
+            return FileReading(source, importer, _why(sample))
     raise _unknown(path, sample, problem)
 
 

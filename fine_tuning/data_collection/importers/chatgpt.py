@@ -27,9 +27,9 @@ from fine_tuning.data_collection.importers.fields import (
 )
 from fine_tuning.data_collection.importers.items import (
     Imported,
+    ImportedFeedback,
     Importer,
     Item,
-    Judgements,
     Sample,
     converted,
     reference,
@@ -98,7 +98,7 @@ def _convert(record: JsonObject, thumbs: Thumbs) -> Iterator[Imported]:
 
 def _judgements(conversation: Conversation, thumbs: Thumbs) -> tuple[Feedback, ...]:
     """Return thumbs, and a choice for each reply that was generated again and not kept."""
-    found = Judgements(conversation.id)
+    found = ImportedFeedback(conversation.id)
     for message in conversation.messages:
         value, comment = thumbs.get(message.id, (0, ""))
         if value:

@@ -26,7 +26,7 @@ from fine_tuning.data_collection.importers.fields import (
 )
 from fine_tuning.data_collection.importers.items import (
     Imported,
-    Judgements,
+    ImportedFeedback,
     importer_of_records,
     reference,
 )
@@ -44,7 +44,7 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
     items = objects(record, "chat_messages")
     ref = name_of(record, "uuid", "id") or content_name(items)
     name = reference(SOURCE, ref)
-    judgements = Judgements(name)
+    judgements = ImportedFeedback(name)
     nodes: dict[str, Node] = {}
     before: str | None = None
     for index, item in enumerate(items):
@@ -177,7 +177,7 @@ def _attached(item: JsonObject) -> list[str]:
     ]
 
 
-def _judge(judgements: Judgements, item: JsonObject, messages: list[Message]) -> None:
+def _judge(judgements: ImportedFeedback, item: JsonObject, messages: list[Message]) -> None:
     verdict = mapping(item, "chat_feedback")
     kind = text(verdict, "type")
     if kind and messages:

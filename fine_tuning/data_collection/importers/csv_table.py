@@ -17,16 +17,16 @@ from fine_tuning.core.naming import content_name
 from fine_tuning.data_collection.importers.fields import iso_time, parts, text
 from fine_tuning.data_collection.importers.items import (
     Imported,
+    ImportedFeedback,
     Importer,
     Item,
-    Judgements,
     Quarantined,
     Sample,
     converted,
     excerpt,
     reference,
 )
-from fine_tuning.data_collection.importers.json_records import Record
+from fine_tuning.data_collection.importers.json_records import ParsedRecord
 from fine_tuning.data_collection.importers.source import Source
 
 SOURCE = "import:csv"
@@ -87,7 +87,7 @@ def _read(source: Source) -> Iterator[Item]:
 def _exchanges(source: Source, columns: Mapping[str, str]) -> Iterator[Item]:
     for line, cells, reason in source.rows():
         if cells is None or any(cell.strip() for cell in cells.values()):
-            record = Record(line=line, value=cells, reason=reason)
+            record = ParsedRecord(line=line, value=cells, reason=reason)
             yield from converted(record, lambda row: _exchange(row, columns))
 
 
@@ -116,7 +116,7 @@ def _exchange(row: JsonObject, columns: Mapping[str, str]) -> Iterator[Imported]
             model=model,
         )
     )
-    judgements = Judgements(name)
+    judgements = ImportedFeedback(name)
     _judge(judgements, f"{name}/a", cells.get("rating", ""))
     notes = {"group": cells["group"]} if cells.get("group") else {}
     yield Imported(
@@ -132,7 +132,7 @@ def _exchange(row: JsonObject, columns: Mapping[str, str]) -> Iterator[Imported]
     )
 
 
-def _judge(judgements: Judgements, message_id: str, rating: str) -> None:
+def _judge(judgements: ImportedFeedback, message_id: str, rating: str) -> None:
     said = rating.strip().lower()
     if said in _UP or said in _DOWN:
         judgements.add(message_id, "thumb", value=1 if said in _UP else -1)

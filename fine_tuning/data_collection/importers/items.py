@@ -15,7 +15,7 @@ from fine_tuning.core.errors import DataError
 from fine_tuning.core.feedback import Feedback, FeedbackKind
 from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.naming import content_name
-from fine_tuning.data_collection.importers.json_records import Record
+from fine_tuning.data_collection.importers.json_records import ParsedRecord
 from fine_tuning.data_collection.importers.source import Source
 from fine_tuning.storage.json_lines import sound_text
 
@@ -96,7 +96,7 @@ def importer_of_records(
     return Importer(name=name, title=title, knows=knows, read=read)
 
 
-def converted(record: Record, convert: Convert) -> Iterator[Item]:
+def converted(record: ParsedRecord, convert: Convert) -> Iterator[Item]:
     """Yield what a record holds, or the record set aside."""
     if record.value is None:
         yield Quarantined(line=record.line, reason=record.reason, excerpt=record.excerpt)
@@ -162,7 +162,7 @@ def reference(source: str, ref: str) -> str:
 
 
 @dataclass(slots=True)
-class Judgements:
+class ImportedFeedback:
     """Collects the feedback of one conversation; its ids are made from what it says."""
 
     conversation_id: str

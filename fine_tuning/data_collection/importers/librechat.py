@@ -24,16 +24,16 @@ from fine_tuning.data_collection.importers.fields import (
 )
 from fine_tuning.data_collection.importers.items import (
     Imported,
+    ImportedFeedback,
     Importer,
     Item,
-    Judgements,
     Quarantined,
     Sample,
     converted,
     excerpt,
     reference,
 )
-from fine_tuning.data_collection.importers.json_records import Record
+from fine_tuning.data_collection.importers.json_records import ParsedRecord
 from fine_tuning.data_collection.importers.source import Source
 from fine_tuning.data_collection.importers.trees import Node, arrange
 
@@ -73,7 +73,7 @@ def _read(source: Source) -> Iterator[Item]:
             for key in ("isCreatedByUser", "error", "unfinished"):
                 row[key] = str(row.get(key)).lower() == "true"
             rows.append(row)
-    yield from converted(Record(line=1, value={"messages": rows}), _convert)
+    yield from converted(ParsedRecord(line=1, value={"messages": rows}), _convert)
 
 
 def _convert(record: JsonObject) -> Iterator[Imported]:
@@ -84,7 +84,7 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
     options = mapping(record, "options")
     ref = text(record, "conversationId") or content_name([_key(item, "") for item in items])
     name = reference(SOURCE, ref)
-    judgements = Judgements(name)
+    judgements = ImportedFeedback(name)
     nodes: dict[str, Node] = {}
     system = text(options, "promptPrefix", "system", "instructions")
     before: str | None = None
@@ -213,7 +213,7 @@ def _value(given: object) -> str:
     return given if isinstance(given, str) else ""
 
 
-def _judge(judgements: Judgements, messages: tuple[Message, ...], item: JsonObject) -> None:
+def _judge(judgements: ImportedFeedback, messages: tuple[Message, ...], item: JsonObject) -> None:
     verdict = mapping(item, "feedback")
     thumb = {"thumbsUp": 1, "thumbsDown": -1}.get(text(verdict, "rating"))
     if thumb:

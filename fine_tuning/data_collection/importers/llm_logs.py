@@ -38,7 +38,7 @@ from fine_tuning.data_collection.importers.items import (
     converted,
     reference,
 )
-from fine_tuning.data_collection.importers.json_records import Record
+from fine_tuning.data_collection.importers.json_records import ParsedRecord
 from fine_tuning.data_collection.importers.source import Source
 from fine_tuning.data_collection.importers.trees import chained
 
@@ -92,7 +92,7 @@ def _oldest(connection: apsw.Connection) -> Iterator[Item]:
         given = list(group)
         ref = content_name([given[0].get(key) for key in ("timestamp", "prompt", "response")])
         value = {"ref": ref, "title": "", "rows": given}
-        yield from converted(Record(line=0, value=value), _conversation)
+        yield from converted(ParsedRecord(line=0, value=value), _conversation)
 
 
 def _responses(connection: apsw.Connection, tables: frozenset[str]) -> Iterator[Item]:
@@ -109,7 +109,7 @@ def _responses(connection: apsw.Connection, tables: frozenset[str]) -> Iterator[
         given = [_with_fragments(connection, tables, row) for row in group]
         ref = str(given[0].get("conversation_id") or given[0]["id"])
         value = {"ref": ref, "title": given[0].get("title"), "rows": given}
-        yield from converted(Record(line=0, value=value), _conversation)
+        yield from converted(ParsedRecord(line=0, value=value), _conversation)
 
 
 def _with_fragments(connection: apsw.Connection, tables: frozenset[str], row: Row) -> Row:
@@ -196,7 +196,7 @@ def _threads(connection: apsw.Connection, tables: frozenset[str]) -> Iterator[It
             {},
         )
         value = {"thread": thread, "messages": given, "turn": turn}
-        yield from converted(Record(line=0, value=value), _thread)
+        yield from converted(ParsedRecord(line=0, value=value), _thread)
 
 
 def _path(connection: apsw.Connection, tip: object) -> Sequence[Row]:

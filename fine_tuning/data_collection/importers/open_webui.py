@@ -29,7 +29,7 @@ from fine_tuning.data_collection.importers.fields import (
 )
 from fine_tuning.data_collection.importers.items import (
     Imported,
-    Judgements,
+    ImportedFeedback,
     importer_of_records,
     reference,
 )
@@ -71,7 +71,7 @@ def _chat(record: JsonObject, ref: str = "") -> Imported:
         given = _by_order(objects(chat, "messages"))
     ref = ref or name_of(record, "id") or name_of(chat, "id") or content_name([*given.values()])
     name = reference(SOURCE, ref)
-    judgements = Judgements(name)
+    judgements = ImportedFeedback(name)
     nodes = {}
     for key, item in given.items():
         message = _message(key, item)
@@ -152,7 +152,7 @@ def _text_of(content: list[Any]) -> str:
     return "\n".join(part.text for part in found if part.type == "text")
 
 
-def _judge(judgements: Judgements, message_id: str, verdict: JsonObject) -> None:
+def _judge(judgements: ImportedFeedback, message_id: str, verdict: JsonObject) -> None:
     """Take over a rating: the thumb with its reason and comment, and the grade from 1 to 10."""
     rating, grade = verdict.get("rating"), mapping(verdict, "details").get("rating")
     fields = {"reason": text(verdict, "reason"), "comment": text(verdict, "comment")}
@@ -170,7 +170,7 @@ def _feedback_export(record: JsonObject) -> Iterator[Imported]:
     ref, message_id = name_of(meta, "chat_id"), name_of(meta, "message_id")
     if not ref or not message_id:
         raise DataError("the feedback names no chat or no message")
-    judgements = Judgements(reference(SOURCE, ref))
+    judgements = ImportedFeedback(reference(SOURCE, ref))
     _judge(judgements, message_id, mapping(record, "data"))
     if not judgements.found:
         raise DataError("the feedback holds no rating")

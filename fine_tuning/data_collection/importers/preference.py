@@ -22,7 +22,7 @@ from fine_tuning.core.reading import read_conversation
 from fine_tuning.data_collection.importers.fields import mapping, objects, text
 from fine_tuning.data_collection.importers.items import (
     Imported,
-    Judgements,
+    ImportedFeedback,
     importer_of_records,
     reference,
 )
@@ -70,7 +70,7 @@ def _pair(record: JsonObject, prompt: Turns, chosen: Turns, rejected: Turns) -> 
     worse = _messages(f"{name}/rejected", rejected, end)
     if better[0].role != "assistant" or worse[0].role != "assistant":
         raise DataError("a reply to compare is not the assistant's")
-    judgements = Judgements(name)
+    judgements = ImportedFeedback(name)
     judgements.add(better[0].id, "choice", rejected_id=worse[0].id)
     return Imported(
         conversation=Conversation(
@@ -94,7 +94,7 @@ def _labelled(record: JsonObject) -> Imported:
     messages = _messages(name, prompt)
     end = messages[-1].id if messages else None
     replies = _messages(f"{name}/reply", _turns(reply, "assistant"), end)
-    judgements = Judgements(name)
+    judgements = ImportedFeedback(name)
     judgements.add(replies[-1].id, "thumb", value=1 if label == 1 else -1)
     found = Conversation(id=name, messages=(*messages, *replies), source=SOURCE, source_ref=ref)
     return Imported(conversation=found, feedback=tuple(judgements.found))

@@ -26,16 +26,16 @@ from fine_tuning.data_collection.importers.fields import (
 from fine_tuning.data_collection.importers.items import (
     UNREADABLE,
     Imported,
+    ImportedFeedback,
     Importer,
     Item,
-    Judgements,
     Quarantined,
     Sample,
     converted,
     excerpt,
     reference,
 )
-from fine_tuning.data_collection.importers.json_records import Record
+from fine_tuning.data_collection.importers.json_records import ParsedRecord
 from fine_tuning.data_collection.importers.source import Source
 
 SOURCE = "import:silly-tavern"
@@ -70,7 +70,7 @@ def _read(source: Source) -> Iterator[Item]:
                 spoken.append(value)
             except (DataError, *UNREADABLE) as error:
                 yield Quarantined(line=record.line, reason=str(error), excerpt=excerpt(value))
-    made = Record(line=1, value={"facts": facts, "messages": spoken})
+    made = ParsedRecord(line=1, value={"facts": facts, "messages": spoken})
     yield from converted(made, _convert)
 
 
@@ -83,7 +83,7 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
     beginning = [words(item, "mes") for item in items[:2]]
     ref = text(notes, "integrity") or content_name([who, beginning])
     name = reference(SOURCE, ref)
-    judgements = Judgements(name)
+    judgements = ImportedFeedback(name)
     messages: list[Message] = []
     parent: str | None = None
     hidden = 0

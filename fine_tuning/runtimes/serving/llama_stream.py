@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from fine_tuning.core.errors import DataError, RuntimeFailedError, RuntimeUnavailableError
-from fine_tuning.runtimes.embedded import Access
+from fine_tuning.runtimes.embedded import ServerAccess
 from fine_tuning.runtimes.llama_answers import event_of, failure_of
 from fine_tuning.runtimes.llama_api import StreamEvent
 from fine_tuning.runtimes.llama_client import CONNECT_TIMEOUT_S
@@ -24,7 +24,7 @@ class LlamaStream:
         access: Where the server listens.
     """
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: ServerAccess) -> None:
         self._http = httpx.AsyncClient(
             base_url=access.address,
             headers={"Authorization": f"Bearer {access.key}"},

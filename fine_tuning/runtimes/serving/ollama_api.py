@@ -26,16 +26,16 @@ from fine_tuning.runtimes.serving.http import (
 )
 from fine_tuning.runtimes.serving.pool import Pool
 from fine_tuning.runtimes.serving.requests import (
-    Asking,
-    Chat,
+    ChatRequest,
     Copy,
     Embed,
-    Generate,
+    GenerateRequest,
     Named,
     Options,
+    ReplyRequest,
     read_request,
 )
-from fine_tuning.runtimes.serving.work import Outcome, Work, embed, rendered, reply
+from fine_tuning.runtimes.serving.work import ReplyOutcome, Work, embed, rendered, reply
 
 # The newest of Ollama's interfaces that is spoken here; clients switch features on by it.
 SPOKEN_VERSION = "0.34.2"
@@ -118,7 +118,7 @@ class OllamaApi:
 
     async def chat(self, request: Request) -> Response:
         """Answer a conversation."""
-        asked = read_request(Chat, await body_of(request))
+        asked = read_request(ChatRequest, await body_of(request))
         model = await self._find(asked.model)
         if not asked.messages:
             return await self._load_only(model, asked, {"message": _EMPTY_MESSAGE})
@@ -139,7 +139,7 @@ class OllamaApi:
 
     async def generate(self, request: Request) -> Response:
         """Answer a prompt."""
-        asked = read_request(Generate, await body_of(request))
+        asked = read_request(GenerateRequest, await body_of(request))
         model = await self._find(asked.model)
         for name in ("suffix", "template", "context", "images"):
             if getattr(asked, name):
@@ -164,7 +164,7 @@ class OllamaApi:
         asked = read_request(Embed, await body_of(request))
         if asked.input is None:
             raise DataError("the request has no field 'input', expected a text or a list of texts")
-        outcome = Outcome()
+        outcome = ReplyOutcome()
         texts = [asked.input] if isinstance(asked.input, str) else asked.input
         vectors = await self._embedded(request, asked.model, texts, outcome)
         return answer(
@@ -182,11 +182,11 @@ class OllamaApi:
         asked = read_request(Embed, await body_of(request))
         if asked.prompt is None:
             raise DataError("the request has no field 'prompt', expected a text")
-        vectors = await self._embedded(request, asked.model, [asked.prompt], Outcome())
+        vectors = await self._embedded(request, asked.model, [asked.prompt], ReplyOutcome())
         return answer({"embedding": vectors[0] if vectors else []})
 
     async def _embedded(
-        self, request: Request, name: str, texts: list[str], outcome: Outcome
+        self, request: Request, name: str, texts: list[str], outcome: ReplyOutcome
     ) -> list[list[float]]:
         model = await self._find(name)
         if not texts or not any(texts):
@@ -199,7 +199,9 @@ class OllamaApi:
     async def _find(self, name: str) -> LoadableModel:
         return await asyncio.to_thread(self._catalog.find, name)
 
-    async def _load_only(self, model: LoadableModel, asked: Asking, empty: StreamLine) -> Response:
+    async def _load_only(
+        self, model: LoadableModel, asked: ReplyRequest, empty: StreamLine
+    ) -> Response:
         """Load or unload a model, as a request without a prompt asks for."""
         unloads = asked.keep_alive in {0, "0", "0s"}
         if unloads:
@@ -219,7 +221,7 @@ class OllamaApi:
     async def _reply(
         self,
         request: Request,
-        asked: Asking,
+        asked: ReplyRequest,
         work: Work,
         lines: AsyncIterator[StreamLine],
     ) -> Response:
@@ -231,8 +233,8 @@ class OllamaApi:
             response.background = _Unload(self._pool, work.model)  # type: ignore[assignment]
         return response
 
-    async def _chat_lines(self, asked: Chat, work: Work) -> AsyncIterator[StreamLine]:
-        outcome = Outcome()
+    async def _chat_lines(self, asked: ChatRequest, work: Work) -> AsyncIterator[StreamLine]:
+        outcome = ReplyOutcome()
         deltas: list[ToolCallDelta] = []
         top = _top(asked)
         async for piece in reply(self._pool, work, outcome):
@@ -250,8 +252,10 @@ class OllamaApi:
         }
         yield last
 
-    async def _generate_lines(self, asked: Generate, work: Work) -> AsyncIterator[StreamLine]:
-        outcome, top = Outcome(), _top(asked)
+    async def _generate_lines(
+        self, asked: GenerateRequest, work: Work
+    ) -> AsyncIterator[StreamLine]:
+        outcome, top = ReplyOutcome(), _top(asked)
         async for piece in reply(self._pool, work, outcome):
             yield forms.generate_line(asked.model, piece, top)
         last: StreamLine = {
@@ -308,7 +312,7 @@ def _options(options: Options | None) -> dict[str, JsonValue]:
     return options.model_dump(exclude_none=True) if options else {}
 
 
-def _top(asked: Asking) -> int | None:
+def _top(asked: ReplyRequest) -> int | None:
     return (asked.top_logprobs or 0) if asked.logprobs else None
 
 

@@ -27,8 +27,8 @@ from fine_tuning.runtimes.ollama_answers import (
 )
 from fine_tuning.runtimes.ollama_modelfile import Modelfile
 from fine_tuning.runtimes.serving.pool import Engine
-from fine_tuning.runtimes.serving.requests import Chat, Generate, OllamaMessage
-from fine_tuning.runtimes.serving.work import Outcome, Piece
+from fine_tuning.runtimes.serving.requests import ChatRequest, GenerateRequest, OllamaMessage
+from fine_tuning.runtimes.serving.work import Piece, ReplyOutcome
 
 NS_PER_S = 1e9
 TEMPLATE_KEY = "tokenizer.chat_template"
@@ -117,7 +117,7 @@ def response_format(wanted: str | Mapping[str, object] | None) -> dict[str, obje
     return {"response_format": {"type": "json_object"}}
 
 
-def thinking_fields(request: Chat | Generate) -> dict[str, object]:
+def thinking_fields(request: ChatRequest | GenerateRequest) -> dict[str, object]:
     """Return llama-server's fields for Ollama's ``think``."""
     if request.think is None:
         return {}
@@ -164,7 +164,7 @@ def _with_probabilities(line: StreamLine, piece: Piece, top: int | None) -> Stre
     return line
 
 
-def figures(outcome: Outcome) -> StreamLine:
+def figures(outcome: ReplyOutcome) -> StreamLine:
     """Return what the last line of a reply tells."""
     return {
         "done": True,

@@ -18,14 +18,14 @@ from fine_tuning.core.json_value import JsonValue
 from fine_tuning.runtimes.llama_api import TokenProbability, ToolCallDelta
 from fine_tuning.runtimes.loadable import LoadableModel
 from fine_tuning.runtimes.openai_answers import (
-    Answer,
     AnswerChoice,
     AssistantMessage,
     ChatProbabilities,
-    Chunk,
     Head,
     ListedModel,
     MessageDelta,
+    OpenAiAnswer,
+    OpenAiChunk,
     Said,
     TextProbabilities,
     TokenUsage,
@@ -41,7 +41,7 @@ from fine_tuning.runtimes.serving.requests import (
     OpenAiMessage,
     read_request,
 )
-from fine_tuning.runtimes.serving.work import Outcome, Piece, Work, embed, reply
+from fine_tuning.runtimes.serving.work import Piece, ReplyOutcome, Work, embed, reply
 
 OWNER = "fine-tuning"
 PASSED_ON = ("logit_bias",)
@@ -131,14 +131,14 @@ class OpenAiApi:
     async def _reply(
         self, request: Request, asked: OpenAiAsking, work: Work, form: _Chat
     ) -> Response:
-        outcome = Outcome()
+        outcome = ReplyOutcome()
         pieces = reply(self._pool, work, outcome)
         if not asked.stream:
             whole = await while_connected(request, _gathered(pieces))
             return answer(form.whole(whole, outcome))
         with_usage = bool(asked.stream_options and asked.stream_options.include_usage)
 
-        async def chunks() -> AsyncIterator[Chunk]:
+        async def chunks() -> AsyncIterator[OpenAiChunk]:
             is_first = True
             async for piece in pieces:
                 yield form.chunk(piece, is_first=is_first)
@@ -168,7 +168,7 @@ class _Chat:
             "system_fingerprint": OWNER,
         }
 
-    def whole(self, piece: Piece, outcome: Outcome) -> Answer:
+    def whole(self, piece: Piece, outcome: ReplyOutcome) -> OpenAiAnswer:
         """Return a reply at once."""
         return {
             **self._head,
@@ -177,22 +177,22 @@ class _Chat:
             "usage": _usage(outcome),
         }
 
-    def chunk(self, piece: Piece, *, is_first: bool) -> Chunk:
+    def chunk(self, piece: Piece, *, is_first: bool) -> OpenAiChunk:
         """Return a piece of a reply."""
         delta = self._delta(piece)
         if is_first:
             delta = self._first(delta)
         return self._chunk([self._choice(delta, piece, None)])
 
-    def last(self, outcome: Outcome) -> Chunk:
+    def last(self, outcome: ReplyOutcome) -> OpenAiChunk:
         """Return the piece that ends a reply."""
         return self._chunk([self._choice(self._delta(Piece()), Piece(), outcome.reason)])
 
-    def usage_chunk(self, outcome: Outcome) -> Answer:
+    def usage_chunk(self, outcome: ReplyOutcome) -> OpenAiAnswer:
         """Return the piece after the last, which tells the figures."""
         return {**self._chunk([]), "usage": _usage(outcome)}
 
-    def _chunk(self, choices: list[AnswerChoice]) -> Chunk:
+    def _chunk(self, choices: list[AnswerChoice]) -> OpenAiChunk:
         return {**self._head, "object": f"{self._kind}.chunk", "choices": choices}
 
     def _first(self, delta: Said) -> Said:
@@ -236,7 +236,7 @@ class _Chat:
 class _Text(_Chat):
     """The form of answers to texts."""
 
-    def _chunk(self, choices: list[AnswerChoice]) -> Chunk:
+    def _chunk(self, choices: list[AnswerChoice]) -> OpenAiChunk:
         return {**self._head, "object": self._kind, "choices": choices}
 
     def _first(self, delta: Said) -> Said:
@@ -295,7 +295,7 @@ def _whole_calls(deltas: Sequence[ToolCallDelta]) -> list[WholeCall]:
     return [joined[index] for index in sorted(joined)]
 
 
-def _usage(outcome: Outcome) -> TokenUsage:
+def _usage(outcome: ReplyOutcome) -> TokenUsage:
     return {
         "prompt_tokens": outcome.prompt_tokens,
         "completion_tokens": outcome.reply_tokens,

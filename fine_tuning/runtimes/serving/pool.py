@@ -18,7 +18,7 @@ from fine_tuning.core.errors import FineTuningError
 from fine_tuning.core.json_value import number_at
 from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.runtimes.embedded import EMBEDDED_TOKENS, EmbeddedServer
-from fine_tuning.runtimes.loadable import Catalog, LoadableModel
+from fine_tuning.runtimes.loadable import LoadableModel, ModelCatalog
 from fine_tuning.runtimes.serving.llama_stream import LlamaStream
 from fine_tuning.runtimes.serving.slots import NONE, Slots
 
@@ -70,7 +70,7 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class PoolLimits:
     """What a pool may use.
 
     Args:
@@ -92,8 +92,8 @@ class Limits:
 class Pool:
     """All loaded servers of one event loop."""
 
-    catalog: Catalog
-    limits: Limits
+    catalog: ModelCatalog
+    limits: PoolLimits
     engines: list[Engine] = field(default_factory=list)
     _loading: asyncio.Lock = field(default_factory=asyncio.Lock)
     _closing: set[asyncio.Task[None]] = field(default_factory=set)

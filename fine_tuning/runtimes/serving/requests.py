@@ -77,7 +77,7 @@ class Options(Request):
     rope_frequency_scale: float | None = None
 
 
-class Asking(Request):
+class ReplyRequest(Request):
     """What /api/chat and /api/generate share."""
 
     model: Name
@@ -105,14 +105,14 @@ class OllamaMessage(Request):
     tool_call_id: str | None = None
 
 
-class Chat(Asking):
+class ChatRequest(ReplyRequest):
     """POST /api/chat."""
 
     messages: list[OllamaMessage] | None = None
     tools: list[Json] | None = None
 
 
-class Generate(Asking):
+class GenerateRequest(ReplyRequest):
     """POST /api/generate."""
 
     prompt: str | None = None

@@ -15,12 +15,12 @@ from fine_tuning.core.errors import DataError, RuntimeFailedError
 from fine_tuning.core.json_value import JsonObject
 from fine_tuning.runtimes.llama_api import (
     EmbeddingList,
-    Prompt,
+    RenderedPrompt,
     ReplyDelta,
     StreamEvent,
+    TokenList,
     TokenProbabilities,
     TokenProbability,
-    Tokens,
     ToolCallDelta,
 )
 from fine_tuning.runtimes.llama_client import SYSTEM_ROLES
@@ -122,7 +122,7 @@ class Piece:
 
 
 @dataclass(slots=True, kw_only=True)
-class Outcome:
+class ReplyOutcome:
     """How a reply ended, filled in when it did; durations in seconds."""
 
     reason: str = ""
@@ -140,7 +140,7 @@ class Outcome:
         return time.monotonic() - self.begin_s
 
 
-async def reply(pool: Pool, work: Work, outcome: Outcome) -> AsyncIterator[Piece]:
+async def reply(pool: Pool, work: Work, outcome: ReplyOutcome) -> AsyncIterator[Piece]:
     """Yield a reply piece by piece.
 
     Args:
@@ -184,7 +184,7 @@ async def _rendered(lease: Lease, work: Work) -> str:
     if tools := work.fields.get("tools"):
         body["tools"] = tools
     try:
-        answer: Prompt = await lease.engine.stream.post("/apply-template", body)
+        answer: RenderedPrompt = await lease.engine.stream.post("/apply-template", body)
     except RuntimeFailedError as error:
         raise DataError(f"the chat template refuses the messages: {error.message}") from error
     return str(answer["prompt"])
@@ -203,7 +203,7 @@ async def _within_room(lease: Lease, work: Work, body: Mapping[str, object]) -> 
         return {}
     prompt = await _rendered(lease, work) if work.prompt is None else work.prompt
     asked = {"content": prompt, "add_special": True, "parse_special": True}
-    answer: Tokens = await lease.engine.stream.post("/tokenize", asked)
+    answer: TokenList = await lease.engine.stream.post("/tokenize", asked)
     count = len(answer["tokens"])
     if count >= room:
         raise DataError(
@@ -261,7 +261,7 @@ def _raw_piece(event: StreamEvent) -> Piece | None:
     return Piece(text=text, log_probabilities=told) if text or told else None
 
 
-def _take_figures(event: StreamEvent, outcome: Outcome) -> None:
+def _take_figures(event: StreamEvent, outcome: ReplyOutcome) -> None:
     for choice in event.get("choices") or ():
         outcome.reason = choice.get("finish_reason") or outcome.reason
     if event.get("stop"):

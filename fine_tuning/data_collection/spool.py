@@ -18,7 +18,7 @@ from fine_tuning.storage.json_lines import encode
 from fine_tuning.storage.log_lines import full_record
 
 
-class Shelf(Protocol):
+class Spool(Protocol):
     """Holds conversations by number, counted from 0 in the order in which they were put."""
 
     def put(self, conversation: Conversation, original: Conversation) -> None:
@@ -38,8 +38,8 @@ class Shelf(Protocol):
         ...
 
 
-class MemoryShelf:
-    """A shelf for as many conversations as fit in memory; hands out the very same objects."""
+class MemorySpool:
+    """A spool for as many conversations as fit in memory; hands out the very same objects."""
 
     def __init__(self) -> None:
         self._kept: list[tuple[Conversation, Conversation]] = []
@@ -61,8 +61,8 @@ class MemoryShelf:
         self._kept = []
 
 
-class FileShelf:
-    """A shelf on disk; 16 bytes of memory for each conversation.
+class FileSpool:
+    """A spool on disk; 16 bytes of memory for each conversation.
 
     A conversation that cleaning left alone is written once, one that it changed twice.
 
@@ -74,8 +74,8 @@ class FileShelf:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._place = folder or Path(tempfile.gettempdir())
-        with storage_errors(self._place):
+        self._folder = folder or Path(tempfile.gettempdir())
+        with storage_errors(self._folder):
             self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by close
         self._ends = array("Q", [0])  # of each conversation, and of its original behind it
         self._is_writing = True
@@ -88,7 +88,7 @@ class FileShelf:
         """
         line = encode(full_record(conversation))
         before = b"" if original is conversation else encode(full_record(original))
-        with storage_errors(self._place):
+        with storage_errors(self._folder):
             if not self._is_writing:
                 self._file.seek(self._ends[-1])
                 self._is_writing = True
@@ -106,7 +106,7 @@ class FileShelf:
 
     def _read(self, place: int) -> Conversation:
         start, end = self._ends[place], self._ends[place + 1]
-        with storage_errors(self._place):
+        with storage_errors(self._folder):
             self._is_writing = False
             self._file.seek(start)
             line = self._file.read(end - start)

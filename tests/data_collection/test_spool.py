@@ -9,7 +9,7 @@ import pytest
 
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.data_collection.data_cleaner import DataCleaner, Dropped
-from fine_tuning.data_collection.shelf import FileShelf, MemoryShelf, Shelf
+from fine_tuning.data_collection.spool import FileSpool, MemorySpool, Spool
 
 MAIL = "Write to jane.doe@example.com about the long and winding road to the sea, number"
 
@@ -19,13 +19,13 @@ def talk(name: str, said: str) -> Conversation:
     return replace(turns, id=name)
 
 
-@pytest.fixture(params=[MemoryShelf, FileShelf])
-def shelf(request: pytest.FixtureRequest) -> Shelf:
-    opener: Callable[[], Shelf] = request.param
+@pytest.fixture(params=[MemorySpool, FileSpool])
+def shelf(request: pytest.FixtureRequest) -> Spool:
+    opener: Callable[[], Spool] = request.param
     return opener()
 
 
-def test_a_conversation_and_its_original_are_handed_out(shelf: Shelf) -> None:
+def test_a_conversation_and_its_original_are_handed_out(shelf: Spool) -> None:
     pairs = [(talk(f"c{n}", f"clean {n}"), talk(f"c{n}", f"as it came {n}")) for n in range(5)]
     same = talk("same", "nothing to clean")
     for clean, original in pairs[:3]:
