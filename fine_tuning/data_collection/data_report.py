@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fine_tuning.core.finding import Finding
-from fine_tuning.data_collection.profile import Profile, most
+from fine_tuning.data_collection.profile import Profile, most, spread_of
 from fine_tuning.pages import charts
 from fine_tuning.pages.page import Block, Figure, Notice, Page, Section, Table, Text, Tone
 
@@ -127,7 +127,10 @@ def _spreads(profile: Profile) -> Iterator[Block]:
     told = profile.to_dict()
     names = ("turns", "exchange_chars", "tokens", "quality")
     rows = [
-        [name.replace("_", " "), *(f"{value:,g}" for value in told[name].values())]
+        [
+            name.replace("_", " "),
+            *(f"{value:,g}" for value in spread_of(profile.spreads[name]).values()),
+        ]
         for name in names
     ]
     yield Table(["", *told["turns"]], rows, "Tokens are estimated.", frozenset(range(1, 7)))

@@ -16,7 +16,7 @@ from fine_tuning.core.clock import SystemClock, iso
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.feedback import Feedback, FeedbackKind
 from fine_tuning.data_collection.cleaning_steps import RULES_OF_THUMB
-from fine_tuning.data_collection.judgements import Verdicts
+from fine_tuning.data_collection.feedback_summary import FeedbackSummary
 from fine_tuning.data_collection.listing import Listed
 from fine_tuning.workbench.context import Context
 from fine_tuning.workbench.data.review import ConversationIndex, Outcome
@@ -138,7 +138,7 @@ def _feedback(
     )
 
 
-def _judged(verdicts: Verdicts | None, lowest_rating: int) -> list[tuple[float, str]]:
+def _judged(verdicts: FeedbackSummary | None, lowest_rating: int) -> list[tuple[float, str]]:
     if verdicts is None:
         return []
     edited = verdicts.corrections
