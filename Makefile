@@ -54,10 +54,10 @@ imports: $(VENV)/.develops
 	$(VENV)/bin/lint-imports
 
 docs-check: $(VENV)/.develops
-	$(PY) scripts/generate.py --check
+	$(PY) -m scripts.generate --check
 
 docs: $(VENV)/.develops  ## rewrite the files made from others
-	$(PY) scripts/generate.py
+	$(PY) -m scripts.generate
 
 format: $(VENV)/.develops  ## lay out and mend the code
 	$(PY) -m ruff format .
