@@ -64,7 +64,7 @@ format: $(VENV)/.develops  ## lay out and mend the code
 	$(PY) -m ruff check --fix .
 
 freeze: $(VENV)/.develops  ## pin the versions of .venv in constraints.txt
-	$(PY) scripts/freeze.py
+	$(PY) -m scripts.freeze
 
 bench-merge: $(VENV)/.develops  ## what is left of a fine-tune in each file that can be served (an hour)
 	OMP_NUM_THREADS=1 $(PY) benchmarks/merge.py --model smollm2 --out benchmarks/results/merge-smollm2.md
@@ -134,7 +134,7 @@ define install
 endef
 
 $(VENV)/.runs: $(BUILD_FILES) | $(PY)
-	$(call install,)
+	$(call install,[all])
 	@touch $@
 
 $(VENV)/.develops: $(BUILD_FILES) | $(PY)

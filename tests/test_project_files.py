@@ -13,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from scripts.freeze import WITHOUT_DEPENDENCIES, pins, roots
+from scripts.freeze import WITHOUT_DEPENDENCIES, pins, requirements, roots
 from scripts.generate import generated_files
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,7 +23,7 @@ CONSTRAINTS = dict(
     for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     if "==" in line
 )
-REQUIREMENTS = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+REQUIREMENTS = requirements("dev")
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "fine_tuning/README.md"])
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
@@ -34,9 +34,10 @@ def test_a_generated_file_is_up_to_date(path: Path) -> None:
     assert path.read_text(encoding="utf-8") == generated_files()[path], "run make docs"
 
 
-def test_requirements_are_those_of_the_project() -> None:
+def test_requirements_are_those_of_the_whole_system() -> None:
     lines = (ROOT / "fine_tuning" / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    assert [line for line in lines if not line.startswith("#")] == PROJECT["dependencies"]
+    assert [line for line in lines if not line.startswith("#")] == requirements("all")
+    assert set(PROJECT["dependencies"]) < set(requirements("all")) < set(requirements("dev"))
 
 
 @pytest.mark.parametrize("line", REQUIREMENTS)
@@ -52,7 +53,7 @@ def test_torch_is_the_version_the_numbers_were_measured_with() -> None:
 
 
 def test_dependencies_stand_in_alphabetical_order() -> None:
-    for group in (PROJECT["dependencies"], PROJECT["optional-dependencies"]["dev"]):
+    for group in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()):
         names = [canonicalize_name(Requirement(line).name) for line in group]
         assert names == sorted(names)
 

@@ -16,6 +16,7 @@ import fine_tuning
 from fine_tuning.cli.options import Config, Home, Overrides, open_workbench
 from fine_tuning.cli.output import say
 from fine_tuning.core.errors import ConfigError, FineTuningError
+from fine_tuning.core.extras import require
 
 # Found, not imported: a surface does not know another, and Streamlit runs it as a program.
 PAGES = Path(fine_tuning.__file__).parent / "integration" / "app" / "main.py"
@@ -49,6 +50,7 @@ def open_app(
     if set_password:
         say(f"The password's hash is kept in {bench.set_password(_asked_password())}.")
         return
+    require("app")
     bench.require_password(host)
     shown = f"[{host}]" if ":" in host else host
     say(f"The pages are at http://{shown}:{port}; Ctrl-C stops.")
