@@ -29,6 +29,7 @@ napoleon_numpy_docstring = False
 
 html_theme = "furo"
 html_title = "fine-tuning"
+html_favicon = "_static/icon.svg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False

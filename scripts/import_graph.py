@@ -18,19 +18,19 @@ PACKAGE = "fine_tuning"
 # Of each row: its plain name, and its colour.
 ROWS = (
     ("cli", "surfaces", "#dbeafe"),
-    ("workbench", "joins the parts", "#fde68a"),
+    ("workbench", "composition", "#fde68a"),
     ("learning", "loops", "#e9d5ff"),
     ("training", "stages", "#d1fae5"),
     ("engine", "machinery", "#fee2e2"),
     ("storage", "libraries", "#e5e7eb"),
     ("core", "language", "#f3f4f6"),
 )
-WIDTH, ROW_HEIGHT, BOX_HEIGHT, MARGIN, NAME_WIDTH = 980, 106, 46, 16, 116
-CHARACTER_WIDTH = 7.9
+WIDTH, ROW_HEIGHT, BOX_HEIGHT, MARGIN, NAME_WIDTH = 940, 112, 48, 16, 112
+CHARACTER_WIDTH = 9.3
 PADDING, GAP = 26, 16
 STYLE = (
-    "text{font-family:system-ui,sans-serif;font-size:14px;fill:#111827}"
-    ".row{font-size:13px;fill:#4b5563}"
+    "text{font-family:system-ui,sans-serif;font-size:16px;fill:#111827}"
+    ".row{font-size:15px;fill:#4b5563}"
     "rect.box{stroke:#4b5563;stroke-width:1.2}"
     "path{fill:none;stroke:#6b7280;stroke-width:1.3;marker-end:url(#tip)}"
 )
@@ -103,7 +103,7 @@ def picture() -> str:
     """Return the packages as an SVG image: a row each, arrows for imports."""
     house = packages()
     places = _places(house.rows)
-    height = len(house.rows) * ROW_HEIGHT + MARGIN
+    height = (len(house.rows) - 1) * ROW_HEIGHT + BOX_HEIGHT + 2 * MARGIN
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
         'aria-label="The packages in rows; each imports only rows below it">',
