@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, cast
+from collections.abc import Iterator, Mapping
+from typing import Protocol, cast
 
 import typer
 
 from fine_tuning.cli.main import app
 from fine_tuning.core import errors
+
+
+class Parameter(Protocol):
+    """What is read of an option or argument of typer's, which exports no type for them."""
+
+    name: str
+    param_type_name: str
+    opts: list[str]
+    secondary_opts: list[str]
+    nargs: int
+    metavar: str | None
+    required: bool
+    default: object
+    help: str | None
+
+
+class Command(Protocol):
+    """What is read of a command, or of a group of them."""
+
+    help: str | None
+    params: list[Parameter]
+
 
 HEAD = """\
 # Command line
@@ -43,7 +65,7 @@ on standard error says what was seen, what was expected, and the next command.
 
 def cli_page() -> str:
     """Return the page: shared options, exit codes, and a section per command."""
-    root = cast("Any", typer.main.get_command(app))
+    root = cast("Command", typer.main.get_command(app))
     commands = list(_commands(root, "fine-tuning"))
     shared = {p.name: p for _, command in commands for p in command.params if p.name in SHARED}
     lines = [HEAD.rstrip("\n")]
@@ -57,14 +79,18 @@ def cli_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _commands(group: Any, path: str) -> Iterator[tuple[str, Any]]:
-    for name, command in group.commands.items():
+def _commands(group: Command, path: str) -> Iterator[tuple[str, Command]]:
+    for name, command in _members(group).items():
         yield f"{path} {name}", command
-        if hasattr(command, "commands"):
-            yield from _commands(command, f"{path} {name}")
+        yield from _commands(command, f"{path} {name}")
 
 
-def _section(name: str, command: Any) -> list[str]:
+def _members(command: Command) -> Mapping[str, Command]:
+    """Return the commands of a group; none if it is no group."""
+    return cast("Mapping[str, Command]", getattr(command, "commands", {}))
+
+
+def _section(name: str, command: Command) -> list[str]:
     paragraphs = " ".join(_usage(name, command).split())
     lines = [f"### {name}", "", "```text", paragraphs, "```", ""]
     for paragraph in (command.help or "").split("\n\n"):
@@ -81,23 +107,23 @@ def _section(name: str, command: Any) -> list[str]:
     return lines
 
 
-def _usage(name: str, command: Any) -> str:
+def _usage(name: str, command: Command) -> str:
     words = [_shown(p) if p.required else f"[{_shown(p)}]" for p in _arguments(command)]
-    tail = " COMMAND [ARGS]..." if hasattr(command, "commands") else ""
+    tail = " COMMAND [ARGS]..." if _members(command) else ""
     return f"{name} [OPTIONS] {' '.join(words)}{tail}"
 
 
-def _arguments(command: Any) -> list[Any]:
+def _arguments(command: Command) -> list[Parameter]:
     return [p for p in command.params if p.param_type_name == "argument"]
 
 
-def _shown(parameter: Any) -> str:
+def _shown(parameter: Parameter) -> str:
     """Return an argument as the usage line names it."""
     name = str(parameter.metavar or parameter.name.upper())
     return name if parameter.nargs == 1 or "..." in name else f"{name}..."
 
 
-def _row(parameter: Any) -> str:
+def _row(parameter: Parameter) -> str:
     if parameter.param_type_name == "argument":
         name = f"`{_shown(parameter)}`"
         default = "required" if parameter.required else _default(parameter)
@@ -109,20 +135,20 @@ def _row(parameter: Any) -> str:
     return f"| {name} | {default} | {parameter.help or ''} |".replace("RUN|base", "RUN or base")
 
 
-def _kind(parameter: Any) -> str:
+def _kind(parameter: Parameter) -> str:
     return {"str": "TEXT", "Path": "PATH", "int": "NUMBER", "float": "NUMBER"}.get(
-        getattr(parameter.type_descriptor.annotation, "__name__", ""), "TEXT"
+        getattr(getattr(parameter, "type_descriptor", None), "annotation", str).__name__, "TEXT"
     )
 
 
-def _default(parameter: Any) -> str:
+def _default(parameter: Parameter) -> str:
     value = parameter.default
     if getattr(parameter, "is_flag", False):
         return "on" if value else "off"
     return "none" if value in (None, "") else f"`{value}`"
 
 
-def _first_line(command: Any) -> str:
+def _first_line(command: Command) -> str:
     return " ".join((command.help or "").split("\n\n")[0].split())
 
 

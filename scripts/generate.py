@@ -16,8 +16,8 @@ from pathlib import Path
 from fine_tuning.config.reference import settings_file, settings_page
 from fine_tuning.core import errors
 from scripts.cli_reference import cli_page
-from scripts.import_graph import packages_page, picture
 from scripts.freeze import requirements
+from scripts.import_graph import packages_page, picture
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -27,6 +27,15 @@ ROWS = (
 )
 WIDTH, ROW_HEIGHT, BOX_HEIGHT, MARGIN, NAME_WIDTH = 940, 112, 48, 16, 112
 CHARACTER_WIDTH = 9.3
+HEAD = """\
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" \
+aria-label="The packages in rows; each imports only rows below it">
+<!-- Made from the imports by `make docs`. -->
+<style>{style}</style>
+<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" \
+orient="auto"><path d="M0 0L8 4L0 8z" style="fill:#6b7280;stroke:none;marker-end:none"/></marker>
+</defs>
+<rect width="{width}" height="{height}" rx="8" fill="#ffffff"/>"""
 PADDING, GAP = 26, 16
 STYLE = (
     "text{font-family:system-ui,sans-serif;font-size:16px;fill:#111827}"
@@ -104,16 +113,7 @@ def picture() -> str:
     house = packages()
     places = _places(house.rows)
     height = (len(house.rows) - 1) * ROW_HEIGHT + BOX_HEIGHT + 2 * MARGIN
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
-        'aria-label="The packages in rows; each imports only rows below it">',
-        "<!-- Made from the imports by `make docs`. -->",
-        f"<style>{STYLE}</style>",
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
-        'markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z" style="fill:#6b7280;stroke:none;'
-        'marker-end:none"/></marker></defs>',
-        f'<rect width="{WIDTH}" height="{height}" rx="8" fill="#ffffff"/>',
-    ]
+    parts = [HEAD.format(width=WIDTH, height=height, style=STYLE)]
     parts += [_arrow(places[a], places[b]) for a, b in needed_edges(house.imports)]
     for number, row in enumerate(house.rows):
         title, colour = next((t, c) for key, t, c in ROWS if key in row)
@@ -152,8 +152,9 @@ def _arrow(start: tuple[float, float, float], end: tuple[float, float, float]) -
     lean = max(-0.35, min(0.35, (end[0] - start[0]) / WIDTH))
     x1, y1 = start[0] + start[2] * (0.5 + lean), start[1] + BOX_HEIGHT
     x2, y2 = end[0] + end[2] * (0.5 - lean), end[1] - 1
-    bend = (y2 - y1) / 2
-    return f'<path d="M{x1:.1f} {y1:g}C{x1:.1f} {y1 + bend:g} {x2:.1f} {y2 - bend:g} {x2:.1f} {y2:g}"/>'
+    middle = (y1 + y2) / 2
+    curve = f"C{x1:.1f} {middle:g} {x2:.1f} {middle:g} {x2:.1f} {y2:g}"
+    return f'<path d="M{x1:.1f} {y1:g}{curve}"/>'
 
 
 def packages_page() -> str:

@@ -17,7 +17,10 @@ SAMPLES = ROOT / "fine_tuning" / "data" / "samples"
 NOBODY = "http://127.0.0.1:9"
 BASE = "base.gguf"
 OLLAMA = "0.40.0"
+OLLAMA_MODEL = "mistral:7b-instruct-q4_0"
 NUM_CHATS = 60
+REAL = "DOCS_TRAIN_THE_EMBEDDED_MODEL"
+"""Variable of pages that are walked with the real small model."""
 # Enough to see every part of a training and an evaluation at work.
 SHORT = {
     "TRAINING__MAX_STEPS": "4",
@@ -41,7 +44,7 @@ def empty(folder: Path) -> None:
     lines = (SAMPLES / "handbook_conversations.jsonl").read_text(encoding="utf-8").splitlines()
     chats = [json.loads(line) for line in lines[:NUM_CHATS]]
     exported = [{"id": chat["id"], "messages": chat["messages"]} for chat in chats]
-    text = json.dumps(exported[:2], indent=1)
+    text = json.dumps(exported, indent=1)
     (folder / "conversations.json").write_text(text, encoding="utf-8")
     (folder / "chats.jsonl").write_text("\n".join(lines[:NUM_CHATS]) + "\n", encoding="utf-8")
 
@@ -59,8 +62,14 @@ def trained(folder: Path) -> None:
         assert main(["train", "--run-id", name]) == 0
 
 
-def _versions(folder: Path) -> None:
-    made = write_trained(folder, name=NAME, types=MERGEABLE)
+def chatbot(folder: Path) -> None:
+    """A chatbot that asks an Ollama model."""
+    empty(folder)
+    settle(TRAINING__BASE_MODEL=OLLAMA_MODEL)
+
+
+def _versions(folder: Path, base_name: str) -> None:
+    made = write_trained(folder, name=base_name, types=MERGEABLE)
     for number in (1, 2):
         made.add_run(number, block_sum=True)
     prompts = json.dumps([f"Tell me about {topic}." for topic in TOPICS])
@@ -81,7 +90,7 @@ def on_ollama(prepare: Callable[[Path], None], folder: Path) -> Iterator[None]:
     with StandIn(folder / "ollama", generation=OLLAMA) as server:
         os.environ["OLLAMA_MODELS"] = str(server.root)
         prepare(folder)
-        for name in (NAME, "mistral:7b-instruct-q4_0"):
+        for name in (NAME, OLLAMA_MODEL):
             server.add_model(name, folder / BASE)
         settle(DEPLOYMENT__OLLAMA_BASE_URL=server.url)
         yield
@@ -89,13 +98,31 @@ def on_ollama(prepare: Callable[[Path], None], folder: Path) -> Iterator[None]:
 
 def versions(folder: Path) -> None:
     """Two runs on a base model of Ollama, which its reader is about to deploy."""
-    _versions(folder)
+    _versions(folder, NAME)
 
 
 def deployed(folder: Path) -> None:
     """The same, deployed on the embedded runtime, and switched to the first."""
-    _versions(folder)
-    settle(TRAINING__BASE_MODEL=str(folder / BASE), DEPLOYMENT__RUNTIME="embedded")
+    _versions(folder, "")
+    settle(DEPLOYMENT__RUNTIME="embedded", DEPLOYMENT__OLLAMA_BASE_URL=NOBODY)
     for run in ("run1", "run2"):
         assert main(["deploy", run, "--no-switch"]) == 0
     assert main(["switch", "support:1"]) == 0
+
+
+def after_demo(folder: Path) -> None:
+    """The demo was run; trainings take the embedded model, and are as short as they can be."""
+    empty(folder)
+    real = {"BASE_MODEL": "embedded", "MAX_STEPS": "30", "LEARNING_RATE": "1e-3"}
+    settle(DEPLOYMENT__RUNTIME="embedded", **{f"TRAINING__{key}": v for key, v in real.items()})
+    assert main(["demo"]) == 0
+
+
+def some_versions(folder: Path) -> None:
+    """The same, and two versions, support:1 and support:2."""
+    after_demo(folder)
+    settle(DEPLOYMENT__FAMILY="support")
+    assert main(["deploy", "demo"]) == 0
+    assert main(["import", "chats.jsonl"]) == 0
+    assert main(["train", "--run-id", "first"]) == 0
+    assert main(["deploy", "first"]) == 0

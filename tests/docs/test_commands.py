@@ -32,16 +32,21 @@ NOT_RUN = {
     "make app": "as above; the same pages are started by fine-tuning app",
     "source .venv/bin/activate": "the tests run in that environment already",
     "pip install": "needs a package registry",
+    "fine-tuning compare base latest --judge mistral": "needs a model of 4 GB",
 }
 """Commands that cannot run here, with the reason."""
+GIVEN = {"README.md": "messages = []\n"}
+"""What the text around a page's Python blocks leaves to its reader."""
 STARTS_SERVER = re.compile(r"(fine-tuning (serve|app)\b|streamlit run\b)")
+# A chat without --message reads from the terminal.
+NEEDS_SHELL = re.compile(r"[|<>;&]|^fine-tuning chat(?!.*--message)")
 OLLAMA_PORT = "11434"
 STARTED_S = 60.0
 
 alone, beside_ollama = (partial(partial, way) for way in (scenes.without_server, scenes.on_ollama))
 SCENES: dict[str, Scene] = {
     "howto/streamlit.md": alone(scenes.recorded),
-    "howto/ollama.md": beside_ollama(scenes.empty),
+    "howto/ollama.md": beside_ollama(scenes.chatbot),
     "howto/without-ollama.md": alone(scenes.empty),
     "howto/import.md": alone(scenes.empty),
     "howto/feedback.md": alone(scenes.recorded),
@@ -56,7 +61,16 @@ SCENES: dict[str, Scene] = {
     "troubleshooting.md": alone(scenes.recorded),
     "reference/api.md": alone(scenes.empty),
 }
-SLOW_SCENES: dict[str, Scene] = {}
+SLOW = {"howto/train.md", "howto/evaluate.md", "howto/deploy.md", "ollama-adapters.md"}
+"""Pages that train, evaluate or merge a model."""
+WITH_REAL_MODEL: dict[str, Scene] = {
+    "README.md": alone(scenes.some_versions),
+    "index.md": alone(scenes.after_demo),
+    "tutorial.md": alone(scenes.empty),
+}
+"""Pages on which the embedded model is trained in earnest."""
+SCENES |= WITH_REAL_MODEL
+SLOW |= {*WITH_REAL_MODEL}
 
 
 @pytest.fixture(autouse=True)
@@ -93,11 +107,15 @@ def test_every_page_with_commands_has_a_scene() -> None:
         for block in blocks(page)
         if block.language in {"bash", "console", "python"}
     }
-    assert with_commands == {*SCENES, *SLOW_SCENES}
+    assert with_commands == {*SCENES}
 
 
-@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in SCENES]
+)
 def test_the_commands_of_a_page(name: str) -> None:
+    if name in WITH_REAL_MODEL:
+        os.environ[scenes.REAL] = "1"
     walk(name, SCENES[name])
 
 
@@ -119,25 +137,33 @@ def run_command(command: str, port: str, servers: ExitStack) -> None:
     """Run a command as its reader would, and fail if it fails."""
     if any(command.startswith(known) for known in NOT_RUN):
         return
-    command = command.replace("--base embedded", f"--base {scenes.BASE}")
+    if not os.environ.get(scenes.REAL):
+        command = command.replace("--base embedded", f"--base {scenes.BASE}")
     if STARTS_SERVER.search(command):
         servers.enter_context(server(command, port))
     elif command.startswith("export "):
         name, _, value = command.removeprefix("export ").partition("=")
         os.environ[name] = scenes.BASE if value == "embedded" else value
-    elif command.startswith("fine-tuning ") and not re.search(r"[|<>;&]", command):
+    elif command.startswith("fine-tuning ") and not NEEDS_SHELL.search(command):
         words = shlex.split(command, comments=True)[1:]
         assert main(words) == 0, command
     else:
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", command], check=False, capture_output=True, text=True
+            ["bash", "-euo", "pipefail", "-c", command],
+            check=False,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
 
 
 def run_python(block: Block) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", block.text], check=False, capture_output=True, text=True
+        [sys.executable, "-c", GIVEN.get(block.page, "") + block.text],
+        check=False,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, f"{block.page}\n{block.text}\n{done.stderr}"
 
