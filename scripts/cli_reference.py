@@ -128,7 +128,7 @@ def _row(parameter: Parameter) -> str:
         name = f"`{_shown(parameter)}`"
         default = "required" if parameter.required else _default(parameter)
     else:
-        value = "" if parameter.is_flag else f" {parameter.metavar or _kind(parameter)}"
+        value = "" if _is_flag(parameter) else f" {parameter.metavar or _kind(parameter)}"
         name = " / ".join(f"`{o}{value}`" for o in [*parameter.opts, *parameter.secondary_opts])
         default = _default(parameter)
     # A bar would end the table's cell.
@@ -141,9 +141,14 @@ def _kind(parameter: Parameter) -> str:
     )
 
 
+def _is_flag(parameter: Parameter) -> bool:
+    """Return whether an option takes no value; an argument knows nothing of the kind."""
+    return bool(getattr(parameter, "is_flag", False))
+
+
 def _default(parameter: Parameter) -> str:
     value = parameter.default
-    if getattr(parameter, "is_flag", False):
+    if _is_flag(parameter):
         return "on" if value else "off"
     return "none" if value in (None, "") else f"`{value}`"
 

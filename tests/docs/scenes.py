@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from fine_tuning.cli.main import main
@@ -110,12 +114,21 @@ def deployed(folder: Path) -> None:
     assert main(["switch", "support:1"]) == 0
 
 
+@cache
+def _demo() -> Path:
+    """Run the demo once for all pages; return its workspace."""
+    home = Path(tempfile.mkdtemp(prefix="demo-"))
+    atexit.register(shutil.rmtree, home)
+    assert main(["demo", "--home", str(home)]) == 0
+    return home / "demo"
+
+
 def after_demo(folder: Path) -> None:
     """The demo was run; trainings take the embedded model, and are as short as they can be."""
     empty(folder)
     real = {"BASE_MODEL": "embedded", "MAX_STEPS": "30", "LEARNING_RATE": "1e-3"}
     settle(DEPLOYMENT__RUNTIME="embedded", **{f"TRAINING__{key}": v for key, v in real.items()})
-    assert main(["demo"]) == 0
+    shutil.copytree(_demo(), folder / "home" / "demo")
 
 
 def some_versions(folder: Path) -> None:

@@ -61,8 +61,15 @@ SCENES: dict[str, Scene] = {
     "troubleshooting.md": alone(scenes.recorded),
     "reference/api.md": alone(scenes.empty),
 }
-SLOW = {"howto/train.md", "howto/evaluate.md", "howto/deploy.md", "ollama-adapters.md"}
-"""Pages that train, evaluate or merge a model."""
+SLOW = {
+    "howto/train.md",
+    "howto/evaluate.md",
+    "howto/deploy.md",
+    "howto/rollback.md",
+    "howto/scale.md",
+    "ollama-adapters.md",
+}
+"""Pages that train, time, evaluate or serve a model."""
 WITH_REAL_MODEL: dict[str, Scene] = {
     "README.md": alone(scenes.some_versions),
     "index.md": alone(scenes.after_demo),
