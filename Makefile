@@ -1,7 +1,7 @@
 # `make` alone prints the targets. PIP_ARGS goes to every pip install, for instance
 #   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 .DEFAULT_GOAL := help
-.PHONY: help setup demo app test test-slow test-browser pictures fuzz-importers bench-logging check lint types imports docs-check wheel hooks docs docs-slow site format freeze clean bench-training bench-calibration bench-data test-trl test-peft bench-evaluation bench-gate bench-merge test-hostile test-kills
+.PHONY: help house test-shuffled setup demo app test test-slow test-browser pictures fuzz-importers bench-logging check lint types imports docs-check docs docs-slow site format freeze clean bench-training bench-calibration bench-data test-trl test-peft bench-evaluation bench-gate bench-merge test-hostile test-kills wheel hooks bench-7b
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -25,6 +25,12 @@ setup: $(VENV)/.develops  ## create .venv with everything pinned; a second run c
 
 test: $(VENV)/.develops  ## the tests that take minutes in all
 	$(PYTEST) -n logical --maxprocesses 4 --dist loadscope
+
+test-shuffled: $(VENV)/.develops  ## the same tests in another order: make test-shuffled ORDER_SEED=7
+	$(PYTEST) -n logical --maxprocesses 4 --dist loadscope --order-seed $(or $(ORDER_SEED),1)
+
+house: $(VENV)/.develops  ## the measures of the house and their budgets
+	$(PY) scripts/house.py
 
 test-slow: $(VENV)/.develops  ## the long tests
 	$(PYTEST) -m "slow and not gpu and not network"

@@ -69,7 +69,9 @@ def _show_version(is_asked: bool) -> None:
 
 @app.callback()
 def options(
-    verbose: Annotated[bool, typer.Option("--verbose", help="Log what happens.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Log debug messages to standard error.")
+    ] = False,
     _version: Annotated[
         bool,
         typer.Option("--version", help="Print the version.", is_eager=True, callback=_show_version),

@@ -275,7 +275,7 @@ class ConversationLogger:
             StorageError: if the log cannot be read.
         """
         stats = conversation_statistics(self.store.conversations(), self.store.feedback())
-        skipped = list(getattr(self.store, "skipped", ()))
+        skipped = self.store.skipped
         for record in skipped:
             _log.debug("skipped line %d of %s: %s", record.line, self.path, record.reason)
         _log.debug("counted %d conversations in %s", stats["total_conversations"], self.path)

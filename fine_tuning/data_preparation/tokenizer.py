@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
+from fine_tuning.core.closing import Closing
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.errors import DataError, ModelNotFoundError, RuntimeUnavailableError
 from fine_tuning.core.example import Example, TokenizedExample
@@ -57,7 +57,7 @@ class TokenizerSource:
     model: BaseModel | None = None
 
 
-class TokenizerUtils:
+class TokenizerUtils(Closing):
     """Tokenises conversations for one model.
 
     The model is opened at the first use and closed by :meth:`close` or the end of a ``with``.
@@ -234,17 +234,6 @@ class TokenizerUtils:
         self._ports = self._examples = None
         self._open.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def _load(self) -> tuple[Tokenizer, PromptRenderer]:
         if self._is_closed:
             raise RuntimeUnavailableError(f"tokenizer {self.name!r} was closed, expected it open")
@@ -316,6 +305,6 @@ def _lost(done: Tokenization, max_length: int) -> DataError:
     """Say why an exchange gave no sequence."""
     drop = done.drops[0]
     return DataError(
-        f"the exchange cannot be learnt: {drop.reason} ({drop.detail or f'{max_length} tokens'})",
+        f"exchange not trainable: {drop.reason} ({drop.detail or f'{max_length} tokens'})",
         next_command="shorten the texts, or raise data_preparation.max_length",
     )

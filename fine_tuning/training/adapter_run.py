@@ -17,24 +17,26 @@ import torch
 from fine_tuning.core.clock import iso
 from fine_tuning.core.errors import ConfigError, TrainingError
 from fine_tuning.core.events import RunEvent, Value
-from fine_tuning.core.example import TokenizedExample
+from fine_tuning.core.item import Item
 from fine_tuning.core.naming import file_sha256
-from fine_tuning.engine.adapter_files import BASE_DIGEST_KEY, write_gguf_adapter
+from fine_tuning.core.run import ADAPTER_GGUF, Run
+from fine_tuning.engine.adapter_files import write_gguf_adapter
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.lora import LoraAdapter
 from fine_tuning.engine.lower_states import LowerStates
 from fine_tuning.engine.peft_files import write_peft_adapter
-from fine_tuning.engine.step import StepResult, accumulate_gradients, evaluate_loss
+from fine_tuning.engine.step import StepResult, Teacher, accumulate_gradients, score_targets
+from fine_tuning.gguf.adapter import BASE_DIGEST_KEY, BASE_NAME_KEY
 from fine_tuning.gguf.promote import PROMOTIONS
 from fine_tuning.training.fast_mode import first_adapted, lower_states
 from fine_tuning.training.forecast import Forecast, Job, apply, forecast, timed
+from fine_tuning.training.objective import Credit, Objective, SupervisedObjective
 from fine_tuning.training.plan import TrainingData, TrainingPlan
 from fine_tuning.training.rate_probe import find_rate
 from fine_tuning.training.run import Listening, carry_out, memory_errors
 from fine_tuning.training.run_folder import (
     RunFolder,
     RunSettings,
-    TrainedRun,
     current_versions,
     resume_command,
 )
@@ -53,28 +55,75 @@ class BaseModel:
 
 
 class AdapterTraining:
-    """An adapter over a frozen decoder, as the loop wants it (``trainer_utils.Trainable``)."""
+    """An adapter over a frozen decoder, as the loop wants it (``trainer_utils.Trainable``).
+
+    An objective that is not the likelihood itself costs a second forward pass, and a third one for
+    its reference, the base without the adapter.
+
+    Args:
+        decoder: The frozen base.
+        adapter: What is trained.
+        below: Knows the states that enter the first adapted block.
+        objective: What is minimised.
+        teacher: Gives distributions to come near to, in place of the targets.
+        reference: What an objective compares with; None is the bare base.
+    """
 
     def __init__(
-        self, decoder: Decoder, adapter: LoraAdapter, below: LowerStates | None = None
+        self,
+        decoder: Decoder,
+        adapter: LoraAdapter,
+        below: LowerStates | None = None,
+        *,
+        objective: Objective | None = None,
+        teacher: Teacher | None = None,
+        reference: LoraAdapter | None = None,
     ) -> None:
         self.decoder = decoder
         self.adapter = adapter
         self._below = below
+        self._objective = objective or SupervisedObjective()
+        self._teacher = teacher
+        self._reference = reference
 
     def parameters(self) -> list[torch.Tensor]:
         """Return the factors."""
         return self.adapter.parameters()
 
-    def accumulate(self, batch: Sequence[TokenizedExample], *, scale: float) -> StepResult:
-        """Add the gradient of a batch."""
-        return accumulate_gradients(
-            self.decoder, self.adapter, batch, scale=scale, below=self._below
-        )
+    def size(self, batch: Sequence[Item]) -> float:
+        """Return what the objective's mean is over."""
+        return self._objective.size(batch)
 
-    def evaluate(self, batch: Sequence[TokenizedExample]) -> StepResult:
-        """Return the loss of a batch."""
-        return evaluate_loss(self.decoder, self.adapter, batch, self._below)
+    def accumulate(self, batch: Sequence[Item], *, scale: float) -> StepResult:
+        """Add the gradient of a batch."""
+        credit = None if self._objective.is_likelihood else self._credit(batch)[0]
+        result = accumulate_gradients(
+            self.decoder,
+            self.adapter,
+            batch,
+            coefficients=scale if credit is None else [scale * c for c in credit.coefficients],
+            teacher=self._teacher,
+            below=self._below,
+        )
+        return result if credit is None else replace(result, loss_sum=credit.loss_sum)
+
+    def evaluate(self, batch: Sequence[Item]) -> StepResult:
+        """Return the loss of a batch; with a teacher, that of its targets."""
+        credit, result = self._credit(batch)
+        return replace(result, loss_sum=credit.loss_sum)
+
+    def _credit(self, batch: Sequence[Item]) -> tuple[Credit, StepResult]:
+        scores = score_targets(self.decoder, self.adapter, batch, self._below)
+        own = [score.weighted(item) for score, item in zip(scores, batch, strict=True)]
+        reference = None
+        if self._objective.needs_reference:
+            known = score_targets(self.decoder, self._reference, batch, self._below)
+            reference = [score.weighted(item) for score, item in zip(known, batch, strict=True)]
+        num_targets = sum(len(score.log_probabilities) for score in scores)
+        num_tokens = sum(score.num_tokens for score in scores)
+        return self._objective.credit(batch, own, reference), StepResult(
+            -sum(own), num_targets, num_tokens
+        )
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Return the factors by name."""
@@ -103,7 +152,7 @@ class AdapterTrainer:
         base: BaseModel,
         run_folder: Path,
         listening: Listening | None = None,
-    ) -> TrainedRun:
+    ) -> Run:
         """Train in a new folder; see :func:`start` for what can go wrong."""
         folder = RunFolder(run_folder)
         return start(self.plan, self.method, data, base, folder, listening or Listening())
@@ -130,7 +179,7 @@ class AdapterTrainer:
             with memory_errors(settings, lambda: "a timed batch"):
                 return timed(job, partial(AdapterTraining, decoder, adapter), known)
 
-    def resume(self, run_folder: Path, listening: Listening | None = None) -> TrainedRun:
+    def resume(self, run_folder: Path, listening: Listening | None = None) -> Run:
         """Go on with an interrupted run; its own plan holds, see :func:`resume`."""
         return resume(RunFolder(run_folder), self.method, listening or Listening())
 
@@ -142,7 +191,7 @@ def start(
     base: BaseModel,
     folder: RunFolder,
     listening: Listening,
-) -> TrainedRun:
+) -> Run:
     """Begin a run and carry it out.
 
     Raises:
@@ -204,7 +253,7 @@ def _job(settings: RunSettings, decoder: Decoder, adapter: LoraAdapter, data: Tr
     )
 
 
-def resume(folder: RunFolder, method: str, listening: Listening) -> TrainedRun:
+def resume(folder: RunFolder, method: str, listening: Listening) -> Run:
     """Go on with a run where it was interrupted; a finished one is returned as it is.
 
     Raises:
@@ -238,11 +287,14 @@ def fresh_adapter(decoder: Decoder, plan: TrainingPlan) -> LoraAdapter:
     """
     layers = {name: name.split(".")[2] for name in decoder.linear_shapes}
     known = tuple(dict.fromkeys(layers.values()))
-    for setting, named in (("targets", plan.targets), ("eight_bit", plan.eight_bit)):
+    for setting, named, otherwise in (
+        ("targets", plan.targets, "target_modules=all-linear"),
+        ("eight_bit", plan.eight_bit, "eight_bit_modules=[]"),
+    ):
         if unknown := [target for target in named if target not in known]:
             raise ConfigError(
                 f"{setting} name {', '.join(unknown)}, expected some of {', '.join(known)}",
-                next_command="leave targets empty to adapt every linear layer",
+                next_command=f"fine-tuning train --set training.{otherwise}",
             )
     wanted = plan.targets or known
     first = first_adapted(plan, len(decoder.blocks))
@@ -306,7 +358,7 @@ def _carry_out(
     adapter: LoraAdapter,
     known: Forecast,
     listening: Listening,
-) -> TrainedRun:
+) -> Run:
     with memory_errors(settings, lambda: "the layers below the adapters"):
         apply(known.memory, decoder)
         data = folder.data(settings).learnable()
@@ -317,13 +369,11 @@ def _carry_out(
         # No run id, no time: equal adapters are equal files.
         about = {
             BASE_DIGEST_KEY: settings.base_digest,
-            "fine_tuning.base_name": settings.base_name,
+            BASE_NAME_KEY: settings.base_name,
             "fine_tuning.snapshot": settings.snapshot,
         }
         architecture = decoder.shape.architecture
-        write_gguf_adapter(
-            place / "adapter.gguf", adapter, architecture=architecture, metadata=about
-        )
+        write_gguf_adapter(place / ADAPTER_GGUF, adapter, architecture=architecture, metadata=about)
         write_peft_adapter(
             place,
             adapter,

@@ -5,7 +5,6 @@ Taken are folders of PEFT and GGUF LoRA adapters. What they learnt from is not k
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,16 @@ from typing import TYPE_CHECKING, Any
 from fine_tuning.core.clock import SystemClock, iso
 from fine_tuning.core.errors import FineTuningError, ModelNotFoundError, UnsupportedModelError
 from fine_tuning.core.naming import file_sha256
+from fine_tuning.core.run import (
+    ADAPTER_DIR,
+    ADAPTER_GGUF,
+    MANIFEST_FILE,
+    PEFT_CONFIG,
+    AdapterFiles,
+    Run,
+    RunManifest,
+)
+from fine_tuning.gguf.adapter import BASE_DIGEST_KEY, BASE_NAME_KEY
 from fine_tuning.gguf.promote import PROMOTIONS
 from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.model_management.artefacts import check_served
@@ -23,6 +32,7 @@ from fine_tuning.runtimes.base_model import BaseModel
 from fine_tuning.runtimes.embedded import missing_template
 from fine_tuning.runtimes.load_check import check_adapter, check_model
 from fine_tuning.storage.atomic import storage_errors, whole_folder
+from fine_tuning.storage.run_files import read_manifest, write_manifest
 from fine_tuning.workbench.modelfiles import Modelfiles
 from fine_tuning.workbench.registering import FILE_KINDS
 
@@ -31,7 +41,6 @@ if TYPE_CHECKING:
     from fine_tuning.engine.lora import LoraAdapter
 
 GGUF, PEFT = "GGUF", "PEFT"
-PEFT_CONFIG = "adapter_config.json"
 NAME_DIGITS = 12
 
 
@@ -55,6 +64,7 @@ class _Found:
     source: Path
     form: str
     adapter: LoraAdapter
+    shape: DecoderShape
     said_name: str
 
 
@@ -91,21 +101,20 @@ class AdapterImporting(Modelfiles):
             name = _name(found.adapter, known)
             run_id = f"{IMPORTED}-{name.partition(':')[2][:NAME_DIGITS]}"
             folder = self.workspace.runs / run_id
-            is_new = not (folder / "manifest.json").is_file()
+            is_new = not (folder / MANIFEST_FILE).is_file()
             if is_new:
                 with whole_folder(folder) as place:
-                    (place / "adapter").mkdir()
-                    files = _write(place / "adapter", found.adapter, known)
-                    manifest = _manifest(run_id, found, known, family)
-                    manifest["adapter"] = {"name": name, "files": files}
-                    (place / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-            elif not (folder / "adapter" / "adapter.gguf").is_file():  # it was pruned
-                with whole_folder(folder / "adapter") as place:
-                    _write(place, found.adapter, known)
-        run = self.find_run(str(folder))
+                    (place / ADAPTER_DIR).mkdir()
+                    files = _write(place / ADAPTER_DIR, found, known)
+                    adapter = AdapterFiles(name=name, files=files)
+                    write_manifest(place, _manifest(run_id, found, known, family, adapter))
+            elif not (folder / ADAPTER_DIR / ADAPTER_GGUF).is_file():  # it was pruned
+                with whole_folder(folder / ADAPTER_DIR) as place:
+                    _write(place, found, known)
+        run = Run(folder, read_manifest(folder / MANIFEST_FILE))
         version = self.register_run(run)
         for file, kind in FILE_KINDS.items() if version.adapter_path is None else ():
-            self.registry().add_artefact(version.name, kind, folder / "adapter" / file)
+            self.registry().add_artefact(version.name, kind, run.adapter_dir / file)
         self.keep_modelfile(run)
         return ImportedAdapter(
             version=self.registry().find(version.name), form=found.form, is_new=is_new
@@ -123,7 +132,7 @@ def _next_command(otherwise: str) -> Iterator[None]:
 
 
 def _read(place: Path, base: BaseModel) -> _Found:
-    from fine_tuning.engine.adapter_files import BASE_DIGEST_KEY, read_gguf_adapter  # noqa: PLC0415 - torch is slow to load
+    from fine_tuning.engine.adapter_files import read_gguf_adapter  # noqa: PLC0415 - torch is slow to load
     from fine_tuning.engine.architecture import shape_of  # noqa: PLC0415 - as above
     from fine_tuning.engine.peft_files import peft_base, read_peft_adapter  # noqa: PLC0415 - as above
 
@@ -133,15 +142,15 @@ def _read(place: Path, base: BaseModel) -> _Found:
         _check_base(place, said_name, said_digest, base)
         adapter = read_peft_adapter(place, shape, foldable=_foldable(base.path))
         _check_sizes(place, adapter, base)
-        return _Found(place, PEFT, adapter, said_name)
+        return _Found(place, PEFT, adapter, shape, said_name)
     check_adapter(place, base.path)
     with GgufFile.open(place) as file:
         said_digest = file.get(BASE_DIGEST_KEY, str, "")
-        said_name = file.get("fine_tuning.base_name", str, "")
+        said_name = file.get(BASE_NAME_KEY, str, "")
     _check_base(place, said_name, said_digest, base)
     adapter = read_gguf_adapter(place)
     _check_targets(place, adapter.targets, shape)
-    return _Found(place, GGUF, adapter, said_name)
+    return _Found(place, GGUF, adapter, shape, said_name)
 
 
 def _place(source: Path) -> Path:
@@ -211,14 +220,13 @@ def _name(adapter: LoraAdapter, base: BaseModel) -> str:
     return adapter_name(adapter.state_dict(), base_digest=base.digest(), scale=scale)
 
 
-def _write(place: Path, adapter: LoraAdapter, base: BaseModel) -> dict[str, str]:
+def _write(place: Path, found: _Found, base: BaseModel) -> dict[str, str]:
     """Write an adapter in both forms, and have llama.cpp load it; return the files' digests."""
-    from fine_tuning.engine.adapter_files import BASE_DIGEST_KEY, write_gguf_adapter  # noqa: PLC0415 - torch is slow to load
-    from fine_tuning.engine.architecture import shape_of  # noqa: PLC0415 - as above
+    from fine_tuning.engine.adapter_files import write_gguf_adapter  # noqa: PLC0415 - torch is slow to load
     from fine_tuning.engine.peft_files import write_peft_adapter  # noqa: PLC0415 - as above
 
-    shape, gguf = shape_of(base.path), place / "adapter.gguf"
-    about = {BASE_DIGEST_KEY: base.digest(), "fine_tuning.base_name": base.name}
+    adapter, shape, gguf = found.adapter, found.shape, place / ADAPTER_GGUF
+    about = {BASE_DIGEST_KEY: base.digest(), BASE_NAME_KEY: base.name}
     write_gguf_adapter(gguf, adapter, architecture=shape.architecture, metadata=about)
     write_peft_adapter(place, adapter, shape, base.name, base_digest=base.digest())
     check_served(base.path, gguf, missing_template(check_model(base.path)))
@@ -226,7 +234,9 @@ def _write(place: Path, adapter: LoraAdapter, base: BaseModel) -> dict[str, str]
         return {path.name: file_sha256(path) for path in sorted(place.iterdir())}
 
 
-def _manifest(run_id: str, found: _Found, base: BaseModel, family: str) -> dict[str, Any]:
+def _manifest(
+    run_id: str, found: _Found, base: BaseModel, family: str, files: AdapterFiles
+) -> RunManifest:
     adapter = found.adapter
     return {
         "run_id": run_id,
@@ -249,4 +259,5 @@ def _manifest(run_id: str, found: _Found, base: BaseModel, family: str) -> dict[
             "use_rslora": adapter.use_rslora,
         },
         "metrics": {},
+        "adapter": files,
     }

@@ -10,16 +10,15 @@ from typing import Self
 from fine_tuning.config.schema import Settings
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.errors import TrainingError
-from fine_tuning.core.ports import Progress
+from fine_tuning.core.ports import ConversationStore, Progress
+from fine_tuning.core.run import Run
 from fine_tuning.data_preparation.snapshot import Snapshot, folder_name, load_snapshot
 from fine_tuning.runtimes.base_model import BaseModel, resolve_base_model
 from fine_tuning.runtimes.embedded import EmbeddedServer
-from fine_tuning.storage.jsonl_store import JsonlConversationStore
 from fine_tuning.storage.open_store import open_store
 from fine_tuning.storage.records import Records
-from fine_tuning.storage.sqlite_store import SqliteConversationStore
 from fine_tuning.workbench.process import be_a_good_neighbour
-from fine_tuning.workbench.runs import FinishedRun, find_run
+from fine_tuning.workbench.runs import find_run
 
 CHAT_CONTEXT_TOKENS = 4096
 
@@ -42,7 +41,7 @@ class WorkbenchBase:
         self.progress = progress
 
     @cached_property
-    def store(self) -> JsonlConversationStore | SqliteConversationStore:
+    def store(self) -> ConversationStore:
         """Where conversations are recorded; kept open, as it remembers where each one stands.
 
         Raises:
@@ -73,9 +72,9 @@ class WorkbenchBase:
             known = self.workspace.datasets / folder_name(successor)
         return load_snapshot(known if known.is_dir() else Path(name))
 
-    def find_run(self, name: str) -> FinishedRun:
+    def find_run(self, name: str | Run) -> Run:
         """Find a finished run by id, start of id, folder, ``latest`` or ``demo``."""
-        return find_run(self.workspace, name)
+        return name if isinstance(name, Run) else find_run(self.workspace, name)
 
     def open_model(
         self, base: BaseModel, adapter: Path | None = None, *, name: str = ""
@@ -91,14 +90,14 @@ class WorkbenchBase:
             reuse_prompt=True,
         )
 
-    def base_of(self, run: FinishedRun) -> BaseModel:
+    def base_of(self, run: Run) -> BaseModel:
         """Find the base model of a run, the very file it was trained on.
 
         Raises:
             TrainingError: if that name leads to another file by now.
         """
         base = self.base_model(run.base_name)
-        if base.digest() != run.manifest["base_digest"]:
+        if base.digest() != run.base_digest:
             raise TrainingError(
                 f"run {run.run_id} was trained on {run.manifest['base_digest']}, and "
                 f"{run.base_name} is {base.digest()} by now",

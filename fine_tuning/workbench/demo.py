@@ -17,13 +17,13 @@ from fine_tuning.config.schema import Settings
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.conversation import Conversation, Message, Part
 from fine_tuning.core.ports import Progress, RunListener, Sampling
+from fine_tuning.core.run import Run
 from fine_tuning.data_collection.data_cleaner import CleaningReport
 from fine_tuning.data_preparation.formatter import TrainingDataFormatter
 from fine_tuning.data_preparation.snapshot import Snapshot
 from fine_tuning.evaluation.questions import Question, read_questions
 from fine_tuning.evaluation.results import SideBySide
 from fine_tuning.storage.atomic import write_file
-from fine_tuning.training.run_folder import TrainedRun
 from fine_tuning.workbench.evaluation import EvaluationReport
 from fine_tuning.workbench.judging import QUESTIONS_FILE
 from fine_tuning.workbench.process import CostMeter, StageCost
@@ -69,7 +69,7 @@ class DemoResult:
     home: Path
     cleaning: CleaningReport
     snapshot: Snapshot
-    run: TrainedRun
+    run: Run
     evaluation: EvaluationReport
     chat: str
     costs: Sequence[StageCost]
@@ -115,7 +115,7 @@ class DemoResult:
             "run": {
                 "run_id": self.run.run_id,
                 "folder": str(self.run.folder),
-                "adapter": str(self.run.adapter_path),
+                "adapter": str(self.run.adapter_dir),
                 **asdict(self.run.metrics),
             },
             "stages": [asdict(cost) for cost in self.costs],

@@ -12,6 +12,7 @@ from typing import Any
 
 from fine_tuning.core.errors import DeploymentError, FineTuningError, ModelNotFoundError
 from fine_tuning.core.ports import ChatModel, Progress, ServedModel
+from fine_tuning.core.run import Run
 from fine_tuning.model_management.artefacts import MERGED, is_mergeable, write_merged
 from fine_tuning.model_management.deployment_target import Deployable
 from fine_tuning.model_management.embedded_target import NAME
@@ -31,7 +32,6 @@ from fine_tuning.workbench.engine_reference import EngineReference, open_referen
 from fine_tuning.workbench.modelfiles import Modelfiles
 from fine_tuning.workbench.models import Models
 from fine_tuning.workbench.proof_prompts import choose_prompts, has_tools
-from fine_tuning.workbench.runs import FinishedRun
 
 BETTER = "promote"
 ARTEFACTS = "artefacts"
@@ -54,12 +54,12 @@ class Deploying(Models, Modelfiles):
     """What a user does to have a version served."""
 
     def deploy(
-        self, name: str = "latest", *, way: Way | None = None, switch: bool = True
+        self, name: str | Run = "latest", *, way: Way | None = None, switch: bool = True
     ) -> Deployment:
         """Serve a version, prove it, and let the chatbot's alias answer as it.
 
         Args:
-            name: A version or a run.
+            name: A version or a run, by its name or itself.
             way: The one way to serve it by; None tries the best first.
             switch: Move the alias ``<prefix><family>:champion`` to it.
 
@@ -69,12 +69,12 @@ class Deploying(Models, Modelfiles):
             RuntimeUnavailableError: if Ollama was asked for and does not answer.
         """
         target = self.target()
-        version = self.version_of(name)
-        run = self.find_run(str(version.run_folder))
+        run = self.find_run(name)
+        version = self.register_run(run)
         base = self.base_of(run)
         with open_reference(
             base.path,
-            run.adapter_path,
+            run.adapter_file,
             system=base.system,
             threads=self.settings.training.threads,
         ) as reference:
@@ -155,7 +155,7 @@ class Deploying(Models, Modelfiles):
             if one.id in still
         ]
 
-    def version_of(self, name: str) -> ModelVersion:
+    def version_of(self, name: str | Run) -> ModelVersion:
         """Find a version by its name or by its run.
 
         Raises:
@@ -180,7 +180,7 @@ class Deploying(Models, Modelfiles):
 
     def _proof(
         self,
-        run: FinishedRun,
+        run: Run,
         reference: EngineReference,
         served: ServedModel,
         base: ServedModel | None,
@@ -203,7 +203,7 @@ class Deploying(Models, Modelfiles):
         )
 
     def _deployable(
-        self, version: ModelVersion, run: FinishedRun, base: BaseModel, reference: EngineReference
+        self, version: ModelVersion, run: Run, base: BaseModel, reference: EngineReference
     ) -> Deployable:
         has_template = check_model(base.path).has_chat_template
         return Deployable(
@@ -214,8 +214,8 @@ class Deploying(Models, Modelfiles):
             base_name=base.name,
             base_path=base.path,
             base_digest=base.digest(),
-            adapter=run.adapter_path,
-            is_mergeable=is_mergeable(run.adapter_path),
+            adapter=run.adapter_file,
+            is_mergeable=is_mergeable(run.adapter_file),
             merged=partial(self._merged, version, run, base),
             prompt=reference.prompt,
             system=base.system,
@@ -227,7 +227,7 @@ class Deploying(Models, Modelfiles):
     def _merged(
         self,
         version: ModelVersion,
-        run: FinishedRun,
+        run: Run,
         base: BaseModel,
         _way: Way,
         progress: Progress | None,
@@ -239,7 +239,7 @@ class Deploying(Models, Modelfiles):
         out = run.folder / ARTEFACTS / f"{MERGED}.gguf"
         write_merged(
             base.path,
-            run.adapter_path,
+            run.adapter_file,
             out,
             chat_template=missing_template(check_model(base.path)),
             progress=progress,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fine_tuning.core.errors import ConfigError
+from fine_tuning.core.run import PEFT_CONFIG, PEFT_WEIGHTS, Run
 from fine_tuning.gguf.merge import MergeReport
 from fine_tuning.model_management.artefacts import (
     MERGED,
@@ -22,11 +23,10 @@ from fine_tuning.runtimes.embedded import missing_template
 from fine_tuning.runtimes.load_check import check_model
 from fine_tuning.storage.atomic import storage_errors, whole_folder
 from fine_tuning.workbench.modelfiles import MODELFILE_NAME, Modelfiles
-from fine_tuning.workbench.runs import FinishedRun
 
 ADAPTER, PEFT = "adapter", "peft"
 EXPORT_KINDS = (ADAPTER, PEFT, *MERGED_KINDS)
-PEFT_FILES = ("adapter_model.safetensors", "adapter_config.json")
+PEFT_FILES = (PEFT_WEIGHTS, PEFT_CONFIG)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +98,7 @@ class Exporting(Modelfiles):
         with whole_folder(folder) as place:
             report = self._fill(place, kind, run, base)
             if kind != PEFT:
-                adapter = place / run.adapter_path.name if kind == ADAPTER else None
+                adapter = place / run.adapter_file.name if kind == ADAPTER else None
                 model = base.path if adapter else place / _model_file(kind)
                 settings = self.serving_settings(base)
                 write_modelfile(place / MODELFILE_NAME, model, settings, adapter)
@@ -114,22 +114,20 @@ class Exporting(Modelfiles):
             report=report,
         )
 
-    def _fill(
-        self, place: Path, kind: str, run: FinishedRun, base: BaseModel
-    ) -> MergeReport | None:
+    def _fill(self, place: Path, kind: str, run: Run, base: BaseModel) -> MergeReport | None:
         if kind == PEFT:
             _write_peft(place, run, base)
             return None
         if kind == ADAPTER:
-            copy = place / run.adapter_path.name
+            copy = place / run.adapter_file.name
             with storage_errors(copy):
-                shutil.copyfile(run.adapter_path, copy)
+                shutil.copyfile(run.adapter_file, copy)
             check_served(base.path, copy)
             return None
         out = place / _model_file(kind)
         made = write_merged(
             base.path,
-            run.adapter_path,
+            run.adapter_file,
             out,
             kind=kind,
             chat_template=missing_template(check_model(base.path)),
@@ -142,28 +140,32 @@ def _model_file(kind: str) -> str:
     return f"{kind}.gguf"
 
 
-def _write_peft(place: Path, run: FinishedRun, base: BaseModel) -> None:
+def _write_peft(place: Path, run: Run, base: BaseModel) -> None:
     """Write a run's adapter as PEFT's, once llama.cpp loads what is read back from it.
 
     Raises:
         TrainingError: if the adapter changes weights PEFT has no name for.
         FineTuningError: if what is read back is another adapter, or llama.cpp refuses it.
     """
-    from fine_tuning.engine.adapter_files import check_same_update, write_gguf_adapter  # noqa: PLC0415 - torch is slow to load
+    from fine_tuning.engine.adapter_files import (  # noqa: PLC0415 - torch is slow to load
+        check_same_update,
+        read_gguf_adapter,
+        write_gguf_adapter,
+    )
     from fine_tuning.engine.architecture import shape_of  # noqa: PLC0415 - as above
     from fine_tuning.engine.peft_files import read_peft_adapter, write_peft_adapter  # noqa: PLC0415 - as above
 
     shape = shape_of(base.path)
-    own = run.adapter_path.parent
+    own, adapter = run.adapter_dir, read_gguf_adapter(run.adapter_file)
     if all((own / file).is_file() for file in PEFT_FILES):
         for file in PEFT_FILES:
             with storage_errors(place / file):
                 shutil.copyfile(own / file, place / file)
     else:
-        write_peft_adapter(place, run.adapter(), shape, base.name, base_digest=base.digest())
+        write_peft_adapter(place, adapter, shape, base.name, base_digest=base.digest())
     back = read_peft_adapter(place, shape)
-    check_same_update(back, run.adapter(), place)
+    check_same_update(back, adapter, place)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".peft.") as beside:
-        converted = Path(beside) / run.adapter_path.name
+        converted = Path(beside) / run.adapter_file.name
         write_gguf_adapter(converted, back, architecture=shape.architecture)
         check_served(base.path, converted)

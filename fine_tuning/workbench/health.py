@@ -91,9 +91,9 @@ def parity_reports(bench: Workbench, base_name: str) -> list[ParityReport]:
     base = bench.base_model(base_name)
     text = PARITY_TEXT.read_text(encoding="utf-8")
     adapters: list[tuple[str, Path | None]] = [(base.name, None)]
-    runs = [r for r in finished_runs(bench.workspace) if r.manifest["base_digest"] == base.digest()]
+    runs = [r for r in finished_runs(bench.workspace) if r.base_digest == base.digest()]
     if runs:
-        adapters.append((f"{base.name} + run {runs[-1].run_id}", runs[-1].adapter_path))
+        adapters.append((f"{base.name} + run {runs[-1].run_id}", runs[-1].adapter_file))
     return [
         check_parity(
             base.path,

@@ -13,6 +13,7 @@ from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.clock import SystemClock, iso
 from fine_tuning.core.errors import FineTuningError
 from fine_tuning.core.events import RunEvent
+from fine_tuning.core.run import EVALUATION_FILE, SETTINGS_FILE
 from fine_tuning.workbench.demo import DEMO_SETTINGS, RUN_ID, run_demo
 from fine_tuning.workbench.job_queue import Job, JobProgress, JobQueue
 from fine_tuning.workbench.workbench import Workbench
@@ -81,11 +82,11 @@ class Teller:
 def train(bench: Workbench, job: Job, teller: Teller) -> Found:
     """Train the recorded conversations, or go on with the run that was begun."""
     folder = bench.workspace.runs / job.run_id
-    if (folder / "settings.json").exists():
+    if (folder / SETTINGS_FILE).exists():
         run = bench.resume(job.run_id, teller)
     else:
         run = bench.train(run_id=job.run_id, listener=teller)
-    version = bench.version_of(str(run.folder)).name
+    version = bench.version_of(run).name
     before, after = run.metrics.base_validation_loss, run.metrics.best_validation_loss
     told = f"{version} is trained"
     if before and after:
@@ -136,13 +137,13 @@ def demo(bench: Workbench, _job: Job, teller: Teller) -> Found:
     """Load the samples, train, compare and deploy; a demo that was interrupted goes on."""
     own = Workbench(DEMO_SETTINGS, Workspace(home=bench.workspace.demo), teller.progress)
     folder = own.workspace.runs / RUN_ID
-    if not (folder / "settings.json").exists():
+    if not (folder / SETTINGS_FILE).exists():
         run_demo(
             own.workspace.home, listener=teller, progress=teller.progress, on_stage=teller.stage
         )
     else:
         own.resume(RUN_ID, teller)
-        if not (folder / "evaluation.json").exists():
+        if not (folder / EVALUATION_FILE).exists():
             teller.stage("evaluate")
             own.evaluate(RUN_ID, prompts=())
     teller.stage("deploying")

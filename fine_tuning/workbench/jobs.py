@@ -18,11 +18,13 @@ from fine_tuning.config.schema import Settings
 from fine_tuning.core.errors import DataError, TrainingError
 from fine_tuning.core.events import RunEvent
 from fine_tuning.core.naming import content_name
+from fine_tuning.core.run import RunOverview
+from fine_tuning.storage.run_files import read_overview
 from fine_tuning.training.events_file import read_events
 from fine_tuning.workbench.base import WorkbenchBase
 from fine_tuning.workbench.job_queue import Job, JobProgress, Kind, queue_of
 from fine_tuning.workbench.judging import BASE
-from fine_tuning.workbench.run_folders import RunOverview, overview, overviews
+from fine_tuning.workbench.runs import overviews
 
 
 class Jobs(WorkbenchBase):
@@ -181,9 +183,7 @@ class Jobs(WorkbenchBase):
             name: {key: getattr(one, key).model_dump(mode="json") for key in sections}
             for name, one in settings.items()
         }
-        log = self.workspace.conversations
-        stamp = (log.stat().st_size, log.stat().st_mtime_ns) if log.is_file() else ()
-        return content_name({"forecast": 1, "settings": asked, "log": stamp})
+        return content_name({"forecast": 1, "settings": asked, "log": self.store.change_token()})
 
     # Watching and steering
 
@@ -267,7 +267,7 @@ class Jobs(WorkbenchBase):
 
     def _overview(self, run_id: str) -> RunOverview:
         for place in (self.workspace.runs, self.workspace.demo / "fine_tuned_models"):
-            if (found := overview(place / run_id)) is not None:
+            if (found := read_overview(place / run_id)) is not None:
                 return found
         raise DataError(f"there is no run {run_id!r} in {self.workspace.runs}")
 

@@ -12,6 +12,7 @@ from fine_tuning.core.clock import SystemClock, iso
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.example import Example, TokenizedExample
 from fine_tuning.core.naming import canonical_json, content_name, file_sha256, unit_interval
+from fine_tuning.core.run import Run
 from fine_tuning.data_collection.judgements import preference_pairs
 from fine_tuning.data_preparation.snapshot import Snapshot, newest_snapshot
 from fine_tuning.evaluation.blind_trial import BlindTrial
@@ -32,9 +33,7 @@ from fine_tuning.workbench.evaluation import (
 from fine_tuning.workbench.measuring import Candidate, EvaluationTask
 from fine_tuning.workbench.models import Models
 from fine_tuning.workbench.preferring import JudgeModel, asking, reply_pairs, user_choices
-from fine_tuning.workbench.registering import EVALUATION_FILE
 from fine_tuning.workbench.report import evaluation_page
-from fine_tuning.workbench.runs import FinishedRun
 from fine_tuning.workbench.served_models import ServedModels
 
 BASE = "base"
@@ -108,7 +107,7 @@ class Judging(Models):
             DataError: if the run was not evaluated against that model, or gave no replies.
         """
         run = self.find_run(run_name)
-        place = run.folder / EVALUATION_FILE
+        place = run.evaluation_path
         models = orjson.loads(place.read_bytes())["models"] if place.is_file() else []
         named = [model for model in models[:-1] if model["name"] == against and model["replies"]]
         if not named:
@@ -119,7 +118,7 @@ class Judging(Models):
         pairs = reply_pairs(named[0]["replies"], models[-1]["replies"])
         return BlindTrial(pairs, _votes_file(run, against))
 
-    def _served(self, runs: Sequence[FinishedRun | None]) -> ServedModels:
+    def _served(self, runs: Sequence[Run | None]) -> ServedModels:
         """Find where runs answer on the runtime, and their base."""
         switcher = self.switcher()
         versions = {run.run_id: self.register_run(run) for run in runs if run is not None}
@@ -141,9 +140,9 @@ class Judging(Models):
 
     def _task(
         self,
-        run: FinishedRun,
+        run: Run,
         data: Snapshot,
-        others: Mapping[str, FinishedRun | None],
+        others: Mapping[str, Run | None],
         questions: Sequence[Question],
         prompts: Sequence[str] | None,
     ) -> tuple[EvaluationTask, ContaminationReport]:
@@ -175,7 +174,7 @@ class Judging(Models):
             contamination,
         )
 
-    def _measured_on(self, run: FinishedRun, others: Mapping[str, FinishedRun | None]) -> Snapshot:
+    def _measured_on(self, run: Run, others: Mapping[str, Run | None]) -> Snapshot:
         """Return the data set whose test split decides: the run's own.
 
         An adapter from elsewhere has none: it takes that of a run beside it, else the newest of
@@ -189,7 +188,7 @@ class Judging(Models):
         for other in others.values():
             if other is not None and other.snapshot:
                 return self.data_of(other)
-        digest = run.manifest["base_digest"]
+        digest = run.base_digest
         newest = newest_snapshot(self.workspace.datasets, digest)
         if newest is None:
             raise DataError(
@@ -200,7 +199,7 @@ class Judging(Models):
         return newest
 
     def _old_splits(
-        self, data: Snapshot, others: Mapping[str, FinishedRun | None]
+        self, data: Snapshot, others: Mapping[str, Run | None]
     ) -> dict[str, Sequence[TokenizedExample]]:
         """Return the test splits earlier runs were judged on, where they are not this one's."""
         found: dict[str, Sequence[TokenizedExample]] = {}
@@ -248,12 +247,12 @@ class Judging(Models):
             "seed": self.settings.training.seed,
         }
 
-    def _run_beside(self, name: str, run: FinishedRun) -> FinishedRun | None:
+    def _run_beside(self, name: str, run: Run) -> Run | None:
         """Return a run to compare with; None for the base."""
         if name == BASE:
             return None
         other = self.find_run(name)
-        if other.manifest["base_digest"] != run.manifest["base_digest"]:
+        if other.base_digest != run.base_digest:
             raise DataError(
                 f"run {other.run_id} has base {other.base_name} and run {run.run_id} has "
                 f"{run.base_name}, expected runs on the same base"
@@ -273,28 +272,30 @@ def _reply_metrics(names: Sequence[str]) -> list[str]:
     return [name for name in asked if name in REPLY_METRICS]
 
 
-def _write(report: EvaluationReport, run: FinishedRun) -> None:
+def _write(report: EvaluationReport, run: Run) -> None:
     """Write the report into the run's folder, for machines and for people."""
     page = evaluation_page(report, iso(SystemClock().now()))
-    write_file(run.folder / EVALUATION_FILE, canonical_json(report.to_dict()).encode())
+    write_file(run.evaluation_path, canonical_json(report.to_dict()).encode())
     write_file(run.folder / REPORT_FILE, page.to_html().encode())
     write_file((run.folder / REPORT_FILE).with_suffix(".md"), page.to_markdown().encode())
 
 
-def _votes_file(run: FinishedRun, against: str) -> Path:
+def _votes_file(run: Run, against: str) -> Path:
     return run.folder / f"votes-{against}.jsonl"
 
 
-def candidate_of(run: FinishedRun | None) -> Candidate:
+def candidate_of(run: Run | None) -> Candidate:
     """Return a run as a model to measure; None is the base."""
     if run is None:
         return Candidate(name=BASE)
+    from fine_tuning.engine.adapter_files import read_gguf_adapter  # noqa: PLC0415 - torch is slow to load
+
     return Candidate(
         name=run.run_id,
-        adapter_path=run.adapter_path,
-        adapter=run.adapter(),
-        adapter_name=run.manifest["adapter"]["name"],
-        training=run.manifest["metrics"],
+        adapter_path=run.adapter_file,
+        adapter=read_gguf_adapter(run.adapter_file),
+        adapter_name=run.adapter_name,
+        training=run.manifest.get("metrics", {}),
     )
 
 

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from fine_tuning.core.conversation import Message
 from fine_tuning.core.errors import FineTuningError
+from fine_tuning.core.run import Run
 from fine_tuning.model_management.artefacts import MERGED, write_modelfile
 from fine_tuning.model_management.versions import ModelVersion
 from fine_tuning.runtimes.base_model import BaseModel
@@ -23,7 +24,6 @@ from fine_tuning.runtimes.load_check import check_model
 from fine_tuning.runtimes.ollama_modelfile import NO_TEMPLATE, Modelfile
 from fine_tuning.runtimes.ollama_recipe import sent_again
 from fine_tuning.workbench.registering import Registering
-from fine_tuning.workbench.runs import FinishedRun
 
 logger = logging.getLogger(__name__)
 MODELFILE = "modelfile"
@@ -62,7 +62,7 @@ class Modelfiles(Registering):
 
     def write_modelfile(
         self,
-        run: FinishedRun,
+        run: Run,
         *,
         served: Modelfile | None = None,
         prompts: TrainedPrompts | None = None,
@@ -88,14 +88,14 @@ class Modelfiles(Registering):
             path,
             merged or base.path,
             self.serving_settings(base, served, prompts),
-            None if merged else run.adapter_path,
+            None if merged else run.adapter_file,
         )
         self.registry().add_artefact(version.name, MODELFILE, path)
         return path
 
     def keep_modelfile(
         self,
-        run: FinishedRun,
+        run: Run,
         *,
         told: Callable[[], Modelfile] | None = None,
         prompts: TrainedPrompts | None = None,

@@ -81,7 +81,7 @@ class Models(Registering):
                     next_command=no_base.next_command,
                 ) from no_base
         base = self.base_of(run)
-        return self.open_model(base, run.adapter_path, name=f"{run.run_id} on {base.name}")
+        return self.open_model(base, run.adapter_file, name=f"{run.run_id} on {base.name}")
 
     # Versions
 

@@ -8,20 +8,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fine_tuning.core.errors import DataError, ModelNotFoundError
+from fine_tuning.core.run import ADAPTER_GGUF, PEFT_CONFIG, PEFT_WEIGHTS, Run
 from fine_tuning.data_preparation.snapshot import NO_DATA, Snapshot, folder_name, load_snapshot
 from fine_tuning.model_management.model_registry import ModelRegistry
 from fine_tuning.model_management.registry_file import DATABASE_FILE
 from fine_tuning.model_management.versions import ModelVersion, NewVersion, family_of
+from fine_tuning.storage.run_files import read_run
 from fine_tuning.workbench.base import WorkbenchBase
-from fine_tuning.workbench.runs import FinishedRun, read_runs
+from fine_tuning.workbench.runs import read_runs
 
 logger = logging.getLogger(__name__)
-EVALUATION_FILE = "evaluation.json"
 PLAN_KEYS = ("method", "compute_dtype", "kernels", "threads", "seed")
 FILE_KINDS = {
-    "adapter.gguf": "adapter",
-    "adapter_model.safetensors": "peft",
-    "adapter_config.json": "peft config",
+    ADAPTER_GGUF: "adapter",
+    PEFT_WEIGHTS: "peft",
+    PEFT_CONFIG: "peft config",
 }
 
 
@@ -56,7 +57,7 @@ class Registering(WorkbenchBase):
                 registry.register(self._new_version(run))
         return registry
 
-    def register_run(self, run: FinishedRun, *, parents: Sequence[str] = ()) -> ModelVersion:
+    def register_run(self, run: Run, *, parents: Sequence[str] = ()) -> ModelVersion:
         """Register a finished run; one that is registered is returned as it is.
 
         Args:
@@ -74,7 +75,7 @@ class Registering(WorkbenchBase):
         )
 
     def record_verdict(
-        self, run: FinishedRun, verdict: Mapping[str, Any], metrics: Mapping[str, Any]
+        self, run: Run, verdict: Mapping[str, Any], metrics: Mapping[str, Any]
     ) -> None:
         """Store what was found about a run with its version; a run of elsewhere has none."""
         if not self.has_registry:
@@ -84,12 +85,16 @@ class Registering(WorkbenchBase):
         if version is not None:
             registry.record_verdict(version.name, verdict, metrics)
 
-    def find_run(self, name: str) -> FinishedRun:
+    def find_run(self, name: str | Run) -> Run:
         """Find a finished run by id, folder, ``latest``, ``demo``, or a version's name.
+
+        A run is returned as it is, so that one at hand is not looked for again.
 
         Raises:
             ModelNotFoundError: if there is none, or the start of an id fits several.
         """
+        if isinstance(name, Run):
+            return name
         try:
             return super().find_run(name)
         except ModelNotFoundError as no_run:
@@ -107,9 +112,15 @@ class Registering(WorkbenchBase):
                 f"the files of {version.name} were pruned, expected a version that has them",
                 next_command="fine-tuning models",
             )
-        return super().find_run(str(version.run_folder))
+        run = read_run(version.run_folder)
+        if run is None:
+            raise ModelNotFoundError(
+                f"{version.run_folder} of {version.name} holds no finished run",
+                next_command="fine-tuning models verify " + version.name,
+            )
+        return run
 
-    def data_of(self, run: FinishedRun) -> Snapshot:
+    def data_of(self, run: Run) -> Snapshot:
         """Open the data set of a run, beside which the run's folder lies.
 
         It is ``NO_DATA`` for an adapter that was trained elsewhere.
@@ -122,9 +133,10 @@ class Registering(WorkbenchBase):
         own = run.folder.parents[1] / "datasets" / folder_name(run.snapshot)
         return load_snapshot(own) if own.is_dir() else self.snapshot(run.snapshot)
 
-    def _new_version(self, run: FinishedRun, parents: Sequence[str] = ()) -> NewVersion:
+    def _new_version(self, run: Run, parents: Sequence[str] = ()) -> NewVersion:
         manifest = run.manifest
-        settings = {key: manifest[key] for key in PLAN_KEYS if key in manifest}
+        facts: Mapping[str, object] = manifest
+        settings = {key: facts[key] for key in PLAN_KEYS if key in facts}
         settings |= {"plan": manifest.get("plan", {}), "versions": manifest.get("versions", {})}
         conversations: Mapping[str, Sequence[str]] = {}
         try:
@@ -136,16 +148,16 @@ class Registering(WorkbenchBase):
             settings["data"] = data.manifest.get("settings", {})
         if "imported" in manifest:
             settings["imported"] = manifest["imported"]
-        family = str(manifest.get("family", "")) or self.settings.deployment.family
-        folder = run.adapter_path.parent
+        family = manifest.get("family", "") or self.settings.deployment.family
+        folder = run.adapter_dir
         return NewVersion(
             family=family or family_of(run.base_name),
             run_id=run.run_id,
             run_folder=run.folder,
-            method=str(manifest.get("method", "")),
+            method=run.method,
             adapter_name=run.adapter_name,
             base_name=run.base_name,
-            base_digest=str(manifest["base_digest"]),
+            base_digest=run.base_digest,
             snapshot=run.snapshot,
             artefacts=[
                 (kind, folder / name)
@@ -156,22 +168,22 @@ class Registering(WorkbenchBase):
             settings=settings,
             metrics=manifest.get("metrics", {}),
             verdict=_verdict(run),
-            parents=parents,
-            trained_at=str(manifest.get("created_at", "")),
+            parents=parents or run.parents,
+            trained_at=run.created_at,
         )
 
 
-def _verdict(run: FinishedRun) -> Mapping[str, Any]:
+def _verdict(run: Run) -> Mapping[str, Any]:
     """Return the verdict of a run that was compared before it became a version; else nothing."""
     try:
-        report = json.loads((run.folder / EVALUATION_FILE).read_bytes())
+        report = json.loads(run.evaluation_path.read_bytes())
     except (OSError, ValueError):
         return {}
     found = report.get("verdict") if isinstance(report, dict) else None
     return found if isinstance(found, dict) else {}
 
 
-def _key(run: FinishedRun) -> tuple[str, str]:
+def _key(run: Run) -> tuple[str, str]:
     return run.run_id, run.adapter_name
 
 

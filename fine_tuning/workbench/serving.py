@@ -140,7 +140,7 @@ class Serving(Models):
                 base = self.base_of(run)
             except FineTuningError:
                 continue  # its base is gone or another by now
-            found.append(_loadable(base, name=run.run_id, adapter=run.adapter_path))
+            found.append(_loadable(base, name=run.run_id, adapter=run.adapter_file))
         bases = {base.name: base for base in list_base_models()}
         with suppress(FineTuningError):  # the one of the settings may lie anywhere, or nowhere
             own = self.base_model()

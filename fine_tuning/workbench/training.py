@@ -15,6 +15,7 @@ from fine_tuning.core.errors import (
     TrainingError,
 )
 from fine_tuning.core.ports import RunListener
+from fine_tuning.core.run import MANIFEST_FILE, Run
 from fine_tuning.data_preparation.snapshot import Snapshot
 from fine_tuning.runtimes.base_model import EMBEDDED, BaseModel
 from fine_tuning.runtimes.ollama_client import OllamaClient
@@ -26,12 +27,12 @@ from fine_tuning.workbench.process import loading
 from fine_tuning.workbench.runs import finished_runs
 
 if TYPE_CHECKING:
+    from fine_tuning.core.run import Run
     from fine_tuning.training.adapter_run import AdapterTrainer
     from fine_tuning.training.adapter_run import BaseModel as TrainingBase
     from fine_tuning.training.forecast import Forecast
     from fine_tuning.training.plan import TrainingData, TrainingPlan
     from fine_tuning.training.run import Listening
-    from fine_tuning.training.run_folder import TrainedRun
 
 
 class Training(Collection, Modelfiles):
@@ -43,7 +44,7 @@ class Training(Collection, Modelfiles):
         *,
         run_id: str = "",
         listener: RunListener | None = None,
-    ) -> TrainedRun:
+    ) -> Run:
         """Train an adapter; the finished run becomes a version in the registry.
 
         Args:
@@ -70,12 +71,11 @@ class Training(Collection, Modelfiles):
         trainer, data, base = self._training_task(snapshot)
         return trainer.forecast(data, base, self._new_folder(""))
 
-    def mode_remark(self, run: TrainedRun) -> str:
+    def mode_remark(self, run: Run) -> str:
         """Tell what fast mode gained and lost; "" for a run that adapts every layer."""
         from fine_tuning.training.fast_mode import mode_remark  # noqa: PLC0415 - torch is slow to load
 
-        known = [(found.run_id, found.manifest) for found in finished_runs(self.workspace)]
-        return mode_remark(run.run_id, known)
+        return mode_remark(run, finished_runs(self.workspace))
 
     def counted_forecast(self, snapshot: Snapshot, base: BaseModel) -> Forecast:
         """Tell what memory and disk training on a data set would take; nothing is computed.
@@ -115,7 +115,7 @@ class Training(Collection, Modelfiles):
     def _new_folder(self, run_id: str) -> Path:
         return self._run_folder(run_id or SystemClock().now().strftime("%Y%m%d-%H%M%S"))
 
-    def resume(self, run_id: str, listener: RunListener | None = None) -> TrainedRun:
+    def resume(self, run_id: str, listener: RunListener | None = None) -> Run:
         """Go on with an interrupted run; its own settings hold.
 
         Raises:
@@ -133,16 +133,13 @@ class Training(Collection, Modelfiles):
         self._register(run)
         return run
 
-    def _register(self, run: TrainedRun) -> None:
-        found = self.find_run(str(run.folder))
-        self.register_run(found)
-        self.keep_modelfile(found)
+    def _register(self, run: Run) -> None:
+        self.register_run(run)
+        self.keep_modelfile(run)
 
     def is_finished(self, run_id: str) -> bool:
         """Tell whether a run has its manifest."""
-        from fine_tuning.training.run_folder import RunFolder  # noqa: PLC0415 - torch is slow to load
-
-        return RunFolder(self.workspace.runs / run_id).manifest_path.exists()
+        return (self.workspace.runs / run_id / MANIFEST_FILE).exists()
 
     def _takes_adapters(self, base: BaseModel) -> tuple[bool | None, str]:
         """Tell whether the runtime of a base model serves adapters, and why that is believed."""

@@ -12,13 +12,13 @@ from safetensors.torch import save_file
 
 from fine_tuning.core.events import RunEvent
 from fine_tuning.core.example import TokenizedExample
+from fine_tuning.core.run import Run
 from fine_tuning.training.checkpoints import Checkpoint
 from fine_tuning.training.plan import TrainingData, TrainingPlan
 from fine_tuning.training.run import Listening, carry_out
 from fine_tuning.training.run_folder import (
     RunFolder,
     RunSettings,
-    TrainedRun,
     current_versions,
 )
 from fine_tuning.training.trainer_utils import Surroundings, TrainingLoop
@@ -62,6 +62,9 @@ class BigramModel:
         logits = torch.tanh(embedded @ self._tensors["hidden"]) @ self._tensors["output"]
         loss = torch.nn.functional.cross_entropy(logits, torch.tensor(targets), reduction="sum")
         return loss, Loss(loss.item(), len(targets), sum(len(example.ids) for example in batch))
+
+    def size(self, batch: Sequence[TokenizedExample]) -> float:
+        return float(sum(example.num_targets for example in batch))
 
     def accumulate(self, batch: Sequence[TokenizedExample], *, scale: float) -> Loss:
         loss, result = self._loss(batch)
@@ -192,7 +195,7 @@ def run_tiny(
     listening: Listening | None = None,
     model: BigramModel | None = None,
     data: TrainingData = DATA,
-) -> TrainedRun:
+) -> Run:
     """Begin a run of the tiny model, or go on with the one in the folder."""
     folder = RunFolder(path)
     model = model or BigramModel()

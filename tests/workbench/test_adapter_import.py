@@ -68,7 +68,7 @@ def test_what_was_exported_comes_back_as_it_was(
     assert done.version.adapter_name == own.adapter_name
     assert done.version.adapter_path is not None
     assert is_mergeable(done.version.adapter_path), "its form is seen by its numbers"
-    for name, tensor in own.adapter().state_dict().items():
+    for name, tensor in read_gguf_adapter(own.adapter_file).state_dict().items():
         found = read_gguf_adapter(done.version.adapter_path).state_dict()
         assert torch.equal(found[name], tensor), name
     assert done.version.data_words == f"none: the adapter was imported from {peft}"
@@ -87,7 +87,7 @@ def test_a_gguf_adapter_is_imported_once_and_again_when_pruned(
     elsewhere: Workbench, tmp_path: Path
 ) -> None:
     bench, base = bench_in(tmp_path), base_of(elsewhere)
-    source = elsewhere.find_run("first").adapter_path
+    source = elsewhere.find_run("first").adapter_file
     first = bench.import_adapter(source, base)
     assert (first.version.name, first.form) == ("small:1", "GGUF")
     again = bench.import_adapter(source, base)
@@ -172,7 +172,7 @@ def test_what_is_wrong_is_said_with_what_to_do(
 def test_an_adapter_of_another_architecture_or_of_the_output_is_refused(
     elsewhere: Workbench, tmp_path: Path
 ) -> None:
-    source, base = elsewhere.find_run("first").adapter_path, base_of(elsewhere)
+    source, base = elsewhere.find_run("first").adapter_file, base_of(elsewhere)
     bench, place = bench_in(tmp_path / "home"), tmp_path / "a.gguf"
     with GgufFile.open(source) as file:
         keys = dict(file.typed_metadata) | {"general.architecture": "qwen2"}

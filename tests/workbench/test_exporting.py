@@ -149,7 +149,7 @@ def test_peft(bench: Workbench, tmp_path: Path) -> None:
 
 
 def test_peft_is_made_of_the_adapter_where_it_is_missing(bench: Workbench, tmp_path: Path) -> None:
-    own = bench.find_run("first").adapter_path.parent / "adapter_model.safetensors"
+    own = bench.find_run("first").adapter_dir / "adapter_model.safetensors"
     content = own.read_bytes()
     made = bench.export_model("first", "peft", tmp_path / "out").files[1].read_bytes()
     own.unlink()
@@ -160,7 +160,7 @@ def test_peft_is_made_of_the_adapter_where_it_is_missing(bench: Workbench, tmp_p
 
 
 def test_another_adapter_never_leaves_as_this_one(bench: Workbench, tmp_path: Path) -> None:
-    own = bench.find_run("first").adapter_path.parent / "adapter_model.safetensors"
+    own = bench.find_run("first").adapter_dir / "adapter_model.safetensors"
     content = own.read_bytes()
     state = load_file(own)
     next(iter(state.values())).mul_(1.001)

@@ -1,1 +1,0 @@
-"""Scripts that make and check the repository's own files."""
