@@ -45,6 +45,7 @@ STARTED_S = 60.0
 
 alone, beside_ollama = (partial(partial, way) for way in (scenes.without_server, scenes.on_ollama))
 SCENES: dict[str, Scene] = {
+    "README.md": alone(scenes.some_versions),
     "howto/streamlit.md": alone(scenes.recorded),
     "howto/ollama.md": beside_ollama(scenes.chatbot),
     "howto/without-ollama.md": alone(scenes.empty),
@@ -62,6 +63,7 @@ SCENES: dict[str, Scene] = {
     "reference/api.md": alone(scenes.empty),
 }
 SLOW = {
+    "README.md",
     "howto/train.md",
     "howto/evaluate.md",
     "howto/deploy.md",
@@ -71,7 +73,6 @@ SLOW = {
 }
 """Pages that train, time, evaluate or serve a model."""
 WITH_REAL_MODEL: dict[str, Scene] = {
-    "README.md": alone(scenes.some_versions),
     "index.md": alone(scenes.after_demo),
     "tutorial.md": alone(scenes.empty),
 }
