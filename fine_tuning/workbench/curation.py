@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.errors import DataError
-from fine_tuning.core.preference import LabelledReply, PreferencePair
 from fine_tuning.data_collection.cleaning import Cleaning
 from fine_tuning.data_collection.data_cleaner import Change, CleaningReport, DataCleaner, Dropped
 from fine_tuning.data_collection.data_export import DataExporter
 from fine_tuning.data_collection.judgements import labelled_replies, preference_pairs
+from fine_tuning.data_collection.preference_files import clean_labels, clean_pairs
 from fine_tuning.data_preparation.dataset_builder import DatasetBuilder, Ratios
 from fine_tuning.data_preparation.snapshot import Snapshot
 from fine_tuning.runtimes.base_model import BaseModel
@@ -86,17 +85,9 @@ class Curation(Noting):
         store = self.store
         return exporter.export_all_formats(
             kept_of(self.noted(self.cleaning())),
-            pairs=map(self._clean_pair, preference_pairs(store)),
-            labelled=map(self._clean_label, labelled_replies(store)),
+            pairs=clean_pairs(preference_pairs(store), self.cleaner()),
+            labelled=clean_labels(labelled_replies(store), self.cleaner()),
         )
-
-    def _clean_pair(self, pair: PreferencePair) -> PreferencePair:
-        said = self.cleaner().edited_together([*pair.prompt, pair.chosen, pair.rejected])
-        return replace(pair, prompt=said[:-2], chosen=said[-2], rejected=said[-1])
-
-    def _clean_label(self, one: LabelledReply) -> LabelledReply:
-        *prompt, reply = self.cleaner().edited_together([*one.prompt, one.reply])
-        return replace(one, prompt=tuple(prompt), reply=reply)
 
     def export_if_due(self) -> dict[str, Path]:
         """Export if the settings ask for it and ``export_interval`` more were recorded.

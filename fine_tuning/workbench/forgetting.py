@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fine_tuning.core.conversation import Conversation, Message
+from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.feedback import FeedbackKind
 from fine_tuning.core.preference import PreferencePair
 from fine_tuning.data_collection.judgements import preference_pairs
+from fine_tuning.data_collection.preference_files import clean_pairs, write_pairs
 from fine_tuning.data_collection.residue import files_with, lines_without, pieces_in, traces
 from fine_tuning.data_preparation.forgetting import without_conversation
 from fine_tuning.data_preparation.snapshot import folder_name, snapshot_members
 from fine_tuning.storage.atomic import storage_errors, write_file
+from fine_tuning.storage.backup import back_up
 from fine_tuning.storage.blobs import BlobFolder
-from fine_tuning.storage.json_lines import whole_lines
-from fine_tuning.storage.open_store import is_sqlite, open_store
 from fine_tuning.storage.records import Records
 from fine_tuning.workbench.collection import Collection
-from fine_tuning.workbench.importing import BATCH, batched
 from fine_tuning.workbench.models import Models
 
 REASON = "conversation {} was forgotten"
@@ -167,18 +165,7 @@ class Forgetting(Collection, Models):
             StorageError: if the target cannot be written; an old file there stays as it was.
         """
         self.require_recorded()
-        store = self.store
-        if is_sqlite(target) == is_sqlite(store.path):
-            store.back_up(target)
-            return target
-        with storage_errors(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=target.parent, prefix=".backup.") as folder:
-                other = open_store(Path(folder) / target.name)
-                for batch in batched(store.conversations(), BATCH):
-                    other.append_many(batch)
-                other.append_many([], list(store.feedback()))
-                other.back_up(target)
+        back_up(self.store, target)
         return target
 
     def judge_reply(  # noqa: PLR0913 - one per field of a judgement
@@ -230,24 +217,12 @@ class Forgetting(Collection, Models):
     def write_preference_pairs(self, path: Path) -> int:
         """Write the pairs as TRL reads them, ``prompt``, ``chosen``, ``rejected``; return how many.
 
+        They are redacted and cleaned by the settings, as an export is.
+
         Raises:
             StorageError: if the file cannot be written; an old one there stays as it was.
         """
-        count = 0
-        with whole_lines(path) as write:
-            for count, pair in enumerate(self.preference_pairs(), start=1):  # noqa: B007 - counted
-                write(
-                    {
-                        "prompt": [_shown(message) for message in pair.prompt],
-                        "chosen": [_shown(pair.chosen)],
-                        "rejected": [_shown(pair.rejected)],
-                    }
-                )
-        return count
-
-
-def _shown(message: Message) -> dict[str, str]:
-    return {"role": message.role, "content": message.text}
+        return write_pairs(path, clean_pairs(self.preference_pairs(), self.cleaner()))
 
 
 def _shorten(path: Path, pieces: list[bytes]) -> None:

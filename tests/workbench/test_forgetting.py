@@ -224,6 +224,24 @@ def test_a_reply_is_judged_by_its_ids(tmp_path: Path) -> None:
     }
 
 
+def test_pairs_for_other_trainers_are_redacted_as_exports_are(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path, "log.jsonl")
+    logger = bench.logger()
+    reply = logger.log_conversation(
+        "Whom do I ask at anna.berg@example.org?", "Write to anna.berg@example.org, please."
+    )
+    logger.log_edit(reply, "Anna answers at anna.berg@example.org   within a day.")
+    out = tmp_path / "pairs.jsonl"
+    assert bench.write_preference_pairs(out) == 1
+    text = out.read_text()
+    assert "anna.berg" not in text
+    (pair,) = [json.loads(line) for line in text.splitlines()]
+    assert pair["chosen"][0]["content"].endswith("within a day.")
+    exported = bench.export(tmp_path / "exports")["trl_dpo"]
+    assert exported.read_bytes() == out.read_bytes(), "one writer"
+    assert next(bench.preference_pairs()).chosen.text.count("anna.berg") == 1, "the log stays"
+
+
 def test_importing_reports_what_is_new_known_and_set_aside(tmp_path: Path) -> None:
     bench = bench_of(tmp_path / "home", "log.jsonl")
     path = tmp_path / "chats.json"

@@ -188,7 +188,7 @@ def _show_open(talk: ChatSession, turn: Turn, verdicts: Verdicts) -> None:
         st.caption("Two models replied. You see which was which once you have chosen.")
 
 
-def _do(work: Callable[[], None]) -> None:
+def _do(work: Callable[[], object]) -> None:
     """Do something; what goes wrong is shown when the page is drawn anew."""
     try:
         work()

@@ -1,7 +1,7 @@
 """Long work that goes on when the page is closed: asking for it, watching, pausing, resuming.
 
-What a job does stands in ``work``, which runs in a process of its own; how jobs wait for each other
-in :mod:`fine_tuning.jobs`. Runs that were started elsewhere are seen here too.
+What a job does stands in ``job_work``, which runs in a process of its own; how jobs wait for each
+other in :mod:`fine_tuning.jobs`. Runs that were started elsewhere are seen here too.
 """
 
 from __future__ import annotations

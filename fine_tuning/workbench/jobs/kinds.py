@@ -5,7 +5,7 @@ Light: what does the work, and the libraries it needs, are loaded in a job's own
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -36,7 +36,7 @@ class EvaluateParams:
     run_id: str
     run: str
     against: str
-    beside: Sequence[str] = ()
+    beside: tuple[str, ...] = ()
     judge: str = ""
     deploy_if_better: bool = False
 
@@ -67,8 +67,8 @@ class ForecastParams:
 
 
 def _work(name: str) -> Callable[[JobContext, P], JobResult]:
-    """Return a function of :mod:`fine_tuning.workbench.jobs.work`, imported when it is called."""
-    load: Callable[[JobContext, P], JobResult] = later(f"fine_tuning.workbench.jobs.work:{name}")
+    """Return a function of :mod:`fine_tuning.workbench.job_work`, imported when it is called."""
+    load: Callable[[JobContext, P], JobResult] = later(f"fine_tuning.workbench.job_work:{name}")
 
     def work(context: JobContext, params: P) -> JobResult:
         be_a_good_neighbour()  # before torch is loaded
