@@ -42,6 +42,14 @@ def train(
     run_id: Annotated[
         str, typer.Option("--run-id", help="Name of the run; default: the time.")
     ] = "",
+    start_from: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="VERSION",
+            help="Continue a version's adapter instead of a new one; it keeps its rank and scale.",
+        ),
+    ] = "",
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="RUN", help="Resume an interrupted run.")
     ] = None,
@@ -57,7 +65,7 @@ def train(
     """
     from fine_tuning.training.progress import progress_listener
 
-    if resume is not None and (base or dataset or run_id or shared.overrides or dry_run):
+    if resume is not None and any((base, dataset, run_id, shared.overrides, dry_run, start_from)):
         raise ConfigError(
             "a resumed run keeps the settings it was started with, expected --resume alone",
             next_command=f"fine-tuning train --resume {resume}",
@@ -68,7 +76,8 @@ def train(
         if resume is None:
             snapshot = bench.data.datasets.find(dataset) if dataset else bench.data.prepare()
     if dry_run:
-        _show_forecast(bench.train.forecast(snapshot), as_json=shared.as_json)
+        forecast = bench.train.forecast(snapshot, start_from=start_from)
+        _show_forecast(forecast, as_json=shared.as_json)
         return
     with progress_listener(sys.stderr) as listener:
         if resume is not None:
@@ -76,14 +85,16 @@ def train(
                 say(f"Run {resume} was finished already.")
             run = bench.train.resume(resume, listener)
         else:
-            run = bench.train.train(snapshot, run_id=run_id, listener=listener)
+            run = bench.train.train(
+                snapshot, run_id=run_id, listener=listener, start_from=start_from
+            )
     if remark := bench.train.mode_remark(run):
         say(remark)
     _show_run(run, bench.models.versions.of_run(str(run.folder)).name, as_json=shared.as_json)
 
 
 def _show_forecast(known: Forecast, *, as_json: bool) -> None:
-    from fine_tuning.training.pace import duration
+    from fine_tuning.training.throughput import duration
 
     rows = {
         "time": f"{duration(known.time_s or 0)} for {known.num_steps} steps",

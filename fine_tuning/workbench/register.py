@@ -64,7 +64,7 @@ class VersionRegister:
         known = _by_run(registry)
         for run in runs:
             if _key(run) not in known:
-                registry.register(self._new_version(run))
+                registry.register(self._new_version(run, _parents(registry, run)))
         return registry
 
     def register(self, run: Run, *, parents: Sequence[str] = ()) -> ModelVersion:
@@ -72,7 +72,7 @@ class VersionRegister:
 
         Args:
             run: The run.
-            parents: The versions its adapter started from.
+            parents: The versions its adapter started from; none given are those its manifest names.
 
         Raises:
             DataError: if a file of the run is missing.
@@ -81,7 +81,7 @@ class VersionRegister:
         """
         registry = ModelRegistry(self._workspace.models)
         return _by_run(registry).get(_key(run)) or registry.register(
-            self._new_version(run, parents)
+            self._new_version(run, parents or _parents(registry, run))
         )
 
     def record_verdict(
@@ -150,6 +150,12 @@ def _verdict(run: Run) -> Mapping[str, Any]:
         return {}
     found = report.get("verdict") if isinstance(report, dict) else None
     return found if isinstance(found, dict) else {}
+
+
+def _parents(registry: ModelRegistry, run: Run) -> list[str]:
+    """Return the versions a run says its adapter started from, of those the registry knows."""
+    known = {version.name for version in registry.versions()}
+    return [name for name in run.parents if name in known]
 
 
 def _key(run: Run) -> tuple[str, str]:

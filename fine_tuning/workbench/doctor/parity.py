@@ -14,8 +14,8 @@ from typing import Any
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.ports import Progress
 from fine_tuning.engine.adapter_files import read_gguf_adapter
-from fine_tuning.engine.agreement import agreement
 from fine_tuning.engine.decoder import Decoder
+from fine_tuning.engine.kl_divergence import agreement
 from fine_tuning.runtimes.embedded import EmbeddedServer
 
 MAX_MEAN_KL = 0.02

@@ -72,7 +72,7 @@ class EngineReference:
 
     def follow(self, messages: Sequence[Message], reply: str, *, scale: float = 1.0) -> Followed:
         """Read a reply to messages; with "" only the first token is predicted."""
-        from fine_tuning.engine.following import follow_reply  # noqa: PLC0415 - torch is slow to load
+        from fine_tuning.engine.teacher_forcing import follow_reply  # noqa: PLC0415 - torch is slow to load
 
         ids, start = self._ids(messages, reply)
         adapter = _scaled(self._adapter, scale)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from fine_tuning.training.adapter_run import BaseModel as TrainingBase
     from fine_tuning.training.forecast import Forecast
     from fine_tuning.training.run import Listening
+    from fine_tuning.training.starting_point import StartingPoint
 
 
 class Train:
@@ -60,6 +61,7 @@ class Train:
         self._context = context
         self._data = data
         self._bases = catalog.bases
+        self._runs = catalog.runs
         self._versions = catalog.register
         self._on_finished = on_finished
         self.preflight = Preflight(context, data, catalog.bases, self.counted_forecast)
@@ -70,6 +72,7 @@ class Train:
         *,
         run_id: str = "",
         listener: RunListener | None = None,
+        start_from: str = "",
     ) -> Run:
         """Train an adapter; the finished run becomes a version in the registry.
 
@@ -77,16 +80,26 @@ class Train:
             snapshot: What to learn; None prepares the recorded conversations first.
             run_id: The run's name; "" makes one from the time.
             listener: Hears the run's events.
+            start_from: A version (or run) whose adapter is trained on; "" begins with a fresh one.
 
         Raises:
+            ModelNotFoundError: if there is no such version, or its files were pruned.
             FineTuningError: as preparing and the trainer raise.
         """
+        start = self._starting_point(start_from) if start_from else None
         trainer, data, base = self._training_task(snapshot)
-        run = trainer.train(data, base, self._new_folder(run_id), _listening(listener))
+        folder, listening = self._new_folder(run_id), _listening(listener)
+        run = trainer.train(data, base, folder, listening, start_from=start)
         self._register(run)
         return run
 
-    def forecast(self, snapshot: Snapshot | None = None) -> Forecast:
+    def _starting_point(self, name: str) -> StartingPoint:
+        from fine_tuning.training.starting_point import StartingPoint  # noqa: PLC0415 - torch is slow to load
+
+        run = self._runs.find(name)
+        return StartingPoint(name=self._versions.register(run).name, adapter_file=run.adapter_file)
+
+    def forecast(self, snapshot: Snapshot | None = None, *, start_from: str = "") -> Forecast:
         """Tell what :meth:`train` would take, from a few timed batches; no run is begun.
 
         Raises:
@@ -94,8 +107,9 @@ class Train:
             StorageError: if it cannot fit onto the disk.
             FineTuningError: as preparing and opening the model raise.
         """
+        start = self._starting_point(start_from) if start_from else None
         trainer, data, base = self._training_task(snapshot)
-        return trainer.forecast(data, base, self._new_folder(""))
+        return trainer.forecast(data, base, self._new_folder(""), start_from=start)
 
     def mode_remark(self, run: Run) -> str:
         """Tell what fast mode gained and lost; "" for a run that adapts every layer."""
@@ -182,7 +196,7 @@ class Train:
 
     def _run_folder(self, name: str) -> Path:
         if Path(name).name != name or name.startswith("."):
-            raise ConfigError(f"run id {name!r} is no plain folder name")
+            raise ConfigError(f"run id {name!r} is not a valid folder name")
         return self._context.workspace.runs / name
 
 
