@@ -220,7 +220,7 @@ def trained(
     run = LoRATrainer(plan).train(TrainingData(train=train), BaseModel(path=base), place)
     spent_s = time.process_time() - begin_s
     sys.stderr.write(f"{place.name}: {run.metrics.last_loss:.4f} after {spent_s:.0f} CPU s\n")
-    return run.adapter_path / "adapter.gguf"
+    return run.adapter_file
 
 
 def best_rate(

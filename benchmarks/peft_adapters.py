@@ -78,6 +78,7 @@ def ours(folder: Path) -> None:
     """Import PEFT's adapters and compare; write adapters of our own for PEFT."""
     from fine_tuning.config.schema import Settings
     from fine_tuning.config.workspace import Workspace
+    from fine_tuning.engine.adapter_files import read_gguf_adapter
     from fine_tuning.engine.decoder import Decoder
     from fine_tuning.engine.lora import LoraAdapter
     from fine_tuning.engine.peft_files import write_peft_adapter
@@ -94,8 +95,12 @@ def ours(folder: Path) -> None:
         base = logits(None)
         _compare("no adapter", base, np.load(folder / "base.npy"), base)
         for kind, use_rslora in KINDS.items():
-            version = bench.import_adapter(folder / f"theirs-{kind}", "embedded").version
-            adapter = bench.find_run(str(version.run_folder)).adapter()
+            version = bench.models.importer.import_adapter(
+                folder / f"theirs-{kind}", "embedded"
+            ).version
+            adapter = read_gguf_adapter(
+                bench.models.runs.find(str(version.run_folder)).adapter_file
+            )
             expected = np.load(folder / f"theirs-{kind}.npy")
             _compare(f"PEFT's {kind}, imported", logits(adapter), expected, base)
             own = LoraAdapter.create(

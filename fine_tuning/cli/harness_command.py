@@ -8,39 +8,39 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fine_tuning.cli.options import AsJson, Base, Config, Home, Overrides, open_workbench
+from fine_tuning.cli.options import Base, Shared, shared_options
 from fine_tuning.cli.output import answer, progress_bars, say
 
 if TYPE_CHECKING:
-    from fine_tuning.workbench.harness import HarnessReport
+    from fine_tuning.workbench.evaluate.lm_eval import LmEvalReport
 
 app = typer.Typer()
 
 
 @app.command("lm-eval")
+@shared_options()
 def lm_eval(
-    model: Annotated[str, typer.Argument(metavar="RUN|base", help="A run, latest, demo, or base.")],
+    shared: Shared,
+    model: Annotated[str, typer.Argument(metavar="RUN|base", help="Run, latest, demo, or base.")],
     tasks: Annotated[
         str,
         typer.Option(
             "--tasks",
             metavar="NAME,NAME",
-            help="Of ability, ability_<skill>, questions and replies; all if absent.",
+            help="ability, ability_<skill>, questions, replies; default: all.",
         ),
     ] = "",
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Only so many items of each task.")
+        int | None, typer.Option("--limit", min=1, help="Items per task, at most.")
     ] = None,
     questions: Annotated[
         Path | None, typer.Option("--questions", help="JSONL of questions with key_facts.")
     ] = None,
     base: Base = None,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
-    """Run our tests in lm-evaluation-harness, over the engine and the runtime, without network.
+    """Run the evaluation in lm-evaluation-harness.
+
+    A second measurement of the metrics, over the engine and the runtime, without network.
 
     Needs the extra: pip install 'fine-tuning[lm-eval]'
 
@@ -48,22 +48,22 @@ def lm_eval(
     """
     os.environ.setdefault("TQDM_DISABLE", "1")  # read when torch is loaded; the bars are ours
     with progress_bars() as progress:
-        bench = open_workbench(home, config, overrides, base=base, progress=progress)
+        bench = shared.open(base=base, progress=progress)
         from fine_tuning.evaluation.questions import read_questions
 
-        report = bench.run_harness(
+        report = bench.evaluate.lm_eval.run(
             model,
             tasks=[name.strip() for name in tasks.split(",") if name.strip()],
             limit=limit,
             questions=read_questions(questions) if questions else None,
         )
-    if as_json:
+    if shared.as_json:
         answer(report.to_dict(), as_json=True)
     else:
         _show(report)
 
 
-def _show(report: HarnessReport) -> None:
+def _show(report: LmEvalReport) -> None:
     from rich.table import Table
 
     title = f"{report.model}, by lm-evaluation-harness {report.version}"

@@ -18,7 +18,7 @@ import orjson
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.errors import DataError
-from fine_tuning.core.exchange import DPO, KTO, WRITTEN, to_trl_dpo, to_trl_kto
+from fine_tuning.core.exchange import DPO, KTO, WRITTEN
 from fine_tuning.core.formats import (
     FORMATS,
     check_format,
@@ -27,6 +27,7 @@ from fine_tuning.core.formats import (
     validate_record,
 )
 from fine_tuning.core.preference import LabelledReply, PreferencePair
+from fine_tuning.data_collection.preference_files import write_labels, write_pairs
 from fine_tuning.data_collection.statistics import conversation_statistics
 from fine_tuning.storage.atomic import write_file
 from fine_tuning.storage.json_lines import whole_lines
@@ -78,16 +79,22 @@ class DataExporter:
             StorageError: if a file cannot be written.
         """
         paths = self._export(conversations, ALL_FORMATS)
-        judged = {DPO: map(to_trl_dpo, pairs), KTO: map(to_trl_kto, labelled)}
-        for name, records in judged.items():
+        for name in (DPO, KTO):
             paths[name] = self.output_dir / f"{name}.jsonl"
-            with whole_lines(paths[name]) as write:
-                for record in records:
-                    write(record)
+        write_pairs(paths[DPO], pairs)
+        write_labels(paths[KTO], labelled)
         return paths
 
     def export(self, conversations: Iterable[Item], format: str) -> Path:  # noqa: A002
         """Write one format's file, beside ``conversations`` and ``statistics``; return its path.
+
+        Args:
+            conversations: Conversation values, ``ft/1`` objects or
+                user_message/bot_response objects. Read once.
+            format: A format :meth:`export_all_formats` lists, such as ``chatml``.
+
+        Returns:
+            The format's file; one that was there is replaced.
 
         Raises:
             ConfigError: if the format is unknown.

@@ -21,8 +21,6 @@ from fine_tuning.gguf.encode import Writable
 from fine_tuning.gguf.types import TensorType, ValueType
 from fine_tuning.gguf.writer import TensorSource, write_gguf
 
-BASE_DIGEST_KEY = "fine_tuning.base_digest"
-"""Says in a file of an adapter which base it was trained on, ``sha256:<64 hex>``."""
 SAME_UPDATE = 1e-5
 """How far two float32 forms of one adapter may be apart, relative to its largest number."""
 

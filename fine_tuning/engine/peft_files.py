@@ -21,13 +21,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from fine_tuning.core.errors import TrainingError
-from fine_tuning.engine.adapter_files import BASE_DIGEST_KEY
+from fine_tuning.core.run import PEFT_CONFIG, PEFT_WEIGHTS
 from fine_tuning.engine.architecture import DecoderShape
 from fine_tuning.engine.lora import Form, LoraAdapter, LoraPair
-from fine_tuning.gguf.adapter import is_constant_in_blocks
-
-PEFT_WEIGHTS = "adapter_model.safetensors"
-PEFT_CONFIG = "adapter_config.json"
+from fine_tuning.gguf.adapter import BASE_DIGEST_KEY, is_constant_in_blocks
 
 PEFT_MODULES = {
     "attn_q": "self_attn.q_proj",

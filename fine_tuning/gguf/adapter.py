@@ -10,11 +10,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 import numpy as np
 
+from fine_tuning.core.closing import Closing
 from fine_tuning.core.errors import GgufError
 from fine_tuning.gguf.promote import BLOCK
 from fine_tuning.gguf.reader import GgufFile
@@ -22,6 +22,10 @@ from fine_tuning.gguf.types import Floats, TensorInfo, TensorType
 from fine_tuning.gguf.values import StringArray, quote
 
 ALPHA_KEY: Final = "adapter.lora.alpha"
+BASE_DIGEST_KEY: Final = "fine_tuning.base_digest"
+"""Says which base the adapter was trained on, ``sha256:<64 hex>``."""
+BASE_NAME_KEY: Final = "fine_tuning.base_name"
+"""Says by what name that base was asked for."""
 BLOCK_SUM_KEY: Final = "fine_tuning.block_sum"
 """Names the weights whose A is constant within each block of 32 columns."""
 SUFFIX_A: Final = ".lora_a"
@@ -42,7 +46,7 @@ class Factors:
     is_block_sum: bool
 
 
-class AdapterFile:
+class AdapterFile(Closing):
     """A LoRA adapter of dense weights; its factors are read one pair at a time.
 
     Attributes:
@@ -89,15 +93,8 @@ class AdapterFile:
             file.close()
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
     def factors(self, name: str) -> Factors:

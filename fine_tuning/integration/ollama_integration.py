@@ -14,7 +14,7 @@ from typing import Any
 from fine_tuning.config.loader import load_settings
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.ports import Sampling
-from fine_tuning.workbench.chat import ChatSession
+from fine_tuning.data_collection.chat_session import ChatSession
 from fine_tuning.workbench.workbench import Workbench
 
 
@@ -39,7 +39,7 @@ class OllamaIntegration:
     ) -> None:
         settings = load_settings(Path(config) if config else None, overrides=overrides)
         self._bench = Workbench(settings, Workspace.open(home, settings))
-        self._logger = self._bench.logger() if settings.data_collection.enabled else None
+        self._logger = self._bench.data.logger() if settings.data_collection.enabled else None
 
     def models(self) -> list[str]:
         """Return the names a chatbot can offer its user, the tuned ones first.
@@ -47,23 +47,35 @@ class OllamaIntegration:
         Raises:
             RuntimeUnavailableError: if Ollama was asked for or is in use, and does not answer.
         """
-        return self._bench.chatbot_models()
+        return self._bench.models.access.chatbot_models()
 
     def model(self, session_id: str = "") -> str:
         """Return the name to ask for in a session: the tuned model in use, else the base.
 
         While traffic is split between two versions, a session stays with one of them.
+
+        Args:
+            session_id: The session a reply is wanted for; "" for none.
+
+        Returns:
+            A name Ollama answers to.
         """
-        return self._bench.chatbot_model(session_id)
+        return self._bench.models.access.chatbot_model(session_id)
 
     def switch(self, name: str) -> str:
         """Use another version from now on, ``support:2``, or ``support:base``; returns its name.
+
+        Args:
+            name: A version, or a family's ``base``.
+
+        Returns:
+            The version in use now.
 
         Raises:
             ModelNotFoundError: if there is no such version.
             DeploymentError: if it is not deployed; then nothing has changed.
         """
-        return self._bench.switch(name).version
+        return self._bench.models.aliases.switcher().switch(name).version
 
     def rollback(self) -> str:
         """Use the version before again, at once; returns its name.
@@ -71,7 +83,9 @@ class OllamaIntegration:
         Raises:
             DeploymentError: if there is nothing to go back to.
         """
-        return self._bench.rollback(self._bench.settings.deployment.family).version
+        return self._bench.models.aliases.rollback(
+            self._bench.context.settings.deployment.family
+        ).version
 
     def log(
         self,
@@ -85,6 +99,15 @@ class OllamaIntegration:
 
         With a ``model`` in the metadata, the version it answers as is recorded too.
 
+        Args:
+            user_message: The person's words.
+            bot_response: The chatbot's reply.
+            metadata: Notes on the reply (model, latency, ...).
+            session_id: The session the turn belongs to; None takes this object's own.
+
+        Returns:
+            The reply's message id, which the logger's feedback methods take.
+
         Raises:
             DataError: if a message is not text.
             StorageError: if it cannot be written.
@@ -92,7 +115,7 @@ class OllamaIntegration:
         if self._logger is None:
             return ""
         if isinstance(metadata, Mapping) and "version" not in metadata:
-            version = self._bench.answering(str(metadata.get("model", ""))).version
+            version = self._bench.models.aliases.answering(str(metadata.get("model", ""))).version
             metadata = {**metadata, "version": version} if version else metadata
         return self._logger.log_conversation(
             user_message, bot_response, metadata, session_id=session_id
@@ -104,6 +127,11 @@ class OllamaIntegration:
     ) -> Iterator[ChatSession]:
         """Open a conversation whose replies are streamed and whose turns are recorded.
 
+        Args:
+            session_id: The session whose version replies; "" for none.
+            model: The name to ask for; None takes that of :meth:`model`.
+            sampling: How replies are drawn; None takes the defaults.
+
         Example::
 
             with OllamaIntegration().chat() as chat:
@@ -114,5 +142,5 @@ class OllamaIntegration:
             ModelNotFoundError: if the runtime has no such model.
             RuntimeUnavailableError: if Ollama was asked for or is in use, and does not answer.
         """
-        with self._bench.open_served(model or self.model(session_id)) as served:
-            yield ChatSession(self._bench, served, sampling or Sampling())
+        with self._bench.models.access.open_served(model or self.model(session_id)) as served:
+            yield self._bench.chat.session_with(served, sampling or Sampling())

@@ -18,10 +18,12 @@ from fine_tuning.core.clock import iso
 from fine_tuning.core.errors import ConfigError, TrainingError
 from fine_tuning.core.events import RunEvent, Value
 from fine_tuning.core.naming import file_sha256
-from fine_tuning.engine.adapter_files import BASE_DIGEST_KEY, write_gguf_adapter
+from fine_tuning.core.run import ADAPTER_GGUF, Run
+from fine_tuning.engine.adapter_files import write_gguf_adapter
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.lora import LoraAdapter
 from fine_tuning.engine.peft_files import write_peft_adapter
+from fine_tuning.gguf.adapter import BASE_DIGEST_KEY, BASE_NAME_KEY
 from fine_tuning.training.adapter_training import AdapterTraining
 from fine_tuning.training.fast_mode import first_adapted, frozen_prefix_cache
 from fine_tuning.training.forecast import Forecast, Job, apply, forecast, timed
@@ -34,7 +36,6 @@ from fine_tuning.training.run import Export, Listening, carry_out, memory_errors
 from fine_tuning.training.run_folder import (
     RunFolder,
     RunSettings,
-    TrainedRun,
     current_versions,
     resume_command,
 )
@@ -78,7 +79,7 @@ class AdapterTrainer:
         *,
         start_from: StartingPoint | None = None,
         decoder: Decoder | None = None,
-    ) -> TrainedRun:
+    ) -> Run:
         """Train in a new folder.
 
         Args:
@@ -113,7 +114,7 @@ class AdapterTrainer:
                 remarks = _remarks(settings, known)
                 return carry_out(folder, settings, training, export, listening, remarks)
 
-    def resume(self, run_folder: Path, listening: Listening | None = None) -> TrainedRun:
+    def resume(self, run_folder: Path, listening: Listening | None = None) -> Run:
         """Go on with a run where it was interrupted; a finished one is returned as it is.
 
         The run's own plan holds; the objective is this trainer's, and MUST be the run's.
@@ -319,11 +320,11 @@ def _export(settings: RunSettings, decoder: Decoder, adapter: LoraAdapter, folde
     # No run id, no time: equal adapters are equal files.
     about = {
         BASE_DIGEST_KEY: settings.base_digest,
-        "fine_tuning.base_name": settings.base_name,
+        BASE_NAME_KEY: settings.base_name,
         "fine_tuning.snapshot": settings.snapshot,
     }
     architecture = decoder.shape.architecture
-    write_gguf_adapter(folder / "adapter.gguf", adapter, architecture=architecture, metadata=about)
+    write_gguf_adapter(folder / ADAPTER_GGUF, adapter, architecture=architecture, metadata=about)
     write_peft_adapter(
         folder, adapter, decoder.shape, settings.base_name, base_digest=settings.base_digest
     )

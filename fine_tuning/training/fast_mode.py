@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from fine_tuning.core.item import Item
 from fine_tuning.core.naming import content_name
+from fine_tuning.core.run import Run, TrainingMetrics
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.frozen_prefix_cache import STATE_BYTES, FrozenPrefixCache
 from fine_tuning.storage.atomic import storage_errors, whole_folder
@@ -88,35 +88,34 @@ def _allocate(path: Path, num_bytes: int) -> None:
                 file.write(bytes(1 << 20))
 
 
-def mode_remark(run_id: str, runs: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+def mode_remark(run: Run, runs: Sequence[Run]) -> str:
     """Say what a fast run gained and lost.
 
     Args:
-        run_id: The run.
-        runs: (id, manifest) of finished runs, oldest first; the newest one in quality mode on the
-            same data and base with as many steps is what it is compared with.
+        run: The run.
+        runs: Finished runs, oldest first; the newest one in quality mode on the same data and base
+            with as many steps is what it is compared with.
 
     Returns:
         "" for a run in quality mode.
     """
-    own = next(manifest for name, manifest in reversed(runs) if name == run_id)
-    if own["plan"].get("mode") != "fast":
+    if run.plan.get("mode") != "fast":
         return ""
-    told = f"fast mode adapted the last {FAST_SHARE:.0%} of the layers"
-    for name, other in reversed(runs):
-        is_twin = all(other[key] == own[key] for key in ("snapshot", "base_digest"))
-        if is_twin and other["plan"].get("mode", "quality") == "quality":
-            mine, its = own["metrics"], other["metrics"]
-            if mine["num_steps"] != its["num_steps"]:
+    summary = f"fast mode adapted the last {FAST_SHARE:.0%} of the layers"
+    for other in reversed(runs):
+        is_twin = (other.snapshot, other.base_digest) == (run.snapshot, run.base_digest)
+        if is_twin and other.plan.get("mode", "quality") == "quality":
+            mine, its = run.metrics, other.metrics
+            if mine.num_steps != its.num_steps:
                 continue
             return (
-                f"{told}: {mine['training_time_s']:.0f} s and validation loss {_loss(mine)}, "
-                f"against {its['training_time_s']:.0f} s and {_loss(its)} of run {name} in "
+                f"{summary}: {mine.training_time_s:.0f} s and validation loss {_loss(mine)}, "
+                f"against {its.training_time_s:.0f} s and {_loss(its)} of run {other.run_id} in "
                 "quality mode on the same data"
             )
-    return f"{told}; {MEASURED}"
+    return f"{summary}; {MEASURED}"
 
 
-def _loss(metrics: Mapping[str, Any]) -> str:
-    found = metrics["best_validation_loss"] or metrics["last_validation_loss"]
-    return "not measured" if found is None else f"{found:.3f}"
+def _loss(metrics: TrainingMetrics) -> str:
+    loss = metrics.best_validation_loss or metrics.last_validation_loss
+    return "not measured" if loss is None else f"{loss:.3f}"

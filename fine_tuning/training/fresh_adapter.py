@@ -18,11 +18,14 @@ def fresh_adapter(decoder: Decoder, plan: TrainingPlan) -> LoraAdapter:
     """
     layers = {name: name.split(".")[2] for name in decoder.linear_shapes}
     known = tuple(dict.fromkeys(layers.values()))
-    for setting, named in (("targets", plan.targets), ("eight_bit", plan.eight_bit)):
+    for setting, named, otherwise in (
+        ("targets", plan.targets, "target_modules=all-linear"),
+        ("eight_bit", plan.eight_bit, "eight_bit_modules=[]"),
+    ):
         if unknown := [target for target in named if target not in known]:
             raise ConfigError(
                 f"{setting} name {', '.join(unknown)}, expected some of {', '.join(known)}",
-                next_command="leave targets empty to adapt every linear layer",
+                next_command=f"fine-tuning train --set training.{otherwise}",
             )
     for setting, values in (("ranks", plan.ranks), ("alphas", plan.alphas)):
         if strange := sorted(values.keys() - known - decoder.linear_shapes.keys()):

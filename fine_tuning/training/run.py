@@ -21,6 +21,7 @@ from fine_tuning.core.errors import (
 )
 from fine_tuning.core.events import EventKind, RunEvent, Value
 from fine_tuning.core.ports import Clock, RunListener
+from fine_tuning.core.run import Run, TrainingMetrics
 from fine_tuning.engine.adapter_files import adapter_name
 from fine_tuning.storage.atomic import whole_folder
 from fine_tuning.training.checkpoints import LoopProgress
@@ -30,8 +31,6 @@ from fine_tuning.training.plan import TrainingData
 from fine_tuning.training.run_folder import (
     RunFolder,
     RunSettings,
-    TrainedRun,
-    TrainingMetrics,
     current_versions,
     resume_command,
 )
@@ -68,7 +67,7 @@ def carry_out(
     export: Export,
     listening: Listening,
     remarks: Sequence[Mapping[str, Value]] = (),
-) -> TrainedRun:
+) -> Run:
     """Train a run from its last checkpoint, or its start, to its manifest.
 
     Args:
@@ -105,7 +104,7 @@ def carry_out(
             for remark in remarks:
                 teller.tell("remark", loop.progress.step, **remark)
             loop.run()
-            with whole_folder(folder.adapter_path) as place:
+            with whole_folder(folder.adapter_dir) as place:
                 export(place)
             name, metrics = _name(trainable.state_dict(), settings), _metrics(loop.progress)
             spent_s = metrics.training_time_s

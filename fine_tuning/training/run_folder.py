@@ -8,7 +8,6 @@ its own copy of the sequences; it is removed at the end, so that a run keeps no 
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,9 +21,27 @@ import torch
 
 from fine_tuning.core.errors import TrainingError
 from fine_tuning.core.item import Item, item_from_dict
+from fine_tuning.core.json_shape import typed
 from fine_tuning.core.naming import file_sha256
+from fine_tuning.core.run import (
+    ADAPTER_DIR,
+    ADAPTER_GGUF,
+    EVENTS_FILE,
+    LOCK_FILE,
+    MANIFEST_FILE,
+    SETTINGS_FILE,
+    Run,
+    RunManifest,
+    TrainingMetrics,
+)
 from fine_tuning.storage.atomic import storage_errors, write_file
 from fine_tuning.storage.locking import LockedError, locked
+from fine_tuning.storage.run_files import (
+    read_manifest,
+    read_object,
+    write_manifest,
+    write_settings,
+)
 from fine_tuning.training.checkpoints import CheckpointFolder
 from fine_tuning.training.plan import TrainingData, TrainingPlan
 from fine_tuning.training.starting_point import StartingPoint
@@ -96,47 +113,18 @@ class RunSettings:
         return cls(**{**values, "plan": TrainingPlan.from_dict(raw["plan"])})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingMetrics:
-    """What a run measured; losses are mean natural-log losses per target token."""
-
-    first_loss: float | None
-    last_loss: float | None
-    base_validation_loss: float | None
-    last_validation_loss: float | None
-    best_validation_loss: float | None
-    best_step: int
-    num_steps: int
-    num_tokens: int
-    num_targets: int
-    stopped_early: bool
-    training_time_s: float
-    peak_memory_bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainedRun:
-    """A finished run. ``adapter_name`` names the adapter's numbers, wherever they were trained."""
-
-    run_id: str
-    folder: Path
-    adapter_path: Path
-    adapter_name: str
-    metrics: TrainingMetrics
-
-
 class RunFolder:
     """Places and files of a run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
-        self.settings_path = self.path / "settings.json"
-        self.events_path = self.path / "events.jsonl"
-        self.manifest_path = self.path / "manifest.json"
-        self.adapter_path = self.path / "adapter"
+        self.settings_path = self.path / SETTINGS_FILE
+        self.events_path = self.path / EVENTS_FILE
+        self.manifest_path = self.path / MANIFEST_FILE
+        self.adapter_dir = self.path / ADAPTER_DIR
         self.data_path = self.path / "data"
         self.hidden_path = self.path / "hidden"
-        self.start_path = self.data_path / "adapter.gguf"
+        self.start_path = self.data_path / ADAPTER_GGUF
         self.checkpoints = CheckpointFolder(self.path / "checkpoints")
 
     @contextmanager
@@ -149,7 +137,7 @@ class RunFolder:
         """
         with ExitStack() as stack:
             try:
-                stack.enter_context(locked(self.path / ".lock", wait_s=0))
+                stack.enter_context(locked(self.path / LOCK_FILE, wait_s=0))
             except LockedError as error:
                 raise TrainingError(
                     f"run {self.path.name} is being trained by another process ({error.owner}), "
@@ -186,7 +174,7 @@ class RunFolder:
                 write_file(self.start_path, start_from.adapter_file.read_bytes())
             digests["adapter"] = file_sha256(self.start_path)
         raw = {**settings.to_dict(), "data_digests": digests}
-        write_file(self.settings_path, _pretty(raw))
+        write_settings(self.path, raw)
         return RunSettings.from_dict(raw)
 
     def settings(self) -> RunSettings:
@@ -200,7 +188,7 @@ class RunFolder:
                 f"{self.path} holds no settings.json, expected the folder of a run",
                 next_command="fine-tuning train",
             )
-        return RunSettings.from_dict(self._read_json(self.settings_path))
+        return RunSettings.from_dict(read_object(self.settings_path))
 
     def data(self, settings: RunSettings) -> TrainingData:
         """Read the run's copy of its sequences.
@@ -228,9 +216,7 @@ class RunFolder:
         _refuse_changed(self.start_path, settings.data_digests["adapter"])
         return StartingPoint(name=settings.parents[0], adapter_file=self.start_path)
 
-    def finish(
-        self, settings: RunSettings, metrics: TrainingMetrics, adapter_name: str
-    ) -> TrainedRun:
+    def finish(self, settings: RunSettings, metrics: TrainingMetrics, adapter_name: str) -> Run:
         """Write the manifest, then remove what only resuming needed.
 
         Args:
@@ -241,48 +227,33 @@ class RunFolder:
         Raises:
             StorageError: if the manifest cannot be written.
         """
-        about = settings.to_dict()
-        manifest = {**about, "seed": settings.plan.seed, "metrics": asdict(metrics)}
-        with storage_errors(self.adapter_path):
-            files = {path.name: file_sha256(path) for path in sorted(self.adapter_path.iterdir())}
-        manifest["adapter"] = {"name": adapter_name, "files": files}
-        write_file(self.manifest_path, _pretty(manifest))
+        with storage_errors(self.adapter_dir):
+            files = {path.name: file_sha256(path) for path in sorted(self.adapter_dir.iterdir())}
+        about = {
+            **settings.to_dict(),
+            "seed": settings.plan.seed,
+            "metrics": asdict(metrics),
+            "adapter": {"name": adapter_name, "files": files},
+        }
+        write_manifest(self.path, typed(about, RunManifest))
         return self.finished_run()
 
-    def finished_run(self) -> TrainedRun:
+    def finished_run(self) -> Run:
         """Read a finished run; leftovers of its making are removed.
 
         Raises:
             TrainingError: if the run is not finished, or its manifest is torn.
         """
-        manifest = self._read_json(self.manifest_path)
-        try:
-            metrics = TrainingMetrics(**manifest["metrics"])
-            run_id, adapter_name = manifest["run_id"], manifest["adapter"]["name"]
-        except (KeyError, TypeError) as error:
-            raise TrainingError(
-                f"{self.manifest_path} lacks {error}, expected the manifest of a finished run"
-            ) from error
+        manifest = read_manifest(self.manifest_path)
+        for key in ("run_id", "metrics", "adapter"):
+            if key not in manifest:
+                raise TrainingError(
+                    f"{self.manifest_path} lacks {key!r}, expected the manifest of a finished run"
+                )
         self.checkpoints.remove()
         for leftover in (self.data_path, self.hidden_path):
             shutil.rmtree(leftover, ignore_errors=True)
-        return TrainedRun(
-            run_id=run_id,
-            folder=self.path,
-            adapter_path=self.adapter_path,
-            adapter_name=adapter_name,
-            metrics=metrics,
-        )
-
-    def _read_json(self, path: Path) -> dict[str, Any]:
-        try:
-            with storage_errors(path):
-                raw = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise TrainingError(f"{path} is not JSON: {error}") from error
-        if not isinstance(raw, dict):
-            raise TrainingError(f"{path} holds {type(raw).__name__}, expected an object")
-        return raw
+        return Run(self.path, manifest)
 
 
 def _refuse_changed(path: Path, digest: str) -> None:
@@ -296,7 +267,3 @@ def _refuse_changed(path: Path, digest: str) -> None:
 def _write_sequences(path: Path, sequences: Sequence[Item]) -> str:
     write_file(path, b"".join(orjson.dumps(each.to_dict()) + b"\n" for each in sequences))
     return file_sha256(path)
-
-
-def _pretty(raw: Mapping[str, Any]) -> bytes:
-    return json.dumps(raw, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fine_tuning.core.errors import ConfigError
-from fine_tuning.engine.adapter_files import BASE_DIGEST_KEY, read_gguf_adapter
+from fine_tuning.engine.adapter_files import read_gguf_adapter
 from fine_tuning.engine.lora import LoraAdapter
+from fine_tuning.gguf.adapter import BASE_DIGEST_KEY
 from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.training.plan import TrainingPlan
 

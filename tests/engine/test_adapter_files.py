@@ -12,13 +12,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fine_tuning.core.errors import TrainingError, UnsupportedModelError
+from fine_tuning.core.run import PEFT_CONFIG, PEFT_WEIGHTS
 from fine_tuning.engine.adapter_files import read_gguf_adapter, write_gguf_adapter
 from fine_tuning.engine.architecture import ARCHITECTURES
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.lora import LoraAdapter, LoraPair
 from fine_tuning.engine.peft_files import (
-    PEFT_CONFIG,
-    PEFT_WEIGHTS,
     read_peft_adapter,
     write_peft_adapter,
 )

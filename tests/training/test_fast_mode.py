@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from fine_tuning.core.errors import InterruptedRunError
+from fine_tuning.core.run import Run, RunManifest
 from fine_tuning.engine.adapter_files import read_gguf_adapter
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.frozen_prefix_cache import FrozenPrefixCache
@@ -85,7 +85,7 @@ def test_a_fast_run_learns_upper_layers_and_leaves_no_states(tmp_path: Path) -> 
             seen.append(sum(p.stat().st_size for p in (tmp_path / "run" / "hidden").glob("*")))
 
     run = run_llama(tmp_path / "run", "qlora", FAST, Listening(listener=Looks()))
-    adapter = read_gguf_adapter(run.adapter_path / "adapter.gguf")
+    adapter = read_gguf_adapter(run.adapter_file)
     assert {name.split(".")[1] for name in adapter.targets} == {"1"}
     expected = states_bytes([*DATA.train, *DATA.validation], 64)
     assert set(seen) == {expected}
@@ -118,20 +118,21 @@ def test_kills_change_nothing(processes, tmp_path: Path) -> None:  # noqa: ANN00
     assert history(killed) == history(whole)
 
 
-def manifest_of(mode: str, loss: float, *, steps: int = 9, snapshot: str = "s") -> dict[str, Any]:
+def run_of(name: str, mode: str, loss: float, *, steps: int = 9, snapshot: str = "s") -> Run:
     metrics = {
         "training_time_s": 100 * loss,
         "best_validation_loss": loss,
         "last_validation_loss": loss,
         "num_steps": steps,
     }
-    return {"plan": {"mode": mode}, "snapshot": snapshot, "base_digest": "b", "metrics": metrics}
+    about: RunManifest = {"plan": {"mode": mode}, "snapshot": snapshot, "base_digest": "b"}
+    return Run(Path(name), {**about, "metrics": metrics})
 
 
 def test_a_fast_run_is_told_what_it_gained_and_lost() -> None:
-    fast, quality = manifest_of("fast", 1.5), manifest_of("quality", 1.25)
-    told = mode_remark("f", [("q", quality), ("f", fast)])
+    fast, quality = run_of("f", "fast", 1.5), run_of("q", "quality", 1.25)
+    told = mode_remark(fast, [quality, fast])
     assert "150 s and validation loss 1.500, against 125 s and 1.250 of run q" in told
-    for other in (manifest_of("quality", 1.0, steps=8), manifest_of("quality", 1.0, snapshot="t")):
-        assert MEASURED in mode_remark("f", [("q", other), ("f", fast)])
-    assert mode_remark("q", [("q", quality), ("f", fast)]) == ""
+    for other in (run_of("q", "quality", 1.0, steps=8), run_of("q", "quality", 1.0, snapshot="t")):
+        assert MEASURED in mode_remark(fast, [other, fast])
+    assert mode_remark(quality, [quality, fast]) == ""

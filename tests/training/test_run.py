@@ -54,7 +54,7 @@ def test_a_finished_run_holds_what_it_must_and_no_ones_words(tmp_path: Path) -> 
     assert sorted(p.name for p in run.folder.iterdir()) == [
         ".lock", "adapter", "events.jsonl", "manifest.json", "settings.json",
     ]  # fmt: skip
-    assert run.adapter_path == run.folder / "adapter"
+    assert run.adapter_dir == run.folder / "adapter"
     manifest = json.loads((run.folder / "manifest.json").read_text())
     assert manifest["base_digest"] == "sha256:none"
     assert manifest["snapshot"] == "b2:test"

@@ -78,11 +78,11 @@ def test_a_run_ends_with_an_adapter_and_a_manifest(tmp_path: Path, method: str) 
     assert manifest["compute_dtype"] == "float32"
     assert manifest["threads"] == 1
     for name, digest in manifest["adapter"]["files"].items():
-        assert file_sha256(run.adapter_path / name) == digest
+        assert file_sha256(run.adapter_dir / name) == digest
 
     with Decoder.open(base, dtype=torch.float32) as decoder:
-        from_gguf = read_gguf_adapter(run.adapter_path / "adapter.gguf")
-        from_peft = read_peft_adapter(run.adapter_path, decoder.shape)
+        from_gguf = read_gguf_adapter(run.adapter_file)
+        from_peft = read_peft_adapter(run.adapter_dir, decoder.shape)
         for adapter in (from_gguf, from_peft):
             result = evaluate_loss(decoder, adapter, DATA.validation)
             loss = result.loss_sum / result.num_targets
@@ -129,7 +129,7 @@ def test_batch_8x1_is_1x8(tmp_path: Path) -> None:
 def test_targets_choose_the_layers(tmp_path: Path) -> None:
     plan = TrainingPlan(rank=2, targets=("attn_q", "ffn_down"), max_steps=1, patience=0)
     run = run_llama(tmp_path / "run", "qlora", plan)
-    adapter = read_gguf_adapter(run.adapter_path / "adapter.gguf")
+    adapter = read_gguf_adapter(run.adapter_file)
     assert sorted(adapter.targets) == [
         "blk.0.attn_q.weight",
         "blk.0.ffn_down.weight",

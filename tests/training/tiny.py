@@ -12,13 +12,13 @@ from safetensors.torch import save_file
 
 from fine_tuning.core.events import RunEvent
 from fine_tuning.core.example import TokenizedExample
+from fine_tuning.core.run import Run
 from fine_tuning.training.checkpoints import Checkpoint
 from fine_tuning.training.plan import TrainingData, TrainingPlan
 from fine_tuning.training.run import Listening, carry_out
 from fine_tuning.training.run_folder import (
     RunFolder,
     RunSettings,
-    TrainedRun,
     current_versions,
 )
 from fine_tuning.training.trainer_utils import Surroundings, TrainingLoop
@@ -195,7 +195,7 @@ def run_tiny(
     listening: Listening | None = None,
     model: BigramModel | None = None,
     data: TrainingData = DATA,
-) -> TrainedRun:
+) -> Run:
     """Begin a run of the tiny model, or go on with the one in the folder."""
     folder = RunFolder(path)
     model = model or BigramModel()

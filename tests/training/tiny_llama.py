@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from fine_tuning.core.run import Run
 from fine_tuning.gguf.types import TensorType
 from fine_tuning.training.adapter_run import BaseModel
 from fine_tuning.training.events_file import read_events
@@ -19,7 +20,7 @@ from fine_tuning.training.lora_trainer import LoRATrainer
 from fine_tuning.training.plan import TrainingData, TrainingPlan
 from fine_tuning.training.qlora_trainer import QLoRATrainer
 from fine_tuning.training.run import Listening
-from fine_tuning.training.run_folder import TrainedRun, current_versions
+from fine_tuning.training.run_folder import current_versions
 from tests.engine.tiny import write_tiny_llama
 from tests.training.tiny import sequences
 
@@ -66,7 +67,7 @@ def base_model(folder: Path) -> BaseModel:
 
 def run_llama(
     folder: Path, method: str, plan: TrainingPlan, listening: Listening | None = None
-) -> TrainedRun:
+) -> Run:
     """Begin a run beside its base, or go on with the one in the folder."""
     trainer = TRAINERS[method](plan)
     if (folder / "settings.json").exists():

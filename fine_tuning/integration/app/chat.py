@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 import streamlit as st
 
 from fine_tuning.core.errors import FineTuningError
+from fine_tuning.data_collection.chat_session import ChatSession
+from fine_tuning.data_collection.chat_turns import TRIAL, Turn
+from fine_tuning.data_collection.judgements import Verdicts
 from fine_tuning.integration.app.chat_draft import keep_draft
 from fine_tuning.integration.app.chat_list import show_list, show_menu
 from fine_tuning.integration.app.chat_reply import end_what_is_under_way, fulfil
@@ -26,7 +29,6 @@ from fine_tuning.integration.app.common import (
     told,
     workbench,
 )
-from fine_tuning.workbench.talking import TRIAL, Opinions, Talk, Turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +36,12 @@ class Seen:
     """The chat as it was read for this run."""
 
     turns: tuple[Turn, ...] = ()
-    opinions: Opinions = field(default_factory=Opinions)
+    opinions: Verdicts = field(default_factory=Verdicts)
 
 
-WARMTH_HELP = "0 always takes the likeliest word; higher is more varied."
+WARMTH_HELP = (
+    "Temperature of sampling: 0 always takes the most probable token; higher is more varied."
+)
 
 
 def show() -> None:
@@ -67,7 +71,7 @@ def show() -> None:
         fulfil(talk, wanted, picked)
 
 
-def _read(talk: Talk) -> Seen:
+def _read(talk: ChatSession) -> Seen:
     """Read the chat; one that cannot be read is told, and looks empty."""
     try:
         return Seen(turns=tuple(talk.turns()), opinions=talk.verdicts())
@@ -76,7 +80,7 @@ def _read(talk: Talk) -> Seen:
         return Seen()
 
 
-def _show_head(talk: Talk, seen: Seen) -> Picked:
+def _show_head(talk: ChatSession, seen: Seen) -> Picked:
     """Show model, consent and menu in one line; return who is talked to."""
     title = seen.opinions.title
     if title:
@@ -95,18 +99,18 @@ def _show_head(talk: Talk, seen: Seen) -> Picked:
                 "Against", rest, format_func=lambda name: labels.get(name, name), key="other",
                 width=220,
             )  # fmt: skip
-        with st.popover("", icon=":material/tune:", help="How it replies"):
+        with st.popover("", icon=":material/tune:", help="Sampling"):
             warmth = st.slider("Temperature", 0.0, 1.5, 0.5, 0.1, key="warmth", help=WARMTH_HELP)
             st.toggle(
                 "Compare two models blindly", key="is-trial", disabled=len(names) < 2,  # noqa: PLR2004
-                help="Two reply side by side; you choose one before you see whose it is.",
+                help="Two replies side by side: choose one, then see which model wrote it.",
             )  # fmt: skip
         show_menu(talk, title, is_begun=bool(seen.turns))
         _show_consent(talk, seen)
     return Picked(model=model, other=other, temperature=warmth)
 
 
-def _show_consent(talk: Talk, seen: Seen) -> None:
+def _show_consent(talk: ChatSession, seen: Seen) -> None:
     if not talk.is_recording:
         st.caption(
             "Nothing is recorded (data_collection.enabled is off): this chat is gone on reload."
@@ -121,13 +125,13 @@ def _show_consent(talk: Talk, seen: Seen) -> None:
             st.session_state["notice"] = error
 
     st.toggle(
-        "May be learnt", value=not talk.is_withheld and seen.opinions.consent >= 0,
+        "Consent to training", value=not talk.is_withheld and seen.opinions.consent >= 0,
         key=key, on_change=changed,
-        help="Off: this chat is kept for you and never used for training.",
+        help="On: this chat may be used for training. Off: it is recorded for you only.",
     )  # fmt: skip
 
 
-def _ask(talk: Talk, text: str, picked: Picked) -> None:
+def _ask(talk: ChatSession, text: str, picked: Picked) -> None:
     """Record a question and wish for its reply; what cannot be recorded is kept on the page."""
     st.session_state.pop("failed", None)
     try:
@@ -143,7 +147,7 @@ def _ask(talk: Talk, text: str, picked: Picked) -> None:
     wish(asked_id, both, TRIAL if picked.other else "")
 
 
-def _show_unsent(talk: Talk, picked: Picked) -> None:
+def _show_unsent(talk: ChatSession, picked: Picked) -> None:
     """Show a message that could not be recorded, with a way to send it again."""
     text = st.session_state.get("unsent")
     if not text:
@@ -166,8 +170,8 @@ def _show_welcome() -> None:
     """Say what to do; who has nothing yet is offered the demo."""
     bench = workbench()
     with told():
-        is_first = not bench.store.count() and not bench.versions()
+        is_first = not bench.context.store.count() and not bench.models.register.versions()
         empty_state(
-            "Say hello to your model. Rate and edit its replies: that is what it learns from.",
+            "Say hello to your model. Rate and edit its replies: training uses that feedback.",
             demo=is_first,
         )

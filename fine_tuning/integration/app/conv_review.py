@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from fine_tuning.data_collection.conversation_index import Listing
 from fine_tuning.integration.app.common import count, plain, told, workbench
 from fine_tuning.integration.app.conv_detail import (
     decide,
@@ -17,9 +18,8 @@ from fine_tuning.integration.app.conv_state import (
     open_conversation,
 )
 from fine_tuning.integration.app.conv_words import facts, title_of
-from fine_tuning.workbench.browsing import Looked
-from fine_tuning.workbench.listing import Listing
-from fine_tuning.workbench.queueing import ToReview
+from fine_tuning.workbench.data.review import Looked
+from fine_tuning.workbench.data.review_queue import ToReview
 from fine_tuning.workbench.workbench import Workbench
 
 SKIPPED = "conv-skipped"
@@ -35,20 +35,18 @@ def show(bench: Workbench, listing: Listing) -> None:
         return
     with told():
         outcome, _ = known_outcome(bench, listing)
-        queue = bench.review_queue(outcome)
+        queue = bench.data.queue.pending(outcome)
         skipped: set[str] = st.session_state.setdefault(SKIPPED, set())
         waiting = [one for one in queue if one.row.id not in skipped]
         decided = sum(bool(one.review) for one in listing.verdicts.values())
         _headline(len(waiting), len(queue) - len(waiting), decided)
-        if not bench.settings.data_collection.learn_from_feedback:
+        if not bench.context.settings.data_collection.learn_from_feedback:
             st.warning(
                 "Your settings leave feedback aside (data_collection.learn_from_feedback): "
-                "replies you fix are recorded, and not learnt."
+                "corrections are recorded, and not trained on."
             )
         if outcome is None:
-            st.caption(
-                "What cleaning leaves out is not known yet; the part What is learnt finds out."
-            )
+            st.caption("What cleaning leaves out is not known yet; Training data finds out.")
         if waiting:
             _one(bench, listing, waiting[0])
         else:
@@ -58,7 +56,7 @@ def show(bench: Workbench, listing: Listing) -> None:
 def _headline(num_waiting: int, num_skipped: int, num_decided: int) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         told_too = f", {count(num_skipped)} skipped" if num_skipped else ""
-        st.markdown(f"**{count(num_waiting)} to look at**{told_too} · {count(num_decided)} decided")
+        st.markdown(f"**{count(num_waiting)} to review**{told_too} · {count(num_decided)} decided")
         last: tuple[str, str] | None = st.session_state.get(LAST)
         if last is not None:
             st.button(
@@ -68,13 +66,13 @@ def _headline(num_waiting: int, num_skipped: int, num_decided: int) -> None:
 
 
 def _nothing_left(num_skipped: int) -> None:
-    st.success("Nothing needs you. Well done!", icon=":material/task_alt:")
+    st.success("Nothing left to review. Well done!", icon=":material/task_alt:")
     if num_skipped:
-        st.button("Show the skipped ones again", on_click=_unskip)
+        st.button("Show skipped conversations again", on_click=_unskip)
 
 
 def _one(bench: Workbench, listing: Listing, item: ToReview) -> None:
-    looked = bench.look_at(item.row.id)
+    looked = bench.data.review.look_at(item.row.id)
     st.subheader(title_of(item.row), anchor=False)
     st.caption(facts(item.row, sorted(listing.ratings(item.row.id))))
     for why in item.why:
@@ -86,12 +84,12 @@ def _one(bench: Workbench, listing: Listing, item: ToReview) -> None:
     show_messages(looked)
     show_changes(looked)
     if item.twin_id:
-        with st.expander("The one it is close to"):
+        with st.expander("The conversation it is similar to"):
             st.button(
                 title_of(listing.rows[item.twin_id]), key="conv-close-to", type="tertiary",
                 on_click=open_conversation, args=(item.twin_id,),
             )  # fmt: skip
-            show_messages(bench.look_at(item.twin_id))
+            show_messages(bench.data.review.look_at(item.twin_id))
 
 
 def _buttons(bench: Workbench, item: ToReview) -> None:
@@ -99,7 +97,7 @@ def _buttons(bench: Workbench, item: ToReview) -> None:
         st.button(
             "Accept", icon=":material/check:", key="review-accept", on_click=_decided,
             args=(bench, item, "accept"), shortcut="A", type="primary",
-            help="It is learnt, even if a rule of thumb says otherwise.",
+            help="It is trained on, even if a rule of thumb says otherwise.",
         )  # fmt: skip
         st.button(
             "Fix", icon=":material/edit:", key="review-fix", on_click=_start_fixing,
@@ -108,7 +106,7 @@ def _buttons(bench: Workbench, item: ToReview) -> None:
         st.button(
             "Reject", icon=":material/block:", key="review-reject", on_click=_decided,
             args=(bench, item, "reject"), shortcut="X",
-            help="It is never learnt; it stays recorded.",
+            help="It is never trained on; it stays recorded.",
         )  # fmt: skip
         st.button(
             "Skip", icon=":material/skip_next:", key="review-skip", on_click=_skip,
@@ -140,7 +138,7 @@ def _fix(bench: Workbench, item: ToReview, looked: Looked) -> None:
         st.rerun()
     if is_saved:
         changed = {name: text for name, text in given.items() if text != before[name]}
-        bench.fix(item.row.id, changed)
+        bench.data.queue.fix(item.row.id, changed)
         st.session_state.pop(FIXING)
         st.session_state[LAST] = (item.row.id, "fixed")
         st.rerun()

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
+from fine_tuning.core.run import RunOverview
+from fine_tuning.evaluation.evaluation_summary import Check, EvaluationSummary
 from fine_tuning.integration.app.common import empty_state, plain, told, when, workbench
 from fine_tuning.integration.app.evaluate_form import compare_again
 from fine_tuning.integration.app.evaluate_numbers import numbers
@@ -13,8 +15,6 @@ from fine_tuning.integration.app.evaluate_questions import test_questions
 from fine_tuning.integration.app.evaluate_replies import replies
 from fine_tuning.integration.app.train_live import at_work
 from fine_tuning.integration.app.train_runs import EVALUATE_RUN
-from fine_tuning.workbench.judged import Check, Judgement
-from fine_tuning.workbench.run_folders import RunOverview
 
 MARKS = {
     "holds": ":green[:material/check_circle:]",
@@ -33,7 +33,7 @@ def show() -> None:
     st.title("Evaluate")
     at_work("evaluate")
     with told():
-        runs = [run for run in reversed(workbench().runs()) if run.state == "finished"]
+        runs = [run for run in reversed(workbench().jobs.runs()) if run.state == "finished"]
         if not runs:
             empty_state(
                 "No model was trained yet. Train one, and see here whether it is better.",
@@ -70,12 +70,12 @@ def _name(run: RunOverview) -> str:
 def _judged(run: RunOverview, runs: list[RunOverview]) -> None:
     found = None
     with told():
-        found = workbench().judgement(str(run.folder))
+        found = workbench().evaluate.summary(str(run.folder))
     if found is None:
         if not run.is_judged:
             st.info(
-                "This run was not compared yet. A comparison asks it and its base the same "
-                "things, none of which it learnt from.",
+                "This run was not compared yet. A comparison puts the same held-out chats and "
+                "questions to it and to its base model.",
                 icon=":material/balance:",
             )
         compare_again(run, runs, is_first=True)
@@ -97,7 +97,7 @@ def _judged(run: RunOverview, runs: list[RunOverview]) -> None:
         compare_again(run, runs)
 
 
-def _verdict(found: Judgement) -> None:
+def _verdict(found: EvaluationSummary) -> None:
     made = datetime.fromtimestamp(found.made_s, UTC)
     text = f"**{plain(found.answer)}.** {plain(found.sentence)}"
     shown = {"good": st.success, "bad": st.error}.get(found.tone, st.warning)
@@ -109,8 +109,8 @@ def _verdict(found: Judgement) -> None:
 
 def _reasons(checks: tuple[Check, ...]) -> None:
     st.caption(
-        ":material/flag: must get better. The others must not get worse by more than a margin. "
-        "A difference counts only when chance could hardly have made it."
+        ":material/flag: primary metric, must get better. The others must not get worse by more "
+        "than a margin. Only a difference beyond chance counts."
     )
     for check in checks:
         st.markdown(
@@ -120,8 +120,8 @@ def _reasons(checks: tuple[Check, ...]) -> None:
         )
 
 
-def _downloads(found: Judgement) -> None:
-    st.caption("The whole report, down to seeds and hashes.")
+def _downloads(found: EvaluationSummary) -> None:
+    st.caption("The full report, with seeds and hashes.")
     with st.container(horizontal=True):
         for suffix, path in found.files.items():
             label, mime, icon = FILE_KINDS[suffix]

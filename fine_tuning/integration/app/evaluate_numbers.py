@@ -7,8 +7,8 @@ from typing import Any
 import altair as alt
 import streamlit as st
 
+from fine_tuning.evaluation.evaluation_summary import EvaluationSummary, Measured
 from fine_tuning.integration.app.common import count, plain
-from fine_tuning.workbench.judged import Judgement, Measured
 
 COLORS = {"better": "#2f9e6b", "worse": "#d1594d", "no clear difference": "#8b95a3"}
 WORDS = {"better": "better", "worse": "worse", "open": "no clear difference", "none": "-"}
@@ -16,7 +16,7 @@ ROW_PX = 30
 LABEL_PX = 170
 
 
-def numbers(found: Judgement) -> None:
+def numbers(found: EvaluationSummary) -> None:
     """Show them, for each model the candidate was compared with."""
     names = list(dict.fromkeys(one.against for one in found.measured))
     for name in names:
@@ -25,8 +25,8 @@ def numbers(found: Judgement) -> None:
         _chart(rows)
         _table(rows, name, found.candidate)
     st.caption(
-        "The bar is where the true difference lies with 95 % confidence. One that touches zero "
-        "may be chance. Green is better beyond chance, red is worse, grey cannot be told."
+        "95 % confidence interval: the bar is where the true difference lies. One that touches "
+        "zero may be chance. Green is better beyond chance, red is worse, grey is open."
     )
 
 
@@ -75,14 +75,14 @@ def _table(rows: list[Measured], against: str, candidate: str) -> None:
     st.dataframe(
         [
             {
-                "What": one.label,
+                "Metric": one.label,
                 names[0]: one.shown(one.reference),
                 names[1]: one.shown(one.candidate),
                 "Gain": _gain(one, one.gain),
-                "Very likely between": "-"
+                "95 % interval": "-"
                 if one.low is None or one.high is None
                 else f"{_gain(one, one.low)} and {_gain(one, one.high)}",
-                "Found": WORDS[one.sign],
+                "Finding": WORDS[one.sign],
                 "Items": count(one.num_items),
             }
             for one in rows

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
+from fine_tuning.core.run import RunOverview
 from fine_tuning.integration.app.common import count, plain, told, workbench
-from fine_tuning.workbench.run_folders import RunOverview
 
 SHOWN = 20
 
@@ -15,7 +15,7 @@ def test_questions(run: RunOverview) -> None:
     name = str(run.folder)
     st.caption(
         "A question with the facts a right answer must hold. Every comparison asks it; it is "
-        "never learnt from. Word it as you would, not as the chats do."
+        "never trained on. Word it as you would, not as the chats do."
     )
     with st.form("add-question", clear_on_submit=True):
         question = st.text_input("Question", placeholder="When do we get paid?")
@@ -25,9 +25,9 @@ def test_questions(run: RunOverview) -> None:
         is_added = st.form_submit_button("Add the question", icon=":material/add:")
     if is_added:
         with told():
-            workbench().add_question(question, facts.splitlines(), name)
+            workbench().evaluate.questions.add(question, facts.splitlines(), name)
             st.success("Added. The next comparison asks it.", icon=":material/check:")
-    known = workbench().test_questions(name)
+    known = workbench().evaluate.questions.read(name)
     if not known:
         st.info("No test question yet.", icon=":material/quiz:")
         return
@@ -42,11 +42,11 @@ def test_questions(run: RunOverview) -> None:
                 "",
                 icon=":material/delete:",
                 key=f"drop-{one.id}",
-                help="Take it out",
+                help="Remove",
                 type="tertiary",
             ):
                 with told():
-                    workbench().remove_question(one.id, name)
+                    workbench().evaluate.questions.remove(one.id, name)
                     st.rerun()
         if len(known) > st.session_state.get("questions-shown", SHOWN) and st.button("Show all"):
             st.session_state["questions-shown"] = len(known)

@@ -13,7 +13,7 @@ from fine_tuning.integration.app.conv_words import times
 if TYPE_CHECKING:
     from fine_tuning.model_management.switchings import Pointing
     from fine_tuning.model_management.versions import ModelVersion
-    from fine_tuning.workbench.splitting import Split, Tally
+    from fine_tuning.workbench.models.ab_test import Split, Tally
 
 Say = Callable[[str], None]
 """Shows the page anew, with a sentence on what was done."""
@@ -31,17 +31,17 @@ def show_split(found: Split, say: Say) -> None:
     )
     st.markdown("\n".join(f"- {_line(side)}" for side in (first, second)))
     st.caption(
-        "A conversation stays with the version it drew. The ranges say what the thumbs bear at "
-        "95 %: as long as they overlap, it is open which is better."
+        "A/B test: each conversation stays with one version. The ranges are 95 % confidence "
+        "intervals of the share of thumbs up; while they overlap, it is open which is better."
     )
     with st.container(horizontal=True):
-        if st.button(f"Let {plain(second.version)} answer all", key=f"split-take-{family}"):
+        if st.button(f"Use {plain(second.version)} for all", key=f"split-take-{family}"):
             with told(), st.spinner("Switching"):
-                done = bench.switch(second.version)
+                done = bench.models.aliases.switcher().switch(second.version)
                 say(f"{done.alias} answers as {done.version}; the A/B test is over.")
         if st.button(f"Back to {plain(first.version)} for all", key=f"split-end-{family}"):
             with told():
-                bench.end_split(family)
+                bench.models.aliases.end_split(family)
                 say(f"{found.traffic.alias} answers as {first.version} again in all conversations.")
 
 
@@ -70,7 +70,7 @@ def offer_split(pointing: Pointing, versions: Sequence[ModelVersion], say: Say) 
         return
     key = f"{pointing.family}-{pointing.runtime}"
     with st.expander(
-        "Try another version on some conversations (A/B)", icon=":material/call_split:"
+        "A/B test: let another version answer some conversations", icon=":material/call_split:"
     ):
         other = st.selectbox("Version", others, key=f"split-version-{key}", width=260)
         share = st.select_slider(
@@ -83,5 +83,5 @@ def offer_split(pointing: Pointing, versions: Sequence[ModelVersion], say: Say) 
         )
         if st.button("Start", icon=":material/play_arrow:", key=f"split-start-{key}"):
             with told(), st.spinner(f"Loading {plain(other)}"):
-                done = workbench().split_traffic(other, share / 100)
+                done = workbench().models.aliases.switcher().split(other, share / 100)
                 say(f"{done.version} answers {percent(done.share)} of the conversations.")

@@ -7,12 +7,12 @@ from typing import Any
 import altair as alt
 import streamlit as st
 
+from fine_tuning.core.run import RunOverview
 from fine_tuning.integration.app.common import workbench
-from fine_tuning.workbench.run_folders import RunOverview
 
 MAX_POINTS = 400
 HEIGHT_PX = 320
-TRAINING, VALIDATION = "chats it learns from", "chats held back"
+TRAINING, VALIDATION = "training chats", "held-out chats"
 
 
 def loss_chart(run: RunOverview) -> None:
@@ -24,7 +24,7 @@ def loss_chart(run: RunOverview) -> None:
     scale = alt.Scale(domain=[TRAINING, VALIDATION], range=["#5b8def", "#e08a2e"])
     base = alt.Chart(alt.InlineData(values=rows)).encode(
         x=alt.X("step:Q", title="Step", axis=alt.Axis(tickMinStep=1)),
-        y=alt.Y("loss:Q", title="Loss, nats per token", scale={"zero": False}),
+        y=alt.Y("loss:Q", title="Loss, nats per token (lower is better)", scale={"zero": False}),
         color=alt.Color("what:N", title=None, scale=scale, legend=alt.Legend(orient="top")),
         tooltip=[
             alt.Tooltip("what:N", title="Loss on"),
@@ -49,7 +49,7 @@ def _losses(folder: str, stamp: tuple[int, int]) -> list[dict[str, Any]]:
     del stamp  # of the file, so that more events are read again
     trained: list[tuple[int, float]] = []
     rows: list[dict[str, Any]] = []
-    for event in workbench().run_events(folder):
+    for event in workbench().jobs.run_events(folder):
         if event.kind == "step":
             trained.append((event.step, float(event.values.get("loss") or 0)))
         elif event.kind == "validation" and event.values.get("validation_loss") is not None:

@@ -20,8 +20,8 @@ from fine_tuning.integration.app.common import (
     workbench,
 )
 from fine_tuning.integration.app.train_settings import edited_settings
-from fine_tuning.workbench.base_choices import BaseChoice
-from fine_tuning.workbench.job_queue import Job
+from fine_tuning.jobs.job import Job
+from fine_tuning.workbench.base_models import BaseChoice
 
 CHOICES_KEPT_S = 30
 
@@ -29,13 +29,15 @@ CHOICES_KEPT_S = 30
 @st.cache_data(ttl=CHOICES_KEPT_S, show_spinner=False)
 def _base_choices(home: str, wanted: str) -> list[BaseChoice]:
     del home, wanted  # what it depends on besides what is installed
-    return workbench().base_choices()
+    return workbench().models.bases.choices()
 
 
 def installed_bases() -> list[BaseChoice]:
     """Return the base models to pick from, looked up now and then."""
     bench = workbench()
-    return _base_choices(str(bench.workspace.home), bench.settings.training.base_model)
+    return _base_choices(
+        str(bench.context.workspace.home), bench.context.settings.training.base_model
+    )
 
 
 def new_training() -> None:
@@ -55,16 +57,16 @@ def new_training() -> None:
     preset = _pick_preset(known)
     overrides: dict[str, Any] = {}
     with st.expander("Advanced settings", icon=":material/tune:"), told():
-        st.caption("Every setting, explained. What you leave alone follows the choice above.")
-        overrides = edited_settings(bench.preset_settings(preset), preset)
+        st.caption("Every setting, explained. What you leave unchanged follows the preset above.")
+        overrides = edited_settings(bench.jobs.preset_settings(preset), preset)
     then_compare = st.checkbox(
-        "Compare it with the base when it is trained",
+        "Compare with the base model after training",
         value=True,
-        help="Measures both on chats and questions neither learnt from, and gives a verdict. "
-        "A better one is deployed on its own where the settings say so (deployment.auto_deploy).",
+        help="Evaluation: measures both on held-out chats and questions, and gives a verdict. A "
+        "better model is deployed automatically where deployment.auto_deploy says so.",
     )
     try:
-        bench.preset_settings(preset, overrides, base)
+        bench.jobs.preset_settings(preset, overrides, base)
     except ConfigError as error:
         show_error(error)
         return
@@ -74,13 +76,13 @@ def new_training() -> None:
 def _pick_base(bases: list[BaseChoice]) -> str:
     about = {one.name: one for one in bases}
     names = sorted(about, key=lambda name: (not about[name].fits, not about[name].can_train))
-    wanted = workbench().settings.training.base_model
+    wanted = workbench().context.settings.training.base_model
     chosen = st.selectbox(
         "Base model",
         names,
         index=names.index(wanted) if wanted in names and about[wanted].fits else 0,
         format_func=lambda name: f"{name} · {size(about[name].size_bytes)} · {about[name].reason}",
-        help="The model to start from: the one that comes with the package, and Ollama's.",
+        help="Base model: the one that comes with the package, or one of Ollama's.",
     )
     if not about[chosen].fits:
         st.warning(f"{plain(chosen)}: {plain(about[chosen].reason)}.", icon=":material/warning:")
@@ -90,7 +92,7 @@ def _pick_base(bases: list[BaseChoice]) -> str:
 def _pick_preset(known: Job | None) -> str:
     takes = _what_it_takes(known)
     chosen = st.radio(
-        "How thorough?",
+        "Preset",
         list(PRESETS),
         index=list(PRESETS).index("balanced"),
         format_func=str.capitalize,
@@ -120,7 +122,7 @@ def _what_it_takes(known: Job | None) -> dict[str, str]:
 
 def _start(base: str, preset: str, overrides: dict[str, Any], *, then_compare: bool) -> None:
     bench = workbench()
-    known = bench.forecast_job(overrides, base)
+    known = bench.jobs.forecast_job(overrides, base)
     is_made = known is not None and known.state == "finished"
     fresh = known if is_made else None
     if st.session_state.get("train-forecast-of") != fresh:
@@ -130,16 +132,16 @@ def _start(base: str, preset: str, overrides: dict[str, Any], *, then_compare: b
     with st.container(horizontal=True):
         if st.button("Start training", type="primary", icon=":material/play_arrow:"):
             with told():
-                bench.start_training(preset, overrides, base=base, then_compare=then_compare)
+                bench.jobs.start_training(preset, overrides, base=base, then_compare=then_compare)
                 st.rerun()
         if not is_made and st.button(
-            "What will it take?",
+            "Forecast",
             icon=":material/timer:",
             disabled=known is not None and not known.is_over,
-            help="Computes a few batches to tell time, memory and disk; about half a minute.",
+            help="Computes a few batches to forecast time, memory and disk; about half a minute.",
         ):
             with told():
-                bench.start_forecast(overrides, base)
+                bench.jobs.start_forecast(overrides, base)
                 st.rerun()
 
 
@@ -154,7 +156,7 @@ def _say_grounds(known: Job | None) -> None:
             "nothing else keeps the processor busy."
         )
     elif known.state == "failed":
-        st.caption(f"It could not be forecast: {plain(known.sentence)}.")
+        st.caption(f"No forecast: {plain(known.sentence)}.")
         if known.next_command:
             st.caption(f"Next: {plain(known.next_command)}")
     else:

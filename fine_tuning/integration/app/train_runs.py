@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from fine_tuning.core.errors import FineTuningError
+from fine_tuning.core.run import RunOverview
 from fine_tuning.integration.app.common import (
     count,
     duration,
@@ -18,8 +19,7 @@ from fine_tuning.integration.app.common import (
 )
 from fine_tuning.integration.app.train_curves import loss_chart
 from fine_tuning.integration.app.train_live import STATES, title_of
-from fine_tuning.workbench.job_queue import Job
-from fine_tuning.workbench.run_folders import RunOverview
+from fine_tuning.jobs.job import Job
 
 EVALUATE_RUN = "evaluate-run"
 SHOWN_JOBS = 8
@@ -28,8 +28,8 @@ SHOWN_JOBS = 8
 def earlier_runs() -> None:
     """Show interrupted and finished runs, and earlier work that did not end well."""
     bench = workbench()
-    runs = list(reversed(bench.runs()))
-    jobs = bench.jobs()
+    runs = list(reversed(bench.jobs.runs()))
+    jobs = bench.jobs.all()
     for job in reversed([one for one in jobs if one.state in {"failed", "stopped"}][-SHOWN_JOBS:]):
         _ended_badly(job)
     known = {(job.run_id, job.kind == "demo") for job in jobs if job.kind in {"train", "demo"}}
@@ -52,13 +52,13 @@ def _ended_badly(job: Job) -> None:
         if job.next_command:
             st.caption(f"Next: {plain(job.next_command)}")
         with st.container(horizontal=True):
-            if st.button("Go on", icon=":material/play_arrow:", key=f"again-{job.id}"):
+            if st.button("Resume", icon=":material/play_arrow:", key=f"again-{job.id}"):
                 with told():
-                    workbench().resume_job(job.id)
+                    workbench().jobs.resume(job.id)
                     st.rerun()
             if st.button("Remove from the list", key=f"remove-{job.id}", type="tertiary"):
                 with told():
-                    workbench().remove_job(job.id)
+                    workbench().jobs.remove(job.id)
                     st.rerun()
 
 
@@ -68,12 +68,12 @@ def _interrupted(run: RunOverview) -> None:
             f"**:material/pause_circle: Run {plain(run.run_id)}** :orange-badge[interrupted] "
             f"{when(run.created_at)}"
         )
-        st.caption("It left a checkpoint and can go on where it was.")
+        st.caption("It left a checkpoint and can be resumed there.")
         if not run.is_demo and st.button(
-            "Go on", icon=":material/play_arrow:", key=f"go-on-{run.run_id}"
+            "Resume", icon=":material/play_arrow:", key=f"go-on-{run.run_id}"
         ):
             try:
-                workbench().start_resuming(run.run_id)
+                workbench().jobs.start_resuming(run.run_id)
             except FineTuningError as error:
                 show_error(error)
             else:
@@ -84,18 +84,20 @@ def _table(runs: list[RunOverview]) -> None:
     rows = [
         {
             "Run": f"{run.run_id} (demo)" if run.is_demo else run.run_id,
-            "Begun": when(run.created_at),
+            "Started": when(run.created_at),
             "Base": run.base_name,
-            "Loss before": run.metrics.get("base_validation_loss"),
-            "Loss after": run.metrics.get("best_validation_loss"),
-            "Steps": count(run.metrics.get("num_steps") or 0),
-            "Time": duration(run.metrics.get("training_time_s") or 0),
-            "Memory": size(run.metrics.get("peak_memory_bytes") or 0),
+            "Loss before": run.metrics.base_validation_loss,
+            "Loss after": run.metrics.best_validation_loss,
+            "Steps": count(run.metrics.num_steps),
+            "Time": duration(run.metrics.training_time_s),
+            "Memory": size(run.metrics.peak_memory_bytes),
             "Compared": "yes" if run.is_judged else "not yet",
         }
         for run in runs
     ]
-    number = st.column_config.NumberColumn(format="%.2f", help="On chats held back; nats per token")
+    number = st.column_config.NumberColumn(
+        format="%.2f", help="Loss on held-out chats, nats per token: lower is better"
+    )
     st.dataframe(
         rows,
         hide_index=True,
@@ -106,14 +108,14 @@ def _table(runs: list[RunOverview]) -> None:
 def _one(runs: list[RunOverview]) -> None:
     places = range(len(runs))
     chosen = st.selectbox(
-        "Look at a run",
+        "Show a run",
         places,
         format_func=lambda i: f"{runs[i].run_id}{' (demo)' if runs[i].is_demo else ''}",
     )
     run = runs[chosen or 0]
     loss_chart(run)
-    if run.metrics.get("stopped_early"):
-        st.caption("It stopped early, as the loss on held-back chats fell no further.")
-    if st.button("Is it better?", icon=":material/balance:"):
+    if run.metrics.stopped_early:
+        st.caption("It stopped early: the loss on held-out chats fell no further.")
+    if st.button("Evaluate", icon=":material/balance:"):
         st.session_state[EVALUATE_RUN] = str(run.folder)
         go_to("evaluate")

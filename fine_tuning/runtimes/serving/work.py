@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -131,7 +131,7 @@ class Outcome:
         return time.monotonic() - self.begin_s
 
 
-async def reply(pool: Pool, work: Work, outcome: Outcome) -> AsyncIterator[Piece]:
+async def reply(pool: Pool, work: Work, outcome: Outcome) -> AsyncGenerator[Piece, None]:
     """Yield a reply piece by piece.
 
     Args:
