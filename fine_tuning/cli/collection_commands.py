@@ -142,8 +142,7 @@ def feedback(
         )
         return
     if message is None:
-        counts = bench.data.feedback.counts()
-        answer(counts, as_json=shared.as_json, table=facts("feedback", counts))
+        _show_counts(bench.data.feedback.counts(), as_json=shared.as_json)
         return
     given = [*_thumb(up, down, none), *_others(rating, edit, over)]
     if not given or session is None:
@@ -153,6 +152,11 @@ def feedback(
         for one in given
     ]
     answer({"feedback": ids}, as_json=shared.as_json, text=f"feedback saved: {len(ids)}")
+
+
+def _show_counts(counts: dict[str, Any], *, as_json: bool) -> None:
+    rows = {name.replace("_", " "): number for name, number in counts.items()}
+    answer(counts, as_json=as_json, table=facts("feedback", rows))
 
 
 def _thumb(up: bool, down: bool, none: bool) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fine_tuning.data_collection.data_cleaner import Change
 
 NUM_SHOWN = 5
+SPREAD_WORDS = {"least": "min", "greatest": "max"}
 app = typer.Typer()
 
 
@@ -52,17 +53,15 @@ def stats(
     shown |= {"kept by cleaning": report.counts["kept"]}
     for name in ("turns", "exchange_chars", "tokens", "quality"):
         spread = value["clean"][name]
-        shown[f"kept: {name.replace('_', ' ')}"] = ", ".join(
-            f"{k} {number:g}" for k, number in spread.items()
+        shown[f"kept: {name}"] = ", ".join(
+            f"{SPREAD_WORDS.get(k, k)} {number:g}" for k, number in spread.items()
         )
     shown["kept: languages"] = ", ".join(
         f"{k} {number}" for k, number in value["clean"]["languages"].items()
     )
-    answer(
-        value,
-        as_json=shared.as_json,
-        table=facts(str(bench.context.workspace.conversations), shown),
-    )
+    rows = {key.replace("_", " "): item for key, item in shown.items()}
+    recorded_in = str(bench.context.workspace.conversations)
+    answer(value, as_json=shared.as_json, table=facts(recorded_in, rows))
     if html is not None:
         say(f"report: {bench.data.reporter.write(report, html.absolute())}")
 

@@ -65,9 +65,7 @@ def train(
     """
     from fine_tuning.training.progress import progress_listener
 
-    if resume is not None and (
-        base or dataset or run_id or shared.overrides or dry_run or start_from
-    ):
+    if resume is not None and any((base, dataset, run_id, shared.overrides, dry_run, start_from)):
         raise ConfigError(
             "a resumed run keeps the settings it was started with, expected --resume alone",
             next_command=f"fine-tuning train --resume {resume}",
@@ -78,9 +76,8 @@ def train(
         if resume is None:
             snapshot = bench.data.datasets.find(dataset) if dataset else bench.data.prepare()
     if dry_run:
-        _show_forecast(
-            bench.train.forecast(snapshot, start_from=start_from), as_json=shared.as_json
-        )
+        forecast = bench.train.forecast(snapshot, start_from=start_from)
+        _show_forecast(forecast, as_json=shared.as_json)
         return
     with progress_listener(sys.stderr) as listener:
         if resume is not None:

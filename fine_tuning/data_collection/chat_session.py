@@ -19,7 +19,7 @@ from fine_tuning.core.errors import DataError, FineTuningError
 from fine_tuning.core.feedback import Feedback, FeedbackKind
 from fine_tuning.core.ports import GREEDY, ChatModel, Clock, ConversationStore, Sampling
 from fine_tuning.data_collection.chat_turns import Turn, turns_of
-from fine_tuning.data_collection.judgements import Verdicts, verdicts_of
+from fine_tuning.data_collection.feedback_summary import FeedbackSummary, feedback_summaries
 
 BETWEEN_QUESTIONS = "\n\n"
 BuildMessages = Callable[[Sequence[Message]], list[Message]]
@@ -112,10 +112,10 @@ class ChatSession:
             return self._kept.conversation
         return self._store.conversation(self.id) or Conversation(id=self.id)
 
-    def verdicts(self) -> Verdicts:
+    def feedback_summary(self) -> FeedbackSummary:
         """Return what was said about it."""
         said = self._store.feedback(self.id) if self._store else self._kept.feedback
-        return verdicts_of(said).get(self.id, Verdicts())
+        return feedback_summaries(said).get(self.id, FeedbackSummary())
 
     # Talking
 
@@ -222,7 +222,7 @@ class ChatSession:
 
     def turns(self) -> list[Turn]:
         """Return the branch last shown, question by question."""
-        return turns_of(self.conversation(), self.verdicts())
+        return turns_of(self.conversation(), self.feedback_summary())
 
     # Opinions
 
@@ -282,7 +282,7 @@ class ChatSession:
     @property
     def has_consent(self) -> bool:
         """Whether the conversation may be learnt."""
-        return not self.is_withheld and self.verdicts().consent >= 0
+        return not self.is_withheld and self.feedback_summary().consent >= 0
 
     # Recording
 
@@ -349,7 +349,7 @@ class ChatSession:
 
     def _corrected(self, path: Sequence[Message]) -> list[Message]:
         """Return a branch with edited replies as edited."""
-        corrections = self.verdicts().corrections
+        corrections = self.feedback_summary().corrections
         return [
             replace(message, content=(Part(text=corrections[message.id]),))
             if message.id in corrections

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fine_tuning.core.conversation import Conversation, Message
 from fine_tuning.core.naming import unit_interval
-from fine_tuning.data_collection.judgements import Verdicts
+from fine_tuning.data_collection.feedback_summary import FeedbackSummary
 
 TRIAL = "trial"
 """The note of replies that were made side by side, for the person to choose between blindly."""
@@ -32,7 +32,7 @@ class Turn:
     is_open: bool = False
 
 
-def turns_of(conversation: Conversation, verdicts: Verdicts) -> list[Turn]:
+def turns_of(conversation: Conversation, summary: FeedbackSummary) -> list[Turn]:
     """Return the branch last shown, question by question."""
     path = conversation.path()
     children: dict[str | None, list[Message]] = {}
@@ -48,7 +48,7 @@ def turns_of(conversation: Conversation, verdicts: Verdicts) -> list[Turn]:
         elif message.role == "assistant":
             replies = [m for m in children[message.parent_id] if m.role == "assistant"]
             is_newest = message.id == path[-1].id == replies[-1].id
-            is_open = is_newest and len(replies) > 1 and _undecided(replies, verdicts)
+            is_open = is_newest and len(replies) > 1 and _undecided(replies, summary)
             shown.append(
                 Turn(asked=waiting, replies=tuple(replies), shown=message, is_open=is_open)
             )
@@ -61,7 +61,7 @@ def drawn_order(names: Sequence[str], asked_id: str) -> list[str]:
     return sorted(names, key=lambda name: unit_interval(f"{asked_id}/{name}", salt="order"))
 
 
-def _undecided(replies: Sequence[Message], verdicts: Verdicts) -> bool:
+def _undecided(replies: Sequence[Message], summary: FeedbackSummary) -> bool:
     """Tell whether no choice was made about the newest of several replies."""
     newest = replies[-1].id
-    return not any(newest in pair for pair in verdicts.choices)
+    return not any(newest in pair for pair in summary.choices)

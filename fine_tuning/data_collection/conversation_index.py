@@ -20,7 +20,11 @@ from fine_tuning.core.errors import DataError, StorageError
 from fine_tuning.core.feedback import Feedback
 from fine_tuning.core.naming import content_name
 from fine_tuning.core.ports import ConversationStore, Progress
-from fine_tuning.data_collection.judgements import HIGH_RATING, Verdicts, verdicts_of
+from fine_tuning.data_collection.feedback_summary import (
+    HIGH_RATING,
+    FeedbackSummary,
+    feedback_summaries,
+)
 from fine_tuning.data_collection.listing import Listed, listed, searchable
 from fine_tuning.storage.atomic import storage_errors
 from fine_tuning.storage.json_lines import decode, lines, whole_lines
@@ -74,7 +78,7 @@ class Listing:
 
     version: str
     rows: Mapping[str, Listed]
-    verdicts: Mapping[str, Verdicts]
+    verdicts: Mapping[str, FeedbackSummary]
     feedback: Mapping[str, Sequence[Feedback]]
     _words: Callable[[], Mapping[str, str]] = field(repr=False)
 
@@ -114,7 +118,7 @@ def _fits(row: Listed, wanted: Wanted) -> bool:
     )
 
 
-def _ratings(verdicts: Verdicts | None) -> set[Rating]:
+def _ratings(verdicts: FeedbackSummary | None) -> set[Rating]:
     if verdicts is None:
         return {"unrated"}
     found: set[Rating] = set()
@@ -181,7 +185,7 @@ class ListingKeeper:
         for one in self._store.feedback():
             said.setdefault(one.conversation_id, []).append(one)
         ids = [[one.id for one in some] for some in said.values()]
-        verdicts = verdicts_of(one for some in said.values() for one in some)
+        verdicts = feedback_summaries(one for some in said.values() for one in some)
         return Listing(
             version=content_name([list(self._revisions.items()), ids]),
             rows={n: _named(row, verdicts.get(n)) for n, (_, row) in self._measured.items()},
@@ -222,7 +226,7 @@ class ListingKeeper:
             _log.warning("the list of conversations is not remembered: %s", error.message)
 
 
-def _named(row: Listed, verdicts: Verdicts | None) -> Listed:
+def _named(row: Listed, verdicts: FeedbackSummary | None) -> Listed:
     """Return a row under the name its conversation was given."""
     return replace(row, title=verdicts.title) if verdicts and verdicts.title else row
 
@@ -237,7 +241,7 @@ def _remembered(file: Path) -> dict[str, tuple[str, Listed]]:
                 return {}
             for raw in raws:
                 revision = str(raw.pop("revision"))
-                row = Listed(**raw)
+                row = Listed.from_dict(raw)
                 found[row.id] = (revision, row)
     except (StorageError, DataError, KeyError, TypeError) as error:
         _log.debug("the remembered list cannot be read: %s", error)

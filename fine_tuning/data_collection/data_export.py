@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import orjson
 
@@ -26,6 +25,7 @@ from fine_tuning.core.formats import (
     to_records,
     validate_record,
 )
+from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.preference import LabelledReply, PreferencePair
 from fine_tuning.data_collection.preference_files import write_labels, write_pairs
 from fine_tuning.data_collection.statistics import conversation_statistics
@@ -40,7 +40,7 @@ STATISTICS = "statistics"
 EXAMPLES_PER_REASON = 5
 
 _log = logging.getLogger(__name__)
-Item = Conversation | Mapping[str, Any]
+Item = Conversation | JsonObject
 
 
 class DataExporter:
@@ -112,11 +112,15 @@ class DataExporter:
             writers = {name: stack.enter_context(whole_lines(p)) for name, p in paths.items()}
             written = _write_all(each_conversation(items), writers, tallies)
             stats = conversation_statistics(written)
-        del stats["turns_per_session"], stats["feedback"]
-        stats["formats"] = {name: tally.to_dict() for name, tally in tallies.items()}
+        shown: dict[str, object] = {
+            key: value
+            for key, value in stats.items()
+            if key not in {"turns_per_session", "feedback"}
+        }
+        shown["formats"] = {name: tally.to_dict() for name, tally in tallies.items()}
         paths[STATISTICS] = self.output_dir / f"{STATISTICS}.json"
         options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-        write_file(paths[STATISTICS], orjson.dumps(stats, option=options))
+        write_file(paths[STATISTICS], orjson.dumps(shown, option=options))
         _log.debug("exported %d conversations to %s", stats["total_conversations"], self.output_dir)
         return paths
 
@@ -138,8 +142,8 @@ class _Tally:
         if len(examples) < EXAMPLES_PER_REASON:
             examples.append(conversation.id)
 
-    def to_dict(self) -> dict[str, Any]:
-        left_out = [
+    def to_dict(self) -> dict[str, JsonValue]:
+        left_out: list[JsonValue] = [
             {"reason": reason, "conversations": count, "examples": self.examples[reason]}
             for reason, count in sorted(self.left_out.items())
         ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fine_tuning.core.finding import Finding
-from fine_tuning.data_collection.profile import Profile, most
+from fine_tuning.data_collection.profile import Profile, most, spread_of
 from fine_tuning.pages import charts
 from fine_tuning.pages.page import Block, Figure, Notice, Page, Section, Table, Text, Tone
 
@@ -53,11 +53,11 @@ def data_page(report: DataReport, *, source: str, made_at: str) -> Page:
     sections = [
         Section("Findings", list(_findings(report.findings))),
         Section("Cleaning", list(_cleaning(counts))),
-        Section("What is left to learn from", list(_spreads(report.profile))),
+        Section("After cleaning: what is trained on", list(_spreads(report.profile))),
         Section("Recorded", list(_recorded(report.recorded))),
     ]
     if counts["review"]:
-        sections.insert(2, Section("Worth a look", list(_review(counts["review"]))))
+        sections.insert(2, Section("Near duplicates to review", list(_review(counts["review"]))))
     subtitle = f"{counts['in']:,} recorded, {counts['kept']:,} kept; {source}, {made_at[:16]} UTC"
     return Page("Your conversations as training data", subtitle, sections)
 
@@ -71,13 +71,16 @@ def _findings(findings: Sequence[Finding]) -> Iterator[Block]:
 
 def _cleaning(counts: Mapping[str, Any]) -> Iterator[Block]:
     yield Text(
-        f"{counts['in']:,} came in = {counts['kept']:,} kept + "
+        f"{counts['in']:,} recorded = {counts['kept']:,} kept + "
         f"{sum(counts['dropped'].values()):,} left out. Every one that is left out is listed with "
         "its reason by 'fine-tuning clean'; the log itself is never changed."
     )
     if counts["dropped"]:
         names = {name.replace("_", " "): number for name, number in counts["dropped"].items()}
-        yield Figure(charts.bars(names, x_label="conversations left out"), "Why, by reason.")
+        yield Figure(
+            charts.bars(names, x_label="conversations left out"),
+            "Conversations left out, by reason.",
+        )
     rows = [
         [
             step["name"].replace("_", " "),
@@ -90,7 +93,12 @@ def _cleaning(counts: Mapping[str, Any]) -> Iterator[Block]:
         if step["changed"] or step["dropped"]
     ]
     headers = ["step", "seen", "changed", "left out", "for example"]
-    yield Table(headers, rows, "Steps that did something, in order.", frozenset({1, 2, 3}))
+    yield Table(
+        headers,
+        rows,
+        "Steps that changed or dropped conversations, in order.",
+        frozenset({1, 2, 3}),
+    )
 
 
 def _example(examples: Sequence[Sequence[str]]) -> str:
@@ -101,7 +109,7 @@ def _example(examples: Sequence[Sequence[str]]) -> str:
 def _review(pairs: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
     yield Text(
         "Pairs that share many words, yet not enough to be near duplicates. They are kept; "
-        "likeness is that of their words, not of their meaning."
+        "similarity is that of their words, not of their meaning."
     )
     rows = [
         [pair["first_id"], pair["second_id"], f"{pair['similarity']:.0%}"]
@@ -109,7 +117,7 @@ def _review(pairs: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
     ]
     more = len(pairs) - len(rows)
     caption = f"{more:,} more are in the JSON." if more else ""
-    yield Table(["conversation", "and", "likeness"], rows, caption, frozenset({2}))
+    yield Table(["conversation", "and", "similarity"], rows, caption, frozenset({2}))
 
 
 def _spreads(profile: Profile) -> Iterator[Block]:
@@ -119,15 +127,21 @@ def _spreads(profile: Profile) -> Iterator[Block]:
     told = profile.to_dict()
     names = ("turns", "exchange_chars", "tokens", "quality")
     rows = [
-        [name.replace("_", " "), *(f"{value:,g}" for value in told[name].values())]
+        [
+            name.replace("_", " "),
+            *(f"{value:,g}" for value in spread_of(profile.spreads[name]).values()),
+        ]
         for name in names
     ]
     yield Table(["", *told["turns"]], rows, "Tokens are estimated.", frozenset(range(1, 7)))
     captions = {
-        "tokens": ("estimated tokens of a conversation", "How long conversations are."),
-        "exchange_chars": ("characters of question and reply", "How long exchanges are."),
-        "turns": ("replies in a conversation", "How many turns there are."),
-        "quality": ("heuristic quality, 0 to 1", "How good replies look; no measure of truth."),
+        "tokens": ("estimated tokens of a conversation", "Length of conversations."),
+        "exchange_chars": ("characters of question and reply", "Length of exchanges."),
+        "turns": ("replies in a conversation", "Replies per conversation."),
+        "quality": (
+            "heuristic quality, 0 to 1",
+            "Heuristic quality of replies; says nothing about truth.",
+        ),
     }
     for name, (label, caption) in captions.items():
         values = profile.spreads[name]
@@ -155,4 +169,4 @@ def _recorded(recorded: Mapping[str, Any]) -> Iterator[Block]:
     yield Table(["", ""], rows, "Before cleaning.", frozenset({1}))
     if feedback := recorded.get("feedback"):
         told = [[name.replace("_", " "), f"{value:,}"] for name, value in feedback.items()]
-        yield Table(["", ""], told, "What you said about replies.", frozenset({1}))
+        yield Table(["", ""], told, "Feedback.", frozenset({1}))

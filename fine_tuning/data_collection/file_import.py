@@ -17,7 +17,7 @@ from fine_tuning.core.feedback import Feedback
 from fine_tuning.core.naming import content_name
 from fine_tuning.core.ports import ConversationStore, Progress
 from fine_tuning.data_collection.attachments import set_apart
-from fine_tuning.data_collection.importers.catalogue import IMPORTERS, Reading, read_file
+from fine_tuning.data_collection.importers.catalogue import IMPORTERS, FileReading, read_file
 from fine_tuning.data_collection.importers.items import Imported, Quarantined
 from fine_tuning.data_collection.importers.source import Source
 from fine_tuning.storage.blobs import BlobFolder
@@ -196,7 +196,7 @@ class _Import:
         self.skipped: list[str] = []
 
     def run(
-        self, reading: Reading, open_quarantine: Callable[[], Callable[[object], None]]
+        self, reading: FileReading, open_quarantine: Callable[[], Callable[[object], None]]
     ) -> None:
         """Take every item of a file; the quarantine is opened with the first bad record."""
         write: Callable[[object], None] | None = None
@@ -220,7 +220,7 @@ class _Import:
         else:
             self._progress(f"importing {source.path.name}", self._seen, 0)
 
-    def report(self, reading: Reading, quarantine: Path) -> ImportReport:
+    def report(self, reading: FileReading, quarantine: Path) -> ImportReport:
         """Return what the file gave."""
         return ImportReport(
             path=reading.source.path,
@@ -256,7 +256,7 @@ class _Import:
         return set_apart(conversation, self._blobs, note)
 
     def _set_aside(
-        self, item: Quarantined, reading: Reading, write: Callable[[object], None]
+        self, item: Quarantined, reading: FileReading, write: Callable[[object], None]
     ) -> None:
         self.num_quarantined += 1
         if len(self.skipped) < NUM_SHOWN:

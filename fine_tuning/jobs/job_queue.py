@@ -30,8 +30,8 @@ RUNNER_LOCK, QUEUE_LOCK, RUNNER_LOG = ".runner.lock", ".queue.lock", "runner.log
 PROGRESS_SUFFIX = ".progress"
 PROGRAM = "fine_tuning.jobs.job_process"
 DIED = (
-    "the process that worked on it ended without a word: it was killed, or memory ran out; "
-    "what it had saved is there"
+    "its process ended without reporting an error: it was killed, or memory ran out; "
+    "what it had saved is kept"
 )
 
 

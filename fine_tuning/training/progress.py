@@ -7,7 +7,6 @@ elsewhere a line is written now and then, so that logs stay short.
 from __future__ import annotations
 
 import sys
-from types import TracebackType
 from typing import Self, TextIO
 
 from rich.console import Console
@@ -19,6 +18,7 @@ from rich.progress import (
 )
 
 from fine_tuning.core.clock import SystemClock
+from fine_tuning.core.closing import Closing
 from fine_tuning.core.events import RunEvent
 from fine_tuning.core.ports import Clock
 from fine_tuning.training.throughput import duration
@@ -45,7 +45,7 @@ def describe(event: RunEvent) -> str:
     return ""
 
 
-class ProgressLines:
+class ProgressLines(Closing):
     """Plain lines: of steps one every ten seconds and the last, of everything else all."""
 
     def __init__(self, stream: TextIO, clock: Clock) -> None:
@@ -66,20 +66,11 @@ class ProgressLines:
             self._stream.write(line + "\n")
             self._stream.flush()
 
-    def __enter__(self) -> Self:
-        """Return itself; lines need no opening."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Leave the lines."""
 
 
-class ProgressBar:
+class ProgressBar(Closing):
     """A bar over all optimizer steps; a context manager, so that the terminal is left clean."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -113,12 +104,7 @@ class ProgressBar:
         self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Leave the bar as it stands."""
         self._bar.stop()
 

@@ -27,11 +27,11 @@ from fine_tuning.engine.architecture import ARCHITECTURES
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.lora import LoraAdapter
 from fine_tuning.engine.step import next_token_logits
-from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.gguf.types import TensorType
 from fine_tuning.runtimes.base_model import resolve_base_model
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from tests.engine.tiny import MODELS, TinyModel, example, random_adapter, write_tiny
+from tests.runtimes.vocabulary import first_tokens
 
 LOG = logging.getLogger(__name__)
 VOCABULARY, CONTEXT, TOP = 1024, 256, 300
@@ -74,18 +74,7 @@ def gains(model: TinyModel, kind: TensorType) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def tokenizer() -> dict[str, Any]:
     """The first tokens of a real vocabulary, enough for llama.cpp to load a model."""
-    with GgufFile.open(resolve_base_model("embedded").path) as file:
-        keys = {k: v for k, v in file.typed_metadata.items() if k.startswith("tokenizer.ggml.")}
-        tokens = list(file.metadata["tokenizer.ggml.tokens"])[:VOCABULARY]
-        known = set(tokens)
-        merges = [
-            merge
-            for merge in file.metadata["tokenizer.ggml.merges"]
-            if merge.replace(" ", "", 1) in known
-        ]
-        types = file.metadata["tokenizer.ggml.token_type"][:VOCABULARY].copy()
-    arrays = {"tokens": tokens, "merges": merges, "token_type": types}
-    return {**keys, **{f"tokenizer.ggml.{name}": value for name, value in arrays.items()}}
+    return first_tokens(resolve_base_model("embedded").path, VOCABULARY)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
 from fine_tuning.runtimes.ollama_client import OllamaClient
 from fine_tuning.runtimes.ollama_runtime import OllamaRuntime
 from tests.ollama_stand_in.server import StandIn
+from tests.workbench.on_ollama import trained_on_ollama
 from tests.workbench.trained import NAME, Trained, write_trained
 
 ALIAS = "fine_tuned_support:champion"
@@ -143,10 +144,7 @@ def test_turns_are_logged_unless_the_settings_say_no(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def on_ollama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Trained, StandIn]]:
-    folder = tmp_path_factory.mktemp("on-ollama")
-    trained = write_trained(folder)
-    with StandIn(folder, generation="0.33.0") as server:
-        server.add_model(NAME, trained.base)
+    with trained_on_ollama(tmp_path_factory.mktemp("on-ollama")) as (trained, server):
         runtime = OllamaRuntime(OllamaClient(server.url))
         serve(trained, runtime, runtime.name, 1, NAME)
         yield trained, server

@@ -14,7 +14,8 @@ from fine_tuning.model_management.switchings import SwitchJournal
 from fine_tuning.workbench.workbench import Workbench
 from tests.model_management.registered import ALIAS, point, register, split
 from tests.ollama_stand_in.server import StandIn
-from tests.workbench.trained import NAME, Trained, write_trained
+from tests.workbench.on_ollama import trained_on_ollama
+from tests.workbench.trained import NAME, Trained
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "streamlit_chatbot.py"
 SERVED = "fine_tuned_support:2"
@@ -23,10 +24,7 @@ WAIT_S = 30
 
 @pytest.fixture(scope="module")
 def on_ollama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Trained, StandIn]]:
-    folder = tmp_path_factory.mktemp("on-ollama")
-    trained = write_trained(folder)
-    with StandIn(folder, generation="0.33.0") as server:
-        server.add_model(NAME, trained.base)
+    with trained_on_ollama(tmp_path_factory.mktemp("on-ollama")) as (trained, server):
         server.add_model("other:latest", trained.base)
         yield trained, server
 

@@ -11,21 +11,21 @@ from fine_tuning.runtimes.loadable import LoadableModel
 from fine_tuning.runtimes.serving.app import make_app
 from fine_tuning.runtimes.serving.catalog import EmbeddedCatalog
 from fine_tuning.runtimes.serving.local import LocalModels
-from fine_tuning.runtimes.serving.pool import Limits
+from fine_tuning.runtimes.serving.pool import PoolLimits
 from fine_tuning.runtimes.serving.server import serving
 from tests.runtimes.models import model_path
 
 
 @contextmanager
 def serving_models(folder: Path, *, context_tokens: int = 512, token: str = "") -> Iterator[str]:
-    limits = Limits(parallel=1, context_tokens=context_tokens, threads=1)
+    limits = PoolLimits(parallel=1, context_tokens=context_tokens, threads=1)
     with serving(make_app(_catalog(folder), limits, token=token)) as url:
         yield url
 
 
 @contextmanager
 def local_models(folder: Path, *, context_tokens: int = 512) -> Iterator[LocalModels]:
-    limits = Limits(parallel=1, context_tokens=context_tokens, threads=1)
+    limits = PoolLimits(parallel=1, context_tokens=context_tokens, threads=1)
     with closing(LocalModels(_catalog(folder), limits)) as models:
         yield models
 

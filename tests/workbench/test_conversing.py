@@ -137,7 +137,7 @@ def test_opinions_are_found_again(bench: Workbench) -> None:
     talk.rate(-1, reply_id=reply.id, reason="wrong")
     talk.correct("Ten years.", reply_id=reply.id)
     talk.rename("Age")
-    verdicts = bench.chat.session(talk.id).verdicts()
+    verdicts = bench.chat.session(talk.id).feedback_summary()
     assert verdicts.thumbs == {reply.id: -1}
     assert verdicts.corrections == {reply.id: "Ten years."}
     (pair,) = bench.data.feedback.preference_pairs()
@@ -177,7 +177,7 @@ def test_with_recording_off_a_chat_lives_as_long_as_its_page(tmp_path: Path) -> 
     talk.set_consent(False)
     assert not talk.is_recording
     assert [m.text for m in talk.conversation().path()] == ["Hello you", "Hello you "]
-    assert talk.verdicts().thumbs == {first.id: 1}
+    assert talk.feedback_summary().thumbs == {first.id: 1}
     assert not talk.has_consent
     assert not bench.context.workspace.conversations.exists()
 

@@ -9,7 +9,7 @@ import streamlit as st
 from fine_tuning.core.errors import FineTuningError
 from fine_tuning.data_collection.chat_session import ChatSession
 from fine_tuning.data_collection.chat_turns import TRIAL, Turn
-from fine_tuning.data_collection.judgements import Verdicts
+from fine_tuning.data_collection.feedback_summary import FeedbackSummary
 from fine_tuning.integration.app.chat_draft import keep_draft
 from fine_tuning.integration.app.chat_list import show_list, show_menu
 from fine_tuning.integration.app.chat_reply import end_what_is_under_way, fulfil
@@ -36,7 +36,7 @@ class Seen:
     """The chat as it was read for this run."""
 
     turns: tuple[Turn, ...] = ()
-    opinions: Verdicts = field(default_factory=Verdicts)
+    opinions: FeedbackSummary = field(default_factory=FeedbackSummary)
 
 
 WARMTH_HELP = (
@@ -74,7 +74,7 @@ def show() -> None:
 def _read(talk: ChatSession) -> Seen:
     """Read the chat; one that cannot be read is told, and looks empty."""
     try:
-        return Seen(turns=tuple(talk.turns()), opinions=talk.verdicts())
+        return Seen(turns=tuple(talk.turns()), opinions=talk.feedback_summary())
     except FineTuningError as error:
         st.session_state["notice"] = error
         return Seen()

@@ -8,9 +8,8 @@ from streamlit.delta_generator import DeltaGenerator
 from fine_tuning.core.finding import Finding
 from fine_tuning.data_collection.conversation_index import Listing
 from fine_tuning.integration.app.common import count, percent, plain, told, when
-from fine_tuning.integration.app.conv_detail import show_changes, show_conversation
+from fine_tuning.integration.app.conv_detail import show_changes
 from fine_tuning.integration.app.conv_state import (
-    OPEN,
     browse_reason,
     known_outcome,
     open_conversation,
@@ -37,10 +36,6 @@ KINDS = ["Left out", "Changed", "Duplicates"]
 
 def show(bench: Workbench, listing: Listing) -> None:
     """Show what cleaning makes of the conversations."""
-    if (name := st.session_state.get(OPEN)) is not None:
-        with told():
-            show_conversation(bench, listing, name)
-        return
     with told():
         outcome = _checked(bench, listing)
         if outcome is None:

@@ -86,7 +86,7 @@ def _plot_quality(listing: Listing, fates: Mapping[str, str]) -> None:
         for row in listing.rows.values()
     )
     axis = alt.X(
-        "quality:O", title="heuristic quality of the replies, 0 to 1 (says nothing about truth)",
+        "quality:O", title="heuristic quality of the replies, 0 to 1",
         axis=alt.Axis(labelOverlap=True, labelAngle=0),
     )  # fmt: skip
     _bars(_counted(pairs, "quality"), axis, "Quality", "Conversations by heuristic quality")

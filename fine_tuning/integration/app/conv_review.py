@@ -9,11 +9,9 @@ from fine_tuning.integration.app.common import count, plain, told, workbench
 from fine_tuning.integration.app.conv_detail import (
     decide,
     show_changes,
-    show_conversation,
     show_messages,
 )
 from fine_tuning.integration.app.conv_state import (
-    OPEN,
     known_outcome,
     open_conversation,
 )
@@ -29,10 +27,6 @@ FIXING = "conv-fixing"
 
 def show(bench: Workbench, listing: Listing) -> None:
     """Show the first conversation of the queue."""
-    if (name := st.session_state.get(OPEN)) is not None:
-        with told():
-            show_conversation(bench, listing, name)
-        return
     with told():
         outcome, _ = known_outcome(bench, listing)
         queue = bench.data.queue.pending(outcome)

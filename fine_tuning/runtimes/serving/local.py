@@ -15,11 +15,12 @@ from contextlib import aclosing
 
 from fine_tuning.core.conversation import Message
 from fine_tuning.core.errors import RuntimeFailedError
+from fine_tuning.core.json_value import JsonValue
 from fine_tuning.core.ports import GREEDY, Sampling
 from fine_tuning.runtimes.llama_client import openai_message
-from fine_tuning.runtimes.loadable import Catalog
-from fine_tuning.runtimes.serving.pool import Limits, Pool
-from fine_tuning.runtimes.serving.work import Outcome, Work, reply
+from fine_tuning.runtimes.loadable import ModelCatalog
+from fine_tuning.runtimes.serving.pool import Pool, PoolLimits
+from fine_tuning.runtimes.serving.work import ReplyOutcome, Work, reply
 
 Pieces = queue.SimpleQueue[str | None]
 """The texts of a reply as they come; None ends it."""
@@ -33,7 +34,7 @@ class LocalModels:
         limits: What loaded models may use.
     """
 
-    def __init__(self, catalog: Catalog, limits: Limits) -> None:
+    def __init__(self, catalog: ModelCatalog, limits: PoolLimits) -> None:
         self._catalog = catalog
         self._pool = Pool(catalog, limits)
         self._loop = asyncio.new_event_loop()
@@ -67,7 +68,7 @@ class LocalModels:
             RuntimeFailedError: if the models were closed.
         """
         model = self._catalog.find(name)
-        options = {
+        options: dict[str, JsonValue] = {
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "top_k": sampling.top_k,
@@ -96,7 +97,7 @@ class LocalModels:
         self._loop.close()
 
     async def _stream(self, work: Work, pieces: Pieces) -> None:
-        async with aclosing(reply(self._pool, work, Outcome())) as stream:
+        async with aclosing(reply(self._pool, work, ReplyOutcome())) as stream:
             async for piece in stream:
                 if piece.text:
                     pieces.put(piece.text)

@@ -54,13 +54,13 @@ def chat_page(listing: Listing, words: str = "", *, limit: int = 30, offset: int
         found = [row for row in found if row.id in said or row.id in named]
     rows: list[ChatRow] = []
     for row in found[offset : offset + limit]:
-        verdicts = listing.verdicts.get(row.id)
+        summary = listing.verdicts.get(row.id)
         rows.append(
             ChatRow(
                 id=row.id,
-                title=(verdicts.title if verdicts else "") or row.title,
+                title=(summary.title if summary else "") or row.title,
                 last_at=row.last_at,
-                has_consent=not (verdicts and verdicts.consent < 0),
+                has_consent=not (summary and summary.consent < 0),
             )
         )
     return ChatPage(rows=tuple(rows), total=len(found))
@@ -75,13 +75,13 @@ def chat_file(session: ChatSession, kind: ChatFormat) -> bytes:
     conversation = session.conversation()
     if not conversation.messages:
         raise DataError(f"there is no conversation {session.id!r}, expected one begun")
-    verdicts = session.verdicts()
+    summary = session.feedback_summary()
     if kind == "json":
         return json.dumps(full_record(conversation), indent=2, ensure_ascii=False).encode(
             "utf-8", "replace"
         )
-    parts = [f"# {verdicts.title}"] if verdicts.title else []
+    parts = [f"# {summary.title}"] if summary.title else []
     for message in conversation.path():
         who = {"user": "You", "assistant": "Chatbot"}.get(message.role, message.role)
-        parts.append(f"**{who}**\n\n{verdicts.corrections.get(message.id, message.text)}")
+        parts.append(f"**{who}**\n\n{summary.corrections.get(message.id, message.text)}")
     return ("\n\n".join(parts) + "\n").encode("utf-8", "replace")

@@ -21,7 +21,7 @@ from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
 from fine_tuning.runtimes.loadable import LoadableModel
 from fine_tuning.runtimes.serving.catalog import EmbeddedCatalog
 from fine_tuning.runtimes.serving.listening import is_loopback, listen
-from fine_tuning.runtimes.serving.pool import Limits
+from fine_tuning.runtimes.serving.pool import PoolLimits
 from fine_tuning.runtimes.token_file import read_token
 from fine_tuning.workbench.base_models import BaseModels
 from fine_tuning.workbench.context import Context
@@ -127,10 +127,10 @@ class ModelServer:
 
         return make_app(catalog, self._limits(), token=token)
 
-    def _limits(self) -> Limits:
+    def _limits(self) -> PoolLimits:
         settings = self._settings.serving
         memory_gib = settings.memory_gib or psutil.virtual_memory().total / GIB / 2
-        return Limits(
+        return PoolLimits(
             parallel=settings.parallel,
             context_tokens=settings.context_tokens,
             memory_bytes=int(memory_gib * GIB),

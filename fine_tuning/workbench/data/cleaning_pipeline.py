@@ -10,11 +10,11 @@ from fine_tuning.core.errors import DataError
 from fine_tuning.core.ports import ConversationStore
 from fine_tuning.data_collection.cleaning import Cleaning, Dropped
 from fine_tuning.data_collection.data_cleaner import DataCleaner
-from fine_tuning.data_collection.judgements import (
-    JudgedConversations,
+from fine_tuning.data_collection.feedback_summary import (
+    ConversationsWithFeedback,
+    feedback_summaries,
     liked_replies,
     reviewed,
-    verdicts_of,
     withheld,
 )
 from fine_tuning.workbench.context import Context
@@ -46,7 +46,7 @@ class CleaningPipeline:
         collection = self._context.settings.data_collection
         if not collection.learn_from_feedback:
             return self._with_progress(store)
-        return JudgedConversations(
+        return ConversationsWithFeedback(
             self._with_progress(store), store.feedback(), lowest_rating=collection.lowest_rating
         )
 
@@ -64,11 +64,11 @@ class CleaningPipeline:
 
     def reviewed(self) -> dict[str, bool]:
         """Return the conversations a person decided on: True for accepted, False for rejected."""
-        return reviewed(verdicts_of(self._context.store.feedback()))
+        return reviewed(feedback_summaries(self._context.store.feedback()))
 
     def withheld(self) -> frozenset[str]:
         """Return the conversations that must not be trained on."""
-        return withheld(verdicts_of(self._context.store.feedback()))
+        return withheld(feedback_summaries(self._context.store.feedback()))
 
     def liked(self) -> frozenset[tuple[str, str]]:
         """Return conversation and message id of the replies people liked."""

@@ -11,8 +11,8 @@ from fine_tuning.core.errors import DataError
 from fine_tuning.data_collection.conversation_logger import ConversationLogger
 from fine_tuning.data_collection.data_cleaner import Change, CleaningReport
 from fine_tuning.data_collection.data_export import DataExporter
+from fine_tuning.data_collection.feedback_summary import labelled_replies, preference_pairs
 from fine_tuning.data_collection.file_import import FileImporter
-from fine_tuning.data_collection.judgements import labelled_replies, preference_pairs
 from fine_tuning.data_collection.preference_files import clean_labels, clean_pairs
 from fine_tuning.data_preparation.dataset_builder import DatasetBuilder, Ratios
 from fine_tuning.data_preparation.snapshot import Snapshot

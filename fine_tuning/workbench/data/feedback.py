@@ -10,7 +10,7 @@ from fine_tuning.core.errors import DataError
 from fine_tuning.core.feedback import FeedbackKind
 from fine_tuning.core.preference import PreferencePair
 from fine_tuning.data_collection.conversation_logger import ConversationLogger
-from fine_tuning.data_collection.judgements import preference_pairs
+from fine_tuning.data_collection.feedback_summary import preference_pairs
 from fine_tuning.data_collection.preference_files import clean_pairs, write_pairs
 from fine_tuning.workbench.context import Context
 from fine_tuning.workbench.data.cleaning_pipeline import CleaningPipeline

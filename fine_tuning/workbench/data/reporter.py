@@ -45,9 +45,8 @@ class DataReporter:
             pairs += sum(len(example.targets) for example in examples_from([conversation]))
         store = self._context.store
         recorded = conversation_statistics(store.conversations(), store.feedback())
-        del recorded["turns_per_session"]
         return DataReport(
-            recorded=recorded,
+            recorded={key: n for key, n in recorded.items() if key != "turns_per_session"},
             profile=spread,
             counts=run.counts,
             findings=recorded_findings(run.counts, pairs),

@@ -24,10 +24,15 @@ from fine_tuning.core.finding import Finding
 from fine_tuning.core.naming import content_name
 from fine_tuning.core.ports import Progress
 from fine_tuning.data_collection.cleaning import Dropped
+from fine_tuning.data_collection.cleaning_counts import CleaningCounts
 from fine_tuning.data_collection.cleaning_steps import NEAR_DUPLICATE
 from fine_tuning.data_collection.conversation_index import Listing, ListingKeeper
 from fine_tuning.data_collection.data_cleaner import Change
-from fine_tuning.data_collection.judgements import JudgedConversations, reviewed, withheld
+from fine_tuning.data_collection.feedback_summary import (
+    ConversationsWithFeedback,
+    reviewed,
+    withheld,
+)
 from fine_tuning.data_collection.preflight import recorded_findings
 from fine_tuning.data_preparation.formatter import examples_from
 from fine_tuning.storage.atomic import storage_errors, write_file
@@ -58,7 +63,7 @@ class Outcome:
 
     version: str
     made_at: str
-    counts: Mapping[str, Any]
+    counts: CleaningCounts
     num_pairs: int
     drops: Mapping[str, Drop]
     changed: Mapping[str, tuple[str, ...]]
@@ -231,7 +236,9 @@ class ConversationReview:
         collection = self._context.settings.data_collection
         judged = found
         if collection.learn_from_feedback:
-            (judged,) = JudgedConversations([found], said, lowest_rating=collection.lowest_rating)
+            (judged,) = ConversationsWithFeedback(
+                [found], said, lowest_rating=collection.lowest_rating
+            )
         mine = {n: v for n, v in listing.verdicts.items() if n == conversation_id}
         cleaner = self._pipeline.cleaner(reviewed(mine), withheld(mine))
         report = cleaner.clean([judged])

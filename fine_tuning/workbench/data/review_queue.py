@@ -16,7 +16,7 @@ from fine_tuning.core.clock import SystemClock, iso
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.feedback import Feedback, FeedbackKind
 from fine_tuning.data_collection.cleaning_steps import RULES_OF_THUMB
-from fine_tuning.data_collection.judgements import Verdicts
+from fine_tuning.data_collection.feedback_summary import FeedbackSummary
 from fine_tuning.data_collection.listing import Listed
 from fine_tuning.workbench.context import Context
 from fine_tuning.workbench.data.review import ConversationIndex, Outcome
@@ -72,7 +72,7 @@ class ReviewQueue:
             told += [*_measured(row), *_left_out(row.id, outcome)]
             twin_id = alike.get(row.id, "")
             if twin_id and twin_id in listing.rows:
-                told.append((_ALIKE, "it is close to another one, yet not a duplicate"))
+                told.append((_ALIKE, "similar to another one, yet no duplicate"))
             if told:
                 need = sum(weight for weight, _ in told)
                 why = tuple(text for _, text in told)
@@ -138,7 +138,7 @@ def _feedback(
     )
 
 
-def _judged(verdicts: Verdicts | None, lowest_rating: int) -> list[tuple[float, str]]:
+def _judged(verdicts: FeedbackSummary | None, lowest_rating: int) -> list[tuple[float, str]]:
     if verdicts is None:
         return []
     edited = verdicts.corrections
@@ -157,7 +157,7 @@ def _measured(row: Listed) -> list[tuple[float, str]]:
     if row.refusals:
         told.append((_REFUSAL, "a reply refuses"))
     if row.turns and row.quality < LOW_QUALITY:
-        told.append((_QUALITY * (1 - row.quality), f"its replies look poor ({row.quality:.0%})"))
+        told.append((_QUALITY * (1 - row.quality), f"low quality of replies ({row.quality:.0%})"))
     return told
 
 

@@ -378,7 +378,7 @@ def _next_step(findings: list[Finding], num_conversations: int, num_runs: int) -
         "Choose an installed base model on the page Train: that of the settings cannot be used.": (
             any(one.check == "base model" for one in findings)
         ),
-        "You have enough to learn from: look at the review, then train.": not num_runs,
+        "There is enough to train on: look at the review, then train.": not num_runs,
         "All is set: chat, judge replies, and train again when enough is new.": True,
     }
     return next(sentence for sentence, is_due in steps.items() if is_due)

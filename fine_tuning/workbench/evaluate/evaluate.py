@@ -12,7 +12,7 @@ from fine_tuning.core.clock import iso
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.naming import canonical_json, content_name, file_sha256
 from fine_tuning.core.run import Run
-from fine_tuning.data_collection.judgements import preference_pairs
+from fine_tuning.data_collection.feedback_summary import preference_pairs
 from fine_tuning.data_preparation.snapshot import Snapshot
 from fine_tuning.evaluation.blind_trial import BlindTrial
 from fine_tuning.evaluation.evaluation_report import EvaluationReport, with_provenance

@@ -12,7 +12,7 @@ from typing import Any
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.data_collection.chat_turns import TRIAL
 from fine_tuning.data_collection.conversation_index import Wanted
-from fine_tuning.data_collection.judgements import Verdicts
+from fine_tuning.data_collection.feedback_summary import FeedbackSummary
 from fine_tuning.model_management.model_switcher import BASE
 from fine_tuning.model_management.switchings import Traffic
 from fine_tuning.workbench.context import Context
@@ -164,11 +164,11 @@ class AbTests:
 
 
 def _counts(
-    conversations: Iterable[Conversation], verdicts: Mapping[str, Verdicts], since: str
+    conversations: Iterable[Conversation], verdicts: Mapping[str, FeedbackSummary], since: str
 ) -> dict[str, _Counts]:
     found: dict[str, _Counts] = {}
     for conversation in conversations:
-        judged = verdicts.get(conversation.id, Verdicts())
+        judged = verdicts.get(conversation.id, FeedbackSummary())
         for message in conversation.messages:
             version = str(message.metadata.get("version", ""))
             is_beside = message.metadata.get("note") == TRIAL

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fine_tuning.core.errors import ModelNotFoundError
+from fine_tuning.core.json_value import number_at
 from fine_tuning.core.ports import ChatModel
 from fine_tuning.model_management.embedded_target import NAME
 from fine_tuning.model_management.ollama_target import OllamaTarget
@@ -108,7 +109,8 @@ class ModelAccess:
             return self.open_chat(name)
         return runtime.open_chat(
             name,
-            context_tokens=parameters.get("num_ctx") or CHAT_CONTEXT_TOKENS,
-            threads=parameters.get("num_thread") or self._context.settings.training.threads,
+            context_tokens=int(number_at(parameters, "num_ctx") or CHAT_CONTEXT_TOKENS),
+            threads=int(number_at(parameters, "num_thread") or 0)
+            or self._context.settings.training.threads,
             reuse_prompt=True,
         )

@@ -196,7 +196,7 @@ class Train:
 
     def _run_folder(self, name: str) -> Path:
         if Path(name).name != name or name.startswith("."):
-            raise ConfigError(f"run id {name!r} is no plain folder name")
+            raise ConfigError(f"run id {name!r} is not a valid folder name")
         return self._context.workspace.runs / name
 
 

@@ -6,13 +6,14 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
 from streamlit.testing.v1 import AppTest
 
 from fine_tuning.core.events import RunEvent
 from fine_tuning.jobs.job import Job
 from fine_tuning.jobs.job_queue import JobQueue
 from fine_tuning.workbench.workbench import Workbench
-from tests.workbench.trained import TOPICS
+from tests.workbench.trained import TOPICS, Trained
 
 LIMIT_S = 60
 SLEEPER = """
@@ -32,6 +33,15 @@ except KeyboardInterrupt:
     outcome = {"state": state, "sentence": "interrupted at step 3 of 12"}
 queue.end(job_id, lock, **outcome)
 """
+
+
+def settle_in(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the pages work in a trained workspace, on one thread, without a store of Ollama."""
+    monkeypatch.setenv("FINE_TUNING_HOME", str(trained.home))
+    monkeypatch.setenv("FINE_TUNING__TRAINING__BASE_MODEL", trained.name)
+    monkeypatch.setenv("FINE_TUNING__TRAINING__THREADS", "1")
+    monkeypatch.setenv("OLLAMA_MODELS", str(trained.home / "no-store"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 def page(name: str, **session: object) -> AppTest:

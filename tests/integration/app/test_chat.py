@@ -15,6 +15,7 @@ from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
 from fine_tuning.workbench.workbench import Workbench
 from tests.integration.test_ollama_integration import serve
 from tests.ollama_stand_in.server import StandIn
+from tests.workbench.on_ollama import trained_on_ollama
 from tests.workbench.trained import NAME, Trained, write_trained
 
 MAIN = Path(fine_tuning.__file__).parent / "integration" / "app" / "main.py"
@@ -75,11 +76,8 @@ def errors(page: AppTest) -> str:
 
 @pytest.fixture(scope="module")
 def on_ollama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Trained, StandIn]]:
-    folder = tmp_path_factory.mktemp("on-ollama")
-    trained = write_trained(folder)
-    with StandIn(folder, generation="0.33.0") as server:
-        server.add_model(NAME, trained.base)
-        yield trained, server
+    with trained_on_ollama(tmp_path_factory.mktemp("on-ollama")) as made:
+        yield made
 
 
 @pytest.fixture
@@ -116,7 +114,7 @@ def test_a_chat_is_replied_to_rated_edited_and_found_again(
     click(page, "Save")
     assert said(page)[1] == "Owls hunt at night."
     assert "edited by you" in " ".join(caption.value for caption in page.caption)
-    assert talk.verdicts().corrections == {reply.id: "Owls hunt at night."}
+    assert talk.feedback_summary().corrections == {reply.id: "Owls hunt at night."}
     say(page, "And tea?")
     trained = Trained(home=bench.context.workspace.home, base=Path(), name=NAME)
     again = opened(monkeypatch, trained, url=server.url, chat=row.id)
@@ -135,7 +133,7 @@ def test_the_same_thumb_again_takes_it_back(
     for pressed, thumbs in ((0, {reply.id: -1}), (None, {}), (1, {reply.id: 1})):
         page.get("feedback")[0].set_value(pressed)
         run(page)
-        assert talk.verdicts().thumbs == thumbs
+        assert talk.feedback_summary().thumbs == thumbs
     values = [one.value for one in bench.context.store.feedback()]
     assert values == [-1, 0, 1], "nothing said is removed"
 
@@ -151,7 +149,7 @@ def test_another_reply_is_chosen_or_not(chatting: tuple[AppTest, Workbench, Stan
     assert turn.is_open
     assert len(said(page)) == 3, "the question and both replies"
     click(page, "This one is better")
-    assert talk.verdicts().choices == {
+    assert talk.feedback_summary().choices == {
         frozenset(one.id for one in turn.replies): (turn.replies[0].id, turn.replies[1].id)
     }
     assert talk.turns()[0].shown == turn.replies[0]
@@ -161,7 +159,7 @@ def test_another_reply_is_chosen_or_not(chatting: tuple[AppTest, Workbench, Stan
     assert talk.turns()[0].shown == turn.replies[1]
     click(page, "Regenerate")
     click(page, "Both are alike")
-    assert len(talk.verdicts().choices) == 1
+    assert len(talk.feedback_summary().choices) == 1
 
 
 def test_a_server_that_dies_loses_nothing(

@@ -18,7 +18,7 @@ from fine_tuning.integration.app import doctor
 from fine_tuning.workbench.doctor import doctor as checkup
 from fine_tuning.workbench.doctor.doctor import Checkup, engine_findings
 from fine_tuning.workbench.workbench import Workbench
-from tests.integration.app.scenes import labels, log_conversations, page, press, words
+from tests.integration.app.scenes import labels, log_conversations, page, press, settle_in, words
 from tests.ollama_stand_in.server import StandIn
 from tests.workbench.trained import Trained, write_trained
 
@@ -29,12 +29,8 @@ NOBODY = "http://127.0.0.1:9"
 @pytest.fixture
 def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
     made = write_trained(tmp_path)
-    monkeypatch.setenv("FINE_TUNING_HOME", str(made.home))
-    monkeypatch.setenv("FINE_TUNING__TRAINING__BASE_MODEL", made.name)
-    monkeypatch.setenv("FINE_TUNING__TRAINING__THREADS", "1")
+    settle_in(made, monkeypatch)
     monkeypatch.setenv("FINE_TUNING__DEPLOYMENT__OLLAMA_BASE_URL", NOBODY)
-    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "no-store"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return made
 
 

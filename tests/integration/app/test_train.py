@@ -20,6 +20,7 @@ from tests.integration.app.scenes import (
     log_conversations,
     page,
     press,
+    settle_in,
     sleeping_job,
     sleeping_queue,
     words,
@@ -34,11 +35,7 @@ ROOT = Path(__file__).resolve().parents[3]
 @pytest.fixture
 def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
     made = write_trained(tmp_path)
-    monkeypatch.setenv("FINE_TUNING_HOME", str(made.home))
-    monkeypatch.setenv("FINE_TUNING__TRAINING__BASE_MODEL", made.name)
-    monkeypatch.setenv("FINE_TUNING__TRAINING__THREADS", "1")
-    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "no-store"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    settle_in(made, monkeypatch)
     return made
 
 

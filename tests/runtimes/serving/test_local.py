@@ -14,11 +14,11 @@ from fine_tuning.core.ports import Sampling
 from fine_tuning.runtimes.ollama_client import OllamaClient
 from fine_tuning.runtimes.ollama_model import OllamaServedModel
 from fine_tuning.runtimes.serving.local import LocalModels
-from fine_tuning.runtimes.serving.pool import Limits
+from fine_tuning.runtimes.serving.pool import PoolLimits
 from tests.runtimes.models import ask
 from tests.runtimes.serving.conftest import NAMES, Served, catalog
 
-LIMITS = Limits(parallel=2, context_tokens=512, threads=1)
+LIMITS = PoolLimits(parallel=2, context_tokens=512, threads=1)
 SHORT = Sampling(max_tokens=8)
 SAMPLED = Sampling(max_tokens=8, temperature=1.0, seed=3)
 LONG = Sampling(max_tokens=400)
@@ -58,7 +58,7 @@ def test_many_threads_talk_at_the_same_time(local: LocalModels) -> None:
 
 
 def test_a_reply_that_is_left_frees_its_slot(models: Path) -> None:
-    limits = Limits(parallel=1, context_tokens=512, threads=1)
+    limits = PoolLimits(parallel=1, context_tokens=512, threads=1)
     with closing(LocalModels(catalog(models), limits)) as made:
         left = made.model("one").reply(ask("Hi"), LONG)
         next(left)

@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 
 from fine_tuning.core.conversation import Conversation, Message, Part
 from fine_tuning.core.ports import Tokenizer
+from fine_tuning.data_preparation.chat_template import ChatTemplate
 from fine_tuning.data_preparation.formatter import examples_from
 from fine_tuning.data_preparation.hf_tokenizer import HfRenderer, HfTokenizer
-from fine_tuning.data_preparation.masking import ExampleTokenizer
-from fine_tuning.data_preparation.prompts import (
+from fine_tuning.data_preparation.incremental_prompts import (
     MAX_FAILURES,
     ConversationPrompts,
-    PromptGrower,
+    IncrementalPrompts,
 )
+from fine_tuning.data_preparation.masking import ExampleTokenizer
 from fine_tuning.data_preparation.tokenizer import TokenizerUtils
-from fine_tuning.data_preparation.turns import Turns
 from tests.data_preparation.conftest import Ports, open_folder
 from tests.data_preparation.tiny_tokenizers import (
     CHATML,
@@ -84,7 +84,7 @@ def outcome(of: Callable[[], tuple[list[int], list[int]]]) -> object:
 @given(
     opening=openings, num_exchanges=st.integers(1, 9), data=st.data(), max_length=st.integers(2, 60)
 )
-def test_grown_prompts_are_those_that_are_made_whole(
+def test_put_together_prompts_are_those_that_are_made_whole(
     model: tuple[str, Ports],
     opening: tuple[str, ...],
     num_exchanges: int,
@@ -97,34 +97,34 @@ def test_grown_prompts_are_those_that_are_made_whole(
     messages = spoken(roles, texts)
     replies = [place for place, role in enumerate(roles) if role == "assistant"]
     targets = sorted(data.draw(st.sets(st.sampled_from(replies), min_size=1)))
-    turns = Turns(ports.tokenizer, ports.renderer)
-    prompts = ConversationPrompts(PromptGrower(turns), messages, targets, max_length)
+    turns = ChatTemplate(ports.tokenizer, ports.renderer)
+    prompts = ConversationPrompts(IncrementalPrompts(turns), messages, targets, max_length)
     for place, target in enumerate(targets):
         whole = outcome(lambda target=target: turns.prompt_and_reply(messages, target))
         assert outcome(lambda place=place: prompts.at(place)) == whole
 
 
-def test_plain_chats_are_grown_and_others_made_whole(model: tuple[str, Ports]) -> None:
+def test_plain_chats_are_put_together_and_others_made_whole(model: tuple[str, Ports]) -> None:
     name, ports = model
-    grower = PromptGrower(Turns(ports.tokenizer, ports.renderer))
-    assert (grower.frame is None) == (name == "text end")
+    prompts = IncrementalPrompts(ChatTemplate(ports.tokenizer, ports.renderer))
+    assert (prompts.frame is None) == (name == "text end")
     texts = [f"Question or answer {n}?" for n in range(20)]
     messages = spoken(("user", "assistant") * 10, texts)
-    grown = grower.grow(messages, range(1, 20, 2), max_chars=10_000)
+    grown = prompts.extend(messages, range(1, 20, 2), max_chars=10_000)
     assert (grown is not None) == (name in GROWS)
     if name == "system last":
         told = spoken(("system", *("user", "assistant") * 10), ["Be brief.", *texts])
-        assert grower.grow(told, range(2, 21, 2), max_chars=10_000) is None
+        assert prompts.extend(told, range(2, 21, 2), max_chars=10_000) is None
 
 
 def test_a_template_that_never_passes_is_not_tried_again(tmp_path: Path) -> None:
     ports = open_folder(chatml_folder(tmp_path, FORGETS))
-    grower = PromptGrower(Turns(ports.tokenizer, ports.renderer))
+    prompts = IncrementalPrompts(ChatTemplate(ports.tokenizer, ports.renderer))
     messages = spoken(("user", "assistant") * 6, [str(n) for n in range(12)])
     for _ in range(MAX_FAILURES):
-        assert grower.frame is not None
-        assert grower.grow(messages, range(1, 12, 2), max_chars=10_000) is None
-    assert grower.frame is None
+        assert prompts.frame is not None
+        assert prompts.extend(messages, range(1, 12, 2), max_chars=10_000) is None
+    assert prompts.frame is None
 
 
 class Counting:
@@ -178,9 +178,9 @@ def test_the_window_of_the_newest_exchanges_is_that_of_a_search_from_the_start(
 ) -> None:
     texts = [("Hello " * (1 + n * 7 % 5)) + str(n) for n in range(40)]
     messages = spoken(("system", *("user", "assistant") * 20), ["Be brief.", *texts])
-    turns = Turns(chatml.tokenizer, chatml.renderer)
+    turns = ChatTemplate(chatml.tokenizer, chatml.renderer)
     targets = range(2, 41, 2)
-    prompts = ConversationPrompts(PromptGrower(turns), messages, targets, 120)
+    prompts = ConversationPrompts(IncrementalPrompts(turns), messages, targets, 120)
 
     def searched(target: int) -> tuple[list[int], list[int]]:
         whole = turns.prompt_and_reply(messages, target)
@@ -206,11 +206,11 @@ def test_an_end_of_turn_that_swallows_what_stands_before_it_is_found_out(tmp_pat
         token["lstrip"] = token["content"] == "<|im_end|>"
     path.write_text(json.dumps(raw))
     ports = open_folder(folder)
-    turns = Turns(ports.tokenizer, ports.renderer)
+    turns = ChatTemplate(ports.tokenizer, ports.renderer)
     texts = [f"Number {n} " for n in range(12)]
     messages = spoken(("user", "assistant") * 6, texts)
     targets = range(1, 12, 2)
-    assert PromptGrower(turns).grow(messages, targets, max_chars=10_000) is None
-    prompts = ConversationPrompts(PromptGrower(turns), messages, targets, 4096)
+    assert IncrementalPrompts(turns).extend(messages, targets, max_chars=10_000) is None
+    prompts = ConversationPrompts(IncrementalPrompts(turns), messages, targets, 4096)
     for place, target in enumerate(targets):
         assert prompts.at(place) == turns.prompt_and_reply(messages, target)

@@ -39,7 +39,7 @@ class UnlearnableError(Exception):
         self.reason = reason
 
 
-class Turns:
+class ChatTemplate:
     """The turns of one model.
 
     Args:

@@ -32,7 +32,7 @@ NOT_KEPT = "not kept"
 
 
 @dataclass(slots=True)
-class Verdicts:
+class FeedbackSummary:
     """The latest judgements of persons on the messages of one conversation."""
 
     thumbs: dict[str, int] = field(default_factory=dict)
@@ -85,23 +85,23 @@ class Verdicts:
         return {rejected: kept for kept, rejected in self.choices.values()}
 
 
-def verdicts_of(feedback: Iterable[Feedback]) -> dict[str, Verdicts]:
+def feedback_summaries(feedback: Iterable[Feedback]) -> dict[str, FeedbackSummary]:
     """Return what persons said, by conversation; memory grows with the judgements."""
-    found: dict[str, Verdicts] = {}
+    found: dict[str, FeedbackSummary] = {}
     for one in feedback:
         if one.annotator_kind == "human":
-            found.setdefault(one.conversation_id, Verdicts()).take(one)
+            found.setdefault(one.conversation_id, FeedbackSummary()).take(one)
     return found
 
 
-def reviewed(verdicts: Mapping[str, Verdicts]) -> dict[str, bool]:
+def reviewed(summaries: Mapping[str, FeedbackSummary]) -> dict[str, bool]:
     """Return the conversations a person decided on: True for accepted, False for rejected."""
-    return {name: one.review > 0 for name, one in verdicts.items() if one.review}
+    return {name: one.review > 0 for name, one in summaries.items() if one.review}
 
 
-def withheld(verdicts: Mapping[str, Verdicts]) -> frozenset[str]:
+def withheld(summaries: Mapping[str, FeedbackSummary]) -> frozenset[str]:
     """Return the conversations that must not be learnt."""
-    return frozenset(name for name, one in verdicts.items() if one.consent < 0)
+    return frozenset(name for name, one in summaries.items() if one.consent < 0)
 
 
 def liked_replies(
@@ -113,18 +113,18 @@ def liked_replies(
     another was not; a thumb down outweighs all but the better text.
     """
     found: set[tuple[str, str]] = set()
-    for name, verdicts in verdicts_of(feedback).items():
-        if verdicts.is_left_out:
+    for name, summary in feedback_summaries(feedback).items():
+        if summary.is_left_out:
             continue
-        liked = {message_id for message_id, value in verdicts.thumbs.items() if value > 0}
-        liked |= {m for m, rating in verdicts.ratings.items() if rating >= lowest_rating}
-        liked |= {kept for kept, _ in verdicts.choices.values()}
-        liked -= {message_id for message_id, value in verdicts.thumbs.items() if value < 0}
-        found |= {(name, message_id) for message_id in liked | verdicts.corrections.keys()}
+        liked = {message_id for message_id, value in summary.thumbs.items() if value > 0}
+        liked |= {m for m, rating in summary.ratings.items() if rating >= lowest_rating}
+        liked |= {kept for kept, _ in summary.choices.values()}
+        liked -= {message_id for message_id, value in summary.thumbs.items() if value < 0}
+        found |= {(name, message_id) for message_id in liked | summary.corrections.keys()}
     return frozenset(found)
 
 
-class JudgedConversations:
+class ConversationsWithFeedback:
     """Iterates over conversations as they are to be learnt.
 
     Args:
@@ -144,7 +144,7 @@ class JudgedConversations:
         lowest_rating: int = LOWEST_RATING_LEARNT,
     ) -> None:
         self._conversations = conversations
-        self._verdicts = verdicts_of(feedback)
+        self._summaries = feedback_summaries(feedback)
         self._lowest_rating = lowest_rating
         self.counts: Counter[str] = Counter()
 
@@ -152,40 +152,40 @@ class JudgedConversations:
         """Yield the conversations in their order; one nobody judged is the same value."""
         self.counts = Counter()
         for conversation in self._conversations:
-            verdicts = self._verdicts.get(conversation.id)
-            yield self._judged(conversation, verdicts) if verdicts else conversation
+            summary = self._summaries.get(conversation.id)
+            yield self._judged(conversation, summary) if summary else conversation
 
-    def _judged(self, conversation: Conversation, verdicts: Verdicts) -> Conversation:
-        messages = tuple(self._message(message, verdicts) for message in conversation.messages)
-        return replace(conversation, messages=messages, leaf_id=_leaf(conversation, verdicts))
+    def _judged(self, conversation: Conversation, summary: FeedbackSummary) -> Conversation:
+        messages = tuple(self._message(message, summary) for message in conversation.messages)
+        return replace(conversation, messages=messages, leaf_id=_leaf(conversation, summary))
 
-    def _message(self, message: Message, verdicts: Verdicts) -> Message:
+    def _message(self, message: Message, summary: FeedbackSummary) -> Message:
         if message.role != "assistant":
             return message
-        if message.id in verdicts.corrections:
+        if message.id in summary.corrections:
             self.counts[CORRECTED] += 1
-            better = message.with_text(verdicts.corrections[message.id])
+            better = message.with_text(summary.corrections[message.id])
             return replace(better, status="complete", weight=1, reasoning="")
-        why = self._why_not(message.id, verdicts)
+        why = self._why_not(message.id, summary)
         if not why:
             return message
         self.counts[why] += 1
         return replace(message, weight=0)
 
-    def _why_not(self, message_id: str, verdicts: Verdicts) -> str:
-        if verdicts.thumbs.get(message_id) == -1:
+    def _why_not(self, message_id: str, summary: FeedbackSummary) -> str:
+        if summary.thumbs.get(message_id) == -1:
             return THUMB_DOWN
-        if verdicts.ratings.get(message_id, self._lowest_rating) < self._lowest_rating:
+        if summary.ratings.get(message_id, self._lowest_rating) < self._lowest_rating:
             return LOW_RATING
-        return NOT_KEPT if message_id in verdicts.rejected else ""
+        return NOT_KEPT if message_id in summary.rejected else ""
 
 
-def _leaf(conversation: Conversation, verdicts: Verdicts) -> str | None:
+def _leaf(conversation: Conversation, summary: FeedbackSummary) -> str | None:
     """Return the end of the branch to learn: the one last shown, or that of the reply kept.
 
     A choice against a reply on the branch leads over to the last message under the reply kept.
     """
-    rejected = verdicts.rejected
+    rejected = summary.rejected
     given = {message.id: message for message in conversation.messages}
     for message in conversation.path() if rejected else ():
         kept = rejected.get(message.id, "")
@@ -210,15 +210,16 @@ def preference_pairs(store: ConversationStore) -> Iterator[PreferencePair]:
     A pair stands once, in the order of the conversations. A choice between messages that answer
     different questions, or of which one is gone, makes none.
     """
-    verdicts = verdicts_of(store.feedback())
+    summaries = feedback_summaries(store.feedback())
     for conversation in store.conversations():
-        if conversation.id in verdicts and not verdicts[conversation.id].is_left_out:
-            yield from _pairs(conversation, verdicts[conversation.id])
+        summary = summaries.get(conversation.id)
+        if summary is not None and not summary.is_left_out:
+            yield from _pairs(conversation, summary)
 
 
-def _pairs(conversation: Conversation, verdicts: Verdicts) -> Iterator[PreferencePair]:
+def _pairs(conversation: Conversation, summary: FeedbackSummary) -> Iterator[PreferencePair]:
     seen: set[tuple[str, str, str]] = set()
-    for chosen, rejected, origin in _compared(conversation, verdicts):
+    for chosen, rejected, origin in _compared(conversation, summary):
         better, worse = chosen.text.strip(), rejected.text.strip()
         both = (rejected.parent_id or "", better, worse)
         is_comparable = chosen.role == rejected.role == "assistant" and better not in {"", worse}
@@ -234,17 +235,17 @@ def _pairs(conversation: Conversation, verdicts: Verdicts) -> Iterator[Preferenc
 
 
 def _compared(
-    conversation: Conversation, verdicts: Verdicts
+    conversation: Conversation, summary: FeedbackSummary
 ) -> Iterator[tuple[Message, Message, Origin]]:
     """Yield the better and the worse message of each comparison, sound or not."""
     given = {message.id: message for message in conversation.messages}
-    for message_id, text in verdicts.corrections.items():
+    for message_id, text in summary.corrections.items():
         if worse := given.get(message_id):
             yield replace(worse.with_text(text), reasoning=""), worse, "correction"
-    for kept, rejected in verdicts.choices.values():
+    for kept, rejected in summary.choices.values():
         if kept in given and rejected in given:
             yield given[kept], given[rejected], "choice"
-    rated = [(given[name], value) for name, value in verdicts.thumbs.items() if name in given]
+    rated = [(given[name], value) for name, value in summary.thumbs.items() if name in given]
     for better, up in rated:
         for worse, down in rated:
             if up > down and better.parent_id == worse.parent_id:
@@ -253,9 +254,9 @@ def _compared(
 
 def labelled_replies(store: ConversationStore) -> Iterator[LabelledReply]:
     """Yield the replies that got a thumb, wanted or not, in the order of the conversations."""
-    verdicts = verdicts_of(store.feedback())
+    summaries = feedback_summaries(store.feedback())
     for conversation in store.conversations():
-        found = verdicts.get(conversation.id)
+        found = summaries.get(conversation.id)
         given = {message.id: message for message in conversation.messages} if found else {}
         for message_id, value in found.thumbs.items() if found and not found.is_left_out else ():
             reply = given.get(message_id)

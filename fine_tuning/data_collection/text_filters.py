@@ -1,4 +1,4 @@
-"""Judges wording without a model: swear words behind their disguises, and texts that loop.
+"""Filters texts without a model: swear words behind their disguises, and texts that loop.
 
 A small list of words whose use is hardly ever innocent, matched as whole words after undoing
 look-alike letters. Words that name a people, a faith or an orientation are not on it, nor are

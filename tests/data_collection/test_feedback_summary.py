@@ -10,17 +10,17 @@ from fine_tuning.core.conversation import Conversation, Message, Part
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.feedback import Feedback
 from fine_tuning.data_collection.conversation_logger import ConversationLogger
-from fine_tuning.data_collection.judgements import (
+from fine_tuning.data_collection.feedback_summary import (
     CORRECTED,
     LOW_RATING,
     NOT_KEPT,
     THUMB_DOWN,
-    JudgedConversations,
+    ConversationsWithFeedback,
+    feedback_summaries,
     labelled_replies,
     liked_replies,
     preference_pairs,
     reviewed,
-    verdicts_of,
     withheld,
 )
 from fine_tuning.storage.open_store import open_store
@@ -51,7 +51,7 @@ def said(kind: Any, key: str, **fields: Any) -> Feedback:
 
 
 def judged(*feedback: Feedback) -> tuple[Conversation, dict[str, int]]:
-    run = JudgedConversations([CHAT], feedback)
+    run = ConversationsWithFeedback([CHAT], feedback)
     (found,) = run
     return found, dict(run.counts)
 
@@ -61,7 +61,7 @@ def weights(conversation: Conversation) -> dict[str, int]:
 
 
 def test_what_nobody_judged_is_the_same_value() -> None:
-    (found,) = JudgedConversations([CHAT], [])
+    (found,) = ConversationsWithFeedback([CHAT], [])
     assert found is CHAT
 
 
@@ -119,7 +119,7 @@ def test_the_latest_review_of_a_conversation_counts(
     values: list[int], decided: dict[str, bool]
 ) -> None:
     given = [said("review", "", value=value) for value in values]
-    assert reviewed(verdicts_of(given)) == decided
+    assert reviewed(feedback_summaries(given)) == decided
 
 
 def test_accepting_takes_back_what_was_said_against_the_replies_before() -> None:
@@ -147,12 +147,12 @@ def test_a_withheld_conversation_makes_no_pairs_until_that_is_taken_back(tmp_pat
     store = open_store(tmp_path / "log.jsonl")
     store.append_many([CHAT], [said("choice", "b", rejected_id="a"), said("thumb", "a2", value=1)])
     store.add_feedback(said("consent", "", value=-1))
-    assert withheld(verdicts_of(store.feedback())) == {"c"}
+    assert withheld(feedback_summaries(store.feedback())) == {"c"}
     assert not list(preference_pairs(store))
     assert not list(labelled_replies(store))
     assert not liked_replies(store.feedback())
     store.add_feedback(said("consent", "", value=1))
-    assert not withheld(verdicts_of(store.feedback()))
+    assert not withheld(feedback_summaries(store.feedback()))
     assert len(list(preference_pairs(store))) == 1
 
 
@@ -230,7 +230,7 @@ def test_all_feedback_comes_from_the_loggers_methods(tmp_path: Path, suffix: str
     assert logger.get_conversation_stats()["feedback"] == stats
     pairs = [(p.origin, p.chosen.text, p.rejected.text) for p in preference_pairs(logger.store)]
     assert pairs == [("correction", "Fig.", "Fork."), ("choice", "Red.", "Seven.")]
-    (learnt,) = JudgedConversations([chat], logger.store.feedback())
+    (learnt,) = ConversationsWithFeedback([chat], logger.store.feedback())
     assert [m.text for m in learnt.path()] == ["Name a colour.", "Red.", "And a fruit?", "Fig."]
     with pytest.raises(DataError, match="has no reply 'nothing'"):
         logger.log_regeneration("nothing", "x")

@@ -18,7 +18,7 @@ from fine_tuning.storage.json_lines import encode
 from fine_tuning.storage.log_lines import full_record
 
 
-class Shelf(Protocol):
+class Spool(Protocol):
     """Holds conversations by number, counted from 0 in the order in which they were put."""
 
     def put(self, conversation: Conversation, original: Conversation) -> None:
@@ -26,7 +26,7 @@ class Shelf(Protocol):
         ...
 
     def original(self, number: int) -> Conversation:
-        """Return what a conversation was cleaned from, or its cleaned form."""
+        """Return what a conversation was cleaned from, as it came in."""
         ...
 
     def get(self, number: int) -> Conversation:
@@ -38,8 +38,8 @@ class Shelf(Protocol):
         ...
 
 
-class MemoryShelf:
-    """A shelf for as many conversations as fit in memory; hands out the very same objects."""
+class MemorySpool:
+    """A spool for as many conversations as fit in memory; hands out the very same objects."""
 
     def __init__(self) -> None:
         self._kept: list[tuple[Conversation, Conversation]] = []
@@ -61,8 +61,10 @@ class MemoryShelf:
         self._kept = []
 
 
-class FileShelf:
-    """A shelf on disk; 8 bytes of memory for each conversation.
+class FileSpool:
+    """A spool on disk; 16 bytes of memory for each conversation.
+
+    A conversation that cleaning left alone is written once, one that it changed twice.
 
     Args:
         folder: Where the file lies; the system's temporary folder if None.
@@ -72,25 +74,27 @@ class FileShelf:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._place = folder or Path(tempfile.gettempdir())
-        with storage_errors(self._place):
+        self._folder = folder or Path(tempfile.gettempdir())
+        with storage_errors(self._folder):
             self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by close
-        self._starts = array("Q", [0])
+        self._ends = array("Q", [0])  # of each conversation, and of its original behind it
         self._is_writing = True
 
-    def put(self, conversation: Conversation, original: Conversation) -> None:  # noqa: ARG002
-        """Add a cleaned conversation; its original is not kept.
+    def put(self, conversation: Conversation, original: Conversation) -> None:
+        """Add a cleaned conversation, and what it was cleaned from.
 
         Raises:
             StorageError: if the disk is full.
         """
         line = encode(full_record(conversation))
-        with storage_errors(self._place):
+        before = b"" if original is conversation else encode(full_record(original))
+        with storage_errors(self._folder):
             if not self._is_writing:
-                self._file.seek(self._starts[-1])
+                self._file.seek(self._ends[-1])
                 self._is_writing = True
-            self._file.write(line)
-        self._starts.append(self._starts[-1] + len(line))
+            self._file.write(line + before)
+        self._ends.append(self._ends[-1] + len(line))
+        self._ends.append(self._ends[-1] + len(before))
 
     def get(self, number: int) -> Conversation:
         """Return the conversation of a number.
@@ -98,16 +102,25 @@ class FileShelf:
         Raises:
             StorageError: if the file cannot be read.
         """
-        start, end = self._starts[number], self._starts[number + 1]
-        with storage_errors(self._place):
+        return self._read(2 * number)
+
+    def _read(self, place: int) -> Conversation:
+        start, end = self._ends[place], self._ends[place + 1]
+        with storage_errors(self._folder):
             self._is_writing = False
             self._file.seek(start)
             line = self._file.read(end - start)
         return Conversation.from_dict(orjson.loads(line))
 
     def original(self, number: int) -> Conversation:
-        """Return the cleaned conversation: its original is not on the shelf."""
-        return self.get(number)
+        """Return what the conversation was cleaned from.
+
+        Raises:
+            StorageError: if the file cannot be read.
+        """
+        place = 2 * number + 1
+        is_same = self._ends[place] == self._ends[place + 1]
+        return self._read(place - is_same)
 
     def close(self) -> None:
         """Delete the file."""

@@ -16,7 +16,7 @@ from fine_tuning.data_collection.text_repair import SEPARATOR
 Edit = Callable[[str], str]
 
 
-class Entry:
+class CleaningItem:
     """One conversation in cleaning: ``original`` as it came, ``conversation`` as it stands.
 
     ``number`` is its place among those given; ``twin_id`` the conversation that says the same, if

@@ -13,7 +13,7 @@ from itertools import accumulate
 
 from fine_tuning.core.conversation import Message, Part, Role
 from fine_tuning.core.errors import DataError
-from fine_tuning.data_preparation.turns import Turns
+from fine_tuning.data_preparation.chat_template import ChatTemplate
 
 MIN_REPLIES = 3
 """Fewer replies are not worth a check."""
@@ -49,7 +49,7 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class _Grown:
+class _PromptPieces:
     """Prompts of some replies: each is a beginning of ``past``, then ids of its own."""
 
     past: list[int]
@@ -61,22 +61,22 @@ class _Grown:
         return self.past[: self.lengths[target]] + self.tails[target], self.replies[target]
 
 
-class PromptGrower:
+class IncrementalPrompts:
     """Puts prompts of one model together.
 
     Args:
         turns: The model's turns.
     """
 
-    def __init__(self, turns: Turns) -> None:
+    def __init__(self, turns: ChatTemplate) -> None:
         self.turns = turns
         self.frame = find_frame(turns)
         """None when the template does not append, or ends replies with plain text."""
         self._num_passed = self._num_failed = 0
 
-    def grow(
+    def extend(
         self, messages: Sequence[Message], targets: Sequence[int], *, max_chars: int
-    ) -> _Grown | None:
+    ) -> _PromptPieces | None:
         """Return the prompts of the first targets, about ``max_chars`` of them.
 
         Returns None when they have to be made whole. Raises nothing: what the model cannot read
@@ -88,7 +88,7 @@ class PromptGrower:
         if len(run) < MIN_REPLIES:
             return None
         try:
-            grown = self._grown(self.frame, messages, run)
+            grown = self._put_together(self.frame, messages, run)
         except DataError:
             grown = None
         self._num_passed += grown is not None
@@ -97,9 +97,9 @@ class PromptGrower:
             self.frame = None
         return grown
 
-    def _grown(
+    def _put_together(
         self, frame: Frame, messages: Sequence[Message], run: Sequence[int]
-    ) -> _Grown | None:
+    ) -> _PromptPieces | None:
         """Return the prompts of a run of plain exchanges, or None if the check fails."""
         tokenizer, renderer = self.turns.tokenizer, self.turns.renderer
         first, last = run[0], run[-1]
@@ -125,7 +125,7 @@ class PromptGrower:
             return None
         replies = self.turns.replies([messages[target].text for target in run])
         behind = range(first + 2, last + 1, 2)
-        return _Grown(
+        return _PromptPieces(
             past,
             {first: 0} | dict(zip(behind, lengths, strict=True)),
             {first: start_ids} | dict(zip(behind, tail_ids, strict=True)),
@@ -137,7 +137,7 @@ class ConversationPrompts:
     """Prompt and reply of each target of one conversation, asked for in order.
 
     Args:
-        grower: What puts prompts together.
+        prompts: What puts prompts together.
         messages: The conversation.
         targets: The replies to be learnt, ascending.
         max_length: The longest prompt that is of use, in tokens.
@@ -145,17 +145,17 @@ class ConversationPrompts:
 
     def __init__(
         self,
-        grower: PromptGrower,
+        prompts: IncrementalPrompts,
         messages: Sequence[Message],
         targets: Sequence[int],
         max_length: int,
     ) -> None:
-        self._grower = grower
+        self._prompts = prompts
         self.messages = messages
         self._targets = targets
         self._max_length = max_length
         self._max_chars = FIRST_CHARS_PER_TOKEN * max_length
-        self._grown: _Grown | None = None
+        self._put_together: _PromptPieces | None = None
         self._retry_at = 0
         self._since = 0
 
@@ -166,11 +166,11 @@ class ConversationPrompts:
             UnlearnableError: as :meth:`Turns.prompt_and_reply` raises.
         """
         target = self._targets[place]
-        if self._grown is None or target not in self._grown.replies:
-            self._grown = self._next(place)
-        if self._grown is None:
-            return self._grower.turns.prompt_and_reply(self.messages, target)
-        return self._grown.prompt_and_reply(target)
+        if self._put_together is None or target not in self._put_together.replies:
+            self._put_together = self._next(place)
+        if self._put_together is None:
+            return self._prompts.turns.prompt_and_reply(self.messages, target)
+        return self._put_together.prompt_and_reply(target)
 
     def fitting(self, place: int) -> tuple[list[int], list[int]]:
         """Return prompt and reply without the oldest exchanges that do not fit ``max_length``.
@@ -191,19 +191,19 @@ class ConversationPrompts:
             if self.messages[start].role != "user":
                 continue
             rest = [*self.messages[:num_fixed], *self.messages[start : target + 1]]
-            prompt, reply = self._grower.turns.prompt_and_reply(rest, len(rest) - 1)
+            prompt, reply = self._prompts.turns.prompt_and_reply(rest, len(rest) - 1)
             if len(prompt) + len(reply) <= self._max_length:
                 self._since = start
                 return prompt, reply
         self._since = target
         return self.at(place)
 
-    def _next(self, place: int) -> _Grown | None:
+    def _next(self, place: int) -> _PromptPieces | None:
         """Grow the next part; where that failed, twice as many are made whole before a new try."""
         if place < self._retry_at:
             return None
         rest = self._targets[place:]
-        grown = self._grower.grow(self.messages, rest, max_chars=self._max_chars)
+        grown = self._prompts.extend(self.messages, rest, max_chars=self._max_chars)
         if grown is None:
             self._retry_at = 2 * place + 1
         else:
@@ -211,7 +211,7 @@ class ConversationPrompts:
         return grown
 
 
-def find_frame(turns: Turns) -> Frame | None:
+def find_frame(turns: ChatTemplate) -> Frame | None:
     """Find out how a template goes on, by rendering two small conversations."""
     asked, said = _message("user", "Question"), _message("assistant", "Fine")
     render = turns.renderer.render
