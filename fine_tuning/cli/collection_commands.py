@@ -13,7 +13,7 @@ from fine_tuning.cli.output import answer, facts, progress_bars, say
 from fine_tuning.core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from fine_tuning.workbench.importing import ImportReport
+    from fine_tuning.data_collection.file_import import ImportReport
 
 NUM_SHOWN = 5
 LIKE_THIS = "fine-tuning feedback MESSAGE --session SESSION --up"
@@ -49,7 +49,7 @@ def import_files(
         bench = shared.open(progress=progress)
         for file in files:
             try:
-                report = bench.import_file(file, format_name)
+                report = bench.data.importer.import_file(file, format_name)
             except DataError as error:
                 if len(files) == 1:
                     raise
@@ -134,7 +134,7 @@ def feedback(
     """
     bench = shared.open()
     if pairs is not None:
-        written = bench.write_preference_pairs(pairs)
+        written = bench.data.feedback.write_preference_pairs(pairs)
         answer(
             {"pairs": written, "file": str(pairs)},
             as_json=shared.as_json,
@@ -142,16 +142,21 @@ def feedback(
         )
         return
     if message is None:
-        counts = bench.feedback_counts()
-        answer(counts, as_json=shared.as_json, table=facts("feedback", counts))
+        _show_counts(bench.data.feedback.counts(), as_json=shared.as_json)
         return
     given = [*_thumb(up, down, none), *_others(rating, edit, over)]
     if not given or session is None:
         raise ConfigError(NEEDED, next_command=LIKE_THIS)
     ids = [
-        bench.judge_reply(session, message, **one, reason=reason, comment=comment) for one in given
+        bench.data.feedback.record(session, message, **one, reason=reason, comment=comment)
+        for one in given
     ]
     answer({"feedback": ids}, as_json=shared.as_json, text=f"feedback saved: {len(ids)}")
+
+
+def _show_counts(counts: dict[str, Any], *, as_json: bool) -> None:
+    rows = {name.replace("_", " "): number for name, number in counts.items()}
+    answer(counts, as_json=as_json, table=facts("feedback", rows))
 
 
 def _thumb(up: bool, down: bool, none: bool) -> list[dict[str, Any]]:
@@ -181,7 +186,7 @@ def backup(
 
     Example: fine-tuning backup conversations-backup.db
     """
-    target = shared.open().back_up(file)
+    target = shared.open().data.back_up(file)
     size_bytes = target.stat().st_size
     value = {"file": str(target), "size_bytes": size_bytes}
     answer(value, as_json=shared.as_json, text=f"{target}: {size_bytes} bytes")
@@ -199,7 +204,7 @@ def forget(
 
     Example: fine-tuning forget 0198c3
     """
-    found = shared.open().forget(conversation)
+    found = shared.open().data.eraser.forget(conversation)
     value = {
         "conversation": found.conversation_id,
         "datasets": found.datasets,

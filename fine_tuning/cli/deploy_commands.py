@@ -13,7 +13,7 @@ from fine_tuning.core.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fine_tuning.workbench.deploying import Deployment
+    from fine_tuning.workbench.models.deploy import Deployment
 
 app = typer.Typer()
 
@@ -51,7 +51,7 @@ def deploy(
     settings = [f"deployment.runtime={to}"] if to else []
     with progress_bars() as progress:
         bench = shared.open(progress=progress, settings=settings)
-        done = bench.deploy(name, way=way, switch=switch)
+        done = bench.models.deployment.deploy(name, way=way, switch=switch)
     show_deployment(done, as_json=shared.as_json)
 
 

@@ -316,8 +316,8 @@ def _messages(connection: apsw.Connection, identity: str) -> Iterator[Message]:
         yield _message(dict(zip(columns, row, strict=True)))
 
 
-def _message(row: Mapping[str, Any]) -> Message:
-    raw = dict(row)
+def _message(row: Mapping[str, apsw.SQLiteValue]) -> Message:
+    raw: dict[str, object] = dict(row)
     for key in ("content", "tool_calls", "meta"):
-        raw[key] = orjson.loads(raw[key])
+        raw[key] = orjson.loads(str(row[key]))
     return Message.from_dict({**raw, "metadata": raw.pop("meta")})

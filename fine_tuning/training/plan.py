@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self, get_args
 
 from fine_tuning.core.errors import ConfigError, DataError
@@ -32,6 +32,10 @@ class TrainingPlan:
     """Rank r of the two LoRA factors, 1 or more."""
     alpha: float = 32.0
     """LoRA's scale: the product of the factors is multiplied by alpha / rank."""
+    ranks: Mapping[str, int] = field(default_factory=dict)
+    """Ranks of their own, by a weight's name ("blk.0.attn_q.weight") or a layer's ("attn_q")."""
+    alphas: Mapping[str, float] = field(default_factory=dict)
+    """Scales of their own, in the same way."""
     use_rslora: bool = False
     """Scale by alpha / sqrt(rank) instead (arXiv 2312.03732)."""
     targets: tuple[str, ...] = ()
@@ -114,6 +118,8 @@ class TrainingPlan:
             **{name: (getattr(self, name) >= 0, "0 or more") for name in counts},
             **{name: (0 <= getattr(self, name) <= 1, "a number from 0 to 1") for name in ratios},
             **{name: (0 <= getattr(self, name) < math.inf, "0 or more") for name in amounts},
+            "ranks": (all(rank >= 1 for rank in self.ranks.values()), "1 or more each"),
+            "alphas": (all(0 < a < math.inf for a in self.alphas.values()), "more than 0 each"),
             "alpha": (0 < self.alpha < math.inf, "more than 0"),
             "learning_rate": (0 < self.learning_rate < math.inf, "more than 0"),
             "adam_betas": (
