@@ -75,7 +75,7 @@ class WorkbenchBase:
         return load_snapshot(known if known.is_dir() else Path(name))
 
     def find_run(self, name: str | Run) -> Run:
-        """Find a finished run by id, start of id, folder, ``latest`` or ``demo``; a run is itself."""
+        """Find a finished run by id, start of id, folder, ``latest`` or ``demo``."""
         return name if isinstance(name, Run) else find_run(self.workspace, name)
 
     def open_model(
