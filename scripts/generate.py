@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
 from fine_tuning.config.reference import settings_file, settings_page
 from fine_tuning.core import errors
+from scripts.freeze import requirements
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def requirements() -> str:
-    """Return ``requirements.txt``: what the package needs to run, as ``pyproject.toml`` says."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+def requirements_file() -> str:
+    """Return ``requirements.txt``: what the whole system needs to run, all extras included."""
     lines = [
         "# Made from pyproject.toml by `make docs`; edit that file.",
-        *project["dependencies"],
+        *requirements("all"),
     ]
     return "\n".join(lines) + "\n"
 
@@ -54,7 +53,7 @@ def generated_files() -> Mapping[Path, str]:
     """Return every generated file and what it must hold."""
     return {
         ROOT / "fine_tuning/config/fine_tuning_config.yaml": settings_file(),
-        ROOT / "fine_tuning/requirements.txt": requirements(),
+        ROOT / "fine_tuning/requirements.txt": requirements_file(),
         ROOT / "docs/reference/config.md": settings_page(),
         ROOT / "docs/reference/errors.md": errors_page(),
     }

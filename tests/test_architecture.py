@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "fine_tuning"
 MODULES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "scripts").glob("*.py")])
+FACE = PACKAGE / "__init__.py"
 MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 50
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "trainer_utils"}
@@ -66,13 +67,32 @@ def test_a_module_is_named_after_its_subject(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted(PACKAGE.rglob("__init__.py")), ids=lambda p: str(p.relative_to(ROOT))
+    "path",
+    sorted(path for path in PACKAGE.rglob("__init__.py") if path != FACE),
+    ids=lambda p: str(p.relative_to(ROOT)),
 )
 def test_a_package_runs_nothing_when_imported(path: Path) -> None:
     docstring, *rest = ast.parse(path.read_text(encoding="utf-8")).body
     assert isinstance(docstring, ast.Expr)
     assert isinstance(docstring.value, ast.Constant)
     assert all(ast.unparse(statement).startswith("__") for statement in rest)
+
+
+def test_the_public_face_only_defines() -> None:
+    """The package itself names what is public; it calls nothing, and imports for types only."""
+    docstring, *rest = ast.parse(FACE.read_text(encoding="utf-8")).body
+    assert isinstance(docstring, ast.Expr)
+    allowed = ("from __future__ import annotations", "from typing import TYPE_CHECKING")
+    for statement in rest:
+        if isinstance(statement, ast.If):
+            is_for_types = ast.unparse(statement.test) == "TYPE_CHECKING"
+            kinds = (ast.ImportFrom,) if is_for_types else (ast.FunctionDef,)
+            assert ast.unparse(statement.test) in {"TYPE_CHECKING", "not TYPE_CHECKING"}
+            assert all(isinstance(inner, kinds) for inner in statement.body)
+        elif isinstance(statement, ast.Assign):
+            ast.literal_eval(statement.value)
+        else:
+            assert ast.unparse(statement) in allowed
 
 
 @pytest.mark.parametrize(

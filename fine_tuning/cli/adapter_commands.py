@@ -7,33 +7,31 @@ from typing import Annotated
 
 import typer
 
-from fine_tuning.cli.options import AsJson, Base, Config, Home, Overrides, open_workbench
+from fine_tuning.cli.options import Base, Shared, shared_options
 from fine_tuning.cli.output import answer, facts, progress_bars, say
 
 app = typer.Typer()
 
 
 @app.command(name="import")
+@shared_options()
 def import_adapter(
+    shared: Shared,
     source: Annotated[
         Path,
-        typer.Argument(help="A folder of PEFT (adapter_config.json), or a GGUF LoRA adapter."),
+        typer.Argument(help="PEFT folder (adapter_config.json) or GGUF LoRA adapter."),
     ],
     base: Base = None,
-    family: Annotated[
-        str, typer.Option("--family", help="The family it joins, such as support.")
-    ] = "",
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
+    family: Annotated[str, typer.Option("--family", help="Model family it joins: support.")] = "",
 ) -> None:
-    """Register an adapter trained elsewhere as a version: show, compare, deploy and export it.
+    """Register an adapter that was trained elsewhere.
+
+    It becomes a version like any other: to show, compare, deploy and export.
 
     Example: fine-tuning models import downloads/my-lora --base mistral:7b-instruct
     """
     with progress_bars() as progress:
-        bench = open_workbench(home, config, overrides, base=base, progress=progress)
+        bench = shared.open(base=base, progress=progress)
         done = bench.import_adapter(source, base, family=family)
     version = done.version
     rows = {
@@ -44,26 +42,24 @@ def import_adapter(
         "checked": "it fits the base, and llama.cpp has loaded it",
         "next": f"fine-tuning compare base {version.name}",
     }
-    answer(done.to_dict(), as_json=as_json, table=facts("imported", rows))
+    answer(done.to_dict(), as_json=shared.as_json, table=facts("imported", rows))
 
 
 @app.command()
+@shared_options()
 def modelfile(
-    name: Annotated[
-        str, typer.Argument(help="support:3, support:champion, support, latest, a run or served.")
-    ],
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
+    shared: Shared,
+    name: Annotated[str, typer.Argument(help="Version, alias, family, run, or latest.")],
 ) -> None:
-    """Show the Modelfile of a version; with it, Ollama serves the version without this program.
+    """Print the Modelfile of a version for Ollama.
+
+    With it, Ollama serves the version without this program.
 
     Example: fine-tuning models modelfile support:3
     """
-    path = open_workbench(home, config, overrides).modelfile(name)
+    path = shared.open().modelfile(name)
     text = path.read_text(encoding="utf-8")
-    if as_json:
+    if shared.as_json:
         answer({"path": str(path), "modelfile": text}, as_json=True)
         return
     # As it is: a line that was wrapped for reading would be another Modelfile.

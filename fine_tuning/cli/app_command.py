@@ -7,15 +7,17 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import fine_tuning
-from fine_tuning.cli.options import Config, Home, Overrides, open_workbench
+from fine_tuning.cli.options import Shared, shared_options
 from fine_tuning.cli.output import say
 from fine_tuning.core.errors import ConfigError, FineTuningError
+from fine_tuning.core.extras import require
 
 # Found, not imported: a surface does not know another, and Streamlit runs it as a program.
 PAGES = Path(fine_tuning.__file__).parent / "integration" / "app" / "main.py"
@@ -26,35 +28,37 @@ app = typer.Typer()
 
 
 @app.command(name="app")
+@shared_options(has_json=False)
 def open_app(
+    shared: Shared,
     host: Annotated[
-        str, typer.Option("--host", help="Address; any but this machine's needs a password.")
+        str, typer.Option("--host", help="Address; other machines need a password.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port.")] = 8501,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="TCP port.")] = 8501,
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Do not open the browser.")
     ] = False,
     set_password: Annotated[
-        bool, typer.Option("--set-password", help="Ask for a password, keep its hash, and leave.")
+        bool, typer.Option("--set-password", help="Set the app's password, and exit.")
     ] = False,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
 ) -> None:
-    """Chat, teach, train, compare and switch in the browser; Ctrl-C stops.
+    """Open the app in the browser; Ctrl-C stops it.
+
+    Chat, give feedback, train, evaluate and switch models.
 
     Example: fine-tuning app
     """
-    bench = open_workbench(home, config, overrides)
+    bench = shared.open()
     if set_password:
-        say(f"The password's hash is kept in {bench.set_password(_asked_password())}.")
+        say(f"Password set; its hash is stored in {bench.set_password(_asked_password())}.")
         return
+    require("app")
     bench.require_password(host)
     shown = f"[{host}]" if ":" in host else host
-    say(f"The pages are at http://{shown}:{port}; Ctrl-C stops.")
-    variables = {"FINE_TUNING_HOME": str(bench.workspace.home), **_as_variables(overrides or [])}
-    if config is not None:
-        variables["FINE_TUNING_CONFIG"] = str(config.absolute())
+    say(f"The app is at http://{shown}:{port}; Ctrl-C stops.")
+    variables = {"FINE_TUNING_HOME": str(bench.workspace.home), **_as_variables(shared.overrides)}
+    if shared.config is not None:
+        variables["FINE_TUNING_CONFIG"] = str(shared.config.absolute())
     _run(_command(host, port, no_browser=no_browser), variables)
     say("Stopped.")
 
@@ -99,7 +103,7 @@ def _run(command: list[str], variables: dict[str, str]) -> None:
         signal.signal(signal.SIGTERM, before)
     if code:
         raise FineTuningError(
-            f"the pages ended with code {code}, expected them to stay open until Ctrl-C",
+            f"the app ended with code {code}, expected it to stay open until Ctrl-C",
             next_command="fine-tuning app --port 8502, if another program has the port",
         )
 
@@ -117,7 +121,7 @@ def _as_interrupt(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _as_variables(overrides: list[str]) -> dict[str, str]:
+def _as_variables(overrides: Sequence[str]) -> dict[str, str]:
     """Return ``--set`` options as the environment variables that say the same."""
     pairs = (override.partition("=") for override in overrides)
     return {f"FINE_TUNING__{key.strip().upper().replace('.', '__')}": v for key, _, v in pairs}
@@ -132,6 +136,9 @@ def _asked_password() -> str:
     if not sys.stdin.isatty():
         return sys.stdin.readline().rstrip("\r\n")
     first = getpass.getpass("Password: ")
-    if getpass.getpass("Again: ") != first:
-        raise ConfigError("the two differ", next_command="fine-tuning app --set-password")
+    if getpass.getpass("Repeat the password: ") != first:
+        raise ConfigError(
+            "the two passwords differ, expected the same twice",
+            next_command="fine-tuning app --set-password",
+        )
     return first

@@ -23,19 +23,21 @@ app = typer.Typer()
 def chat(
     model: Annotated[
         str | None,
-        typer.Option("--model", help="A run, demo, or a base model; the newest run if absent."),
+        typer.Option("--model", help="Run, demo, or base model; default: newest run."),
     ] = None,
     message: Annotated[
-        str | None, typer.Option("--message", help="Ask this one thing and leave.")
+        str | None, typer.Option("--message", help="Send one message and exit.")
     ] = None,
     temperature: Annotated[
-        float, typer.Option(min=0, help="0 always takes the likeliest word.")
+        float, typer.Option(min=0, help="Sampling; 0: most probable token.")
     ] = 0.0,
     home: Home = None,
     config: Config = None,
     overrides: Overrides = None,
 ) -> None:
-    """Talk to a base or tuned model; conversations are recorded in the workspace's log.
+    """Chat with a base or tuned model in the terminal.
+
+    Conversations are recorded in the workspace's log.
 
     Example: fine-tuning chat --model demo --message "When do we get paid?"
     """
@@ -55,7 +57,7 @@ def chat(
             _stream(session, message.encode(errors="replace").decode())
             return
         place = f"recorded in {bench.workspace.conversations}"
-        say(f"Talking to {session.model_name}; {place if session.is_recording else 'unrecorded'}.")
+        say(f"Model: {session.model_name}; {place if session.is_recording else 'not recorded'}.")
         say(HELP)
         _take_any_bytes()
         while (line := _read_line()) is not None and _answer(session, line):
@@ -103,12 +105,16 @@ def _command(session: ChatSession, line: str) -> bool:
         return False
     if word == "/new":
         session.start_over()
-        say("A new conversation.")
+        say("New conversation.")
     elif word in ("/good", "/bad"):
         done = session.rate(1 if word == "/good" else -1, reason=rest.strip())
-        say("Noted." if done else "There is no recorded reply to rate yet.")
+        say("Feedback saved." if done else "There is no recorded reply to rate yet.")
     elif word == "/fix" and rest.strip():
-        say("Noted." if session.correct(rest.strip()) else "There is no recorded reply to correct.")
+        say(
+            "Correction saved."
+            if session.correct(rest.strip())
+            else "There is no recorded reply to correct."
+        )
     else:
         say(HELP)
     return True

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fine_tuning.cli.options import AsJson, Config, Home, Overrides, open_workbench
+from fine_tuning.cli.options import Shared, shared_options
 from fine_tuning.cli.output import answer, facts, progress_bars, say
 from fine_tuning.core.errors import ConfigError, DataError
 
@@ -17,36 +17,36 @@ if TYPE_CHECKING:
 
 NUM_SHOWN = 5
 LIKE_THIS = "fine-tuning feedback MESSAGE --session SESSION --up"
-NEEDED = "a judgement needs --session and one of --up, --down, --no-thumb, --rating, --edit, --over"
+NEEDED = "feedback needs --session and one of --up, --down, --no-thumb, --rating, --edit, --over"
 app = typer.Typer()
 
 
 @app.command("import")
+@shared_options()
 def import_files(
+    shared: Shared,
     files: Annotated[
         list[Path],
         typer.Argument(
             metavar="FILE...",
             help="Exports of ChatGPT, Claude, Open WebUI, LibreChat, SillyTavern, AnythingLLM or "
-            "llm; OpenAI, ShareGPT, Alpaca or preference records; tables; our own logs.",
+            "llm; OpenAI, ShareGPT, Alpaca or preference records; tables; logs.",
         ),
     ],
     format_name: Annotated[
-        str | None, typer.Option("--format", metavar="NAME", help="The format, if not found out.")
+        str | None, typer.Option("--format", metavar="NAME", help="Format; recognised if absent.")
     ] = None,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
-    """Add the conversations and ratings of files to the log; importing twice adds nothing.
+    """Import conversations and feedback from files.
+
+    They are added to the log; importing a file twice adds nothing.
 
     Example: fine-tuning import conversations.json
     """
     reports: list[dict[str, Any]] = []
     failed: DataError | None = None
     with progress_bars() as progress:
-        bench = open_workbench(home, config, overrides, progress=progress)
+        bench = shared.open(progress=progress)
         for file in files:
             try:
                 report = bench.import_file(file, format_name)
@@ -59,7 +59,9 @@ def import_files(
             _tell(report)
             reports.append(_as_value(report))
     if reports or failed is None:
-        answer(reports[0] if len(files) == 1 else reports, as_json=as_json, text=_total(reports))
+        answer(
+            reports[0] if len(files) == 1 else reports, as_json=shared.as_json, text=_total(reports)
+        )
     if failed is not None:
         raise failed
 
@@ -93,49 +95,55 @@ def _total(reports: list[dict[str, Any]]) -> str:
         for key in ("new", "known", "feedback", "quarantined")
     )
     return (
-        f"{new} new conversations, {known} known before, {feedback} ratings and choices, "
+        f"{new} new conversations, {known} already in the log, {feedback} ratings and choices, "
         f"{aside} records set aside"
     )
 
 
 @app.command()
+@shared_options()
 def feedback(
+    shared: Shared,
     message: Annotated[
-        str | None, typer.Argument(help="The id of a reply; without one, feedback is counted.")
+        str | None, typer.Argument(help="Id of a reply; without it, feedback is counted.")
     ] = None,
     session: Annotated[
-        str | None, typer.Option("--session", help="The id of the reply's conversation.")
+        str | None, typer.Option("--session", help="Id of its conversation.")
     ] = None,
     up: Annotated[bool, typer.Option("--up", help="Thumb up.")] = False,
     down: Annotated[bool, typer.Option("--down", help="Thumb down.")] = False,
-    none: Annotated[bool, typer.Option("--no-thumb", help="Take the thumb back.")] = False,
-    rating: Annotated[int | None, typer.Option("--rating", help="1, the worst, to 10.")] = None,
-    edit: Annotated[str | None, typer.Option("--edit", help="The better reply.")] = None,
+    none: Annotated[bool, typer.Option("--no-thumb", help="Remove the thumb.")] = False,
+    rating: Annotated[
+        int | None, typer.Option("--rating", help="Rating from 1 (worst) to 10.")
+    ] = None,
+    edit: Annotated[
+        str | None, typer.Option("--edit", help="Correction: the better reply.")
+    ] = None,
     over: Annotated[
-        str | None, typer.Option("--over", help="The id of the reply this one was kept over.")
+        str | None, typer.Option("--over", help="Choice: id of the reply it is preferred to.")
     ] = None,
-    reason: Annotated[str, typer.Option("--reason", help="A short reason.")] = "",
-    comment: Annotated[str, typer.Option("--comment", help="A remark.")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="Reason, in a word or two.")] = "",
+    comment: Annotated[str, typer.Option("--comment", help="Comment, free text.")] = "",
     pairs: Annotated[
-        Path | None, typer.Option("--pairs", help="Write the preference pairs as JSON lines.")
+        Path | None, typer.Option("--pairs", help="Write preference pairs as JSON lines.")
     ] = None,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
-    """Judge a reply, or count what was judged so far.
+    """Give feedback on a reply, or count the feedback.
 
-    Example: fine-tuning feedback MESSAGE --session SESSION --down --reason wrong
+    Example: fine-tuning feedback MESSAGE --session SESSION --down
     """
-    bench = open_workbench(home, config, overrides)
+    bench = shared.open()
     if pairs is not None:
         written = bench.write_preference_pairs(pairs)
-        answer({"pairs": written, "file": str(pairs)}, as_json=as_json, text=f"{written} pairs")
+        answer(
+            {"pairs": written, "file": str(pairs)},
+            as_json=shared.as_json,
+            text=f"{written} preference pairs written to {pairs}",
+        )
         return
     if message is None:
         counts = bench.feedback_counts()
-        answer(counts, as_json=as_json, table=facts("feedback", counts))
+        answer(counts, as_json=shared.as_json, table=facts("feedback", counts))
         return
     given = [*_thumb(up, down, none), *_others(rating, edit, over)]
     if not given or session is None:
@@ -143,7 +151,7 @@ def feedback(
     ids = [
         bench.judge_reply(session, message, **one, reason=reason, comment=comment) for one in given
     ]
-    answer({"feedback": ids}, as_json=as_json, text=f"noted {len(ids)} judgement(s)")
+    answer({"feedback": ids}, as_json=shared.as_json, text=f"feedback saved: {len(ids)}")
 
 
 def _thumb(up: bool, down: bool, none: bool) -> list[dict[str, Any]]:
@@ -162,36 +170,36 @@ def _others(rating: int | None, edit: str | None, over: str | None) -> list[dict
 
 
 @app.command()
+@shared_options()
 def backup(
-    file: Annotated[Path, typer.Argument(help="Where to: a .jsonl or .db file; it is replaced.")],
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
+    shared: Shared,
+    file: Annotated[Path, typer.Argument(help="A .jsonl or .db file; replaced if it exists.")],
 ) -> None:
-    """Copy all conversations and feedback into a file, while they go on being recorded.
+    """Copy all conversations and feedback into a file.
+
+    Recording may continue meanwhile.
 
     Example: fine-tuning backup conversations-backup.db
     """
-    target = open_workbench(home, config, overrides).back_up(file)
+    target = shared.open().back_up(file)
     size_bytes = target.stat().st_size
     value = {"file": str(target), "size_bytes": size_bytes}
-    answer(value, as_json=as_json, text=f"{target}: {size_bytes} bytes")
+    answer(value, as_json=shared.as_json, text=f"{target}: {size_bytes} bytes")
 
 
 @app.command()
+@shared_options()
 def forget(
-    conversation: Annotated[str, typer.Argument(help="Its id, or the beginning of one.")],
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
+    shared: Shared,
+    conversation: Annotated[str, typer.Argument(help="Its id, or the start of it.")],
 ) -> None:
-    """Remove a conversation everywhere, and tell which models should be trained again.
+    """Remove a conversation from log, data sets and exports.
+
+    Versions that were trained on it are named and marked, to be trained again.
 
     Example: fine-tuning forget 0198c3
     """
-    found = open_workbench(home, config, overrides).forget(conversation)
+    found = shared.open().forget(conversation)
     value = {
         "conversation": found.conversation_id,
         "datasets": found.datasets,
@@ -201,10 +209,10 @@ def forget(
     }
     rows = {
         "conversation": found.conversation_id,
-        "data sets made anew": json.dumps(found.datasets) if found.datasets else "none held it",
-        "to train again": ", ".join(found.to_retrain) or "no version learnt from it",
+        "data sets rebuilt": json.dumps(found.datasets) if found.datasets else "none held it",
+        "to train again": ", ".join(found.to_retrain) or "no version was trained on it",
         "files removed or shortened": "\n".join(map(str, found.removed)) or "none held it",
     }
     if found.residue:
-        rows["still hold its words"] = "\n".join(map(str, found.residue))
-    answer(value, as_json=as_json, table=facts("forgotten", rows))
+        rows["its words remain in"] = "\n".join(map(str, found.residue))
+    answer(value, as_json=shared.as_json, table=facts("forgotten", rows))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fine_tuning.cli.options import AsJson, Base, Config, Home, Overrides, open_workbench
+from fine_tuning.cli.options import Base, Shared, shared_options
 from fine_tuning.cli.output import answer, facts, progress_bars, results, say
 
 if TYPE_CHECKING:
@@ -23,26 +23,26 @@ app = typer.Typer()
 
 
 @app.command()
+@shared_options()
 def stats(
-    html: Annotated[
-        Path | None, typer.Option("--html", help="Write a page with plots; it loads nothing.")
-    ] = None,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
+    shared: Shared,
+    html: Annotated[Path | None, typer.Option("--html", help="Write a page with plots.")] = None,
 ) -> None:
-    """Count what was recorded, what cleaning keeps of it, and how it is spread.
+    """Show statistics of conversations and feedback.
+
+    What was recorded, what cleaning keeps of it, and their distributions.
 
     Example: fine-tuning stats --html stats.html
     """
     with progress_bars() as progress:
-        bench = open_workbench(home, config, overrides, progress=progress)
+        bench = shared.open(progress=progress)
         recorded = bench.logger().get_conversation_stats()
         report = bench.data_report() if recorded["total_conversations"] else None
     if report is None:
         shown = {k: value for k, value in recorded.items() if not isinstance(value, dict | list)}
-        answer(recorded, as_json=as_json, table=facts(str(bench.workspace.conversations), shown))
+        answer(
+            recorded, as_json=shared.as_json, table=facts(str(bench.workspace.conversations), shown)
+        )
         return
     value = {**recorded, **report.to_dict()}
     shown = {k: item for k, item in value.items() if not isinstance(item, dict | list)}
@@ -56,27 +56,30 @@ def stats(
     shown["kept: languages"] = ", ".join(
         f"{k} {number}" for k, number in value["clean"]["languages"].items()
     )
-    answer(value, as_json=as_json, table=facts(str(bench.workspace.conversations), shown))
+    answer(value, as_json=shared.as_json, table=facts(str(bench.workspace.conversations), shown))
     if html is not None:
         say(f"report: {bench.write_data_report(report, html.absolute())}")
 
 
 @app.command()
+@shared_options()
 def clean(
+    shared: Shared,
     diff: Annotated[
-        bool, typer.Option("--diff", help="Show every text that changes, before and after.")
+        bool, typer.Option("--diff", help="Show each changed text, before and after.")
     ] = False,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
-    """Show what cleaning keeps, what it drops and why; the log itself is not changed."""
+    """Show what cleaning keeps, what it drops, and why.
+
+    The log itself is not changed.
+
+    Example: fine-tuning clean --diff
+    """
     if diff:
-        show_changes(open_workbench(home, config, overrides).changes(), as_json=as_json)
+        show_changes(shared.open().changes(), as_json=shared.as_json)
         return
     with progress_bars() as progress:
-        report = open_workbench(home, config, overrides, progress=progress).clean()
+        report = shared.open(progress=progress).clean()
     counts = report.counts
     for item in report.dropped[:NUM_SHOWN]:
         say(f"dropped {item.conversation.id}: {item.reason} ({item.detail})")
@@ -86,12 +89,14 @@ def clean(
         f"changed by {step['name']}": step["changed"] for step in counts["steps"] if step["changed"]
     }
     if report.review:
-        rows["alike, to look at"] = len(report.review)
+        rows["near duplicates to review"] = len(report.review)
     dropped = [
         {"conversation": item.conversation.id, "reason": item.reason, "detail": item.detail}
         for item in report.dropped
     ]
-    answer({**counts, "dropped_log": dropped}, as_json=as_json, table=facts("cleaning", rows))
+    answer(
+        {**counts, "dropped_log": dropped}, as_json=shared.as_json, table=facts("cleaning", rows)
+    )
 
 
 def show_changes(changes: Iterable[Change], *, as_json: bool) -> None:
@@ -108,51 +113,57 @@ def show_changes(changes: Iterable[Change], *, as_json: bool) -> None:
             if not line.startswith(("---", "+++", "@@")):
                 style = "red" if line.startswith("-") else "green"
                 results.print(line, style=style, markup=False, highlight=False)
-    say(f"{count} texts change; the log itself stays as it is")
+    say(f"{count} texts change; the log itself is not changed")
 
 
 @app.command()
+@shared_options()
 def export(
+    shared: Shared,
     output: Annotated[
-        Path | None, typer.Option("--output", help="The folder; the workspace's exports if absent.")
+        Path | None, typer.Option("--output", help="Folder; default: exports in the workspace.")
     ] = None,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
-    """Write the clean conversations as ChatML, Alpaca and Instruction files, with statistics."""
+    """Export the cleaned conversations as training files.
+
+    ChatML, Alpaca, Instruction, OpenAI, ShareGPT and TRL's formats, with statistics.
+
+    Example: fine-tuning export --output exports
+    """
     with progress_bars() as progress:
-        paths = open_workbench(home, config, overrides, progress=progress).export(output)
+        paths = shared.open(progress=progress).export(output)
     value = {name: str(path) for name, path in paths.items()}
-    answer(value, as_json=as_json, table=facts("exported", value))
+    answer(value, as_json=shared.as_json, table=facts("exported", value))
 
 
 @app.command()
+@shared_options()
 def prepare(
+    shared: Shared,
     show: Annotated[
-        int, typer.Option("--show", min=0, help="Show so many sequences, what is learnt in green.")
+        int, typer.Option("--show", min=0, help="Show N sequences; trained on: green.")
     ] = 0,
     base: Base = None,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
-    """Build a data set for a base model: clean, tokenize, split into train, validation and test."""
+    """Build a data set: clean, tokenize and split.
+
+    The splits are train, validation and test; the tokens are those of the base model.
+
+    Example: fine-tuning prepare --base embedded --show 3
+    """
     with progress_bars() as progress:
-        bench = open_workbench(home, config, overrides, base=base, progress=progress)
+        bench = shared.open(base=base, progress=progress)
         snapshot = bench.prepare()
         masks = bench.shown_masks(snapshot, show, ansi=results.is_terminal) if show else []
     splits = snapshot.manifest["splits"]
     rows = {
         name: f"{split['conversations']} conversations, {split['tokens']} tokens, "
-        f"{split['trained_tokens']} of them learnt"
+        f"{split['trained_tokens']} of them trained on"
         for name, split in splits.items()
     }
-    for number, mask in enumerate(masks if not as_json else (), start=1):
+    for number, mask in enumerate(masks if not shared.as_json else (), start=1):
         results.print(f"sequence {number}", style="bold")
         results.file.write(mask + "\n\n")
     value = {"name": snapshot.name, "folder": str(snapshot.path), "splits": splits}
     value |= {"shown": masks} if show else {}
-    answer(value, as_json=as_json, table=facts(f"data set {snapshot.name}", rows))
+    answer(value, as_json=shared.as_json, table=facts(f"data set {snapshot.name}", rows))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from fine_tuning.cli.options import AsJson, Config, Home, Overrides, open_workbench
+from fine_tuning.cli.options import Shared, shared_options
 from fine_tuning.cli.output import MIB, answer, facts, progress_bars, say
 from fine_tuning.core.errors import ConfigError
 
@@ -19,43 +19,40 @@ app = typer.Typer()
 
 
 @app.command()
+@shared_options()
 def deploy(
+    shared: Shared,
     name: Annotated[
-        str, typer.Argument(help="support:3, latest, a run, or the start of its id.")
+        str, typer.Argument(help="Version, run, start of a run's id, or latest.")
     ] = "latest",
     to: Annotated[
         Literal["auto", "ollama", "embedded"] | None,
-        typer.Option("--to", help="Which program serves it; deployment.runtime if absent."),
+        typer.Option("--to", help="Runtime; default: deployment.runtime."),
     ] = None,
     way: Annotated[
         Literal["adapter", "merged", "mixed"] | None,
-        typer.Option("--way", help="The one way to serve it; the best that works if absent."),
+        typer.Option("--way", help="Deployment strategy; default: the best that works."),
     ] = None,
     switch: Annotated[
-        bool, typer.Option("--switch/--no-switch", help="Give it to the chatbot at once.")
+        bool, typer.Option("--switch/--no-switch", help="Let the chatbot use it at once.")
     ] = True,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
-    """Serve a version, prove that it is what was trained, and give it to your chatbot.
+    """Serve a version, with proof, and switch the chatbot to it.
 
-    Whatever fails, what was served before still is; rollback brings back the version before.
+    If anything fails, the version before stays in use; rollback returns to it later.
 
     Example: fine-tuning deploy latest
     """
-    if to and any(item.startswith("deployment.runtime=") for item in overrides or ()):
+    if to and any(item.startswith("deployment.runtime=") for item in shared.overrides):
         raise ConfigError(
             "--to and --set deployment.runtime say the same, expected one of them",
             next_command=f"fine-tuning deploy {name} --to {to}",
         )
-    if to:
-        overrides = [*(overrides or ()), f"deployment.runtime={to}"]
+    settings = [f"deployment.runtime={to}"] if to else []
     with progress_bars() as progress:
-        bench = open_workbench(home, config, overrides, progress=progress)
+        bench = shared.open(progress=progress, settings=settings)
         done = bench.deploy(name, way=way, switch=switch)
-    show_deployment(done, as_json=as_json)
+    show_deployment(done, as_json=shared.as_json)
 
 
 def proof_rows(proof: Mapping[str, Any]) -> dict[str, str]:
@@ -71,14 +68,14 @@ def show_deployment(done: Deployment, *, as_json: bool = False) -> None:
         "version": deployed.version,
         "served as": f"{deployed.name} on {deployed.runtime}",
         "size": f"{deployed.size_bytes / MIB:.0f} MiB",
-        "way": f"{deployed.way}: {deployed.reason}",
+        "deployment strategy": f"{deployed.way}: {deployed.reason}",
     }
     for attempt in deployed.attempts:
         rows[f"not {attempt.way}"] = attempt.reason
     rows |= {key: _words(value) for key, value in deployed.decisions.items() if value}
     rows |= proof_rows(deployed.proof)
     if switched is not None:
-        rows["your chatbot asks for"] = f"{switched.alias}, before: {switched.before}"
+        rows["alias for your chatbot"] = f"{switched.alias}, before: {switched.before}"
     if not as_json and not deployed.changed:
         say(f"{deployed.version} was deployed already.")
     answer(done.to_dict(), as_json=as_json, table=facts("deployed", rows))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fine_tuning.cli.options import AsJson, Base, Config, Home, Overrides, open_workbench
+from fine_tuning.cli.options import Base, Shared, shared_options
 from fine_tuning.cli.output import answer, progress_bars, say
 
 if TYPE_CHECKING:
@@ -18,29 +18,29 @@ app = typer.Typer()
 
 
 @app.command("lm-eval")
+@shared_options()
 def lm_eval(
-    model: Annotated[str, typer.Argument(metavar="RUN|base", help="A run, latest, demo, or base.")],
+    shared: Shared,
+    model: Annotated[str, typer.Argument(metavar="RUN|base", help="Run, latest, demo, or base.")],
     tasks: Annotated[
         str,
         typer.Option(
             "--tasks",
             metavar="NAME,NAME",
-            help="Of ability, ability_<skill>, questions and replies; all if absent.",
+            help="ability, ability_<skill>, questions, replies; default: all.",
         ),
     ] = "",
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Only so many items of each task.")
+        int | None, typer.Option("--limit", min=1, help="Items per task, at most.")
     ] = None,
     questions: Annotated[
         Path | None, typer.Option("--questions", help="JSONL of questions with key_facts.")
     ] = None,
     base: Base = None,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
-    """Run our tests in lm-evaluation-harness, over the engine and the runtime, without network.
+    """Run the evaluation in lm-evaluation-harness.
+
+    A second measurement of the metrics, over the engine and the runtime, without network.
 
     Needs the extra: pip install 'fine-tuning[lm-eval]'
 
@@ -48,7 +48,7 @@ def lm_eval(
     """
     os.environ.setdefault("TQDM_DISABLE", "1")  # read when torch is loaded; the bars are ours
     with progress_bars() as progress:
-        bench = open_workbench(home, config, overrides, base=base, progress=progress)
+        bench = shared.open(base=base, progress=progress)
         from fine_tuning.evaluation.questions import read_questions
 
         report = bench.run_harness(
@@ -57,7 +57,7 @@ def lm_eval(
             limit=limit,
             questions=read_questions(questions) if questions else None,
         )
-    if as_json:
+    if shared.as_json:
         answer(report.to_dict(), as_json=True)
     else:
         _show(report)

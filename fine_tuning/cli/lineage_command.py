@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fine_tuning.cli.options import AsJson, Config, Home, Overrides, open_workbench
+from fine_tuning.cli.options import Shared, shared_options
 from fine_tuning.cli.output import answer, facts, say
 from fine_tuning.core.errors import DataError, ModelNotFoundError
 
@@ -18,37 +18,37 @@ app = typer.Typer()
 
 
 @app.command()
+@shared_options()
 def lineage(
-    name: Annotated[str, typer.Argument(help="A served name, a version, or a conversation's id.")],
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
+    shared: Shared,
+    name: Annotated[str, typer.Argument(help="Served name, version, or a conversation's id.")],
 ) -> None:
-    """Show the conversations a model learnt from, or the models that learnt from a conversation.
+    """Show what a model was trained on.
+
+    Of a conversation, show the versions that were trained on it.
 
     Example: fine-tuning lineage fine_tuned_support:champion
     """
-    bench = open_workbench(home, config, overrides)
+    bench = shared.open()
     if base := bench.base_behind(name):
-        answer({"version": f"{base.family}:base", "conversations": []}, as_json=as_json)
+        answer({"version": f"{base.family}:base", "conversations": []}, as_json=shared.as_json)
         say(
-            f"{name} answers as the base model {base.target}, which learnt from none of your "
-            "conversations; fine-tuning models lists the versions that did"
+            f"{name} answers as the base model {base.target}, which was trained on none of your "
+            "conversations; fine-tuning models lists the versions that were"
         )
         return
     try:
         version = bench.version(name)
     except ModelNotFoundError as no_version:
         try:
-            _show_trace(bench, name, as_json=as_json)
+            _show_trace(bench, name, as_json=shared.as_json)
         except DataError as no_conversation:
             raise ModelNotFoundError(
                 f"{no_version.message}; and {no_conversation.message}",
                 next_command=no_version.next_command,
             ) from no_conversation
     else:
-        _show_origins(bench, version, as_json=as_json)
+        _show_origins(bench, version, as_json=shared.as_json)
 
 
 def _show_origins(bench: Workbench, version: ModelVersion, *, as_json: bool) -> None:
@@ -67,12 +67,12 @@ def _show_origins(bench: Workbench, version: ModelVersion, *, as_json: bool) -> 
         "conversations": [asdict(one) for one in origins],
     }
     grid = Table(title=f"conversations of {version.name}", title_justify="left")
-    for heading in ("conversation", "split", "by way of"):
+    for heading in ("conversation", "split", "through version"):
         grid.add_column(heading, overflow="fold")
     for one in origins:
         grid.add_row(one.conversation_id, one.split, one.via)
     answer(value, as_json=as_json, table=grid)
-    say(f"{learnt} conversations learnt from, {len(origins) - learnt} only tested on")
+    say(f"{learnt} conversations trained on, {len(origins) - learnt} only tested on")
     say(f"parents of {version.name}: {version.parent_words}")
 
 
@@ -82,8 +82,8 @@ def _show_trace(bench: Workbench, name: str, *, as_json: bool) -> None:
     trace = bench.trace_conversation(name)
     rows: dict[str, Any] = {f"data set {name}": split for name, split in trace.datasets.items()}
     for use in trace.uses:
-        learnt = f"learnt from it ({use.split})" if use.is_learnt else "was only tested on it"
-        rows[use.version] = learnt + (f", by way of {use.via}" if use.via != use.version else "")
+        learnt = f"trained on it ({use.split})" if use.is_learnt else "only tested on it"
+        rows[use.version] = learnt + (f", through {use.via}" if use.via != use.version else "")
     rows["served as"] = ", ".join(trace.served) or "nothing"
     table = facts(f"conversation {trace.conversation_id}", rows)
     answer(asdict(trace), as_json=as_json, table=table)

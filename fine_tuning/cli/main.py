@@ -13,6 +13,7 @@ from typing import Annotated, cast
 
 import typer
 
+import fine_tuning
 from fine_tuning.cli import (
     app_command,
     chat_command,
@@ -28,6 +29,7 @@ from fine_tuning.cli import (
     system_commands,
 )
 from fine_tuning.core.errors import FineTuningError, InterruptedRunError, StorageError
+from fine_tuning.core.extras import missing_extra
 
 # Nothing leaves the machine: switched off before any library could look.
 QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
@@ -59,9 +61,21 @@ for room in (
     app.add_typer(room.app)
 
 
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        sys.stdout.write(f"fine-tuning {fine_tuning.__version__}\n")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
-    verbose: Annotated[bool, typer.Option("--verbose", help="Log what happens.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Log debug messages to standard error.")
+    ] = False,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", is_eager=True, callback=_show_version),
+    ] = False,
 ) -> None:
     """Turn the chats you have with your local chatbot into a measurably better local model.
 
@@ -78,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for key, value in QUIET.items():
         os.environ.setdefault(key, value)
     try:
-        code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        code = _call(arguments)
     except FineTuningError as error:
         code = _tell(str(error), error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
@@ -93,6 +107,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sentence = f"the answer could not be written: {error.strerror or error}"
         code = _without_output(_tell(sentence, StorageError.exit_code))
     return code if isinstance(code, int) else 0
+
+
+def _call(arguments: Sequence[str] | None) -> object:
+    """Run a command; return what it returns.
+
+    Raises:
+        MissingDependencyError: if it needs a library of an extra that is not installed.
+    """
+    try:
+        return app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+    except ModuleNotFoundError as error:
+        raise missing_extra(error) or error from error
 
 
 def _without_output(code: int) -> int:

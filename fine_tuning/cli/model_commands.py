@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fine_tuning.cli.options import AsJson, Base, Config, Home, Overrides, open_workbench
+from fine_tuning.cli.options import Base, Shared, shared_options
 from fine_tuning.cli.output import GIB, answer, facts, progress_bars, results, say
 from fine_tuning.core.errors import ConfigError
 
@@ -23,54 +23,52 @@ app = typer.Typer()
 
 Questions = Annotated[
     Path | None,
-    typer.Option("--questions", help="JSONL of questions with key_facts, asked of both models."),
+    typer.Option("--questions", help="JSONL of questions with key_facts."),
 ]
 Served = Annotated[
     bool,
-    typer.Option("--served", help="Take the replies from where the models are deployed."),
+    typer.Option("--served", help="Replies from the deployed models."),
 ]
 
 
 @app.command()
+@shared_options()
 def train(
+    shared: Shared,
     base: Base = None,
     dataset: Annotated[
-        str | None, typer.Option("--dataset", help="A data set's name; prepared anew if absent.")
+        str | None, typer.Option("--dataset", help="Data set; default: a new one.")
     ] = None,
     run_id: Annotated[
-        str, typer.Option("--run-id", help="The run's name; the time if absent.")
+        str, typer.Option("--run-id", help="Name of the run; default: the time.")
     ] = "",
     resume: Annotated[
-        str | None, typer.Option("--resume", metavar="RUN", help="Go on with an interrupted run.")
+        str | None, typer.Option("--resume", metavar="RUN", help="Resume an interrupted run.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only tell the time, memory and disk it would take.")
+        bool, typer.Option("--dry-run", help="Only forecast time, memory and disk.")
     ] = False,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
     """Train an adapter on the recorded conversations.
 
-    Ctrl-C leaves a run that --resume goes on with.
+    Ctrl-C interrupts a run; --resume continues it.
 
     Example: fine-tuning train --base embedded --set training.num_epochs=4
     """
     from fine_tuning.training.progress import progress_listener
 
-    if resume is not None and (base or dataset or run_id or overrides or dry_run):
+    if resume is not None and (base or dataset or run_id or shared.overrides or dry_run):
         raise ConfigError(
             "a resumed run keeps the settings it was started with, expected --resume alone",
             next_command=f"fine-tuning train --resume {resume}",
         )
     with progress_bars() as progress:
-        bench = open_workbench(home, config, overrides, base=base, progress=progress)
+        bench = shared.open(base=base, progress=progress)
         snapshot = None
         if resume is None:
             snapshot = bench.snapshot(dataset) if dataset else bench.prepare()
     if dry_run:
-        _show_forecast(bench.forecast(snapshot), as_json=as_json)
+        _show_forecast(bench.forecast(snapshot), as_json=shared.as_json)
         return
     with progress_listener(sys.stderr) as listener:
         if resume is not None:
@@ -81,7 +79,7 @@ def train(
             run = bench.train(snapshot, run_id=run_id, listener=listener)
     if remark := bench.mode_remark(run):
         say(remark)
-    _show_run(run, bench.version_of(str(run.folder)).name, as_json=as_json)
+    _show_run(run, bench.version_of(str(run.folder)).name, as_json=shared.as_json)
 
 
 def _show_forecast(known: Forecast, *, as_json: bool) -> None:
@@ -91,12 +89,12 @@ def _show_forecast(known: Forecast, *, as_json: bool) -> None:
         "time": f"{duration(known.time_s or 0)} for {known.num_steps} steps",
         "peak memory": f"{known.peak_memory_bytes / GIB:.2f} GiB",
         "disk": f"{known.disk_bytes / 1e6:.0f} MB while it lasts",
-        "how": known.memory.reason,
+        "memory plan": known.memory.reason,
     }
     answer(
         {"num_steps": known.num_steps, **known.values()},
         as_json=as_json,
-        table=facts("a run would take", rows),
+        table=facts("forecast", rows),
     )
 
 
@@ -123,58 +121,53 @@ def _loss(value: float | None) -> str:
 
 
 @app.command()
+@shared_options()
 def evaluate(
-    run: Annotated[str, typer.Argument(help="A run, the start of its id, latest, or demo.")],
+    shared: Shared,
+    run: Annotated[str, typer.Argument(help="Run, start of its id, latest, or demo.")],
     questions: Questions = None,
     served: Served = False,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
-    """Measure a run against its base on conversations it never saw, with error bars.
+    """Evaluate a run against its base on held-out data.
 
-    Stopped half-way, the same command goes on where it was.
+    Every difference has its confidence interval. Interrupted, the same command resumes.
+
+    Example: fine-tuning evaluate latest
     """
-    _compare(
-        ["base", run], questions, home, config, overrides, as_json, served=served, is_final=True
-    )
+    _compare(shared, ["base", run], questions, served=served, is_final=True)
 
 
 @app.command()
+@shared_options()
 def compare(
+    shared: Shared,
     models: Annotated[
         list[str],
         typer.Argument(
             metavar="REFERENCE [RUN]... CANDIDATE",
-            help="base or a run, further runs to show beside it, and last the run to judge.",
+            help="base or a run, runs shown beside it, and last the candidate.",
         ),
     ],
     questions: Questions = None,
     judge: Annotated[
         str,
-        typer.Option("--judge", help="A model that says blindly which replies are better."),
+        typer.Option("--judge", help="Judge model: asked blindly which reply is better."),
     ] = "",
     served: Served = False,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
-    """Compare runs on the same conversations, questions and tasks; the last one is judged.
+    """Compare runs on the same held-out data.
+
+    The verdict is about the last one, the candidate, against the first, the reference.
 
     Example: fine-tuning compare base monday latest
     """
-    _compare(models, questions, home, config, overrides, as_json, judge=judge, served=served)
+    _compare(shared, models, questions, judge=judge, served=served)
 
 
 def _compare(
+    shared: Shared,
     models: list[str],
     questions: Path | None,
-    home: Path | None,
-    config: Path | None,
-    overrides: list[str] | None,
-    as_json: bool,
     *,
     is_final: bool = False,
     judge: str = "",
@@ -182,12 +175,12 @@ def _compare(
 ) -> None:
     if len(models) < 2:  # noqa: PLR2004 - a pair
         raise ConfigError(
-            f"only {models[0]!r} was named, expected a reference and a run to judge",
+            f"only {models[0]!r} was named, expected a reference and a candidate",
             next_command=f"fine-tuning compare base {models[0]}",
         )
     reference, *beside, candidate = models
     with progress_bars() as progress:
-        bench = open_workbench(home, config, overrides, progress=progress)
+        bench = shared.open(progress=progress)
         from fine_tuning.evaluation.questions import read_questions
 
         asked = read_questions(questions) if questions else None
@@ -199,11 +192,11 @@ def _compare(
             judge=judge,
             served=served,
         )
-    if as_json:
+    if shared.as_json:
         answer(report.to_dict(), as_json=True)
     else:
         show_report(report)
-        say(f"The whole report, to read in a browser: {bench.report_file(candidate)}")
+        say(f"Report for a browser: {bench.report_file(candidate)}")
     if is_final:
         _deploy_if_better(bench, candidate, report.verdict.outcome)
 
@@ -216,11 +209,11 @@ def _deploy_if_better(bench: Workbench, run: str, outcome: str) -> None:
         with progress_bars() as bench.progress:
             done = bench.deploy_if_better(run, outcome)
     except FineTuningError as error:
-        say(f"It was not deployed on its own (deployment.auto_deploy): {error}")
+        say(f"It was not deployed automatically (deployment.auto_deploy): {error}")
         return
     if done is not None:
         where = f"{done.deployed.name} on {done.deployed.runtime}"
-        say(f"It is better, so it was deployed and proven: {where} (deployment.auto_deploy).")
+        say(f"It is better: deployed, with proof: {where} (deployment.auto_deploy).")
 
 
 def show_report(report: EvaluationReport) -> None:
@@ -237,9 +230,9 @@ def show_report(report: EvaluationReport) -> None:
         results.print(table(report.drift))
     if report.contamination and report.contamination.contaminated:
         found = len(report.contamination.contaminated)
-        say(f"{found} test items were left out: their words stand in the training text.")
+        say(f"{found} test items were left out: their text is in the training data.")
     for remark in report.judge.remarks if report.judge else ():
-        say(f"The judge: {remark}.")
+        say(f"Judge model: {remark}.")
     for pair in report.side_by_side:
         results.print(f"\n[bold]{escape(pair.prompt)}[/bold]")
         for name, reply in pair.replies.items():

@@ -9,7 +9,7 @@ import typer
 
 from fine_tuning.cli import adapter_commands
 from fine_tuning.cli.deploy_commands import proof_rows
-from fine_tuning.cli.options import AsJson, Config, Home, Overrides, open_workbench
+from fine_tuning.cli.options import Shared, shared_options
 from fine_tuning.cli.output import answer, facts, say
 from fine_tuning.cli.switch_commands import say_splits
 from fine_tuning.core.errors import ConfigError
@@ -31,33 +31,31 @@ models_app.add_typer(adapter_commands.app)
 app.add_typer(models_app, name="models")
 
 Version = Annotated[
-    str, typer.Argument(help="support:3, support:champion, support, latest, a run or served name.")
+    str, typer.Argument(help="Version, alias, family, run, served name, or latest.")
 ]
 
 
 @models_app.callback()
+@shared_options()
 def models(
+    shared: Shared,
     context: typer.Context,
     family: Annotated[
-        str | None, typer.Option("--family", help="Only the versions of this family.")
+        str | None, typer.Option("--family", help="Only versions of this model family.")
     ] = None,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
-    """List the versions of tuned models, what is served, and the disk they use.
+    """List versions, verdicts, deployments and disk use.
 
     Example: fine-tuning models show support:3
     """
     if context.invoked_subcommand is not None:
-        if home or config or overrides or as_json or family:
+        if shared != Shared() or family:
             raise ConfigError(
                 f"an option stands before {context.invoked_subcommand}, expected it behind",
                 next_command=f"fine-tuning models {context.invoked_subcommand} --help",
             )
         return
-    _list(open_workbench(home, config, overrides), family, as_json=as_json)
+    _list(shared.open(), family, as_json=shared.as_json)
 
 
 def _list(bench: Workbench, family: str | None, *, as_json: bool) -> None:
@@ -85,10 +83,10 @@ def _list(bench: Workbench, family: str | None, *, as_json: bool) -> None:
         say(f"{one.alias} answers as {one.version or 'the base model'} on {one.runtime}")
     say_splits(splits)
     kept = sum(disk.served_bytes.values())
-    served = f", {kept / MIB:.1f} of them copies that are served" if kept else ""
+    served = f", {kept / MIB:.1f} of them served copies" if kept else ""
     say(f"{disk.size_bytes / MIB:.1f} MiB on disk{served}")
     if disk.unused_bytes:
-        unused = f"{disk.unused_bytes / MIB:.1f} MiB more are copies no model has"
+        unused = f"{disk.unused_bytes / MIB:.1f} MiB more are unused copies"
         say(f"{unused}; fine-tuning models prune removes them")
     if not versions:
         say("no version yet; next: fine-tuning train")
@@ -109,7 +107,7 @@ def _versions_table(versions: list[ModelVersion], served_bytes: Mapping[str, int
         grid.add_row(
             version.name,
             stage,
-            version.outcome or "not judged",
+            version.outcome or "not evaluated",
             _loss(version),
             f"{size_bytes / MIB:.1f} MiB" if version.present else "pruned",
             ", ".join(served) or "-",
@@ -125,18 +123,18 @@ def _loss(version: ModelVersion) -> str:
 
 
 @models_app.command()
+@shared_options()
 def show(
+    shared: Shared,
     name: Version,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
-    """Show all about a version: data, settings, metrics, proof, files, deployments, notes.
+    """Show a version: data, settings, metrics, proof, files.
 
     Of the settings those that differ from the defaults are shown; --json has all.
+
+    Example: fine-tuning models show support:3
     """
-    bench = open_workbench(home, config, overrides)
+    bench = shared.open()
     version = bench.version(name)
     from fine_tuning.workbench.plans import chosen_settings
 
@@ -149,7 +147,7 @@ def show(
         "run": version.run_folder,
         "parents": version.parent_words,
         "adapter": f"{version.adapter_name}, {version.method}",
-        "verdict": version.outcome or "not judged",
+        "verdict": version.outcome or "not evaluated",
     }
     chosen = chosen_settings(version.settings)
     rows |= {f"set: {key}": f"{found} (default {usual})" for key, (found, usual) in chosen.items()}
@@ -162,7 +160,7 @@ def show(
         rows |= proof_rows(one.proof)
     rows |= {f"note of {one.created_at[:10]}": one.text for one in version.notes}
     rows |= {f"to forget: {one.conversation_id}": one.reason for one in version.retraining}
-    answer(value, as_json=as_json, table=facts(version.name, rows))
+    answer(value, as_json=shared.as_json, table=facts(version.name, rows))
 
 
 def _measured(value: object) -> str:
@@ -173,16 +171,19 @@ def _measured(value: object) -> str:
 
 
 @models_app.command()
+@shared_options()
 def diff(
+    shared: Shared,
     first: Version,
     second: Version,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
-    """Show what differs between two versions: base, parents, data, settings, metrics."""
-    found = open_workbench(home, config, overrides).diff_versions(first, second)
+    """Compare the records of two versions.
+
+    Base model, parents, data, settings and metrics.
+
+    Example: fine-tuning models diff support:2 support:3
+    """
+    found = shared.open().diff_versions(first, second)
     rows: dict[str, Any] = {
         "base": " -> ".join(found.base) if found.base else "the same",
         "parents": " -> ".join(", ".join(one) or "none" for one in found.parents)
@@ -197,66 +198,66 @@ def diff(
             key: f"{_measured(before)} -> {_measured(after)}"
             for key, (before, after) in changes.items()
         }
-    answer(found.to_dict(), as_json=as_json, table=facts(f"{found.first} -> {found.second}", rows))
+    answer(
+        found.to_dict(),
+        as_json=shared.as_json,
+        table=facts(f"{found.first} -> {found.second}", rows),
+    )
 
 
 @models_app.command()
+@shared_options()
 def verify(
+    shared: Shared,
     name: Version,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
-    """Read a version's files again and compare them with what was registered."""
-    bench = open_workbench(home, config, overrides)
+    """Verify a version's files against their hashes."""
+    bench = shared.open()
     version = bench.version(name)
     problems = bench.verify_version(name)
     value = {"version": version.name, "files": len(version.present), "problems": problems}
-    text = "\n".join(problems) or f"{version.name}: all {len(version.present)} files are as written"
-    answer(value, as_json=as_json, text=text)
+    text = "\n".join(problems) or f"{version.name}: all {len(version.present)} files are unchanged"
+    answer(value, as_json=shared.as_json, text=text)
     if problems:
         raise typer.Exit(VERIFY_FAILED)
 
 
 @models_app.command()
+@shared_options()
 def note(
+    shared: Shared,
     name: Version,
-    text: Annotated[str, typer.Argument(help="What to remember about it.")],
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
+    text: Annotated[str, typer.Argument(help="Text of the note.")],
 ) -> None:
-    """Leave a remark on a version."""
-    version = open_workbench(home, config, overrides).note_version(name, text)
-    answer(version.to_dict(), as_json=as_json, text=f"noted on {version.name}")
+    """Add a note to a version."""
+    version = shared.open().note_version(name, text)
+    answer(version.to_dict(), as_json=shared.as_json, text=f"note added to {version.name}")
 
 
 @models_app.command()
+@shared_options()
 def history(
+    shared: Shared,
     name: Annotated[
-        str | None, typer.Argument(help="A family or a version; everything if absent.")
+        str | None, typer.Argument(help="Model family or version; default: all.")
     ] = None,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
-    """Show what happened to versions: registered, judged, deployed, switched to, pruned ...
+    """Show the history of versions.
+
+    Registered, evaluated, deployed, switched to, archived, pruned ...
 
     Example: fine-tuning models history support:3
     """
     from fine_tuning.model_management.versions import plain
 
-    events = open_workbench(home, config, overrides).history(name)
-    if as_json:
+    events = shared.open().history(name)
+    if shared.as_json:
         answer({"events": [plain(one) for one in events]}, as_json=True)
         return
     from rich.table import Table
 
     grid = Table(title="history", title_justify="left")
-    for heading in ("when", "version", "what", "detail"):
+    for heading in ("when", "version", "event", "detail"):
         grid.add_column(heading, overflow="fold", no_wrap=heading == "when")
     for one in events:
         moment = one.created_at[:16].replace("T", " ")
@@ -265,85 +266,83 @@ def history(
 
 
 @models_app.command()
+@shared_options()
 def archive(
+    shared: Shared,
     name: Version,
-    reason: Annotated[str, typer.Option("--reason", help="Why; shown in the history.")] = "",
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
+    reason: Annotated[str, typer.Option("--reason", help="Reason, shown in the history.")] = "",
 ) -> None:
-    """Put a version aside; it can be served and promoted again."""
-    version = open_workbench(home, config, overrides).archive_version(name, reason)
-    answer(version.to_dict(), as_json=as_json, text=f"{version.name} is archived")
+    """Archive a version; promote restores it."""
+    version = shared.open().archive_version(name, reason)
+    answer(version.to_dict(), as_json=shared.as_json, text=f"{version.name} is archived")
 
 
 @models_app.command()
+@shared_options()
 def promote(
+    shared: Shared,
     name: Version,
-    reason: Annotated[str, typer.Option("--reason", help="Why; shown in the history.")] = "",
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
+    reason: Annotated[str, typer.Option("--reason", help="Reason, shown in the history.")] = "",
 ) -> None:
-    """Take up an archived version again, as a challenger; switch makes it the champion."""
-    version = open_workbench(home, config, overrides).promote_version(name, reason)
-    answer(version.to_dict(), as_json=as_json, text=f"{version.name} is a {version.stage}")
-    if version.stage == "challenger" and not as_json:
+    """Restore an archived version, as a challenger.
+
+    To make it the champion: fine-tuning switch
+    """
+    version = shared.open().promote_version(name, reason)
+    answer(version.to_dict(), as_json=shared.as_json, text=f"{version.name} is a {version.stage}")
+    if version.stage == "challenger" and not shared.as_json:
         is_served = any(one.state == "active" for one in version.deployments)
         verb = "switch" if is_served else "deploy"
         say(f"to let your chatbot answer as it: fine-tuning {verb} {version.name}")
 
 
 @models_app.command()
+@shared_options()
 def prune(
-    keep: Annotated[
-        int, typer.Option("--keep", help="How many of the newest versions of each family stay.")
-    ] = 3,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would go; remove nothing.")
-    ] = False,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
+    shared: Shared,
+    keep: Annotated[int, typer.Option("--keep", help="Newest versions to keep per family.")] = 3,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed.")] = False,
 ) -> None:
-    """Remove files of old versions; never of what is served or can be rolled back to."""
-    bench = open_workbench(home, config, overrides)
+    """Remove files of old versions.
+
+    Versions that are served, in use or needed for a rollback are always kept.
+
+    Example: fine-tuning models prune --keep 2 --dry-run
+    """
+    bench = shared.open()
     plan = bench.prune_versions(keep=keep, is_trial=dry_run)
     rows: dict[str, Any] = {
-        item.version: f"{'would go' if dry_run else 'removed'}: {len(item.artefacts)} files, "
-        f"{item.size_bytes / MIB:.1f} MiB"
+        item.version: f"{'would be removed' if dry_run else 'removed'}: "
+        f"{len(item.artefacts)} files, {item.size_bytes / MIB:.1f} MiB"
         for item in plan.prunable
     }
-    rows |= {name: f"stays: {why}" for name, why in plan.kept.items()}
+    rows |= {name: f"kept: {why}" for name, why in plan.kept.items()}
     if plan.unused_bytes:
-        rows["copies no model has"] = f"{plan.unused_bytes / MIB:.1f} MiB"
+        rows["unused copies"] = f"{plan.unused_bytes / MIB:.1f} MiB"
     table = facts(f"{plan.size_bytes / MIB:.1f} MiB", rows)
-    answer(plan.to_dict() | {"dry_run": dry_run}, as_json=as_json, table=table)
+    answer(plan.to_dict() | {"dry_run": dry_run}, as_json=shared.as_json, table=table)
 
 
 @models_app.command(name="export")
+@shared_options()
 def export_model(
+    shared: Shared,
     name: Version,
-    folder: Annotated[Path, typer.Option("--to", help="A new folder.")],
+    folder: Annotated[Path, typer.Option("--to", help="Folder to create.")],
     kind: Annotated[
         str,
         typer.Option(
-            "--as", help="adapter, peft, merged, or merged-TYPE such as merged-f16, merged-q8_0."
+            "--as", help="adapter, peft, merged, or merged-TYPE (merged-f16, merged-q8_0)."
         ),
     ] = "merged",
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
-    """Write a version into a folder: merged model or adapter, with a Modelfile for Ollama.
+    """Export a version: merged model or adapter.
+
+    The folder has a Modelfile for Ollama.
 
     Example: fine-tuning models export support:3 --to support-3
     """
-    bench = open_workbench(home, config, overrides)
+    bench = shared.open()
     made = bench.export_model(name, kind, folder)
     value = made.to_dict()
     rows: dict[str, Any] = {
@@ -358,4 +357,6 @@ def export_model(
             else f"{report.kept:.1%} where least is kept; --json tells each tensor"
         )
         rows["size against the base"] = f"{report.num_bytes / report.base_bytes - 1:+.1%}"
-    answer(value, as_json=as_json, table=None if as_json else facts(str(folder), rows))
+    answer(
+        value, as_json=shared.as_json, table=None if shared.as_json else facts(str(folder), rows)
+    )

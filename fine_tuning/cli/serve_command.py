@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fine_tuning.cli.options import Config, Home, Overrides, open_workbench
+from fine_tuning.cli.options import Shared, shared_options
 from fine_tuning.cli.output import say
 
 if TYPE_CHECKING:
@@ -18,27 +18,28 @@ app = typer.Typer()
 
 
 @app.command()
+@shared_options(has_json=False)
 def serve(
+    shared: Shared,
     host: Annotated[
         str | None,
-        typer.Option("--host", help="Address to listen on; any but this machine's needs a token."),
+        typer.Option("--host", help="Address; other machines need a token."),
     ] = None,
     port: Annotated[
-        int | None, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")
+        int | None, typer.Option("--port", min=0, max=65535, help="TCP port; 0: a free one.")
     ] = None,
     token_file: Annotated[
         Path | None,
-        typer.Option("--token-file", help="Ask every request for the token in this file."),
+        typer.Option("--token-file", help="Require the token in this file."),
     ] = None,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
 ) -> None:
-    """Serve deployed models, runs and bases to chat clients of Ollama and OpenAI; Ctrl-C stops.
+    """Serve models to clients of Ollama and OpenAI.
 
-    Example: fine-tuning serve --port 11435, then OLLAMA_HOST=127.0.0.1:11435 for the client
+    Deployed versions, runs and base models, until Ctrl-C.
+
+    Example: fine-tuning serve --port 11435
     """
-    bench = open_workbench(home, config, overrides)
+    bench = shared.open()
     bench.serve(host=host, port=port, token_file=token_file, started=_tell)
     say("Stopped.")
 

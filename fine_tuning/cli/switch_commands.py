@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fine_tuning.cli.options import AsJson, Config, Home, Overrides, open_workbench
+from fine_tuning.cli.options import Shared, shared_options
 from fine_tuning.cli.output import answer, say
 
 if TYPE_CHECKING:
@@ -25,78 +25,78 @@ def say_splits(splits: list[Split]) -> None:
 
 
 @app.command()
+@shared_options()
 def switch(
-    name: Annotated[str, typer.Argument(help="A version, or support:base for the base model.")],
+    shared: Shared,
+    name: Annotated[str, typer.Argument(help="Version, or support:base for the base model.")],
     share: Annotated[
         float | None,
-        typer.Option("--share", help="Let it answer only this share of the sessions; 0 ends it."),
+        typer.Option("--share", help="A/B test: share of the sessions; 0 ends it."),
     ] = None,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
-    """Let the name your chatbot asks for answer as another version, once that one is loaded.
+    """Switch your chatbot to another version.
 
-    Example: fine-tuning switch support:3
+    The alias it asks for points to the version once that is loaded. With --share, an A/B
+    test: only that share of the sessions gets it.
+
+    Example: fine-tuning switch support:3 --share 0.3
     """
     from dataclasses import asdict
 
-    bench = open_workbench(home, config, overrides)
+    bench = shared.open()
     if share is None:
         done = bench.switch(name)
         before = f"; before: {done.before}" if done.changed else " already"
         text = f"{done.alias} answers as {done.version}{before}"
-        answer(done.to_dict(), as_json=as_json, text=text)
+        answer(done.to_dict(), as_json=shared.as_json, text=text)
     elif share == 0:
         version = bench.version(name)
         ended = bench.end_split(version.family)
-        text = "the split is over" if ended else "there was no split"
-        answer({"family": version.family, "ended": ended}, as_json=as_json, text=text)
+        text = "the A/B test is over" if ended else "there was no A/B test"
+        answer({"family": version.family, "ended": ended}, as_json=shared.as_json, text=text)
     else:
         traffic = bench.split_traffic(name, share)
         text = f"{traffic.version} answers {traffic.share:.0%} of the sessions of {traffic.alias}"
-        answer(asdict(traffic), as_json=as_json, text=text)
-        if not as_json:
-            say("fine-tuning models shows what people think of each")
+        answer(asdict(traffic), as_json=shared.as_json, text=text)
+        if not shared.as_json:
+            say("fine-tuning models shows the feedback on each")
 
 
 @app.command()
+@shared_options()
 def rollback(
+    shared: Shared,
     family: Annotated[
-        str | None, typer.Argument(help="A family such as support; the only one if absent.")
+        str | None, typer.Argument(help="Model family; default: the only one.")
     ] = None,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
-    """Let the name your chatbot asks for answer as it did before the last switch, at once."""
-    done = open_workbench(home, config, overrides).rollback(family)
+    """Return to the version before the last switch.
+
+    Example: fine-tuning rollback support
+    """
+    done = shared.open().rollback(family)
     text = f"{done.alias} answers as {done.version} again; it was {done.before}"
-    answer(done.to_dict(), as_json=as_json, text=text)
+    answer(done.to_dict(), as_json=shared.as_json, text=text)
 
 
 @app.command()
+@shared_options()
 def withdraw(
-    name: Annotated[str, typer.Argument(help="A deployed version, such as support:3.")],
+    shared: Shared,
+    name: Annotated[str, typer.Argument(help="Deployed version: support:3.")],
     force: Annotated[
         bool,
-        typer.Option("--force", help="Even if your chatbot can be rolled back to it."),
+        typer.Option("--force", help="Even if a rollback needs it."),
     ] = False,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
-    """Take a version out of the program that serves it; its files stay, and deploy brings it back.
+    """Withdraw a version from its server; files stay.
 
-    What your chatbot answers with is never withdrawn.
+    deploy serves it again. The version in use is never withdrawn.
 
     Example: fine-tuning withdraw support:2
     """
-    bench = open_workbench(home, config, overrides)
+    bench = shared.open()
     version = bench.version(name).name
     served = bench.withdraw(version, force=force)
-    text = f"{served} is gone; fine-tuning deploy {version} brings it back"
-    answer({"version": version, "name": served}, as_json=as_json, text=text)
+    text = f"{served} is withdrawn; to serve it again: fine-tuning deploy {version}"
+    answer({"version": version, "name": served}, as_json=shared.as_json, text=text)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fine_tuning.cli.options import AsJson, Base, Config, Home, Overrides, open_workbench
+from fine_tuning.cli.options import AsJson, Base, Home, Shared, shared_options
 from fine_tuning.cli.output import GIB, answer, command, facts, progress_bars, results, say
 from fine_tuning.core.errors import DataError
 
@@ -24,7 +24,9 @@ MARKS = {"stop": "STOP", "warning": "warning", "note": "note", "good": "good"}
 
 @app.command()
 def demo(home: Home = None, as_json: AsJson = False) -> None:
-    """Show the whole loop on sample conversations and the embedded model, in minutes, on a CPU.
+    """Run the whole loop on sample conversations.
+
+    With the embedded model, on a CPU, in minutes.
 
     Logs, cleans, exports, formats and splits the conversations of a fictional company's handbook,
     trains an adapter, and asks base and tuned model questions worded unlike the training data.
@@ -54,12 +56,16 @@ def show_demo(result: DemoResult) -> None:
     counts = result.cleaning.counts
     dropped = ", ".join(f"{number} {reason}" for reason, number in counts["dropped"].items())
     say(f"\n{counts['in']} conversations logged, {counts['kept']} kept; dropped: {dropped}")
-    grid = Table(title="base against tuned, on what was never trained on")
+    grid = Table(title="base against tuned, on held-out data")
     for heading in ("", "base", "tuned"):
         grid.add_column(heading, justify="right" if heading else "left")
     before, after = result.evaluation.held_out
-    grid.add_row("held-out loss", f"{before.loss:.3f}", f"{after.loss:.3f}")
-    grid.add_row("perplexity", f"{before.perplexity:.1f}", f"{after.perplexity:.1f}")
+    grid.add_row(
+        "loss on held-out replies (lower is better)", f"{before.loss:.3f}", f"{after.loss:.3f}"
+    )
+    grid.add_row(
+        "perplexity (lower is better)", f"{before.perplexity:.1f}", f"{after.perplexity:.1f}"
+    )
     if (asked := result.evaluation.questions) is not None:
         shares = [f"{one.fact_recall:.0%}" for one in asked]
         grid.add_row(f"facts right, {len(asked[0].answers)} reworded questions", *shares)
@@ -90,33 +96,35 @@ def show_demo(result: DemoResult) -> None:
 
 
 @app.command()
+@shared_options()
 def doctor(
+    shared: Shared,
     parity: Annotated[
         bool,
-        typer.Option("--parity", help="Compare the engine with llama.cpp, token by token."),
+        typer.Option("--parity", help="Compare the engine with llama.cpp."),
     ] = False,
     data: Annotated[
         bool,
-        typer.Option("--data", help="Check the recorded conversations and what is made of them."),
+        typer.Option("--data", help="Check the training data."),
     ] = False,
     base: Base = None,
-    home: Home = None,
-    config: Config = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
 ) -> None:
-    """Say what is installed, what is slow and why; with --parity, prove the engine right.
+    """Check the installation, the data and the engine.
 
-    --data looks for what would spoil a training: too little, leaks, secrets, wrong masks; each
-    finding with what helps. It ends with code 3 when training must not go on.
+    Without an option: what is installed, what is slow and why.
 
-    --parity takes the base model named by --base (embedded by default) and, if a run on it exists,
-    base and adapter together.
+    --data looks for what would spoil training: too little data, leaks, secrets, wrong masks, each
+    with a remedy. Its exit code is 3 when training must not start.
+
+    --parity compares predictions with llama.cpp, token by token: of the base model named by --base
+    (default: embedded), and with the adapter of its newest run.
+
+    Example: fine-tuning doctor --data
     """
     with progress_bars() if parity or data else nullcontext() as progress:
-        bench = open_workbench(home, config, overrides, base=base, progress=progress)
+        bench = shared.open(base=base, progress=progress)
         if data:
-            show_findings(bench.preflight(), as_json=as_json)
+            show_findings(bench.preflight(), as_json=shared.as_json)
             return
         from fine_tuning.workbench.health import check_health, parity_reports
 
@@ -125,13 +133,13 @@ def doctor(
         report = check_health(bench.workspace)
         reports = parity_reports(bench, base or "embedded") if parity else []
     value = {"health": report, "parity": [one.to_dict() for one in reports]}
-    answer(value, as_json=as_json, table=facts("health", report))
-    for one in reports if not as_json else []:
+    answer(value, as_json=shared.as_json, table=facts("health", report))
+    for one in reports if not shared.as_json else []:
         rows = {
             "positions": one.num_positions,
             "mean KL": f"{one.mean_kl:.5f} nats",
             "largest KL": f"{one.max_kl:.5f} nats",
-            "same likeliest token": f"{one.top1_agreement:.1%}",
+            "same most probable token": f"{one.top1_agreement:.1%}",
             "compute dtype": one.dtype,
             "parity": "holds" if one.holds else "FAILS",
         }

@@ -47,7 +47,7 @@ RATIO_TOLERANCE = 1e-6
 
 
 class DataCollection(Section):
-    """Which conversations are recorded, where, and which are long enough to learn from."""
+    """Which conversations are recorded, where, and which are long enough to train on."""
 
     enabled: bool = True
     """Whether the chatbot's conversations are recorded. false records nothing; what is there
@@ -69,8 +69,8 @@ class DataCollection(Section):
     """Steps of cleaning that are left out, of those `fine-tuning clean` lists."""
 
     redact: PrivateKinds = ("URL", "EMAIL", "PHONE", "CARD", "IBAN", "IP", "SECRET")
-    """Private values that are replaced by placeholders such as `<EMAIL_1>` before anything is
-    learnt; the log keeps them. SECRET covers passwords, keys and tokens."""
+    """Redaction: kinds of private values that are replaced by placeholders such as `<EMAIL_1>`
+    before training; the log keeps them. SECRET covers passwords, keys and tokens."""
 
     phone_regions: tuple[Region, ...] = ("US", "GB", "DE")
     """Countries (ISO 3166) whose national phone numbers are found; numbers with a country code are
@@ -85,34 +85,34 @@ class DataCollection(Section):
     always kept."""
 
     min_quality: float = Field(default=0.0, ge=0, le=1)
-    """Least heuristic quality of a conversation's replies, 0 to 1; `fine-tuning stats` shows how
-    yours are spread."""
+    """Minimum heuristic quality of a conversation's replies, 0 to 1; `fine-tuning stats` shows
+    the distribution of yours."""
 
     max_same_reply: int | None = Field(default=20, ge=1)
-    """How often one and the same reply is learnt, so that stock phrases do not take over. null
+    """How often one and the same reply is trained on, so that stock phrases do not take over. null
     sets no limit."""
 
     near_duplicate_similarity: float = Field(default=0.7, gt=0, le=1)
     """Share of word triples two conversations must have in common (Jaccard similarity) to be near
-    duplicates, of which the best is kept; they also share one split."""
+    duplicates, of which the best is kept; they are also put into the same split."""
 
     moderation: Judges = ("words",)
-    """Who judges inappropriate content: `words` (a small list), `profanex` (a large one) and
+    """Filters of inappropriate content: `words` (a small list), `profanex` (a large one) and
     `toxicity` (a model); the last two need the extra `moderation`."""
 
     toxicity_threshold: float = Field(default=0.8, gt=0, le=1)
     """Probability from which `toxicity` drops a conversation."""
 
     learn_from_feedback: bool = True
-    """Whether what you said about replies decides what is learnt: an edited reply is learnt as you
-    edited it; one with a thumb down, a low rating, or generated again and not kept is not. A
+    """Whether feedback decides what is trained on: a corrected reply is trained on as you
+    corrected it; one with a thumb down, a low rating, or regenerated and not chosen is not. A
     conversation you rejected in the review is left out either way."""
 
     lowest_rating: int = Field(default=4, ge=1, le=10)
-    """Least rating, of 1 to 10, with which a reply is learnt."""
+    """Minimum rating, from 1 to 10, with which a reply is trained on."""
 
     auto_export: bool = True
-    """Whether the recorded conversations are exported on their own every `export_interval`
+    """Whether the recorded conversations are exported automatically, every `export_interval`
     conversations."""
 
     export_interval: int = Field(default=100, ge=1)
@@ -139,22 +139,23 @@ class DataPreparation(Section):
     """Tokens of the longest example. A longer one is shortened or dropped, and counted."""
 
     train_on: TrainOn = "weighted"
-    """Which replies are learnt: `weighted` (every finished one whose weight is not 0), `all` (every
-    finished one), `last` (the last one of each conversation), or `rated_up` (those with a thumb up,
-    a rating of 7 and more, or a correction)."""
+    """Which replies are trained on: `weighted` (every finished one whose weight is not 0), `all`
+    (every finished one), `last` (the last one of each conversation), or `rated_up` (those with a
+    thumb up, a rating of 7 and more, or a correction)."""
 
     truncation: Truncation = "cut"
-    """What becomes of a reply that crosses max_length: `cut` learns it up to there, `drop` does not
-    learn it, `oldest` leaves out the conversation's oldest turns until it fits."""
+    """What becomes of a reply that crosses max_length: `cut` trains on it up to there, `drop` does
+    not train on it, `oldest` leaves out the conversation's oldest messages until it fits."""
 
     train_ratio: float = Field(default=0.8, gt=0, le=1)
-    """Share of the conversations that is learnt from. The three ratios add up to 1."""
+    """Training split: share of the conversations that is trained on. The three ratios add up to
+    1."""
 
     validation_ratio: float = Field(default=0.1, ge=0, lt=1)
-    """Share that is measured during training, to stop in time."""
+    """Validation split: share whose loss is measured during training, for early stopping."""
 
     test_ratio: float = Field(default=0.1, ge=0, lt=1)
-    """Share that is kept for the evaluation and never seen in training."""
+    """Test split: share that is held out for the evaluation."""
 
     @field_validator("test_ratio")
     @classmethod

@@ -25,7 +25,7 @@ class Preset:
 QUICK = Preset(
     name="quick",
     meaning="A first look: the upper quarter of the model, twice over the chats. "
-    "About half the time, and most of what is to be learnt.",
+    "About half the time, and most of the gain.",
     values={
         "training.mode": "fast",
         "training.num_epochs": 2,

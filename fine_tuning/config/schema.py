@@ -64,16 +64,16 @@ class Training(Section):
     path starts at the workspace (`--home`)."""
 
     adapter: Adapter = "auto"
-    """`lora` learns most and is served beside the base model; `mergeable` folds exactly into
-    weights of 4 and 5 bits, for servers that take no adapters (Ollama since 0.34.1), and learns a
+    """`lora` gains most and is served beside the base model; `mergeable` folds exactly into
+    weights of 4 and 5 bits, for servers that load no adapters (Ollama since 0.34.1), and gains a
     little less. `auto` asks the server; where none answers it takes `mergeable`, which works
     everywhere."""
 
     lora_r: int = Field(default=16, ge=1, le=1024)
-    """Rank of the adapter: how much it can learn, and how large it is."""
+    """Rank of the adapter: its capacity, and its size."""
 
     lora_alpha: float = Field(default=32, gt=0, le=65_536)
-    """Strength of the adapter: its update is scaled by lora_alpha / lora_r."""
+    """Scale of the adapter: its update is multiplied by lora_alpha / lora_r."""
 
     eight_bit_modules: Modules = ()
     """For experiments: linear layers that a `mergeable` adapter leaves to plain LoRA; merging
@@ -85,12 +85,12 @@ class Training(Section):
     2312.03732)."""
 
     target_modules: Literal["all-linear"] | TargetModules = "all-linear"
-    """The linear layers that get an adapter, by llama.cpp's names: `all-linear` for all of every
+    """Linear layers that get an adapter, by llama.cpp's names: `all-linear` for all of every
     block, or a list of them. Phi 3 has attn_qkv for the first three, and both halves of its
     feed-forward in ffn_up."""
 
     batch_size: int = Field(default=4, ge=1, le=4096)
-    """Examples computed together. Less needs less memory."""
+    """Examples computed together. A smaller batch needs less memory."""
 
     gradient_accumulation: int = Field(default=1, ge=1, le=4096)
     """Batches whose gradients are added up before a step; batch_size times this is the batch the
@@ -111,11 +111,11 @@ class Training(Section):
     """AdamW's decoupled weight decay, applied to the adapter only."""
 
     max_grad_norm: float | None = Field(default=1.0, gt=0)
-    """Longest gradient (L2 norm over all adapter weights); a longer one is scaled down. null
-    never clips."""
+    """Gradient clipping: largest L2 norm over all adapter weights; a larger one is scaled down.
+    null never clips."""
 
     num_epochs: int = Field(default=3, ge=1, le=10_000)
-    """How often the training data is gone through."""
+    """Epochs: passes over the training data."""
 
     max_steps: int | None = Field(default=None, ge=1)
     """Optimizer steps after which training ends, whatever num_epochs says. null sets no limit."""
@@ -145,7 +145,7 @@ class Training(Section):
 
     mode: Mode = "quality"
     """`quality` adapts every layer; `fast` the last quarter of them, with what the layers below
-    compute kept on disk while the run lasts: less time, less learnt."""
+    compute kept on disk while the run lasts: less time, less gained."""
 
     memory_budget: float | None = Field(default=None, gt=0, le=65_536)
     """GiB the training process may occupy. It decides which weights are unpacked and which
@@ -157,11 +157,11 @@ class Training(Section):
 
 
 class Evaluation(Section):
-    """How a model is measured and compared."""
+    """How a model is evaluated and compared."""
 
     metrics: Metrics = ("perplexity", "accuracy", "bleu", "rouge")
-    """What is measured on the test share: `perplexity` and `bits_per_byte` (lower is better),
-    `accuracy` (tokens predicted right), likeness of the replies to the recorded ones by `bleu`,
+    """Metrics of the test split: `perplexity` and `bits_per_byte` (lower is better),
+    `accuracy` (tokens predicted right), similarity of the replies to the recorded ones by `bleu`,
     `chrf`, `rouge`, `exact_match`, `f1` and `embedding_similarity` (needs the extra `embed`); of
     the replies alone `length`, `length_gap` (doublings off the recorded reply), `repetition`,
     `refusal_rate`, `language_match` (the language of the question) and `stop_rate` (ended by
@@ -179,15 +179,15 @@ class Evaluation(Section):
 
     primary_metric: PrimaryMetric = "loss"
     """What must get better for a model to be promoted: `loss` or `accuracy` of the held-out
-    replies, `fact_recall` of questions, or likeness of the replies to the recorded ones."""
+    replies, `fact_recall` of questions, or similarity of the replies to the recorded ones."""
 
     ability_probe: bool = True
-    """Whether the built-in tasks of general ability are put to every model, to notice what it
-    forgot."""
+    """Whether every model is given the built-in tasks of general ability, to notice what training
+    made it forget."""
 
     max_ability_loss: float = Field(default=0.05, ge=0, le=1)
-    """How much of the chance a model gives to the right choice, over all built-in tasks, may be
-    lost without rejection."""
+    """How much of the probability of the right choice, over all built-in tasks, may be lost
+    without rejection."""
 
     max_skill_loss: float = Field(default=0.25, ge=0, le=1)
     """The same for the tasks of a single skill. With about 25 tasks a skill, a loss below 0.17 is
@@ -204,7 +204,7 @@ class Evaluation(Section):
     """How much the share of right answers may fall, on the questions and on old suites."""
 
     suite_files: tuple[Text, ...] = ()
-    """JSONL files of questions with key_facts that earlier models were judged on: a new one must
+    """JSONL files of questions with key_facts that earlier models were evaluated on: a new one must
     not get worse on them. A relative path starts at the workspace (`--home`)."""
 
     canary_file: Text | None = None
@@ -213,7 +213,7 @@ class Evaluation(Section):
 
 
 class Deployment(Section):
-    """Where a tuned model goes."""
+    """How a tuned model is deployed."""
 
     ollama_base_url: str = Field(default="http://localhost:11434", pattern=r"^https?://[^\s/]+\S*$")
     """Address of the Ollama server."""
@@ -223,13 +223,13 @@ class Deployment(Section):
     `auto` for Ollama where one answers at ollama_base_url."""
 
     auto_deploy: bool = True
-    """Whether a tuned model that is better than its base is deployed without asking."""
+    """Whether a tuned model whose verdict is `promote` is deployed without asking."""
 
     model_name_prefix: str = Field(default="fine_tuned_", pattern=r"^[a-zA-Z0-9_.\-]*$")
     """Put before the base model's name to name the tuned one. Letters, digits, `_`, `.` and `-`."""
 
     family: str | None = Field(default=None, pattern=r"^[a-zA-Z0-9_][a-zA-Z0-9_.\-]{0,47}$")
-    """What tuned models are called after the prefix: with `support`, the third is
+    """Model family: the name of tuned models after the prefix: with `support`, the third is
     `fine_tuned_support:3` and the one in use `fine_tuned_support:champion`. null takes the base
     model's name."""
 
@@ -238,25 +238,25 @@ class Serving(Section):
     """How `fine-tuning serve` answers chat clients without Ollama."""
 
     host: Text = "127.0.0.1"
-    """Address to listen on. Any but this machine's own (127.0.0.1, ::1, localhost) makes every
-    request bring a token."""
+    """Address to listen on. Any other than this machine's own (127.0.0.1, ::1, localhost) makes
+    every request need a token."""
 
     port: int = Field(default=11434, ge=0, le=65535)
     """Port to listen on; Ollama's own, so that its clients find the server. 0 takes a free one."""
 
     parallel: int = Field(default=4, ge=1, le=64)
-    """Conversations answered at the same time per base model; others wait their turn."""
+    """Conversations answered at the same time per base model; others wait."""
 
     context_tokens: int = Field(default=4096, ge=256, le=1_048_576)
-    """Room for prompt and reply of each conversation, in tokens; a model's own `num_ctx` is
-    stronger."""
+    """Context length: tokens of prompt and reply of each conversation; a model's own `num_ctx`
+    takes precedence."""
 
     memory_gib: float | None = Field(default=None, gt=0)
     """Memory for all loaded models together, in GiB; the one unused for longest makes room. null
     takes half of the machine's."""
 
     max_waiting: int = Field(default=512, ge=0, le=100_000)
-    """Requests that may wait for a model; more are told to come again."""
+    """Requests that may wait for a model; further ones are refused and may be repeated."""
 
 
 class Settings(Section):

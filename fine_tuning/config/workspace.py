@@ -55,11 +55,21 @@ class Workspace:
         )
 
     def resolve(self, path: Path | str) -> Path:
-        """Return a setting's path: absolute as it is, relative from ``home``, ``~`` expanded."""
+        """Return a setting's path: absolute as it is, relative from ``home``, ``~`` expanded.
+
+        Args:
+            path: A setting's path.
+        """
         return Path(os.path.normpath(self.home / Path(path).expanduser()))
 
     def ensure(self, path: Path | str) -> Path:
         """Return a folder of the workspace, created with its parents if it is not there.
+
+        Args:
+            path: Absolute, or relative from ``home``; ``~`` is expanded.
+
+        Returns:
+            The folder's absolute path.
 
         Raises:
             StorageError: if it cannot be created.

@@ -120,7 +120,14 @@ class Message:
         return "\n".join(part.text for part in self.content if part.type == "text")
 
     def with_text(self, text: str) -> Message:
-        """Return the message with its text parts replaced by one; other parts stay, after it."""
+        """Return the message with its text parts replaced by one; other parts stay, after it.
+
+        Args:
+            text: What the message says instead.
+
+        Returns:
+            A new message; this one stays as it is.
+        """
         others = tuple(part for part in self.content if part.type != "text")
         return replace(self, content=(Part(text=text), *others))
 
@@ -228,7 +235,15 @@ class Conversation:
         return tuple(reversed(path))
 
     def siblings(self, message_id: str) -> tuple[Message, ...]:
-        """Return the other messages with the same parent: retries and edits of a message."""
+        """Return the other messages with the same parent: retries and edits of a message.
+
+        Args:
+            message_id: A message of this conversation.
+
+        Returns:
+            Those messages in the order in which they were appended, without the one
+            named.
+        """
         (message,) = (m for m in self.messages if m.id == message_id)
         return tuple(
             m for m in self.messages if m.parent_id == message.parent_id and m.id != message_id

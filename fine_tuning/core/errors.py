@@ -23,7 +23,7 @@ from __future__ import annotations
 
 
 class FineTuningError(Exception):
-    """Base of all errors meant for the user's eyes.
+    """Base of all errors shown to users.
 
     Args:
         message: One sentence naming what was found and what was expected.
@@ -55,7 +55,7 @@ class DataError(FineTuningError):
 
 
 class ModelNotFoundError(FineTuningError):
-    """A model name or file leads nowhere."""
+    """No model or file of that name exists."""
 
     exit_code = 4
 

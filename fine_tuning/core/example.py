@@ -74,6 +74,26 @@ class TokenizedExample:
         """How many tokens are learnt."""
         return sum(self.mask)
 
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """How much each target counts in the loss: once."""
+        return (1.0,) * self.num_targets
+
+    @property
+    def group(self) -> str:
+        """What it is compared with: nothing."""
+        return ""
+
+    @property
+    def label(self) -> float:
+        """1: what it shows is wanted."""
+        return 1.0
+
+    @property
+    def sampling_weight(self) -> float:
+        """How often an epoch sees it: once."""
+        return 1.0
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; the mask as a string of 0 and 1."""
         return {

@@ -11,93 +11,37 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from fine_tuning.core.conversation import Conversation, Message
+from fine_tuning.core.conversation import Message
 from fine_tuning.core.events import RunEvent
-from fine_tuning.core.feedback import Feedback
+from fine_tuning.core.store_ports import (
+    ConversationAdmin,
+    ConversationLog,
+    ConversationQueries,
+    ConversationStore,
+    Skipped,
+)
 
-
-class ConversationStore(Protocol):
-    """Where conversations and feedback are kept.
-
-    * What ``append`` acknowledged MUST survive a killed process, and concurrent writers MUST NOT
-      lose or interleave each other's messages.
-    * Appending a message id that is there already MUST change nothing (retries are safe).
-    * ``conversations`` MUST yield each conversation once, oldest first, messages in the order in
-      which they were appended; a torn or foreign record MUST be skipped and counted, not fatal.
-    * What ``forget`` removed MUST NOT be found in any file of the store afterwards, not even in
-      free space.
-    * A message id is known within its conversation; a conversation is known by its id or, when
-      ``source_ref`` is not empty, by (``source``, ``source_ref``). The header stored first stands,
-      except ``leaf_id``: that of the last ``append`` that brought something new does.
-    """
-
-    def append(self, conversation: Conversation, *, follow: bool = False) -> None:
-        """Add a conversation, or those of its messages that are new to the stored one.
-
-        Args:
-            conversation: What to add; parents stand before their children.
-            follow: A new message without a parent follows the last stored message of its
-                conversation instead of starting a branch; decided while no one else can write.
-
-        Raises:
-            DataError: if a message names a parent that is neither stored nor given.
-            StorageError: if it was not acknowledged; then nothing was written, or the disk failed
-                and it may be found later: appending the same ids again is safe either way.
-        """
-        ...
-
-    def append_many(
-        self, conversations: Sequence[Conversation], feedback: Sequence[Feedback] = ()
-    ) -> list[bool]:
-        """Add conversations and judgements, all or none, at the price of one ``append``.
-
-        Returns:
-            Of each conversation, whether it was unknown before.
-
-        Raises:
-            DataError: if a message names a parent that is neither stored nor given.
-            StorageError: if nothing could be written; then nothing was.
-        """
-        ...
-
-    def add_feedback(self, feedback: Feedback) -> None:
-        """Add a judgement; a known id changes nothing.
-
-        Raises:
-            StorageError: if it could not be written.
-        """
-        ...
-
-    def conversation(self, conversation_id: str) -> Conversation | None:
-        """Return the conversation of an id; None if there is none."""
-        ...
-
-    def count(self) -> int:
-        """Return how many conversations there are."""
-        ...
-
-    def conversations(self) -> Iterator[Conversation]:
-        """Yield all conversations."""
-        ...
-
-    def revisions(self) -> dict[str, str]:
-        """Return for each conversation, in their order, a text that changes whenever it does.
-
-        It costs a fraction of reading them, and stays when another conversation changes or goes.
-        """
-        ...
-
-    def forget(self, conversation_id: str) -> bool:
-        """Remove a conversation and the feedback on it; tell whether there was any.
-
-        Raises:
-            StorageError: if it could not be removed.
-        """
-        ...
-
-    def feedback(self, conversation_id: str | None = None) -> Iterator[Feedback]:
-        """Yield all judgements, or those on one conversation and its messages, oldest first."""
-        ...
+__all__ = [
+    "GREEDY",
+    "AliasingRuntime",
+    "ChatModel",
+    "Clock",
+    "ConversationAdmin",
+    "ConversationLog",
+    "ConversationQueries",
+    "ConversationStore",
+    "ModelInfo",
+    "ModelRecipe",
+    "ModelRuntime",
+    "Progress",
+    "PromptRenderer",
+    "RunListener",
+    "Sampling",
+    "ServedModel",
+    "ServedReply",
+    "Skipped",
+    "Tokenizer",
+]
 
 
 class Tokenizer(Protocol):
@@ -193,18 +137,6 @@ class ChatModel(Protocol):
         ...
 
 
-class Scorer(Protocol):
-    """Log-probabilities of given tokens.
-
-    * ``score(ids)[i]`` MUST be the natural log-probability of ``ids[i + 1]`` after
-      ``ids[: i + 1]``; its length is ``len(ids) - 1``.
-    """
-
-    def score(self, ids: Sequence[int]) -> Sequence[float]:
-        """Return one log-probability per token after the first."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:
     """What a runtime says about one of its models; ``size_bytes`` 0 means unknown."""
@@ -231,7 +163,11 @@ class ModelRecipe:
 
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, units done, units in all (0 when unknown)."""
+"""Called with what is being done, units done, units in all (0 when unknown).
+
+Within one piece of work ``done`` MUST NOT go down and MUST end at a known total. What a callback
+raises MUST end the work: that is how it is stopped.
+"""
 
 
 class ModelRuntime(Protocol):

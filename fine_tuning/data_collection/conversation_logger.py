@@ -188,7 +188,17 @@ class ConversationLogger:
     def log_edit(
         self, message_id: str, text: str, *, comment: str = "", session_id: str | None = None
     ) -> str:
-        """Log a reply as it should have been: what training learns in its place, and a pair."""
+        """Log a reply as it should have been: what training learns in its place, and a pair.
+
+        Args:
+            message_id: What :meth:`log_conversation` returned.
+            text: The reply as it should have been.
+            comment: What the person wrote about it.
+            session_id: The reply's session; None takes the logger's own.
+
+        Returns:
+            The judgement's id.
+        """
         return self.log_feedback(
             message_id, "correction", text=text, comment=comment, session_id=session_id
         )
@@ -202,6 +212,12 @@ class ConversationLogger:
         session_id: str | None = None,
     ) -> str:
         """Log another reply to the question of a reply; it is the one shown from now on.
+
+        Args:
+            message_id: The reply that was asked for again.
+            bot_response: The new reply.
+            metadata: Notes on the new reply (model, latency, ...).
+            session_id: The reply's session; None takes the logger's own.
 
         Returns:
             The new reply's message id. :meth:`log_choice` tells which one was kept.
@@ -233,6 +249,14 @@ class ConversationLogger:
     def log_choice(self, kept_id: str, rejected_id: str, *, session_id: str | None = None) -> str:
         """Log which of two replies to one question was kept, and which was not: a pair.
 
+        Args:
+            kept_id: The message id of the reply that was kept.
+            rejected_id: The message id of the one that was not.
+            session_id: The reply's session; None takes the logger's own.
+
+        Returns:
+            The judgement's id.
+
         Raises:
             DataError: if the two are the same.
             StorageError: if it could not be written.
@@ -251,7 +275,7 @@ class ConversationLogger:
             StorageError: if the log cannot be read.
         """
         stats = conversation_statistics(self.store.conversations(), self.store.feedback())
-        skipped = list(getattr(self.store, "skipped", ()))
+        skipped = self.store.skipped
         for record in skipped:
             _log.debug("skipped line %d of %s: %s", record.line, self.path, record.reason)
         _log.debug("counted %d conversations in %s", stats["total_conversations"], self.path)
@@ -259,6 +283,9 @@ class ConversationLogger:
 
     def export(self, path: Path | str) -> Path:
         """Write all conversations to a JSON Lines file, one ``ft/1`` record a line.
+
+        Args:
+            path: The file to write; one that is there is replaced in one step.
 
         Returns:
             The file's path.

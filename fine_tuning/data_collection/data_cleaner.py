@@ -156,6 +156,13 @@ class DataCleaner:
     def clean(self, conversations: Iterable[Item]) -> CleaningReport:
         """Clean conversations that fit in memory, and account for every one.
 
+        Args:
+            conversations: Conversation values, ``ft/1`` objects or
+                user_message/bot_response objects.
+
+        Returns:
+            What was kept, what was dropped and why, and the counts of every step.
+
         Raises:
             DataError: naming the index of the first item that is no conversation.
         """
@@ -186,6 +193,10 @@ class DataCleaner:
     def changes(self, conversations: Iterable[Item]) -> Iterator[Change]:
         """Yield every text that the edits would change, for review; nothing is kept in memory.
 
+        Args:
+            conversations: Conversation values, ``ft/1`` objects or
+                user_message/bot_response objects.
+
         Raises:
             DataError: if an item is no conversation.
         """
@@ -194,7 +205,14 @@ class DataCleaner:
             yield from _changes(conversation, self.edited(conversation))
 
     def edited(self, conversation: Conversation) -> Conversation:
-        """Return a conversation repaired, spaced evenly and redacted; nothing is judged."""
+        """Return a conversation repaired, spaced evenly and redacted; nothing is judged.
+
+        Args:
+            conversation: Stays as it is.
+
+        Returns:
+            The edited copy, equal to the original if nothing was to change.
+        """
         entry = Entry(conversation)
         for step in self._steps():
             if step.name in EDITS and step.edit is not None:
@@ -202,7 +220,14 @@ class DataCleaner:
         return entry.conversation
 
     def edited_together(self, messages: Sequence[Message]) -> tuple[Message, ...]:
-        """Return messages edited as one conversation, so that placeholders agree."""
+        """Return messages edited as one conversation, so that placeholders agree.
+
+        Args:
+            messages: In the order in which they were said.
+
+        Returns:
+            As many messages, in the same order, with their ids.
+        """
         chained = [
             replace(message, id=str(place), parent_id=str(place - 1) if place else None)
             for place, message in enumerate(messages)
@@ -216,13 +241,26 @@ class DataCleaner:
     def is_valid(self, conversation: Item) -> bool:
         """Tell whether cleaning would keep a conversation, were it the only one.
 
+        Args:
+            conversation: In any form :meth:`clean` takes.
+
+        Returns:
+            True if it would be kept; duplicates are not looked for.
+
         Raises:
             DataError: if the item is no conversation.
         """
         return bool(self.clean([conversation]).kept)
 
     def normalize_text(self, text: str) -> str:
-        """Return one text as cleaning leaves it: repaired, spaced evenly, redacted."""
+        """Return one text as cleaning leaves it: repaired, spaced evenly, redacted.
+
+        Args:
+            text: One message's text.
+
+        Returns:
+            The text with addresses, numbers and secrets replaced by placeholders.
+        """
         edits = {
             "unicode": repair_unicode,
             "whitespace": normalize_whitespace,

@@ -89,6 +89,14 @@ class DataExporter:
     def export(self, conversations: Iterable[Item], format: str) -> Path:  # noqa: A002
         """Write one format's file, beside ``conversations`` and ``statistics``; return its path.
 
+        Args:
+            conversations: Conversation values, ``ft/1`` objects or
+                user_message/bot_response objects. Read once.
+            format: A format :meth:`export_all_formats` lists, such as ``chatml``.
+
+        Returns:
+            The format's file; one that was there is replaced.
+
         Raises:
             ConfigError: if the format is unknown.
             DataError: if an item is no conversation; then no file is written.

@@ -20,8 +20,9 @@ from fine_tuning.core.formats import (
     from_instruction,
     validate_record,
 )
+from fine_tuning.core.ports import Skipped
 from fine_tuning.storage.atomic import storage_errors
-from fine_tuning.storage.json_lines import Skipped, decode, lines
+from fine_tuning.storage.json_lines import decode, lines
 from fine_tuning.storage.jsonl_store import JsonlConversationStore
 
 

@@ -31,7 +31,7 @@ class _Told:
 
 _NOTHING = "nothing to do: they are left out; 'fine-tuning clean' lists them"
 _REASONS: dict[str, _Told] = {
-    "consent": _Told("consent", "note", "conversations are not to be learnt", _NOTHING),
+    "consent": _Told("consent", "note", "conversations have no consent to training", _NOTHING),
     "rejected": _Told("review", "note", "conversations were rejected by you", _NOTHING),
     "empty": _Told("empties", "note", "conversations say nothing", _NOTHING),
     "no_reply": _Told("empties", "note", "conversations hold no finished reply", _NOTHING),
@@ -114,11 +114,13 @@ def left_private(conversations: Iterable[Conversation]) -> Finding:
             for kind in {span.kind for span in find_private(joined)}:
                 held.setdefault(kind, []).append(conversation.id)
     if not held:
-        return Finding(check="secrets", severity="good", title="no private value would be learnt")
+        return Finding(
+            check="secrets", severity="good", title="no private value would be trained on"
+        )
     return Finding(
         check="secrets",
         severity="stop" if "SECRET" in held else "warning",
-        title="private values would be learnt",
+        title="private values would be trained on",
         detail=", ".join(f"{kind} in {len(held[kind])}" for kind in KINDS if kind in held),
         fix="take 'redaction' out of data_collection.skip_steps and name the kinds in "
         "data_collection.redact",
@@ -191,7 +193,7 @@ def _redacted(counts: Mapping[str, Any]) -> Iterator[Finding]:
                 check="secrets",
                 severity="note",
                 title=_counted(step["changed"], "conversations hold private values"),
-                detail="placeholders such as <EMAIL_1> stand for them in what is learnt",
+                detail="placeholders such as <EMAIL_1> stand for them in the training data",
                 fix="look at them with 'fine-tuning clean --diff'",
                 numbers={"conversations": step["changed"]},
             )

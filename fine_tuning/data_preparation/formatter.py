@@ -121,6 +121,10 @@ class TrainingDataFormatter:
     def batches(self, conversations: Iterable[Item]) -> Iterator[list[dict[str, Any]]]:
         """Yield the records of ``batch_size`` conversations at a time, for more than fit in memory.
 
+        Args:
+            conversations: As :meth:`create_training_pairs` takes them; read as they are
+                needed.
+
         Raises:
             DataError: as :meth:`create_training_pairs`.
         """
@@ -148,7 +152,14 @@ class TrainingDataFormatter:
             )
 
     def validate(self, records: Iterable[Mapping[str, Any]]) -> list[RecordProblem]:
-        """Return everything that keeps records from being trained on; [] when all are sound."""
+        """Return everything that keeps records from being trained on; [] when all are sound.
+
+        Args:
+            records: Records of this format.
+
+        Returns:
+            One problem for each fault, with the record's index.
+        """
         return [
             RecordProblem(index=index, message=message)
             for index, record in enumerate(records)
@@ -157,6 +168,13 @@ class TrainingDataFormatter:
 
     def convert(self, records: Sequence[Mapping[str, Any]], to: str) -> list[dict[str, Any]]:
         """Return records of this format as records of another.
+
+        Args:
+            records: Records of this format.
+            to: The other format: "chatml", "alpaca" or "instruction".
+
+        Returns:
+            Records of the other format, in order; a conversation may take several.
 
         Raises:
             ConfigError: if the other format is unknown.

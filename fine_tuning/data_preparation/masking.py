@@ -234,7 +234,10 @@ def tokenize_example(
     done = ExampleTokenizer(tokenizer, renderer, max_length=max_length).tokenize(example)
     for reason, count in Counter(drop.reason for drop in done.drops).items():
         logger.warning(
-            "%d parts of conversation %s are not learnt: %s", count, example.conversation_id, reason
+            "%d parts of conversation %s are not trained on: %s",
+            count,
+            example.conversation_id,
+            reason,
         )
     if done.num_cut:
         logger.warning(

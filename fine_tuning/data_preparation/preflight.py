@@ -65,7 +65,7 @@ def _leakage(snapshot: Snapshot, cluster_of: Callable[[str], str]) -> Finding:
         check="leakage",
         severity="stop",
         title=f"{len(leaks)} near-duplicate clusters stand in more than one split",
-        detail="what is tested was learnt, so every measure would flatter",
+        detail="what is tested was trained on, so every measure would flatter",
         fix="prepare the data set again with 'fine-tuning prepare'",
         numbers={"clusters": len(leaks)},
         examples=tuple(" = ".join(members[cluster]) for cluster in leaks[:_SHOWN]),
@@ -105,7 +105,7 @@ def _share(records: SplitRecords) -> Finding:
     return Finding(
         check="trained tokens",
         severity="warning" if is_low else "good",
-        title=f"{share:.0%} of the tokens are learnt ({learnt} of {tokens})",
+        title=f"{share:.0%} of the tokens are trained on ({learnt} of {tokens})",
         detail="most of the work would go into reading questions" if is_low else "",
         fix="shorten system prompts, or learn more replies (data_preparation.train_on)"
         if is_low
@@ -124,13 +124,13 @@ def _endings(records: SplitRecords, recipe: ExampleTokenizer) -> Finding:
         return Finding(
             check="stop token",
             severity="good",
-            title=f"all {len(replies)} replies end with {text!r}, and it is learnt",
+            title=f"all {len(replies)} replies end with {text!r}, and it is trained on",
             numbers={"replies": len(replies)},
         )
     return Finding(
         check="stop token",
         severity="warning",
-        title=f"{len(open_ones)} of {len(replies)} replies are learnt without {text!r}",
+        title=f"{len(open_ones)} of {len(replies)} replies are trained on without {text!r}",
         detail="they were cut at max_length; a model that never sees an end may never stop",
         fix="set data_preparation.truncation to drop or oldest",
         numbers={"replies": len(replies), "without_end": len(open_ones)},

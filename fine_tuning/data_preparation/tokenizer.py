@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
+from fine_tuning.core.closing import Closing
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.errors import DataError, ModelNotFoundError, RuntimeUnavailableError
 from fine_tuning.core.example import Example, TokenizedExample
@@ -57,7 +57,7 @@ class TokenizerSource:
     model: BaseModel | None = None
 
 
-class TokenizerUtils:
+class TokenizerUtils(Closing):
     """Tokenises conversations for one model.
 
     The model is opened at the first use and closed by :meth:`close` or the end of a ``with``.
@@ -114,15 +114,40 @@ class TokenizerUtils:
     def encode(
         self, text: str, *, add_special: bool = False, parse_special: bool = False
     ) -> list[int]:
-        """Return the token ids of a text, plain text by default."""
+        """Return the token ids of a text, plain text by default.
+
+        Args:
+            text: Any text.
+            add_special: Add the tokens the model puts around a text (BOS, EOS), if it
+                has any.
+            parse_special: Read ``<|im_end|>`` and the like in the text as special
+                tokens.
+
+        Returns:
+            Token ids of the model's vocabulary.
+        """
         return self.tokenizer.encode(text, add_special=add_special, parse_special=parse_special)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of ids, special tokens included."""
+        """Return the text of ids, special tokens included.
+
+        Args:
+            ids: Token ids of the model's vocabulary.
+
+        Returns:
+            Their text, as :meth:`encode` would read it.
+        """
         return self.tokenizer.decode(ids)
 
     def count_tokens(self, text: str) -> int:
-        """Return how many tokens a text takes, without BOS."""
+        """Return how many tokens a text takes, without BOS.
+
+        Args:
+            text: Any text.
+
+        Returns:
+            The number of tokens.
+        """
         return len(self.encode(text))
 
     @staticmethod
@@ -131,11 +156,21 @@ class TokenizerUtils:
 
         Close for English, Markdown and code (10 %); too low by up to 40 % for other languages in
         a vocabulary made for English.
+
+        Args:
+            text: Any text.
+
+        Returns:
+            The estimated number of tokens.
         """
         return estimate_tokens(text)
 
     def tokenize_conversation(self, user_msg: str, bot_response: str) -> dict[str, list[int]]:
         """Return one exchange as the model is trained on it.
+
+        Args:
+            user_msg: The person's words.
+            bot_response: The chatbot's reply: what is trained on.
 
         Returns:
             ``input_ids``, ``attention_mask`` (all 1) and ``labels``, of equal length. ``labels``
@@ -198,17 +233,6 @@ class TokenizerUtils:
         self._is_closed = True
         self._ports = self._examples = None
         self._open.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _load(self) -> tuple[Tokenizer, PromptRenderer]:
         if self._is_closed:
@@ -281,6 +305,6 @@ def _lost(done: Tokenization, max_length: int) -> DataError:
     """Say why an exchange gave no sequence."""
     drop = done.drops[0]
     return DataError(
-        f"the exchange cannot be learnt: {drop.reason} ({drop.detail or f'{max_length} tokens'})",
+        f"exchange not trainable: {drop.reason} ({drop.detail or f'{max_length} tokens'})",
         next_command="shorten the texts, or raise data_preparation.max_length",
     )

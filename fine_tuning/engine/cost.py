@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fine_tuning.core.example import TokenizedExample
+from fine_tuning.core.item import Item
 from fine_tuning.engine.step import cuts
 from fine_tuning.engine.workers import shares
 
@@ -27,9 +27,7 @@ class BatchCost:
     longest_tokens: int
 
 
-def batch_cost(
-    sequences: Sequence[TokenizedExample], num_threads: int, *, may_share: bool
-) -> BatchCost:
+def batch_cost(sequences: Sequence[Item], num_threads: int, *, may_share: bool) -> BatchCost:
     """Return the cost of one batch, as ``accumulate_gradients`` would cut and share it out."""
     parts = shares(sequences, num_threads if may_share else 1)
     tokens = [[n for _, n in cuts([sequences[i] for i in part])] for part in parts]

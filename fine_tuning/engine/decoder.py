@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import torch
 from torch import Tensor
 
+from fine_tuning.core.closing import Closing
 from fine_tuning.core.errors import UnsupportedModelError
 from fine_tuning.engine.architecture import (
     RopeShape,
@@ -61,7 +61,7 @@ class StepContext:
         return self.last if index == self.num_blocks - 1 else self.every
 
 
-class Decoder:
+class Decoder(Closing):
     """The frozen model; open one with :meth:`open`, close it when done.
 
     Attributes:
@@ -161,17 +161,6 @@ class Decoder:
     def close(self) -> None:
         """Release the file."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _refuse_extra_tensors(self) -> None:
         """Refuse tensors the forward would ignore: they would change the model in serving."""

@@ -7,7 +7,9 @@ unpacked once per call.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -18,6 +20,41 @@ from fine_tuning.engine.packed import PackedMatrix, Scratch
 
 ROWS_PER_CHUNK = 256
 BLOCK_BYTES = 128 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class SoftTargets:
+    """Distributions to come near to, one per target: a teacher's.
+
+    ``probabilities`` (N, K) float32, each at least 0. ``tokens`` (N, K) int64 names the tokens they
+    are of, each once a row; None is the whole vocabulary. Tokens not named have probability 0.
+    """
+
+    probabilities: Tensor
+    tokens: Tensor | None = None
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Return the rows of several, one after the other; all of one K, all sparse or all dense.
+
+        Raises:
+            RuntimeError: if the parts' K differ.
+        """
+        tokens = [part.tokens for part in parts if part.tokens is not None]
+        probabilities = torch.cat([part.probabilities for part in parts])
+        return cls(probabilities, torch.cat(tokens) if tokens else None)
+
+    def rows(self, rows: slice) -> tuple[Tensor | None, Tensor]:
+        """Return the tokens and probabilities of some rows."""
+        return None if self.tokens is None else self.tokens[rows], self.probabilities[rows]
+
+
+def weighted_sum(losses_N: Tensor, weights_N: Tensor) -> float:
+    """Return the weighted sum in float64, chunk by chunk, so that it repeats to the bit."""
+    total, products_N = 0.0, losses_N.double() * weights_N
+    for chunk in torch.split(products_N, ROWS_PER_CHUNK):
+        total += float(chunk.sum())
+    return total
 
 
 class OutputHead:
@@ -78,34 +115,64 @@ class OutputHead:
             self._kernels.cross_entropy(
                 self._logits(_with_whole_rows(h_NH[rows]), blocks)[: len(targets_N[rows])],
                 targets_N[rows],
-                0.0,
+                torch.ones(len(targets_N[rows])),
+                with_gradient=False,
             )
             for rows, blocks in self._chunks(len(h_NH), h_NH.dtype)
         ]
         return torch.cat([f[0] for f in found]), torch.cat([f[1] for f in found]).bool()
 
     def loss_and_gradient(
-        self, h_NH: Tensor, targets_N: Tensor, scale: float
-    ) -> tuple[float, Tensor]:
-        """Return the summed loss in nats and ``scale`` times its gradient by h (N, H)."""
+        self,
+        h_NH: Tensor,
+        targets_N: Tensor,
+        weights_N: Tensor,
+        soft: SoftTargets | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss of each target and the gradient of their weighted sum.
+
+        Args:
+            h_NH: Normed hidden rows, compute dtype.
+            targets_N: Token ids, int64.
+            weights_N: Float32, any sign; a weight of 0 takes a target out of the gradient.
+            soft: Distributions in place of the targets; the loss is the cross-entropy with them.
+
+        Returns:
+            The losses in nats, float32 (N,), unweighted; the gradient by h (N, H), compute dtype.
+        """
         gradient = torch.empty_like(h_NH)
-        loss = 0.0
+        losses_N = torch.empty(len(h_NH), dtype=torch.float32)
         for rows, blocks in self._chunks(len(h_NH), h_NH.dtype):
             targets = targets_N[rows]
             padded = _with_whole_rows(h_NH[rows])
             logits = self._logits(padded, blocks)
             capped = logits.clone() if self.soft_cap else None
             real = logits[: len(targets)]
-            log_probability, _ = self._kernels.cross_entropy(real, targets, scale)
+            taught = None if soft is None else soft.rows(rows)
+            losses_N[rows] = self._losses(real, targets, weights_N[rows], taught)
             logits[len(targets) :] = 0
             if capped is not None:
                 self._kernels.soft_cap_backward(capped, logits, self.soft_cap)
-            loss -= float(log_probability.double().sum())
             part = torch.zeros_like(padded)
             for columns, weight in blocks or self._unpacked(h_NH.dtype):
                 part.addmm_(logits[:, columns], weight)
             gradient[rows] = part[: len(targets)]
-        return loss, gradient
+        return losses_N, gradient
+
+    def _losses(
+        self,
+        logits_NV: Tensor,
+        targets_N: Tensor,
+        weights_N: Tensor,
+        soft: tuple[Tensor | None, Tensor] | None,
+    ) -> Tensor:
+        """Return the losses of rows (N,); the logits become the gradient."""
+        if soft is not None:
+            return self._kernels.soft_cross_entropy(logits_NV, *soft, weights_N, with_gradient=True)
+        log_probability_N, _ = self._kernels.cross_entropy(
+            logits_NV, targets_N, weights_N, with_gradient=True
+        )
+        return log_probability_N.neg_()
 
 
 def _with_whole_rows(h_NH: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fine_tuning.core.example import TokenizedExample
+from fine_tuning.core.item import Item
 from fine_tuning.engine.decoder import Decoder, StepContext
 from fine_tuning.engine.layout import Tokens
 from fine_tuning.engine.step import MicroBatch, cut_ids, micro_batches
@@ -34,7 +34,7 @@ class LowerStates:
         store: Holds ``num_rows(sequences)`` rows; filled, or to be filled.
     """
 
-    def __init__(self, first: int, sequences: Sequence[TokenizedExample], store: Store) -> None:
+    def __init__(self, first: int, sequences: Sequence[Item], store: Store) -> None:
         self.first = first
         self._sequences = [sequence for sequence in sequences if any(sequence.mask)]
         self._store = store
@@ -42,7 +42,7 @@ class LowerStates:
         self._rows = dict(zip(ids, Tokens(ids).rows_of, strict=True))
 
     @staticmethod
-    def num_rows(sequences: Sequence[TokenizedExample]) -> int:
+    def num_rows(sequences: Sequence[Item]) -> int:
         """Return the distinct tokens of sequences that learn something."""
         return len(Tokens(_distinct([each for each in sequences if any(each.mask)])).ids)
 
@@ -67,5 +67,5 @@ class LowerStates:
         return torch.from_numpy(bits).view(torch.bfloat16).float()
 
 
-def _distinct(sequences: Sequence[TokenizedExample]) -> list[tuple[int, ...]]:
+def _distinct(sequences: Sequence[Item]) -> list[tuple[int, ...]]:
     return list(dict.fromkeys(cut_ids(sequence) for sequence in sequences))

@@ -7,7 +7,7 @@ attention only rows that predict. Legend: T tokens, U rows that predict, N targe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from fine_tuning.core.errors import DataError
-from fine_tuning.core.example import TokenizedExample
-from fine_tuning.engine.block import BlockAdapter
+from fine_tuning.core.item import Item, grouped
 from fine_tuning.engine.decoder import Decoder, StepContext
+from fine_tuning.engine.head import SoftTargets, weighted_sum
 from fine_tuning.engine.layout import Rows, Segment, Tokens, families, shared_length
 from fine_tuning.engine.lora import LoraAdapter
-from fine_tuning.engine.workers import on_each_share
+from fine_tuning.engine.workers import on_each_share, shares, threads_for
 
 # Matrix products are near their peak from about 512 rows on; more rows only cost memory.
 MICRO_BATCH_TOKENS = 1024
@@ -33,7 +33,7 @@ OVERRUN = 3
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """Loss summed over targets, in nats, and what it is a sum over."""
+    """Loss summed over targets, each times its item's weight, in nats; and how many they are."""
 
     loss_sum: float
     num_targets: int
@@ -53,8 +53,8 @@ class MicroBatch:
     """Sequences laid out for one pass.
 
     ``rows`` (sorted) predict a target; ``places`` says which of them predicts each of ``targets``,
-    which come sequence by sequence, ``counts`` of each. ``members`` are the sequences' indices,
-    ``sequences`` their tokens and ``rows_of`` the row of each.
+    which come sequence by sequence, ``counts`` of each, with their items' ``weights`` (float64).
+    ``members`` are the sequences' indices, ``sequences`` their tokens, ``rows_of`` the row of each.
     """
 
     ids: Tensor
@@ -62,15 +62,14 @@ class MicroBatch:
     rows: Tensor
     places: Tensor
     targets: Tensor
+    weights: Tensor
     counts: tuple[int, ...]
     members: tuple[int, ...]
     sequences: tuple[tuple[int, ...], ...]
     rows_of: tuple[Rows, ...]
 
     @classmethod
-    def of(
-        cls, sequences: Sequence[TokenizedExample], members: Sequence[int] | None = None
-    ) -> MicroBatch:
+    def of(cls, sequences: Sequence[Item], members: Sequence[int] | None = None) -> MicroBatch:
         """Lay sequences out; each ends one token before its last target."""
         wanted = [[i for i, bit in enumerate(each.mask) if bit] for each in sequences]
         cut = [cut_ids(each) for each in sequences]
@@ -84,6 +83,7 @@ class MicroBatch:
             torch.from_numpy(rows),
             torch.from_numpy(places),
             torch.tensor(targets),
+            torch.tensor([w for each in sequences for w in each.weights], dtype=torch.float64),
             tuple(len(w) for w in wanted),
             tuple(range(len(sequences)) if members is None else members),
             tuple(cut),
@@ -96,40 +96,51 @@ class MicroBatch:
         return sum(map(len, self.sequences))
 
 
-def cut_ids(sequence: TokenizedExample) -> tuple[int, ...]:
+def cut_ids(sequence: Item) -> tuple[int, ...]:
     """Return the tokens that decide a sequence's loss: up to the one before its last target."""
     last = max(i for i, bit in enumerate(sequence.mask) if bit)
     return tuple(sequence.ids[:last])
 
 
 def cuts(
-    sequences: Sequence[TokenizedExample], max_tokens: int = MICRO_BATCH_TOKENS
+    sequences: Sequence[Item], max_tokens: int = MICRO_BATCH_TOKENS
 ) -> Iterator[tuple[list[int], int]]:
     """Yield (indices, distinct tokens) of micro-batches of at most ``max_tokens``.
 
     A longer sequence goes alone. A common beginning counts once, and is not computed again in a
-    next micro-batch to save less than ``OVERRUN`` times its length. Sequences without targets are
-    left out.
+    next micro-batch to save less than ``OVERRUN`` times its length. A group is never cut. Sequences
+    without targets are left out.
     """
     learnt = [index for index, sequence in enumerate(sequences) if any(sequence.mask)]
+    units = {
+        member: [learnt[place] for place in unit]
+        for unit in grouped([sequences[index] for index in learnt])
+        for member in (learnt[place] for place in unit)
+    }
     pending: list[int] = []
     tokens = 0
     for family in families([sequences[index].ids for index in learnt]):
         before: tuple[int, ...] = ()
         for index in (learnt[place] for place in family):
-            ids = sequences[index].ids
-            shared = shared_length(before, ids)
-            new_tokens = len(ids) - shared
+            unit = units.pop(index, [])
+            if not unit:
+                continue  # taken with another of its group
+            for other in unit:
+                units.pop(other, None)
+            new_tokens, shared = 0, shared_length(before, sequences[unit[0]].ids)
+            for ids in (sequences[member].ids for member in unit):
+                new_tokens += len(ids) - shared_length(before, ids)
+                before = ids
             if pending and tokens + new_tokens > max_tokens + min(max_tokens, OVERRUN * shared):
                 yield pending, tokens
-                pending, tokens, new_tokens = [], 0, len(ids)
-            pending.append(index)
-            tokens, before = tokens + new_tokens, ids
+                pending, tokens, new_tokens = [], 0, new_tokens + shared
+            pending.extend(unit)
+            tokens += new_tokens
     if pending:
         yield pending, tokens
 
 
-def micro_batches(decoder: Decoder, sequences: Sequence[TokenizedExample]) -> Iterator[MicroBatch]:
+def micro_batches(decoder: Decoder, sequences: Sequence[Item]) -> Iterator[MicroBatch]:
     """Lay sequences out in micro-batches, cut as :func:`cuts` does.
 
     Raises:
@@ -141,7 +152,7 @@ def micro_batches(decoder: Decoder, sequences: Sequence[TokenizedExample]) -> It
         yield MicroBatch.of([sequences[index] for index in members], members)
 
 
-def _refuse_foreign(decoder: Decoder, sequence: TokenizedExample) -> None:
+def _refuse_foreign(decoder: Decoder, sequence: Item) -> None:
     ids = sequence.ids if any(sequence.mask) else (0,)
     if max(ids) >= decoder.shape.vocab_size or min(ids) < 0:
         raise DataError(
@@ -173,73 +184,103 @@ def _enter(
     return below.enter(batch, context), below.first
 
 
+Teacher = Callable[[Item], SoftTargets]
+"""Returns the distributions of an item's targets (N, K), in their order."""
+
+
 def accumulate_gradients(
     decoder: Decoder,
     adapter: LoraAdapter,
-    sequences: Sequence[TokenizedExample],
+    sequences: Sequence[Item],
     *,
-    scale: float,
+    coefficients: float | Sequence[float],
+    teacher: Teacher | None = None,
     below: Below | None = None,
 ) -> StepResult:
-    """Add ``scale`` times the gradient of the summed loss to the adapter's ``.grad``.
+    """Add the gradient of a weighted sum of the targets' losses to the adapter's ``.grad``.
+
+    A target counts with its item's weight times its sequence's coefficient; what is returned is
+    weighted by the items alone.
 
     Args:
         decoder: The frozen base.
         adapter: Its factors' gradients are added to, not overwritten.
         sequences: At least one target among them, or nothing happens.
-        scale: 1 / (number of targets of the whole optimizer step) gives the mean loss's gradient.
+        coefficients: One per sequence, of any sign, or one for all: 1 / (number of targets of the
+            whole optimizer step) gives the mean loss's gradient.
+        teacher: Gives distributions to come near to, in place of the targets; asked for one
+            micro-batch at a time, from several threads.
         below: Knows the states that enter the first adapted block; None computes them.
+
+    Raises:
+        DataError: if a token id is outside the decoder's vocabulary.
     """
+    counted = (
+        [coefficients] * len(sequences) if isinstance(coefficients, int | float) else coefficients
+    )
+    parts = shares(sequences, torch.get_num_threads() if decoder.shares_steps else 1)
 
     @torch.no_grad()
-    def share(part: Sequence[TokenizedExample]) -> tuple[StepResult, LoraAdapter]:
-        own = adapter if len(part) == len(sequences) else adapter.with_own_gradients()
+    def share(part: Sequence[int]) -> tuple[StepResult, LoraAdapter]:
+        own = adapter if len(parts) == 1 else adapter.with_own_gradients()
         stacks = decoder.stack_adapter(own)
         result = StepResult(0.0, 0, 0)
-        for batch in micro_batches(decoder, part):
-            result += _micro_step(decoder, stacks, batch, scale, below)
+        chosen = [sequences[index] for index in part]
+        for batch in micro_batches(decoder, chosen):
+            context = decoder.context(batch.segments, batch.rows.tolist())
+            lowest = next(i for i, stack in enumerate(stacks) if not stack.is_empty)
+            entered, first = _enter(decoder, below, batch, context)
+            hidden = decoder.hidden(entered, stacks, context, save_from=lowest, first=first)
+            own_c = [counted[part[member]] for member in batch.members]
+            taught = teacher and SoftTargets.joined([teacher(chosen[m]) for m in batch.members])
+            dy_UH, loss_sum = _head_gradient(decoder, batch, context, hidden[0], own_c, taught)
+            decoder.backward(dy_UH, hidden[1], stacks, context, lowest=lowest)
+            result += StepResult(loss_sum, len(batch.targets), batch.num_tokens)
         return result, own
 
     total = StepResult(0.0, 0, 0)
-    for _, (result, own) in on_each_share(share, sequences, may_share=decoder.shares_steps):
-        total += result
-        if own is not adapter:
-            adapter.add_gradients(own)
+    with threads_for(parts) as run:
+        for result, own in run(share, parts):
+            total += result
+            if own is not adapter:
+                adapter.add_gradients(own)
     return total
 
 
-def _micro_step(
+def _head_gradient(
     decoder: Decoder,
-    stacks: Sequence[BlockAdapter],
     batch: MicroBatch,
-    scale: float,
-    below: Below | None,
-) -> StepResult:
-    context = decoder.context(batch.segments, batch.rows.tolist())
-    lowest = next(i for i, stack in enumerate(stacks) if not stack.is_empty)
-    entered, first = _enter(decoder, below, batch, context)
-    y_UH, kept = decoder.hidden(entered, stacks, context, save_from=lowest, first=first)
+    context: StepContext,
+    y_UH: Tensor,
+    coefficients: Sequence[float],
+    soft: SoftTargets | None,
+) -> tuple[Tensor, float]:
+    """Return the gradient by what leaves the last block (U, H), and the loss."""
     x_UH = y_UH[: len(batch.rows)]
     h_UH, rstd_U = context.last.norm(x_UH, decoder.output_norm)
-    loss, dh_NH = decoder.head.loss_and_gradient(h_UH[batch.places], batch.targets, scale)
+    repeats = torch.tensor(batch.counts)
+    each_N = torch.tensor(coefficients, dtype=torch.float64).repeat_interleave(repeats)
+    weights_N = (batch.weights * each_N).float()
+    losses_N, dh_NH = decoder.head.loss_and_gradient(
+        h_UH[batch.places], batch.targets, weights_N, soft
+    )
     dh_UH = torch.zeros_like(h_UH).index_add_(0, batch.places, dh_NH)
     dy_UH = torch.zeros_like(y_UH)
     dx_UH = dy_UH[: len(batch.rows)]
     decoder.kernels.rmsnorm_backward(dh_UH, x_UH, decoder.output_norm, rstd_U, dx_UH)
-    decoder.backward(dy_UH, kept, stacks, context, lowest=lowest)
-    return StepResult(loss, len(batch.targets), batch.num_tokens)
+    return dy_UH, weighted_sum(losses_N, batch.weights)
 
 
 def evaluate_loss(
     decoder: Decoder,
     adapter: LoraAdapter | None,
-    sequences: Sequence[TokenizedExample],
+    sequences: Sequence[Item],
     below: Below | None = None,
 ) -> StepResult:
     """Return the loss without gradients; the head is computed in float32."""
     scores = score_targets(decoder, adapter, sequences, below)
     return StepResult(
-        -sum(sum(score.log_probabilities) for score in scores),
+        -sum(score.weighted(item) for score, item in zip(scores, sequences, strict=True)),
         sum(len(score.log_probabilities) for score in scores),
         sum(score.num_tokens for score in scores),
     )
@@ -253,16 +294,21 @@ class ExampleScore:
     correct: tuple[bool, ...]
     num_tokens: int
 
+    def weighted(self, item: Item) -> float:
+        """Return the log-probability of the item's targets together, each times its weight."""
+        return sum(w * p for w, p in zip(item.weights, self.log_probabilities, strict=True))
+
 
 def score_targets(
     decoder: Decoder,
     adapter: LoraAdapter | None,
-    sequences: Sequence[TokenizedExample],
+    sequences: Sequence[Item],
     below: Below | None = None,
 ) -> list[ExampleScore]:
     """Score each example's targets, in the order given; the head is computed in float32.
 
-    An example without targets gets an empty score.
+    Without an adapter it is the base that scores: the reference of a preference objective. An
+    example without targets gets an empty score.
     """
     by_index: dict[int, ExampleScore] = {}
     work = partial(_score_share, decoder, adapter, below)
@@ -276,7 +322,7 @@ def _score_share(
     decoder: Decoder,
     adapter: LoraAdapter | None,
     below: Below | None,
-    sequences: Sequence[TokenizedExample],
+    sequences: Sequence[Item],
 ) -> list[ExampleScore]:
     stacks = decoder.stack_adapter(adapter)
     scores = [ExampleScore((), (), 0)] * len(sequences)

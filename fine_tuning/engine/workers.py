@@ -8,15 +8,16 @@ sequences and the thread count alone, so results repeat to the last bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 
-from fine_tuning.core.example import TokenizedExample
+from fine_tuning.core.item import Item, grouped
 from fine_tuning.engine.layout import families, shared_length
 
 # Below this share of useful time per thread, all threads work on every product instead.
@@ -25,26 +26,40 @@ MIN_EVENNESS = 0.8
 Result = TypeVar("Result")
 
 
-def shares(sequences: Sequence[TokenizedExample], num_threads: int) -> list[list[int]]:
+def shares(sequences: Sequence[Item], num_threads: int) -> list[list[int]]:
     """Cut sequences into one share of indices per thread, or into a single one if uneven.
 
     Sequences with a common beginning stay together, unless the shares are more even with that
-    beginning computed once per share. What is dealt goes, largest first, to the share with the
-    fewest tokens; within a share the given order stands.
+    beginning computed once per share; those of a group always do. What is dealt goes, largest
+    first, to the share with the fewest tokens; within a share the given order stands.
     """
     whole = [list(range(len(sequences)))]
     if num_threads == 1 or not sequences:
         return whole
     ids = [sequence.ids for sequence in sequences]
-    related = families(ids)
+    units = grouped(sequences)
+    related = _with_groups(families(ids), units)
     useful = sum(_num_tokens(ids, family) for family in related)
     dealings = [_dealt(ids, related, num_threads)]
-    if any(len(family) > 1 for family in related):
-        dealings.append(_dealt(ids, [[i] for family in related for i in family], num_threads))
+    if len(units) > len(related):
+        dealings.append(_dealt(ids, units, num_threads))
     parts = min(dealings, key=lambda parts: max(_load(ids, part) for part in parts))
     if useful < MIN_EVENNESS * num_threads * max(_load(ids, part) for part in parts):
         return whole
     return [sorted(part) for part in parts if part]
+
+
+def _with_groups(
+    related: Sequence[Sequence[int]], units: Sequence[Sequence[int]]
+) -> list[list[int]]:
+    """Return families joined where a group lies in several of them."""
+    joined = [list(family) for family in related]
+    for unit in units:
+        touched = [family for family in joined if not set(unit).isdisjoint(family)]
+        if len(touched) > 1:
+            joined = [family for family in joined if family not in touched]
+            joined.append([index for family in touched for index in family])
+    return sorted(joined, key=min)
 
 
 def _num_tokens(ids: Sequence[Sequence[int]], family: Sequence[int]) -> int:
@@ -79,9 +94,35 @@ def _pool(num_threads: int) -> ThreadPoolExecutor:
     )
 
 
+class Run(Protocol):
+    """Calls a function with each argument, like ``map``; the results keep the order."""
+
+    def __call__(
+        self, work: Callable[[list[int]], Result], parts: Iterable[list[int]], /
+    ) -> Iterable[Result]:
+        """Return the results."""
+        ...
+
+
+@contextmanager
+def threads_for(parts: Sequence[Sequence[int]]) -> Iterator[Run]:
+    """Yield what runs the work of each part: on a thread of its own, if there are several."""
+    if len(parts) == 1:
+        yield map
+        return
+    num_threads = torch.get_num_threads()
+    pool = _pool(num_threads)
+    # The BLAS behind float32 products has one count for the whole process.
+    torch.set_num_threads(1)
+    try:
+        yield lambda work, own: list(pool.map(work, own))
+    finally:
+        torch.set_num_threads(num_threads)
+
+
 def on_each_share(
-    work: Callable[[Sequence[TokenizedExample]], Result],
-    sequences: Sequence[TokenizedExample],
+    work: Callable[[Sequence[Item]], Result],
+    sequences: Sequence[Item],
     *,
     may_share: bool = True,
 ) -> list[tuple[list[int], Result]]:
@@ -92,16 +133,7 @@ def on_each_share(
         sequences: What is shared out, over as many threads as torch has.
         may_share: False makes one share of all.
     """
-    num_threads = torch.get_num_threads()
-    parts = shares(sequences, num_threads if may_share else 1)
-    chosen = [[sequences[i] for i in part] for part in parts]
-    if len(parts) == 1:
-        return [(parts[0], work(chosen[0]))]
-    pool = _pool(num_threads)
-    # The BLAS behind float32 products has one count for the whole process.
-    torch.set_num_threads(1)
-    try:
-        results = list(pool.map(work, chosen))
-    finally:
-        torch.set_num_threads(num_threads)
+    parts = shares(sequences, torch.get_num_threads() if may_share else 1)
+    with threads_for(parts) as run:
+        results = list(run(lambda part: work([sequences[i] for i in part]), parts))
     return list(zip(parts, results, strict=True))

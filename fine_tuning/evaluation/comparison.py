@@ -206,7 +206,7 @@ def _order(reference: SuiteResult, candidate: SuiteResult) -> list[int]:
     if missing or not len(places) == len(reference.item_ids) == len(candidate.item_ids):
         what = f"{sorted(missing)[0]!r} is in one only" if missing else "an id stands twice"
         raise DataError(
-            f"{reference.model} was judged on {len(reference.item_ids)} items of suite "
+            f"{reference.model} was evaluated on {len(reference.item_ids)} items of suite "
             f"{reference.suite!r} and {candidate.model} on {len(candidate.item_ids)}: {what}; "
             "expected the same items",
             next_command="fine-tuning evaluate both models on the same data set",

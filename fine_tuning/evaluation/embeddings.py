@@ -12,14 +12,16 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import safe_open
-from tokenizers import Tokenizer
 
 from fine_tuning.core.errors import DataError, MissingDependencyError
 from fine_tuning.evaluation.metrics import MetricResult
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 Floats = npt.NDArray[np.float64]
 EXTRA = "embed"
@@ -78,6 +80,9 @@ def _model() -> tuple[Tokenizer, npt.NDArray[np.float32]]:
             "embedding_similarity needs the package wordllama, which is not installed",
             next_command=f"pip install 'fine-tuning[{EXTRA}]', or leave the metric out",
         )
+    from safetensors import safe_open  # noqa: PLC0415 - of the extra
+    from tokenizers import Tokenizer  # noqa: PLC0415 - as above
+
     folder = Path(found.submodule_search_locations[0])
     tokenizer = Tokenizer.from_file(str(folder / "tokenizers" / f"{_MODEL}_tokenizer_config.json"))
     tokenizer.no_padding()

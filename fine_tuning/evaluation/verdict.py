@@ -234,7 +234,7 @@ def _too_few(check: str, row: ComparedMetric, min_clusters: int) -> Reason:
         check=check,
         finding="undecided",
         sentence=(
-            f"{row.name} was judged on {row.num_clusters} independent items, "
+            f"{row.name} was evaluated on {row.num_clusters} independent items, "
             f"expected at least {min_clusters}"
         ),
         items_needed=min_clusters,

@@ -10,11 +10,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 import numpy as np
 
+from fine_tuning.core.closing import Closing
 from fine_tuning.core.errors import GgufError
 from fine_tuning.gguf.promote import BLOCK
 from fine_tuning.gguf.reader import GgufFile
@@ -46,7 +46,7 @@ class Factors:
     is_block_sum: bool
 
 
-class AdapterFile:
+class AdapterFile(Closing):
     """A LoRA adapter of dense weights; its factors are read one pair at a time.
 
     Attributes:
@@ -93,15 +93,8 @@ class AdapterFile:
             file.close()
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
     def factors(self, name: str) -> Factors:

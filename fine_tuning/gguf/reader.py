@@ -13,11 +13,12 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Final, Self, TypeVar, overload
 
 import numpy as np
 
+from fine_tuning.core.closing import Closing
 from fine_tuning.core.errors import GgufError, ModelNotFoundError, StorageError
 from fine_tuning.gguf.dequantize import dequantize
 from fine_tuning.gguf.header import HEADER_BYTES, Header, parse_header
@@ -54,7 +55,7 @@ _OTHER_FILES: Final[tuple[tuple[bytes, str, str], ...]] = (
 )
 
 
-class GgufFile:
+class GgufFile(Closing):
     """A GGUF file of version 2 or 3, little endian, mapped into memory.
 
     The law of mapped files: while it is open, or any array taken from it is alive, nobody may
@@ -101,17 +102,6 @@ class GgufFile:
     def close(self) -> None:
         """Let go of the mapping; it ends when the last array taken from it is gone."""
         self._bytes = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def tensor(self, name: str) -> TensorInfo:
         """Return the description of a tensor.

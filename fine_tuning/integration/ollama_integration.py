@@ -53,11 +53,23 @@ class OllamaIntegration:
         """Return the name to ask for in a session: the tuned model in use, else the base.
 
         While traffic is split between two versions, a session stays with one of them.
+
+        Args:
+            session_id: The session a reply is wanted for; "" for none.
+
+        Returns:
+            A name Ollama answers to.
         """
         return self._bench.chatbot_model(session_id)
 
     def switch(self, name: str) -> str:
         """Use another version from now on, ``support:2``, or ``support:base``; returns its name.
+
+        Args:
+            name: A version, or a family's ``base``.
+
+        Returns:
+            The version in use now.
 
         Raises:
             ModelNotFoundError: if there is no such version.
@@ -85,6 +97,15 @@ class OllamaIntegration:
 
         With a ``model`` in the metadata, the version it answers as is recorded too.
 
+        Args:
+            user_message: The person's words.
+            bot_response: The chatbot's reply.
+            metadata: Notes on the reply (model, latency, ...).
+            session_id: The session the turn belongs to; None takes this object's own.
+
+        Returns:
+            The reply's message id, which the logger's feedback methods take.
+
         Raises:
             DataError: if a message is not text.
             StorageError: if it cannot be written.
@@ -103,6 +124,11 @@ class OllamaIntegration:
         self, session_id: str = "", *, model: str | None = None, sampling: Sampling | None = None
     ) -> Iterator[ChatSession]:
         """Open a conversation whose replies are streamed and whose turns are recorded.
+
+        Args:
+            session_id: The session whose version replies; "" for none.
+            model: The name to ask for; None takes that of :meth:`model`.
+            sampling: How replies are drawn; None takes the defaults.
 
         Example::
 

@@ -164,7 +164,7 @@ def _ask_opinion(session_id: str, reply_id: str, reply: str) -> None:
             better = st.text_area("The reply as it should have been", value=reply)
             if st.form_submit_button("Save", type="primary") and better != reply:
                 _judge(session_id, reply_id, "correction", text=better)
-                st.caption("Saved. That is what will be learnt.")
+                st.caption("Correction saved: it is trained on instead of the reply.")
     if value == 0:
         st.pills("What was wrong with it? (optional)", REASONS, key=reason, on_change=rated)
 
@@ -195,7 +195,7 @@ def _show_consent() -> None:
         "Record this chat",
         value=not logged.is_withheld,
         key=f"{STATE}-consent-{logged.session_id}",
-        help="Off: nothing more of it is recorded, and what was is never used for training.",
+        help="Consent. Off: nothing more is recorded, and what was is never trained on.",
     )
     if wants == logged.is_withheld:
         logged.is_withheld = not wants
@@ -204,7 +204,7 @@ def _show_consent() -> None:
 
 
 def _show_training() -> None:
-    """Show what is being worked on, or what there is to learn from."""
+    """Show what is being worked on, or what there is to train on."""
     with told():
         bench = workbench()
         under_way = [job for job in bench.jobs() if job.state in {"running", "queued"}]

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import psutil
 
+from fine_tuning.core.closing import Closing
 from fine_tuning.core.conversation import Message, Part
 from fine_tuning.core.errors import DataError, RuntimeUnavailableError
 from fine_tuning.core.ports import GREEDY, Progress, Sampling
@@ -72,7 +72,7 @@ class Access:
     key: str = field(repr=False)
 
 
-class EmbeddedServer:
+class EmbeddedServer(Closing):
     """A loaded model; use it as a context manager, or call :meth:`close`.
 
     Args:
@@ -248,14 +248,6 @@ class EmbeddedServer:
         if self._server is None:
             raise RuntimeUnavailableError("this embedded server was closed, expected an open one")
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _parameters(model: Path, template: str, api_key: str) -> Any:  # noqa: ANN401 - llama.cpp's own

@@ -50,6 +50,24 @@ def storage_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+def file_stamp(*paths: Path) -> str:
+    """Return what the file system says of some files; it changes when one is written or replaced.
+
+    Raises:
+        StorageError: if one exists and cannot be looked at.
+    """
+    stamps: list[str] = []
+    for path in paths:
+        with storage_errors(path):
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                stamps.append("-")
+            else:
+                stamps.append(f"{status.st_ino}/{status.st_size}/{status.st_mtime_ns}")
+    return " ".join(stamps)
+
+
 def sync_folder(path: Path) -> None:
     """Force a folder's entries to disk, so that a rename in it survives a power cut."""
     handle = os.open(path, os.O_RDONLY)

@@ -28,14 +28,6 @@ _sync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 
 
 @dataclass(frozen=True, slots=True)
-class Skipped:
-    """A line that was left out: its number, counted from 1, and why."""
-
-    line: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Line:
     """A line as it stands in a file.
 

@@ -17,10 +17,10 @@ from typing import BinaryIO
 from fine_tuning.core.conversation import Conversation, Message
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.feedback import Feedback
-from fine_tuning.storage.atomic import storage_errors, whole_file
+from fine_tuning.core.ports import Skipped
+from fine_tuning.storage.atomic import file_stamp, storage_errors, whole_file
 from fine_tuning.storage.json_lines import (
     Line,
-    Skipped,
     all_or_none,
     append,
     append_and_unlock,
@@ -228,6 +228,14 @@ class JsonlConversationStore:
             for _, places in self._snapshot()
             for name, offsets in places.offsets.items()
         }
+
+    def change_token(self) -> str:
+        """Return what the file system says of the file.
+
+        Raises:
+            StorageError: if it cannot be looked at.
+        """
+        return file_stamp(self.path)
 
     def conversations(self) -> Iterator[Conversation]:
         """Yield all conversations in the order in which they began, one in memory at a time.

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
+from itertools import islice
 from pathlib import Path
 
 from fine_tuning.core.errors import StorageError
+from fine_tuning.core.ports import ConversationStore
+from fine_tuning.storage.atomic import storage_errors
 from fine_tuning.storage.jsonl_store import JsonlConversationStore
 from fine_tuning.storage.sqlite_store import SqliteConversationStore
 
 JSONL_SUFFIXES = (".jsonl",)
 SQLITE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
+_BATCH = 256
 
 
 def is_sqlite(path: Path | str) -> bool:
@@ -17,7 +22,7 @@ def is_sqlite(path: Path | str) -> bool:
     return Path(path).suffix.lower() in SQLITE_SUFFIXES
 
 
-def open_store(path: Path | str) -> JsonlConversationStore | SqliteConversationStore:
+def open_store(path: Path | str) -> ConversationStore:
     """Return the store of a path: ``.jsonl`` or ``.db``, ``.sqlite``, ``.sqlite3``.
 
     Raises:
@@ -33,3 +38,22 @@ def open_store(path: Path | str) -> JsonlConversationStore | SqliteConversationS
         f"{path} has suffix {suffix or 'none'!r}, expected one of {accepted}",
         next_command=f"name the file {Path(path).with_suffix('.jsonl')}",
     )
+
+
+def copy_store(source: ConversationStore, target: Path) -> None:
+    """Write everything of a store anew, into a file of the kind its suffix names.
+
+    A store's own ``back_up`` is faster, and keeps its file as it is; this one changes the kind.
+
+    Raises:
+        StorageError: if the target cannot be written; an old file there stays as it was.
+    """
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".backup.") as folder:
+            copy = open_store(Path(folder) / target.name)
+            conversations = source.conversations()
+            while batch := list(islice(conversations, _BATCH)):
+                copy.append_many(batch)
+            copy.append_many([], list(source.feedback()))
+            copy.back_up(target)

@@ -15,8 +15,10 @@ import orjson
 
 from fine_tuning.core.conversation import Conversation, Message
 from fine_tuning.core.feedback import Feedback
+from fine_tuning.core.ports import Skipped
+from fine_tuning.storage.atomic import file_stamp
 from fine_tuning.storage.database import BUSY_TIMEOUT_MS, Database
-from fine_tuning.storage.json_lines import Skipped, encode, sound_text
+from fine_tuning.storage.json_lines import encode, sound_text
 from fine_tuning.storage.merging import additions, check_leaf
 from fine_tuning.storage.migrations import APPLICATION_ID, MIGRATIONS
 
@@ -156,6 +158,14 @@ class SqliteConversationStore:
         with self._database.reading() as connection:
             rows: Any = connection.execute(_REVISIONS)
             return dict(rows)
+
+    def change_token(self) -> str:
+        """Return what the file system says of the database and its write-ahead log.
+
+        Raises:
+            StorageError: if they cannot be looked at.
+        """
+        return file_stamp(self.path, self.path.with_name(f"{self.path.name}-wal"))
 
     def conversations(self) -> Iterator[Conversation]:
         """Yield all conversations in the order in which they were added, a page in memory.

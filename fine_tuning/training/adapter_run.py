@@ -17,7 +17,7 @@ import torch
 from fine_tuning.core.clock import iso
 from fine_tuning.core.errors import ConfigError, TrainingError
 from fine_tuning.core.events import RunEvent, Value
-from fine_tuning.core.example import TokenizedExample
+from fine_tuning.core.item import Item
 from fine_tuning.core.naming import file_sha256
 from fine_tuning.core.run import ADAPTER_GGUF, Run
 from fine_tuning.engine.adapter_files import write_gguf_adapter
@@ -25,11 +25,12 @@ from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.lora import LoraAdapter
 from fine_tuning.engine.lower_states import LowerStates
 from fine_tuning.engine.peft_files import write_peft_adapter
-from fine_tuning.engine.step import StepResult, accumulate_gradients, evaluate_loss
+from fine_tuning.engine.step import StepResult, Teacher, accumulate_gradients, score_targets
 from fine_tuning.gguf.adapter import BASE_DIGEST_KEY, BASE_NAME_KEY
 from fine_tuning.gguf.promote import PROMOTIONS
 from fine_tuning.training.fast_mode import first_adapted, lower_states
 from fine_tuning.training.forecast import Forecast, Job, apply, forecast, timed
+from fine_tuning.training.objective import Credit, Objective, SupervisedObjective
 from fine_tuning.training.plan import TrainingData, TrainingPlan
 from fine_tuning.training.rate_probe import find_rate
 from fine_tuning.training.run import Listening, carry_out, memory_errors
@@ -54,28 +55,75 @@ class BaseModel:
 
 
 class AdapterTraining:
-    """An adapter over a frozen decoder, as the loop wants it (``trainer_utils.Trainable``)."""
+    """An adapter over a frozen decoder, as the loop wants it (``trainer_utils.Trainable``).
+
+    An objective that is not the likelihood itself costs a second forward pass, and a third one for
+    its reference, the base without the adapter.
+
+    Args:
+        decoder: The frozen base.
+        adapter: What is trained.
+        below: Knows the states that enter the first adapted block.
+        objective: What is minimised.
+        teacher: Gives distributions to come near to, in place of the targets.
+        reference: What an objective compares with; None is the bare base.
+    """
 
     def __init__(
-        self, decoder: Decoder, adapter: LoraAdapter, below: LowerStates | None = None
+        self,
+        decoder: Decoder,
+        adapter: LoraAdapter,
+        below: LowerStates | None = None,
+        *,
+        objective: Objective | None = None,
+        teacher: Teacher | None = None,
+        reference: LoraAdapter | None = None,
     ) -> None:
         self.decoder = decoder
         self.adapter = adapter
         self._below = below
+        self._objective = objective or SupervisedObjective()
+        self._teacher = teacher
+        self._reference = reference
 
     def parameters(self) -> list[torch.Tensor]:
         """Return the factors."""
         return self.adapter.parameters()
 
-    def accumulate(self, batch: Sequence[TokenizedExample], *, scale: float) -> StepResult:
-        """Add the gradient of a batch."""
-        return accumulate_gradients(
-            self.decoder, self.adapter, batch, scale=scale, below=self._below
-        )
+    def size(self, batch: Sequence[Item]) -> float:
+        """Return what the objective's mean is over."""
+        return self._objective.size(batch)
 
-    def evaluate(self, batch: Sequence[TokenizedExample]) -> StepResult:
-        """Return the loss of a batch."""
-        return evaluate_loss(self.decoder, self.adapter, batch, self._below)
+    def accumulate(self, batch: Sequence[Item], *, scale: float) -> StepResult:
+        """Add the gradient of a batch."""
+        credit = None if self._objective.is_likelihood else self._credit(batch)[0]
+        result = accumulate_gradients(
+            self.decoder,
+            self.adapter,
+            batch,
+            coefficients=scale if credit is None else [scale * c for c in credit.coefficients],
+            teacher=self._teacher,
+            below=self._below,
+        )
+        return result if credit is None else replace(result, loss_sum=credit.loss_sum)
+
+    def evaluate(self, batch: Sequence[Item]) -> StepResult:
+        """Return the loss of a batch; with a teacher, that of its targets."""
+        credit, result = self._credit(batch)
+        return replace(result, loss_sum=credit.loss_sum)
+
+    def _credit(self, batch: Sequence[Item]) -> tuple[Credit, StepResult]:
+        scores = score_targets(self.decoder, self.adapter, batch, self._below)
+        own = [score.weighted(item) for score, item in zip(scores, batch, strict=True)]
+        reference = None
+        if self._objective.needs_reference:
+            known = score_targets(self.decoder, self._reference, batch, self._below)
+            reference = [score.weighted(item) for score, item in zip(known, batch, strict=True)]
+        num_targets = sum(len(score.log_probabilities) for score in scores)
+        num_tokens = sum(score.num_tokens for score in scores)
+        return self._objective.credit(batch, own, reference), StepResult(
+            -sum(own), num_targets, num_tokens
+        )
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Return the factors by name."""

@@ -1,14 +1,16 @@
 """Which sequences an optimizer step sees: a function of the seed and the step, and of nothing else.
 
 No generator state exists, so a resumed run needs none. Which sequences share a step depends on
-batch_size x gradient_accumulation only, so that 8x1 and 1x8 compute the same step.
+batch_size x gradient_accumulation only, so that 8x1 and 1x8 compute the same step. What is dealt is
+a sequence, or a group of them, which counts as one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fine_tuning.core.example import TokenizedExample
+from fine_tuning.core.errors import DataError
+from fine_tuning.core.item import Item, grouped
 from fine_tuning.core.naming import unit_interval
 from fine_tuning.engine.layout import families
 from fine_tuning.training.plan import TrainingPlan
@@ -53,16 +55,52 @@ def epoch_steps(lengths: Sequence[int], *, size: int, seed: int, epoch: int) -> 
     return [steps[i] for i in shuffled(len(steps), seed=seed, epoch=epoch, what="steps")]
 
 
-class BatchOrder:
-    """The batches of every step of a run."""
+UNITS = 1 << 20
+"""Sampling weights are counted in about millionths, so that sums are exact."""
 
-    def __init__(self, sequences: Sequence[TokenizedExample], plan: TrainingPlan) -> None:
-        self._sequences = sequences
-        self._lengths = [len(sequence.ids) for sequence in sequences]
+
+def drawn(weights: Sequence[float], *, seed: int, epoch: int) -> list[int]:
+    """Return what an epoch takes of weighted things: indices in rising order, some several times.
+
+    Systematic sampling in an order shuffled anew each epoch: every epoch takes equally many, and
+    each thing its weight times, rounded up or down. With weights of 1 that is each thing once.
+    """
+    taken: list[int] = []
+    reached, point = 0, UNITS // 2
+    for index in shuffled(len(weights), seed=seed, epoch=epoch, what="draw"):
+        reached += round(weights[index] * UNITS)
+        while point < reached:
+            taken.append(index)
+            point += UNITS
+    return sorted(taken)
+
+
+def num_drawn(weights: Sequence[float]) -> int:
+    """Return how many an epoch takes: the sum of the weights, rounded."""
+    return (sum(round(weight * UNITS) for weight in weights) + UNITS // 2 - 1) // UNITS
+
+
+class BatchOrder:
+    """The batches of every step of a run.
+
+    Raises:
+        DataError: if items of one group have different sampling weights, or an epoch takes
+            none of them.
+    """
+
+    def __init__(self, sequences: Sequence[Item], plan: TrainingPlan) -> None:
+        self._units = [[sequences[i] for i in unit] for unit in grouped(sequences)]
+        self._lengths = [max(len(item.ids) for item in unit) for unit in self._units]
+        self._weights = [_sampling_weight(unit) for unit in self._units]
+        if not num_drawn(self._weights):
+            raise DataError(
+                f"the sampling weights of {len(sequences)} items sum to {sum(self._weights):g}, "
+                "expected a sum that rounds to 1 or more"
+            )
         self._plan = plan
         self._epoch = -1
         self._steps: list[list[int]] = []
-        self.steps_per_epoch = -(-len(sequences) // plan.sequences_per_step)
+        self.steps_per_epoch = -(-num_drawn(self._weights) // plan.sequences_per_step)
         num_steps = self.steps_per_epoch * plan.num_epochs
         self.num_steps = min(num_steps, plan.max_steps) if plan.max_steps else num_steps
 
@@ -70,30 +108,49 @@ class BatchOrder:
         """Return the epoch, from 0, in which a step (from 0) lies."""
         return step // self.steps_per_epoch
 
-    def batches(self, step: int) -> list[list[TokenizedExample]]:
+    def batches(self, step: int) -> list[list[Item]]:
         """Return the batches of a step, counted from 0 over the whole run."""
         epoch = self.epoch(step)
         if epoch != self._epoch:
             size, seed = self._plan.sequences_per_step, self._plan.seed
-            self._steps = epoch_steps(self._lengths, size=size, seed=seed, epoch=epoch)
+            taken = drawn(self._weights, seed=seed, epoch=epoch)
+            lengths = [self._lengths[i] for i in taken]
+            dealt = epoch_steps(lengths, size=size, seed=seed, epoch=epoch)
+            self._steps = [[taken[place] for place in places] for places in dealt]
             self._epoch = epoch
         indices = self._steps[step % self.steps_per_epoch]
-        return cut(together([self._sequences[i] for i in indices]), self._plan.batch_size)
+        return _batches([self._units[i] for i in indices], self._plan.batch_size)
+
+
+def _sampling_weight(unit: Sequence[Item]) -> float:
+    weights = {item.sampling_weight for item in unit}
+    if len(weights) > 1:
+        raise DataError(
+            f"the items of group {unit[0].group!r} have sampling weights {sorted(weights)}, "
+            "expected one for all"
+        )
+    return weights.pop()
 
 
 def evaluation_batches(
-    sequences: Sequence[TokenizedExample], batch_size: int = EVALUATED_TOGETHER
-) -> list[list[TokenizedExample]]:
-    """Return the batches of an evaluation: by length, common beginnings together, always equal."""
-    return cut(together(sorted(sequences, key=lambda each: len(each.ids))), batch_size)
+    sequences: Sequence[Item], batch_size: int = EVALUATED_TOGETHER
+) -> list[list[Item]]:
+    """Return the batches of an evaluation: by length, common beginnings together, always equal.
+
+    Sampling weights do not count here: each item comes once.
+    """
+    units = [[sequences[i] for i in unit] for unit in grouped(sequences)]
+    return _batches(sorted(units, key=lambda unit: max(len(i.ids) for i in unit)), batch_size)
 
 
-def together(sequences: Sequence[TokenizedExample]) -> list[TokenizedExample]:
-    """Return sequences with those of a common beginning side by side; the engine shares it."""
-    related = families([sequence.ids for sequence in sequences])
-    return [sequences[index] for family in related for index in family]
+def _batches(units: Sequence[list[Item]], size: int) -> list[list[Item]]:
+    """Cut units into batches of ``size``, common beginnings side by side; the engine shares them.
 
-
-def cut(sequences: Sequence[TokenizedExample], size: int) -> list[list[TokenizedExample]]:
-    """Cut sequences into lists of ``size``; the last takes the remainder."""
-    return [list(sequences[start : start + size]) for start in range(0, len(sequences), size)]
+    The last batch takes the remainder.
+    """
+    related = families([unit[0].ids for unit in units])
+    ordered = [units[index] for family in related for index in family]
+    return [
+        [item for unit in ordered[first : first + size] for item in unit]
+        for first in range(0, len(ordered), size)
+    ]

@@ -35,7 +35,8 @@ class LoopProgress:
 
     ``step`` counts finished optimizer steps; epoch and position in it follow from it.
     ``evaluated_step`` is the last step whose adapter was evaluated. ``epoch_loss_sum`` and
-    ``epoch_targets`` belong to the epoch under way. ``elapsed_s`` is training time over all
+    ``epoch_targets`` (their weight, or what else
+    the loss is a mean over) belong to the epoch under way. ``elapsed_s`` is training time over all
     processes that worked on the run.
     """
 
@@ -50,7 +51,7 @@ class LoopProgress:
     evaluations_without_gain: int = 0
     stopped_early: bool = False
     epoch_loss_sum: float = 0.0
-    epoch_targets: int = 0
+    epoch_targets: float = 0.0
     num_tokens: int = 0
     num_targets: int = 0
     elapsed_s: float = 0.0

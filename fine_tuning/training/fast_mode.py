@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fine_tuning.core.example import TokenizedExample
+from fine_tuning.core.item import Item
 from fine_tuning.core.naming import content_name
 from fine_tuning.core.run import Run, TrainingMetrics
 from fine_tuning.engine.decoder import Decoder
@@ -41,7 +41,7 @@ def first_adapted(plan: TrainingPlan, num_layers: int) -> int:
     return num_layers - math.ceil(FAST_SHARE * num_layers)
 
 
-def states_bytes(sequences: Sequence[TokenizedExample], width: int) -> int:
+def states_bytes(sequences: Sequence[Item], width: int) -> int:
     """Return the size of the file of hidden states."""
     return STATE_BYTES * width * LowerStates.num_rows(sequences)
 
@@ -50,7 +50,7 @@ def lower_states(
     folder: RunFolder,
     settings: RunSettings,
     decoder: Decoder,
-    sequences: Sequence[TokenizedExample],
+    sequences: Sequence[Item],
 ) -> LowerStates | None:
     """Return the hidden states of a run's sequences, computed if need be; None in quality mode.
 

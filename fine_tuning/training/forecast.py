@@ -17,7 +17,7 @@ import psutil
 
 from fine_tuning.core.errors import OutOfMemoryError, StorageError
 from fine_tuning.core.events import Value
-from fine_tuning.core.example import TokenizedExample
+from fine_tuning.core.item import Item
 from fine_tuning.engine.cost import BatchCost, batch_cost
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.lora import LoraAdapter
@@ -85,14 +85,14 @@ class Job:
     threads: int
     wants_unpacked: bool
 
-    def costs(self, batches: Sequence[Sequence[TokenizedExample]]) -> list[BatchCost]:
+    def costs(self, batches: Sequence[Sequence[Item]]) -> list[BatchCost]:
         """Return the cost of each batch."""
         return [
             batch_cost(batch, self.threads, may_share=self.decoder.shares_steps)
             for batch in batches
         ]
 
-    def first_epoch(self) -> list[list[TokenizedExample]]:
+    def first_epoch(self) -> list[list[Item]]:
         """Return the batches of the first epoch."""
         order = BatchOrder(self.data.train, self.plan)
         steps = range(min(order.steps_per_epoch, order.num_steps))
@@ -232,7 +232,7 @@ def timed(
     return replace(known, time_s=lower_s + epochs * epoch_s + evaluations_s)
 
 
-def _lower_states(job: Job, probed: Sequence[TokenizedExample]) -> tuple[LowerStates | None, float]:
+def _lower_states(job: Job, probed: Sequence[Item]) -> tuple[LowerStates | None, float]:
     """Return the states of probed sequences in fast mode, and how long those of all will take."""
     first = first_adapted(job.plan, len(job.decoder.blocks))
     if not first:
@@ -246,7 +246,7 @@ def _lower_states(job: Job, probed: Sequence[TokenizedExample]) -> tuple[LowerSt
     return states, took_s * LowerStates.num_rows(everything) / rows
 
 
-def _seconds(trainable: Trainable, batch: Sequence[TokenizedExample]) -> float:
+def _seconds(trainable: Trainable, batch: Sequence[Item]) -> float:
     began_s = time.monotonic()
     trainable.accumulate(batch, scale=1.0)
     took_s = time.monotonic() - began_s
@@ -255,12 +255,12 @@ def _seconds(trainable: Trainable, batch: Sequence[TokenizedExample]) -> float:
     return took_s
 
 
-def _evaluations(job: Job) -> list[list[TokenizedExample]]:
+def _evaluations(job: Job) -> list[list[Item]]:
     return evaluation_batches(job.data.validation)
 
 
 def _evaluations_s(
-    job: Job, trainable: Trainable, known: Forecast, batches: list[list[TokenizedExample]]
+    job: Job, trainable: Trainable, known: Forecast, batches: list[list[Item]]
 ) -> float:
     if not batches:
         return 0.0

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, Self, get_args
 
 from fine_tuning.config.schema import ComputeDtype, Mode, Schedule, Training
 from fine_tuning.core.errors import ConfigError, DataError
-from fine_tuning.core.example import TokenizedExample
+from fine_tuning.core.item import Item
 from fine_tuning.core.json_shape import ShapeError, build
 from fine_tuning.core.json_value import JsonObject, JsonValue
 
@@ -200,24 +200,24 @@ class TrainingData:
     ``snapshot`` is the content name of the data set they come from, recorded in the manifest.
     """
 
-    train: Sequence[TokenizedExample]
-    validation: Sequence[TokenizedExample] = ()
+    train: Sequence[Item]
+    validation: Sequence[Item] = ()
     snapshot: str = ""
 
     def learnable(self) -> TrainingData:
-        """Return the data without sequences that have nothing to learn.
+        """Return the data without items that have nothing to learn: no target of any weight.
 
         Raises:
             DataError: if no training sequence has a target.
         """
-        train = [example for example in self.train if example.num_targets]
+        train = [item for item in self.train if any(item.weights)]
         if not train:
             raise DataError(
                 f"the training split holds {len(self.train)} sequences and none with a token to "
                 "learn, expected at least one",
                 next_command="fine-tuning prepare",
             )
-        validation = [example for example in self.validation if example.num_targets]
+        validation = [item for item in self.validation if any(item.weights)]
         return TrainingData(train=train, validation=validation, snapshot=self.snapshot)
 
     @property

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from fine_tuning.core.errors import TrainingError
-from fine_tuning.core.example import TokenizedExample
+from fine_tuning.core.item import Item
 from fine_tuning.training.batches import BatchOrder, evaluation_batches
 from fine_tuning.training.optimizer import AdamW
 from fine_tuning.training.plan import TrainingData, TrainingPlan
@@ -89,9 +89,7 @@ def find_rate(fresh: Callable[[], Trainable], data: TrainingData, plan: Training
     )
 
 
-def _judged(
-    data: TrainingData, steps: Sequence[Sequence[Sequence[TokenizedExample]]]
-) -> list[TokenizedExample]:
+def _judged(data: TrainingData, steps: Sequence[Sequence[Sequence[Item]]]) -> list[Item]:
     """Return what judges a rate: of many sequences, some spread evenly over the whole."""
     seen = {each.example_id for batches in steps for batch in batches for each in batch}
     unseen = [each for each in data.train if each.example_id not in seen]
@@ -102,8 +100,8 @@ def _judged(
 
 def _loss_after(
     trainable: Trainable,
-    steps: Sequence[Sequence[Sequence[TokenizedExample]]],
-    judged: Sequence[TokenizedExample],
+    steps: Sequence[Sequence[Sequence[Item]]],
+    judged: Sequence[Item],
     plan: TrainingPlan,
     rate: float,
 ) -> float:
@@ -111,14 +109,15 @@ def _loss_after(
     parameters = trainable.parameters()
     optimizer = AdamW(parameters, betas=plan.adam_betas, weight_decay=plan.weight_decay)
     for batches in steps:
-        num_targets = sum(each.num_targets for batch in batches for each in batch)
+        size = sum(map(trainable.size, batches))
         optimizer.zero_grad()
         for batch in batches:
-            trainable.accumulate(batch, scale=1 / num_targets)
+            trainable.accumulate(batch, scale=1 / size)
         norm = torch.nn.utils.clip_grad_norm_(parameters, plan.max_grad_norm or math.inf)
         if not math.isfinite(norm):
             return math.inf
         optimizer.step(rate)
-    results = [trainable.evaluate(batch) for batch in evaluation_batches(judged)]
-    loss = sum(each.loss_sum for each in results) / sum(each.num_targets for each in results)
+    held_out = evaluation_batches(judged)
+    loss_sum = sum(trainable.evaluate(batch).loss_sum for batch in held_out)
+    loss = loss_sum / sum(map(trainable.size, held_out))
     return loss if math.isfinite(loss) else math.inf

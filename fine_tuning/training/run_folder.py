@@ -20,7 +20,7 @@ import orjson
 import torch
 
 from fine_tuning.core.errors import TrainingError
-from fine_tuning.core.example import TokenizedExample
+from fine_tuning.core.item import Item, item_from_dict
 from fine_tuning.core.json_shape import typed
 from fine_tuning.core.naming import file_sha256
 from fine_tuning.core.run import (
@@ -44,7 +44,9 @@ from fine_tuning.storage.run_files import (
 from fine_tuning.training.checkpoints import CheckpointFolder
 from fine_tuning.training.plan import TrainingData, TrainingPlan
 
-FORMAT = 1
+FORMAT = 2
+"""Format 2 may hold items with weights; format 1, tokenized examples alone, is read as such."""
+READABLE = (1, 2)
 SPLITS = ("train", "validation")
 
 
@@ -96,7 +98,7 @@ class RunSettings:
             ConfigError: if a number of the plan is out of range.
         """
         missing = [name for name in cls.__slots__ if name not in raw]
-        if missing or raw.get("format") != FORMAT:
+        if missing or raw.get("format") not in READABLE:
             found = f"lacks {', '.join(missing)}" if missing else f"has format {raw.get('format')}"
             raise TrainingError(f"the run's settings.json {found}, expected format {FORMAT}")
         values = {name: raw[name] for name in cls.__slots__}
@@ -185,7 +187,7 @@ class RunFolder:
                 )
             with storage_errors(path):
                 lines = path.read_bytes().splitlines()
-            splits[split] = [TokenizedExample.from_dict(orjson.loads(line)) for line in lines]
+            splits[split] = [item_from_dict(orjson.loads(line)) for line in lines]
         return TrainingData(**splits, snapshot=settings.snapshot)
 
     def finish(self, settings: RunSettings, metrics: TrainingMetrics, adapter_name: str) -> Run:
@@ -228,6 +230,6 @@ class RunFolder:
         return Run(self.path, manifest)
 
 
-def _write_sequences(path: Path, sequences: Sequence[TokenizedExample]) -> str:
+def _write_sequences(path: Path, sequences: Sequence[Item]) -> str:
     write_file(path, b"".join(orjson.dumps(each.to_dict()) + b"\n" for each in sequences))
     return file_sha256(path)

@@ -20,7 +20,7 @@ import torch
 from fine_tuning.core.clock import iso
 from fine_tuning.core.errors import TrainingError
 from fine_tuning.core.events import EventKind, RunEvent, Value
-from fine_tuning.core.example import TokenizedExample
+from fine_tuning.core.item import Item
 from fine_tuning.core.ports import Clock, RunListener
 from fine_tuning.training.batches import BatchOrder, evaluation_batches
 from fine_tuning.training.checkpoints import Checkpoint, LoopProgress
@@ -31,11 +31,11 @@ from fine_tuning.training.schedule import LearningRateSchedule
 
 
 class BatchLoss(Protocol):
-    """The loss of a batch: the sum over its target tokens, and what it was the sum of."""
+    """The loss of a batch: summed as :meth:`Trainable.size` counts, and what the batch held."""
 
     @property
     def loss_sum(self) -> float:
-        """Sum of -ln p over all target tokens."""
+        """The summed loss; of supervised training the sum of -ln p over all targets."""
         ...
 
     @property
@@ -52,6 +52,7 @@ class BatchLoss(Protocol):
 class Trainable(Protocol):
     """What is trained.
 
+    * ``size`` MUST add up: that of a step is the sum over its batches.
     * ``accumulate`` MUST add ``scale`` times the gradient of the batch's ``loss_sum`` to ``.grad``
       of ``parameters()``, and change nothing else.
     * ``load_state_dict(state_dict())`` MUST change nothing, and MUST keep the parameters' identity.
@@ -63,11 +64,15 @@ class Trainable(Protocol):
         """Return the leaves to learn, always in the same order."""
         ...
 
-    def accumulate(self, batch: Sequence[TokenizedExample], *, scale: float) -> BatchLoss:
+    def size(self, batch: Sequence[Item]) -> float:
+        """Return what the mean loss of a batch is a mean over; its targets, for instance."""
+        ...
+
+    def accumulate(self, batch: Sequence[Item], *, scale: float) -> BatchLoss:
         """Add the gradient of a batch."""
         ...
 
-    def evaluate(self, batch: Sequence[TokenizedExample]) -> BatchLoss:
+    def evaluate(self, batch: Sequence[Item]) -> BatchLoss:
         """Return the loss of a batch; no gradient."""
         ...
 
@@ -183,25 +188,26 @@ class TrainingLoop:
         state, step = self.progress, self.progress.step
         batches = self._order.batches(step)
         num_targets = sum(sequence.num_targets for batch in batches for sequence in batch)
+        size = sum(self._trainable.size(batch) for batch in batches)
         learning_rate = self._schedule.learning_rate(step)
         self._optimizer.zero_grad()
         loss_sum, num_tokens = 0.0, 0
         for batch in batches:
             self._stop_if_asked()
-            result = self._trainable.accumulate(batch, scale=1 / num_targets)
+            result = self._trainable.accumulate(batch, scale=1 / size)
             loss_sum += result.loss_sum
             num_tokens += result.num_tokens
-        loss = loss_sum / num_targets
+        loss = loss_sum / size
         self._require_finite("loss", loss, learning_rate)
         grad_norm = self._clipped_norm()
         self._require_finite("gradient norm", grad_norm, learning_rate)
         self._optimizer.step(learning_rate)
 
         if step % self.steps_per_epoch == 0:
-            state.epoch_loss_sum, state.epoch_targets = 0.0, 0
+            state.epoch_loss_sum, state.epoch_targets = 0.0, 0.0
         state.step += 1
         state.epoch_loss_sum += loss_sum
-        state.epoch_targets += num_targets
+        state.epoch_targets += size
         state.num_tokens += num_tokens
         state.num_targets += num_targets
         state.first_loss = loss if state.first_loss is None else state.first_loss
@@ -236,15 +242,15 @@ class TrainingLoop:
         )
         if not self._validation or not due or state.evaluated_step == state.step:
             return
-        loss_sum, num_targets = 0.0, 0
+        loss_sum, size = 0.0, 0.0
         began_s = self._around.clock.monotonic_s()
         for batch in self._validation:
             self._stop_if_asked()
             result = self._trainable.evaluate(batch)
             loss_sum += result.loss_sum
-            num_targets += result.num_targets
+            size += self._trainable.size(batch)
         self._pace.evaluation(self._around.clock.monotonic_s() - began_s)
-        loss = loss_sum / num_targets
+        loss = loss_sum / size
         self._require_finite("validation loss", loss, self._schedule.learning_rate(state.step))
         self._judge(loss)
 

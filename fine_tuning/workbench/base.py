@@ -10,15 +10,13 @@ from typing import Self
 from fine_tuning.config.schema import Settings
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.errors import TrainingError
-from fine_tuning.core.ports import Progress
+from fine_tuning.core.ports import ConversationStore, Progress
 from fine_tuning.core.run import Run
 from fine_tuning.data_preparation.snapshot import Snapshot, folder_name, load_snapshot
 from fine_tuning.runtimes.base_model import BaseModel, resolve_base_model
 from fine_tuning.runtimes.embedded import EmbeddedServer
-from fine_tuning.storage.jsonl_store import JsonlConversationStore
 from fine_tuning.storage.open_store import open_store
 from fine_tuning.storage.records import Records
-from fine_tuning.storage.sqlite_store import SqliteConversationStore
 from fine_tuning.workbench.process import be_a_good_neighbour
 from fine_tuning.workbench.runs import find_run
 
@@ -43,7 +41,7 @@ class WorkbenchBase:
         self.progress = progress
 
     @cached_property
-    def store(self) -> JsonlConversationStore | SqliteConversationStore:
+    def store(self) -> ConversationStore:
         """Where conversations are recorded; kept open, as it remembers where each one stands.
 
         Raises:

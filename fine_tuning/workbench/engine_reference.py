@@ -109,7 +109,7 @@ class EngineReference:
         if len(done.sequences) != 1:
             reasons = ", ".join(drop.reason for drop in done.drops) or "it became several sequences"
             raise DataError(
-                f"a reply of the proof cannot be read as it would be learnt: {reasons}",
+                f"a reply of the proof cannot be read as it would be trained on: {reasons}",
                 next_command="fine-tuning doctor --parity",
             )
         sequence: TokenizedExample = done.sequences[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,9 @@ from fine_tuning.data_preparation.snapshot import folder_name, snapshot_members
 from fine_tuning.storage.atomic import storage_errors, write_file
 from fine_tuning.storage.blobs import BlobFolder
 from fine_tuning.storage.json_lines import whole_lines
-from fine_tuning.storage.open_store import is_sqlite, open_store
+from fine_tuning.storage.open_store import copy_store, is_sqlite
 from fine_tuning.storage.records import Records
 from fine_tuning.workbench.collection import Collection
-from fine_tuning.workbench.importing import BATCH, batched
 from fine_tuning.workbench.models import Models
 
 REASON = "conversation {} was forgotten"
@@ -167,18 +165,10 @@ class Forgetting(Collection, Models):
             StorageError: if the target cannot be written; an old file there stays as it was.
         """
         self.require_recorded()
-        store = self.store
-        if is_sqlite(target) == is_sqlite(store.path):
-            store.back_up(target)
-            return target
-        with storage_errors(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=target.parent, prefix=".backup.") as folder:
-                other = open_store(Path(folder) / target.name)
-                for batch in batched(store.conversations(), BATCH):
-                    other.append_many(batch)
-                other.append_many([], list(store.feedback()))
-                other.back_up(target)
+        if is_sqlite(target) == is_sqlite(self.workspace.conversations):
+            self.store.back_up(target)
+        else:
+            copy_store(self.store, target)
         return target
 
     def judge_reply(  # noqa: PLR0913 - one per field of a judgement

@@ -183,9 +183,7 @@ class Jobs(WorkbenchBase):
             name: {key: getattr(one, key).model_dump(mode="json") for key in sections}
             for name, one in settings.items()
         }
-        log = self.workspace.conversations
-        stamp = (log.stat().st_size, log.stat().st_mtime_ns) if log.is_file() else ()
-        return content_name({"forecast": 1, "settings": asked, "log": stamp})
+        return content_name({"forecast": 1, "settings": asked, "log": self.store.change_token()})
 
     # Watching and steering
 

@@ -22,31 +22,31 @@ ItemKind = Literal["question", "reply", "prompt"]
 ANSWERS = {
     "promote": "Yes, {candidate} is better",
     "reject": "No, {candidate} must not take over",
-    "not enough evidence": "It cannot be told yet",
+    "not enough evidence": "Not enough evidence yet",
 }
 LABELS = {
-    "held_out/loss": "Surprise at replies it never saw (loss)",
-    "held_out/perplexity": "Words it wavers between (perplexity)",
-    "held_out/accuracy": "Pieces of words it foresees",
-    "held_out/bits_per_byte": "Bits it needs for a letter",
-    "questions/fact_recall": "Test questions answered right",
-    "relevance/relevance": "Keeps to the question",
-    "ability/right_choice": "General ability, sure of the right choice",
-    "ability/tasks_passed": "General tasks passed",
-    "stop_rate": "Replies that end by themselves",
-    "repetition": "Says the same again",
-    "length_gap": "Off the length of your replies",
-    "language_match": "Answers in the language asked",
-    "bleu": "Like your replies (BLEU)",
-    "chrf": "Like your replies (chrF)",
-    "rouge1": "Like your replies (ROUGE-1)",
-    "rouge2": "Like your replies (ROUGE-2)",
-    "rougeL": "Like your replies (ROUGE-L)",
-    "f1": "Words shared with your replies (F1)",
-    "exact_match": "Exactly your reply",
-    "embedding_similarity": "Means what your reply means",
-    "length": "Length of its replies",
-    "refusal_rate": "Refusals",
+    "held_out/loss": "Loss on held-out replies: lower is better",
+    "held_out/perplexity": "Perplexity on held-out replies: lower is better",
+    "held_out/accuracy": "Accuracy on held-out replies: tokens predicted right",
+    "held_out/bits_per_byte": "Bits per byte on held-out replies: lower is better",
+    "questions/fact_recall": "Fact recall: test questions answered right",
+    "relevance/relevance": "Relevance: replies keep to the question",
+    "ability/right_choice": "General ability: probability of the right choice",
+    "ability/tasks_passed": "General ability: tasks passed",
+    "stop_rate": "Stop rate: replies that end by themselves",
+    "repetition": "Repetition within replies: lower is better",
+    "length_gap": "Length gap to the recorded replies: lower is better",
+    "language_match": "Language match: replies in the language of the question",
+    "bleu": "BLEU: similarity to the recorded replies",
+    "chrf": "chrF: similarity to the recorded replies",
+    "rouge1": "ROUGE-1: similarity to the recorded replies",
+    "rouge2": "ROUGE-2: similarity to the recorded replies",
+    "rougeL": "ROUGE-L: similarity to the recorded replies",
+    "f1": "F1: words shared with the recorded replies",
+    "exact_match": "Exact match with the recorded replies",
+    "embedding_similarity": "Embedding similarity to the recorded replies",
+    "length": "Length of replies",
+    "refusal_rate": "Refusal rate",
 }
 """By suite and metric, or by metric alone."""
 SIGNIFICANT = 0.05
@@ -206,7 +206,7 @@ def label_of(suite: str, metric: str) -> str:
     if kind == "old":
         return f"{label}, earlier test {part}"
     if kind in {"judge", "people"}:
-        return f"Preferred by {'the judge' if kind == 'judge' else 'people'}"
+        return f"Preferred by {'the judge model' if kind == 'judge' else 'people'}"
     return label
 
 

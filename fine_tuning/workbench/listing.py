@@ -149,7 +149,7 @@ class ListingKeeper:
         self._measured: dict[str, tuple[str, Listed]] | None = None
         self._words: dict[str, tuple[str, str]] = {}
         self._revisions: dict[str, str] = {}
-        self._seen: tuple[object, ...] = ()
+        self._seen = ""
         self._current: Listing | None = None
 
     def listing(self, progress: Progress | None = None) -> Listing:
@@ -159,20 +159,10 @@ class ListingKeeper:
             StorageError: if they cannot be read.
         """
         with self._mutex:
-            seen = self._fingerprint()
+            seen = self._store.change_token()
             if self._current is None or seen != self._seen:
                 self._current, self._seen = self._look(progress), seen
             return self._current
-
-    def _fingerprint(self) -> tuple[object, ...]:
-        """Return what the file system says of the store's files; it changes when they do."""
-        path: Path = getattr(self._store, "path")  # noqa: B009 - both stores have one
-        found: list[object] = []
-        for file in (path, path.with_name(f"{path.name}-wal")):
-            with storage_errors(file):
-                status = file.stat() if file.exists() else None
-            found.append(status and (status.st_ino, status.st_size, status.st_mtime_ns))
-        return tuple(found)
 
     def _look(self, progress: Progress | None) -> Listing:
         if self._measured is None:

@@ -44,10 +44,10 @@ def evaluation_page(report: EvaluationReport, made_at: str) -> Page:
     ]
     if report.drift:
         sections.append(
-            Section("Drift since the untuned base", list(_comparisons(report.drift, plots=False)))
+            Section("Drift since the base model", list(_comparisons(report.drift, plots=False)))
         )
     if report.judge is not None:
-        sections.append(Section("The judge", list(_judge(report.judge))))
+        sections.append(Section("Judge model", list(_judge(report.judge))))
     sections += [
         Section(title, blocks)
         for title, blocks in (
@@ -78,7 +78,7 @@ def _verdict(verdict: Verdict, report: EvaluationReport) -> Iterator[Block]:
     order = list(MARKS)[1:] + list(MARKS)[:1]
     reasons = sorted(verdict.reasons, key=lambda reason: order.index(reason.finding))
     yield Table(
-        ("", "check", "what was found"),
+        ("", "check", "finding"),
         [(MARKS[r.finding], r.check, r.sentence) for r in reasons],
     )
     for found in report.against(verdict.reference):
@@ -94,7 +94,7 @@ def _comparisons(comparisons: Sequence[Comparison], *, plots: bool = True) -> It
         yield Table(
             (
                 *("suite", "metric", reference, own[0].candidate, "difference"),
-                *("interval", "p", "win / tie / loss", "visible from", "items"),
+                *("interval", "p", "win / tie / loss", "detectable from", "items"),
             ),
             [
                 (found.suite if i == 0 else "", *_cells(row))
@@ -102,8 +102,8 @@ def _comparisons(comparisons: Sequence[Comparison], *, plots: bool = True) -> It
                 for i, row in enumerate(found.rows)
             ],
             caption=f"Against {reference}. Difference with its {own[0].confidence:.0%} interval; p "
-            "after Holm's correction over all rows; visible from: a true difference these items "
-            f"show with {own[0].power:.0%} power.",
+            "after Holm's correction over all rows; detectable from: the true difference these "
+            f"items show with {own[0].power:.0%} power.",
             numeric=frozenset(range(2, 10)),
         )
 

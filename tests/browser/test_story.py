@@ -103,7 +103,7 @@ def test_from_a_file_to_rolling_back(
     expect(page.get_by_text("Against base").first).to_be_visible(timeout=LONG_MS)
 
     go(page, "Models")
-    page.get_by_role("button", name="Deploy and use it").click()
+    page.get_by_role("button", name="Deploy and use").click()
     expect(page.get_by_text("It answers whoever asks for")).to_be_visible(timeout=LONG_MS)
     expect(page.get_by_role("button", name="Roll back")).to_be_visible()
 
@@ -116,7 +116,7 @@ def test_from_a_file_to_rolling_back(
     go(page, "Models")
     page.get_by_role("button", name="Roll back").click()
     expect(page.get_by_text("answers as").first).to_be_visible()
-    expect(page.get_by_role("button", name="Use it")).to_be_visible()
+    expect(page.get_by_role("button", name="Use", exact=True)).to_be_visible()
 
 
 def test_whatever_is_killed_nothing_is_lost(
@@ -141,9 +141,11 @@ def test_whatever_is_killed_nothing_is_lost(
 
     go(page, "Train")
     page.get_by_role("button", name="Start training").click()
-    expect(page.get_by_text("Loss, nats per token").first).to_be_visible(timeout=LONG_MS)
+    expect(page.get_by_text("Loss, nats per token (lower is better)").first).to_be_visible(
+        timeout=LONG_MS
+    )
     kill_trainer(app.home)
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Resume").click()
     expect(page.get_by_role("button", name="Pause").first).to_be_visible()
     app.kill()
     app.start()

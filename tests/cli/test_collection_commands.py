@@ -43,7 +43,7 @@ def test_the_format_is_found_said_and_may_be_chosen(
     code, out, err = run(capsys, "import", write(home, "open-webui.json"))
     assert code == 0
     assert "Open WebUI export, because its records have archived, chat" in err
-    assert "1 new conversations, 0 known before, 3 ratings" in out
+    assert "1 new conversations, 0 already in the log, 3 ratings" in out
     alpaca = write(home, "alpaca.json")
     assert answer(capsys, "import", alpaca)["format"] == "alpaca"
     assert answer(capsys, "import", alpaca, "--format", "anything-llm")["format"] == "anything-llm"

@@ -168,7 +168,7 @@ def test_from_a_served_name_to_conversations_and_back(
     assert list(back["datasets"].values()) == ["train"]
     assert run_json(capsys, "lineage", "oth")["conversation_id"] == "other"
     _, out, _ = run(capsys, "lineage", "other")
-    assert "was only tested on it" in out
+    assert "only tested on it" in out
     assert "nothing" in out
     code, out, err = run(capsys, "lineage", "talk")
     assert code == 4
@@ -212,7 +212,7 @@ def test_switch_split_and_rollback(home: Path, capsys: pytest.CaptureFixture[str
         assert run_json(capsys, "lineage", name) == {"version": "support:base", "conversations": []}
     code, _, err = run(capsys, "lineage", ALIAS)
     assert (code, err.count("\n")) == (0, 1)
-    assert "learnt from none of your conversations" in err
+    assert "trained on none of your conversations" in err
 
 
 def test_a_version_is_withdrawn_archived_and_taken_up_again(
@@ -256,7 +256,7 @@ def test_a_copy_that_a_killed_process_left_is_pruned(
     serve(home, 2)
     left = home / "models" / "embedded" / ADAPTERS / f"{'0' * 64}.gguf"
     left.write_bytes(b"x" * 2**20)
-    assert "1.0 MiB more are copies no model has" in run(capsys, "models")[2]
+    assert "1.0 MiB more are unused copies" in run(capsys, "models")[2]
     plan = run_json(capsys, "models", "prune", "--dry-run")
     assert (plan["unused_bytes"], plan["size_bytes"], plan["removed"]) == (2**20, 2**20, {})
     assert run_json(capsys, "models", "prune")["unused_bytes"] == 2**20

@@ -86,7 +86,7 @@ def test_gradients_of_every_adapted_layer(
     with Decoder.open(path, dtype=torch.float32, kernels=kernels) as decoder:
         adapter = random_adapter(decoder.linear_shapes)
         assert len(adapter.pairs) == 7 * len(decoder.blocks)
-        result = step.accumulate_gradients(decoder, adapter, ragged_batch(), scale=0.05)
+        result = step.accumulate_gradients(decoder, adapter, ragged_batch(), coefficients=0.05)
         with torch.no_grad():
             expected = float(PlainDecoder(path, adapter, model).loss_sum(ragged_batch()))
         assert result.loss_sum == pytest.approx(expected, rel=1e-5)
@@ -105,7 +105,7 @@ def test_gradients_of_every_architecture(tmp_path: Path, name: str, kernels: str
     ) as decoder:
         adapter = random_adapter(decoder.linear_shapes)
         assert len(adapter.pairs) == (4 if model.is_fused else 7) * model.layers
-        result = step.accumulate_gradients(decoder, adapter, ragged_batch(), scale=0.05)
+        result = step.accumulate_gradients(decoder, adapter, ragged_batch(), coefficients=0.05)
         with torch.no_grad():
             expected = float(PlainDecoder(path, adapter, model).loss_sum(ragged_batch()))
         assert result.loss_sum == pytest.approx(expected, rel=1e-5)
@@ -123,7 +123,7 @@ def test_one_adapted_linear_alone(tmp_path: Path, name: str, layer: int) -> None
     with Decoder.open(path, dtype=torch.float32) as decoder:
         target = f"blk.{layer}.{name}.weight"
         adapter = random_adapter({target: decoder.linear_shapes[target]})
-        step.accumulate_gradients(decoder, adapter, ragged_batch(), scale=1.0)
+        step.accumulate_gradients(decoder, adapter, ragged_batch(), coefficients=1.0)
         assert_close(own_gradients(adapter), reference_gradients(path, adapter, 1.0))
 
 
@@ -133,7 +133,7 @@ def test_unpacked_weights_give_the_same_gradients(tmp_path: Path) -> None:
     for residency in ("packed", "unpacked"):
         with Decoder.open(path, dtype=torch.float32, residency=residency) as decoder:
             adapter = random_adapter(decoder.linear_shapes)
-            step.accumulate_gradients(decoder, adapter, ragged_batch(), scale=1.0)
+            step.accumulate_gradients(decoder, adapter, ragged_batch(), coefficients=1.0)
             gradients.append(own_gradients(adapter))
     assert all(torch.equal(gradients[0][name], gradients[1][name]) for name in gradients[0])
 
@@ -158,7 +158,7 @@ def test_every_type_the_reader_unpacks_can_be_trained_on(tmp_path: Path) -> None
     assert seen == set(DEQUANTIZABLE)
     with Decoder.open(tmp_path / "mixed.gguf", dtype=torch.float32) as decoder:
         adapter = random_adapter(decoder.linear_shapes)
-        step.accumulate_gradients(decoder, adapter, ragged_batch(), scale=1.0)
+        step.accumulate_gradients(decoder, adapter, ragged_batch(), coefficients=1.0)
         expected = reference_gradients(tmp_path / "mixed.gguf", adapter, 1.0, model)
         assert_close(own_gradients(adapter), expected)
 
@@ -196,9 +196,9 @@ def test_micro_batches_add_up(tmp_path: Path) -> None:
     path = write_tiny_llama(tmp_path / "tiny.gguf")
     with Decoder.open(path, dtype=torch.float32) as decoder:
         whole, parts = (random_adapter(decoder.linear_shapes) for _ in range(2))
-        step.accumulate_gradients(decoder, whole, ragged_batch(), scale=1.0)
+        step.accumulate_gradients(decoder, whole, ragged_batch(), coefficients=1.0)
         for sequence in ragged_batch():
-            step.accumulate_gradients(decoder, parts, [sequence], scale=1.0)
+            step.accumulate_gradients(decoder, parts, [sequence], coefficients=1.0)
         assert_close(own_gradients(parts), own_gradients(whole))
 
 
@@ -208,11 +208,11 @@ def test_vocabulary_blocks_and_row_chunks_change_nothing(
     path = write_tiny_llama(tmp_path / "tiny.gguf", types=MIXED)
     with Decoder.open(path, dtype=torch.float32) as decoder:
         whole, blocks = (random_adapter(decoder.linear_shapes) for _ in range(2))
-        one = step.accumulate_gradients(decoder, whole, ragged_batch(), scale=1.0)
+        one = step.accumulate_gradients(decoder, whole, ragged_batch(), coefficients=1.0)
         scores = step.score_targets(decoder, whole, ragged_batch())
         monkeypatch.setattr(head, "BLOCK_BYTES", 30 * 64 * 4)
         monkeypatch.setattr(head, "ROWS_PER_CHUNK", 7)
-        two = step.accumulate_gradients(decoder, blocks, ragged_batch(), scale=1.0)
+        two = step.accumulate_gradients(decoder, blocks, ragged_batch(), coefficients=1.0)
         assert one.loss_sum == pytest.approx(two.loss_sum, rel=1e-6)
         assert_close(own_gradients(blocks), own_gradients(whole))
         for found, expected in zip(
@@ -247,7 +247,7 @@ def test_bfloat16_gradients_point_the_same_way(tmp_path: Path, name: str) -> Non
     for dtype in (torch.float32, torch.bfloat16):
         with Decoder.open(path, dtype=dtype) as decoder:
             adapter = random_adapter(decoder.linear_shapes)
-            step.accumulate_gradients(decoder, adapter, ragged_batch(), scale=1.0)
+            step.accumulate_gradients(decoder, adapter, ragged_batch(), coefficients=1.0)
             gradients.append(own_gradients(adapter))
     for target, exact in gradients[0].items():
         cosine = torch.cosine_similarity(exact.flatten(), gradients[1][target].flatten(), dim=0)
@@ -261,7 +261,7 @@ def test_a_foreign_token_id_is_refused(tmp_path: Path) -> None:
             {"example_id": "x", "conversation_id": "c", "ids": [1, 80], "mask": "01"}
         )
         with pytest.raises(DataError, match="vocabulary of 80"):
-            step.accumulate_gradients(decoder, adapter, [foreign], scale=1.0)
+            step.accumulate_gradients(decoder, adapter, [foreign], coefficients=1.0)
 
 
 def test_a_foreign_adapter_is_refused(tmp_path: Path) -> None:
@@ -280,7 +280,7 @@ def test_rounded_sizes_and_shares_repeat_to_the_bit(tmp_path: Path) -> None:
         with Decoder.open(path) as decoder:
             for _ in range(3):
                 adapter = random_adapter(decoder.linear_shapes)
-                step.accumulate_gradients(decoder, adapter, ragged_batch(), scale=1.0)
+                step.accumulate_gradients(decoder, adapter, ragged_batch(), coefficients=1.0)
                 gradients.append(own_gradients(adapter))
     finally:
         torch.set_num_threads(threads)

@@ -264,19 +264,47 @@ def test_causal_softmax_and_its_backward(
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("scale", [0.0, 0.125])
-def test_cross_entropy(kernels: Kernels, dtype: torch.dtype, scale: float) -> None:
+@pytest.mark.parametrize("with_gradient", [False, True])
+def test_cross_entropy(kernels: Kernels, dtype: torch.dtype, with_gradient: bool) -> None:
     logits, targets = 6 * random(9, 333, dtype=dtype), torch.arange(9) * 30
     logits[3, targets[3]] = 40
+    weights = torch.tensor([0.125, 0.5, -1.0, 2.0, 0.0, 0.25, -0.125, 1.0, 0.3])
     found, expected = logits.clone(), logits.clone()
     for a, b in zip(
-        kernels.cross_entropy(found, targets, scale),
-        ORACLE.cross_entropy(expected, targets, scale),
+        kernels.cross_entropy(found, targets, weights, with_gradient=with_gradient),
+        ORACLE.cross_entropy(expected, targets, weights, with_gradient=with_gradient),
         strict=True,
     ):
         close(a, b)
     close(found, expected)
-    assert torch.equal(found, logits) == (scale == 0)
+    assert torch.equal(found, logits) == (not with_gradient)
+    assert not (with_gradient and found[4].any())
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("top", [0, 7])
+@pytest.mark.parametrize("with_gradient", [False, True])
+def test_soft_cross_entropy(
+    kernels: Kernels, dtype: torch.dtype, top: int, with_gradient: bool
+) -> None:
+    logits, weights = 6 * random(9, 333, dtype=dtype), random(9, seed=2)
+    teacher, tokens = (3 * random(9, 333, seed=1)).softmax(1), None
+    if top:
+        teacher, tokens = teacher.topk(top)
+    found, expected = logits.clone(), logits.clone()
+    close(
+        kernels.soft_cross_entropy(found, tokens, teacher, weights, with_gradient=with_gradient),
+        ORACLE.soft_cross_entropy(expected, tokens, teacher, weights, with_gradient=with_gradient),
+    )
+    close(found, expected)
+    assert torch.equal(found, logits) == (not with_gradient)
+
+
+def test_weights_of_another_type_are_refused(kernels: Kernels) -> None:
+    with pytest.raises(ValueError, match=r"float64 \(2,\), expected torch.float32 \(2,\)"):
+        kernels.cross_entropy(
+            random(2, 9), torch.arange(2), torch.ones(2).double(), with_gradient=True
+        )
 
 
 def test_add(kernels: Kernels) -> None:

@@ -57,7 +57,8 @@ def gradients(
 ) -> tuple[LoraAdapter, float]:
     adapter = random_adapter(decoder.linear_shapes)
     return adapter, sum(
-        step.accumulate_gradients(decoder, adapter, batch, scale=0.05).loss_sum for batch in batches
+        step.accumulate_gradients(decoder, adapter, batch, coefficients=0.05).loss_sum
+        for batch in batches
     )
 
 

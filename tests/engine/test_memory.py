@@ -74,7 +74,7 @@ def test_autograd_keeps_nothing(tmp_path: Path) -> None:
         for parameter in adapter.parameters():
             parameter.requires_grad_()
         with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
-            accumulate_gradients(decoder, adapter, [example(9, [8], seed=1)], scale=1.0)
+            accumulate_gradients(decoder, adapter, [example(9, [8], seed=1)], coefficients=1.0)
     assert kept == []
 
 
@@ -89,7 +89,7 @@ def test_computing_blocks_again_changes_no_bit(
             decoder.recomputed = frozenset(range(len(decoder.blocks)) if again is None else again)
             decoder.unpack(decoder.recomputed)
             adapter = random_adapter(decoder.linear_shapes)
-            accumulate_gradients(decoder, adapter, ragged_batch(), scale=1.0)
+            accumulate_gradients(decoder, adapter, ragged_batch(), coefficients=1.0)
             gradients.append([parameter.grad for parameter in adapter.parameters()])
     for one, other in zip(*gradients, strict=True):
         assert torch.equal(one, other)

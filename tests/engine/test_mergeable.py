@@ -83,7 +83,7 @@ def test_gradients_are_those_of_autograd(base: Path) -> None:
     """The reference sees the expanded A as a function of the compact one."""
     with Decoder.open(base, dtype=torch.float32) as decoder:
         adapter = trained_looking(decoder)
-        result = step.accumulate_gradients(decoder, adapter, ragged_batch(), scale=0.05)
+        result = step.accumulate_gradients(decoder, adapter, ragged_batch(), coefficients=0.05)
     leaves, pairs = {}, {}
     for name, pair in adapter.pairs.items():
         a, b = (t.detach().clone().requires_grad_() for t in (pair.a, pair.b))

@@ -53,7 +53,7 @@ def test_kept_states_give_the_gradients_of_computed_ones(decoder: Decoder) -> No
     found, losses = [], []
     for below in (None, states_of(decoder, 4)):
         adapter = random_adapter(upper)
-        accumulate_gradients(decoder, adapter, conversations(), scale=1.0, below=below)
+        accumulate_gradients(decoder, adapter, conversations(), coefficients=1.0, below=below)
         found.append([parameter.grad for parameter in adapter.parameters()])
         losses.append(evaluate_loss(decoder, adapter, conversations(), below).loss_sum)
     assert losses[0] == pytest.approx(losses[1], rel=2e-3)  # states are rounded to bfloat16

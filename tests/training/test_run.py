@@ -24,10 +24,11 @@ from fine_tuning.core.errors import (
 from fine_tuning.core.events import RunEvent
 from fine_tuning.core.example import TokenizedExample
 from fine_tuning.training.events_file import read_events
+from fine_tuning.training.mixture import Source, mixed
 from fine_tuning.training.plan import TrainingData, TrainingPlan
 from fine_tuning.training.run import Listening
 from fine_tuning.training.run_folder import RunFolder, RunSettings
-from tests.training.tiny import DATA, BigramModel, Heard, Loss, run_tiny, settings_for
+from tests.training.tiny import DATA, BigramModel, Heard, Loss, run_tiny, sequences, settings_for
 
 PLAN = TrainingPlan(learning_rate=1e-2, num_epochs=3, batch_size=4, checkpoint_every=5, threads=1)
 
@@ -258,3 +259,36 @@ def test_other_versions_are_remarked_upon(tmp_path: Path) -> None:
     heard = Heard()
     run_tiny(folder.path, PLAN, Listening(listener=heard))
     assert "torch (1.0 to" in heard.values("remark", "message")[0]
+
+
+def mixture() -> TrainingData:
+    old = sequences(20, seed=7)
+    train = mixed([Source(examples=sequences(12)), Source(examples=old, share=0.4, weight=0.5)])
+    return TrainingData(train=train, validation=sequences(8, seed=1), snapshot="b2:mix")
+
+
+def test_a_mixture_resumes_to_the_same_bytes(tmp_path: Path) -> None:
+    """What is replayed, and how much it counts, comes out of the run's own folder."""
+    whole = run_tiny(tmp_path / "whole", PLAN, data=mixture())
+    listening = Listening(listener=Interrupting(7))
+    with pytest.raises(InterruptedRunError):
+        run_tiny(tmp_path / "part", PLAN, listening, data=mixture())
+    folder = RunFolder(tmp_path / "part")
+    assert folder.data(folder.settings()).train == mixture().train
+    part = run_tiny(tmp_path / "part", PLAN, data=TrainingData(train=[]))
+    assert adapter_bytes(part.folder) == adapter_bytes(whole.folder)
+    assert adapter_bytes(part.folder) != adapter_bytes(run_tiny(tmp_path / "other", PLAN).folder)
+
+
+def test_a_run_begun_in_format_1_goes_on(tmp_path: Path) -> None:
+    """Its settings say format 1 and its sequences have neither weights nor groups."""
+    whole = run_tiny(tmp_path / "whole", PLAN)
+    with pytest.raises(InterruptedRunError):
+        run_tiny(tmp_path / "part", PLAN, Listening(listener=Interrupting(7)))
+    path = tmp_path / "part" / "settings.json"
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    lines = (tmp_path / "part" / "data" / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(lines[0]).keys() == {"example_id", "conversation_id", "ids", "mask"}
+    path.write_text(json.dumps({**raw, "format": 1}), encoding="utf-8")
+    part = run_tiny(tmp_path / "part", PLAN)
+    assert adapter_bytes(part.folder) == adapter_bytes(whole.folder)

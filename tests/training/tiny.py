@@ -63,6 +63,9 @@ class BigramModel:
         loss = torch.nn.functional.cross_entropy(logits, torch.tensor(targets), reduction="sum")
         return loss, Loss(loss.item(), len(targets), sum(len(example.ids) for example in batch))
 
+    def size(self, batch: Sequence[TokenizedExample]) -> float:
+        return float(sum(example.num_targets for example in batch))
+
     def accumulate(self, batch: Sequence[TokenizedExample], *, scale: float) -> Loss:
         loss, result = self._loss(batch)
         (loss * scale).backward()

@@ -109,13 +109,13 @@ def test_a_comparison_is_read_in_plain_words(home: Path) -> None:
     assert found.models == ("base", "first", "second")
     assert len(found.checks) == len(report.verdict.reasons)
     (primary,) = (check for check in found.checks if check.is_primary)
-    assert primary.label == "Surprise at replies it never saw (loss)"
+    assert primary.label == "Loss on held-out replies: lower is better"
     undecided = [check for check in found.checks if check.finding == "undecided"]
     assert undecided  # three replies decide nothing
     assert all("too few test items to be sure" in check.words for check in undecided)
     assert {one.against for one in found.measured} == {"base", "first"}
     loss = next(one for one in found.measured if one.metric == "loss")
-    assert loss.label == "Surprise at replies it never saw (loss)"
+    assert loss.label == "Loss on held-out replies: lower is better"
     (asked,) = found.of("question")
     assert set(asked.right) == set(asked.replies) == {"base", "first", "second"}
     assert asked.expected == "fact 0"
@@ -180,7 +180,7 @@ def test_a_judge_and_a_person_stand_in_the_same_table_and_on_the_page(home: Path
     assert {"judge", "people"} <= set(suites)
     assert report.judge == first.judge  # kept by content, not asked again
     page = bench.report_file("second").read_text()
-    for word in ("The judge", "Not trusted yet", "people", report.verdict.outcome.capitalize()):
+    for word in ("Judge model", "Not trusted yet", "people", report.verdict.outcome.capitalize()):
         assert word in page
     markdown = bench.report_file("second").with_suffix(".md").read_text()
     assert f"**{report.verdict.outcome.capitalize()}**" in markdown

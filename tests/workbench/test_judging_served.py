@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,14 +65,21 @@ def home(server: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bench.workspace.home
 
 
-def test_what_is_not_deployed_cannot_be_judged_as_served(server: StandIn, home: Path) -> None:
+@pytest.fixture(scope="module")
+def untouched(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the workspace in which nothing was ever deployed."""
+    return Path(shutil.copytree(home, tmp_path_factory.mktemp("copy") / "home"))
+
+
+@pytest.mark.usefixtures("deployed")
+def test_what_is_not_deployed_cannot_be_judged_as_served(server: StandIn, untouched: Path) -> None:
     with pytest.raises(DeploymentError, match="support:1 is not deployed") as caught:
-        bench_in(home, server.url).evaluate(RUN, served=True)
+        bench_in(untouched, server.url).evaluate(RUN, served=True)
     assert caught.value.next_command == "fine-tuning deploy support:1"
 
 
 @pytest.fixture(scope="module")
-def deployed(server: StandIn, home: Path) -> StandIn:
+def deployed(server: StandIn, home: Path, untouched: Path) -> StandIn:  # noqa: ARG001 - first
     """The server once the run is deployed there."""
     bench_in(home, server.url).deploy(RUN)
     return server

@@ -61,10 +61,10 @@ def test_a_torn_report_is_a_sentence(bench: Workbench, text: str) -> None:
 @pytest.mark.parametrize(
     ("suite", "metric", "label"),
     [
-        ("questions", "fact_recall", "Test questions answered right"),
+        ("questions", "fact_recall", "Fact recall: test questions answered right"),
         ("ability/reading", "right_choice", "General ability: reading"),
         ("old/monday", "fact_recall", "fact recall, earlier test monday"),
-        ("judge", "wins", "Preferred by the judge"),
+        ("judge", "wins", "Preferred by the judge model"),
         ("replies", "something_new", "something new"),
     ],
 )

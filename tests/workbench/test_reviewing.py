@@ -100,7 +100,7 @@ def test_the_preflight_of_a_small_log(tmp_path: Path) -> None:
     assert found["size"][0].numbers == {"pairs": 31, "recommended": 100}
     assert {one.title for one in found["secrets"]} == {
         "1 conversation holds private values",
-        "no private value would be learnt",
+        "no private value would be trained on",
     }
     for check in ("leakage", "stop token", "template parity", "trained tokens", "memory"):
         assert found[check][0].severity == "good", found[check]

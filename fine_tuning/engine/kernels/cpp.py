@@ -30,6 +30,13 @@ def _is_bf16(tensor: Tensor) -> int:
     return int(tensor.dtype == torch.bfloat16)
 
 
+def _require(tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    if tuple(tensor.shape) != shape or tensor.dtype != dtype:
+        raise ValueError(
+            f"a kernel was handed {tensor.dtype} {tuple(tensor.shape)}, expected {dtype} {shape}"
+        )
+
+
 def _size(value: int) -> ctypes.c_int64:
     return ctypes.c_int64(value)
 
@@ -258,23 +265,49 @@ class CppKernels:
         )
 
     def cross_entropy(
-        self, logits_NV: Tensor, targets_N: Tensor, scale: float
+        self, logits_NV: Tensor, targets_N: Tensor, weights_N: Tensor, *, with_gradient: bool
     ) -> tuple[Tensor, Tensor]:
         """See the interface."""
         rows, width = logits_NV.shape
+        _require(weights_N, (rows,), torch.float32)
+        _require(targets_N, (rows,), torch.int64)
         log_probability = torch.empty(rows, dtype=torch.float32)
         is_top = torch.empty(rows, dtype=torch.uint8)
         self._library.ft_cross_entropy(
-            _pointer(logits_NV),
-            _pointer(targets_N),
-            _pointer(log_probability),
-            _pointer(is_top),
-            ctypes.c_float(scale),
+            *map(_pointer, (logits_NV, targets_N, log_probability, is_top, weights_N)),
+            int(with_gradient),
             _size(rows),
             _size(width),
             _is_bf16(logits_NV),
         )
         return log_probability, is_top
+
+    def soft_cross_entropy(
+        self,
+        logits_NV: Tensor,
+        tokens_NK: Tensor | None,
+        probabilities_NK: Tensor,
+        weights_N: Tensor,
+        *,
+        with_gradient: bool,
+    ) -> Tensor:
+        """See the interface."""
+        rows, width = logits_NV.shape
+        count = width if tokens_NK is None else tokens_NK.shape[1]
+        _require(weights_N, (rows,), torch.float32)
+        _require(probabilities_NK, (rows, count), torch.float32)
+        if tokens_NK is not None:
+            _require(tokens_NK, (rows, count), torch.int64)
+        cross_entropy = torch.empty(rows, dtype=torch.float32)
+        self._library.ft_soft_cross_entropy(
+            _pointer(logits_NV),
+            None if tokens_NK is None else _pointer(tokens_NK),
+            *map(_pointer, (probabilities_NK, weights_N, cross_entropy)),
+            int(with_gradient),
+            *map(_size, (rows, width, count)),
+            _is_bf16(logits_NV),
+        )
+        return cross_entropy
 
     def add(self, x: Tensor, y: Tensor) -> None:
         """See the interface."""

@@ -176,11 +176,46 @@ class Kernels(Protocol):
         ...
 
     def cross_entropy(
-        self, logits_NV: Tensor, targets_N: Tensor, scale: float
+        self, logits_NV: Tensor, targets_N: Tensor, weights_N: Tensor, *, with_gradient: bool
     ) -> tuple[Tensor, Tensor]:
-        """Return (log-probability float32 (N,), is the target the likeliest uint8 (N,)).
+        """Score one target per row.
 
-        With a scale other than 0 the logits are overwritten by scale * d(loss)/d(logits).
+        Args:
+            logits_NV: Compute dtype; overwritten by the gradient, or left as they are.
+            targets_N: Token ids, int64, each below V.
+            weights_N: Float32; row n of the gradient is weights_N[n] * (softmax - onehot), that
+                of ``-weights_N[n] * ln p(target)``.
+            with_gradient: Whether to overwrite the logits.
+
+        Returns:
+            Log-probability of each target, float32 (N,), whatever its weight; and whether it is the
+            likeliest token, uint8 (N,).
+        """
+        ...
+
+    def soft_cross_entropy(
+        self,
+        logits_NV: Tensor,
+        tokens_NK: Tensor | None,
+        probabilities_NK: Tensor,
+        weights_N: Tensor,
+        *,
+        with_gradient: bool,
+    ) -> Tensor:
+        """Score a target distribution per row.
+
+        Args:
+            logits_NV: Compute dtype; overwritten by the gradient, or left as they are.
+            tokens_NK: The tokens that have a probability, int64, each below V and once a row;
+                None is the whole vocabulary in its order (K = V).
+            probabilities_NK: Float32, each at least 0. Row n of the gradient is weights_N[n] *
+                (sum(probabilities_NK[n]) * softmax - probabilities_NK[n]).
+            weights_N: Float32.
+            with_gradient: Whether to overwrite the logits.
+
+        Returns:
+            Cross-entropy of each row in nats, ``-sum(probability * ln p)``, float32 (N,), whatever
+            its weight.
         """
         ...
 

@@ -263,10 +263,23 @@ void ft_soft_cap_backward(const void* capped, void* gradient, float inverse_cap,
 }
 
 void ft_cross_entropy(void* logits, const int64_t* target, float* log_probability, uint8_t* is_top,
-                      float scale, int64_t rows, int64_t width, int is_bf16) {
+                      const float* weight, int with_gradient, int64_t rows, int64_t width,
+                      int is_bf16) {
     CALL2(is_bf16,
-          CALL(cross_entropy, (float*)logits, target, log_probability, is_top, scale, rows, width),
-          CALL(cross_entropy, (bf16*)logits, target, log_probability, is_top, scale, rows, width))
+          CALL(cross_entropy, (float*)logits, target, log_probability, is_top, weight,
+               with_gradient, rows, width),
+          CALL(cross_entropy, (bf16*)logits, target, log_probability, is_top, weight,
+               with_gradient, rows, width))
+}
+
+void ft_soft_cross_entropy(void* logits, const int64_t* tokens, const float* probability,
+                           const float* weight, float* result, int with_gradient, int64_t rows,
+                           int64_t width, int64_t count, int is_bf16) {
+    CALL2(is_bf16,
+          CALL(soft_cross_entropy, (float*)logits, tokens, probability, weight, result,
+               with_gradient, rows, width, count),
+          CALL(soft_cross_entropy, (bf16*)logits, tokens, probability, weight, result,
+               with_gradient, rows, width, count))
 }
 
 void ft_add(float* x, const void* y, int64_t elements, int is_bf16) {

@@ -193,18 +193,39 @@ class TorchKernels:
         gradient.copy_(gradient.float() * (1 - (capped.float() / cap) ** 2))
 
     def cross_entropy(
-        self, logits_NV: Tensor, targets_N: Tensor, scale: float
+        self, logits_NV: Tensor, targets_N: Tensor, weights_N: Tensor, *, with_gradient: bool
     ) -> tuple[Tensor, Tensor]:
         """See the interface."""
         values = logits_NV.float()
         wanted = values.gather(1, targets_N[:, None])[:, 0]
         is_top = (wanted >= values.amax(1)).to(torch.uint8)
         log_probability = wanted - values.logsumexp(1)
-        if scale:
+        if with_gradient:
             gradient = values.softmax(1)
             gradient[torch.arange(len(values)), targets_N] -= 1
-            logits_NV.copy_(gradient * scale)
+            logits_NV.copy_(gradient * weights_N[:, None])
         return log_probability, is_top
+
+    def soft_cross_entropy(
+        self,
+        logits_NV: Tensor,
+        tokens_NK: Tensor | None,
+        probabilities_NK: Tensor,
+        weights_N: Tensor,
+        *,
+        with_gradient: bool,
+    ) -> Tensor:
+        """See the interface."""
+        log_p = logits_NV.float().log_softmax(1)
+        own = log_p if tokens_NK is None else log_p.gather(1, tokens_NK)
+        if with_gradient:
+            gradient = log_p.exp() * probabilities_NK.sum(1, keepdim=True)
+            if tokens_NK is None:
+                gradient -= probabilities_NK
+            else:
+                gradient.scatter_add_(1, tokens_NK, -probabilities_NK)
+            logits_NV.copy_(gradient * weights_N[:, None])
+        return -(probabilities_NK * own).sum(1)
 
     def add(self, x: Tensor, y: Tensor) -> None:
         """See the interface."""

@@ -37,7 +37,9 @@ class Seen:
     opinions: Opinions = field(default_factory=Opinions)
 
 
-WARMTH_HELP = "0 always takes the likeliest word; higher is more varied."
+WARMTH_HELP = (
+    "Temperature of sampling: 0 always takes the most probable token; higher is more varied."
+)
 
 
 def show() -> None:
@@ -95,11 +97,11 @@ def _show_head(talk: Talk, seen: Seen) -> Picked:
                 "Against", rest, format_func=lambda name: labels.get(name, name), key="other",
                 width=220,
             )  # fmt: skip
-        with st.popover("", icon=":material/tune:", help="How it replies"):
+        with st.popover("", icon=":material/tune:", help="Sampling"):
             warmth = st.slider("Temperature", 0.0, 1.5, 0.5, 0.1, key="warmth", help=WARMTH_HELP)
             st.toggle(
                 "Compare two models blindly", key="is-trial", disabled=len(names) < 2,  # noqa: PLR2004
-                help="Two reply side by side; you choose one before you see whose it is.",
+                help="Two replies side by side: choose one, then see which model wrote it.",
             )  # fmt: skip
         show_menu(talk, title, is_begun=bool(seen.turns))
         _show_consent(talk, seen)
@@ -121,9 +123,9 @@ def _show_consent(talk: Talk, seen: Seen) -> None:
             st.session_state["notice"] = error
 
     st.toggle(
-        "May be learnt", value=not talk.is_withheld and seen.opinions.consent >= 0,
+        "Consent to training", value=not talk.is_withheld and seen.opinions.consent >= 0,
         key=key, on_change=changed,
-        help="Off: this chat is kept for you and never used for training.",
+        help="On: this chat may be used for training. Off: it is recorded for you only.",
     )  # fmt: skip
 
 
@@ -168,6 +170,6 @@ def _show_welcome() -> None:
     with told():
         is_first = not bench.store.count() and not bench.versions()
         empty_state(
-            "Say hello to your model. Rate and edit its replies: that is what it learns from.",
+            "Say hello to your model. Rate and edit its replies: training uses that feedback.",
             demo=is_first,
         )

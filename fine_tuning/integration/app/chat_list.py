@@ -31,7 +31,7 @@ def show_list(talk: Talk) -> None:
         for row in page.rows:
             _show_row(row, is_open=row.id == talk.id)
         if not page.rows and words:
-            st.caption("No chat holds these words.")
+            st.caption("No chat contains these words.")
         elif not page.rows:
             st.caption("Your chats will be listed here.")
         if page.total > shown and st.button(
@@ -71,7 +71,7 @@ def show_menu(talk: Talk, title: str, *, is_begun: bool) -> None:
                     st.rerun()
         if not talk.is_recording:
             return
-        st.markdown("**Take it along**")
+        st.markdown("**Export**")
         with told(), st.container(horizontal=True):
             bench = workbench()
             for label, kind, suffix in (("Text", "markdown", "md"), ("JSON", "json", "json")):
@@ -105,19 +105,19 @@ def ask_to_forget(talk: Talk) -> None:
         if held is None:
             st.markdown("No data set and no model was made with it.")
         else:
-            st.markdown(f"- {count(len(held.datasets))} data sets hold it and are made anew")
+            st.markdown(f"- {count(len(held.datasets))} data sets hold it and are built anew")
             learnt = sorted({use.version for use in held.uses if use.is_learnt})
             if learnt:
                 names = ", ".join(plain(name) for name in learnt)
                 st.markdown(
-                    f"- learnt by {names}: what was learnt stays in the weights, so these "
+                    f"- used to train {names}: what it took stays in the weights, so these "
                     "versions are marked to be trained again"
                 )
             if held.served:
                 names = ", ".join(plain(name) for name in held.served)
-                st.markdown(f"- served at the moment as {names}")
+                st.markdown(f"- served now as {names}")
         with st.container(horizontal=True):
-            if st.button("Forget it", type="primary", key="forget-it"):
+            if st.button("Forget", type="primary", key="forget-it"):
                 workbench().forget(talk.id)
                 _keep()
                 open_chat()

@@ -15,8 +15,8 @@ from fine_tuning.integration.app.common import plain, show_error, told
 from fine_tuning.workbench.talking import DRAWN, TRIAL, Opinions, Talk, Turn
 
 UNFINISHED = {
-    "aborted": "Stopped before its end; such replies are not learnt.",
-    "error": "It broke off here; such replies are not learnt.",
+    "aborted": "Stopped before its end: such replies are not trained on.",
+    "error": "It broke off here: such replies are not trained on.",
 }
 
 
@@ -68,13 +68,13 @@ def _show_reply(
             _show_thumbs(talk, reply, verdicts)
             if st.button(
                 "Edit", icon=":material/edit:", key=f"edit-{reply.id}", type="tertiary",
-                help="Write the reply as it should have been; that is what is learnt.",
+                help="Write the reply as it should have been: that is trained on.",
             ):  # fmt: skip
                 st.session_state["editing"] = reply.id
                 st.rerun()
             if is_last and st.button(
                 "Regenerate", icon=":material/refresh:", key=f"more-{reply.id}", type="tertiary",
-                help="Get another reply, and say which is better.",
+                help="Generate another reply, and choose the better one.",
             ):  # fmt: skip
                 wish(reply.parent_id or "", (picked.model,))
                 st.rerun()

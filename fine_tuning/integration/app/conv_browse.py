@@ -32,7 +32,7 @@ from fine_tuning.workbench.listing import Listed, Listing, Order, Rating, Wanted
 from fine_tuning.workbench.workbench import Workbench
 
 PER_PAGE = 20
-ANY, LEARNT, LEFT_OUT = "", "learnt", "left out"
+ANY, LEARNT, LEFT_OUT = "", "trained on", "left out"
 FILTERS: dict[str, Any] = {
     "conv-words": "", "conv-sources": [], "conv-languages": [], "conv-ratings": [],
     "conv-least": None, "conv-most": None, "conv-first": None, "conv-last": None, REASON: ANY,
@@ -52,17 +52,17 @@ def show(bench: Workbench, listing: Listing) -> None:
         found = listing.find(wanted)
     _list(found, listing, outcome)
     if outcome is not None and not is_current:
-        st.caption("What is left out is as of the last check; the part What is learnt renews it.")
+        st.caption("Conversations left out are as of the last check; Training data checks again.")
 
 
 def _filters(listing: Listing, outcome: Outcome | None) -> Wanted:
     words = st.text_input(
-        "Search", key="conv-words", placeholder="Words that are said", icon=":material/search:",
+        "Search", key="conv-words", placeholder="Words in the messages", icon=":material/search:",
         label_visibility="collapsed", persist_state="page", on_change=_to_first_page,
     )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="bottom"):
         order: Order = st.selectbox(
-            "Order", list(ORDERS), format_func=lambda one: ORDERS[one], key="conv-order",
+            "Sort by", list(ORDERS), format_func=lambda one: ORDERS[one], key="conv-order",
             label_visibility="collapsed", width=200, persist_state="page",
             on_change=_to_first_page,
         )  # fmt: skip
@@ -71,7 +71,7 @@ def _filters(listing: Listing, outcome: Outcome | None) -> Wanted:
         with st.popover(label, icon=":material/filter_list:"):
             given = _choices(listing, outcome)
         if number:
-            st.button("Clear", on_click=_clear, type="tertiary", help="Take all filters away.")
+            st.button("Clear", on_click=_clear, type="tertiary", help="Remove all filters.")
     return Wanted(words=words, order=order, **given)
 
 
@@ -79,7 +79,7 @@ def _choices(listing: Listing, outcome: Outcome | None) -> dict[str, Any]:
     """Show the filters; return what they want, as fields of :class:`Wanted`."""
     sources, languages = listing.counts("source"), listing.counts("language")
     chosen_sources = st.multiselect(
-        "Came from", list(sources), key="conv-sources", persist_state="page",
+        "Source", list(sources), key="conv-sources", persist_state="page",
         format_func=lambda one: f"{source_name(one)} ({count(sources.get(one, 0))})",
         on_change=_to_first_page,
     )  # fmt: skip
@@ -89,7 +89,7 @@ def _choices(listing: Listing, outcome: Outcome | None) -> dict[str, Any]:
         on_change=_to_first_page,
     )  # fmt: skip
     ratings: list[Rating] = st.multiselect(
-        "What you said", list(RATINGS), key="conv-ratings", persist_state="page",
+        "Feedback", list(RATINGS), key="conv-ratings", persist_state="page",
         format_func=lambda one: RATINGS[one], on_change=_to_first_page,
     )  # fmt: skip
     with st.container(horizontal=True):
@@ -127,9 +127,9 @@ def _fate(listing: Listing, outcome: Outcome | None) -> frozenset[str] | None:
         return None
     reasons = [reason for reason in REASONS if outcome.counts["dropped"].get(reason)]
     options = [ANY, LEARNT, LEFT_OUT, *reasons]
-    names = {ANY: "All", LEARNT: "Learnt", LEFT_OUT: "Left out, for any reason"}
+    names = {ANY: "All", LEARNT: "Trained on", LEFT_OUT: "Left out, for any reason"}
     chosen = st.selectbox(
-        "Learnt or left out", options, key=REASON, persist_state="page",
+        "Trained on or left out", options, key=REASON, persist_state="page",
         format_func=lambda one: names.get(one) or f"Left out: {reason_name(one)}",
         on_change=_to_first_page,
     )  # fmt: skip
@@ -149,7 +149,9 @@ def _moment(day: date) -> str:
 
 def _list(found: list[Listed], listing: Listing, outcome: Outcome | None) -> None:
     if not found:
-        st.info("No conversation fits. Try fewer words or filters.", icon=":material/search_off:")
+        st.info(
+            "No conversation matches. Try fewer words or filters.", icon=":material/search_off:"
+        )
         return
     last_page = (len(found) - 1) // PER_PAGE
     page = min(int(st.session_state.get(PAGE, 0)), last_page)

@@ -41,7 +41,7 @@ def show_fate(looked: Looked, dropped: Drop | None, listing: Listing) -> None:
     """Say whether a conversation is learnt; ``dropped`` is what cleaning all of them said."""
     drop = looked.drop or (dropped if dropped and dropped.twin_id else None)
     if drop is None:
-        st.success("This conversation is learnt.", icon=":material/school:")
+        st.success("This conversation is trained on.", icon=":material/school:")
         return
     st.warning(
         f"Left out: {reason_name(drop.reason).lower()}. {plain(_sentence(drop.detail))}",
@@ -49,7 +49,7 @@ def show_fate(looked: Looked, dropped: Drop | None, listing: Listing) -> None:
     )
     if drop.twin_id in listing.rows:
         st.button(
-            f"Open the one that stays: {title_of(listing.rows[drop.twin_id])}", key="conv-twin",
+            f"Open the one that is kept: {title_of(listing.rows[drop.twin_id])}", key="conv-twin",
             type="tertiary", on_click=_open, args=(drop.twin_id,),
         )  # fmt: skip
 
@@ -74,7 +74,7 @@ def show_messages(looked: Looked) -> None:
 def _about(message: Message, looked: Looked, *, is_learnt: bool) -> str:
     others = sum(m.role == "assistant" for m in looked.conversation.siblings(message.id))
     parts = [
-        ":green[:material/school: learnt]" if is_learnt else "not learnt",
+        ":green[:material/school: trained on]" if is_learnt else "not trained on",
         plain(message.model),
         when(message.created_at) if message.created_at else "",
         f"{times(others, 'other version', 'other versions')}" if others else "",
@@ -85,7 +85,7 @@ def _about(message: Message, looked: Looked, *, is_learnt: bool) -> str:
 
 def _judgement(one: Feedback) -> None:
     if one.kind == "correction":
-        st.markdown(":material/edit: **Your better reply:**")
+        st.markdown(":material/edit: **Your correction:**")
         st.text(one.text)
         return
     words = {
@@ -109,7 +109,7 @@ def show_changes(looked: Looked) -> None:
     for change in looked.changes:
         before, after = word_diff(change.before, change.after)
         with st.container(border=True):
-            st.caption(f"{plain(change.role)}: recorded, then as it is learnt")
+            st.caption(f"{plain(change.role)}: recorded, then as it is trained on")
             left, right = st.columns(2)
             left.markdown(before)
             right.markdown(after)
@@ -119,18 +119,18 @@ def _decisions(bench: Workbench, name: str, *, is_decided: bool) -> None:
     with st.container(horizontal=True):
         if is_decided:
             st.button(
-                "Take the decision back", icon=":material/undo:", key="conv-open-again",
+                "Undo the decision", icon=":material/undo:", key="conv-open-again",
                 on_click=decide, args=(bench, name, "open"),
             )  # fmt: skip
             return
         st.button(
             "Accept", icon=":material/check:", key="conv-accept", on_click=decide,
             args=(bench, name, "accept"),
-            help="It is learnt, even if a rule of thumb says otherwise.",
+            help="It is trained on, even if a rule of thumb says otherwise.",
         )  # fmt: skip
         st.button(
             "Reject", icon=":material/block:", key="conv-reject", on_click=decide,
-            args=(bench, name, "reject"), help="It is never learnt; it stays recorded.",
+            args=(bench, name, "reject"), help="It is never trained on; it stays recorded.",
         )  # fmt: skip
 
 
@@ -144,14 +144,14 @@ def _forget(bench: Workbench, name: str) -> None:
     with st.popover("Forget this conversation", icon=":material/delete:", type="tertiary"):
         st.markdown(
             "It is removed from the log, data sets, exports and reports. "
-            "What a model learnt from it stays until you train again."
+            "A model that was trained on it keeps what it took until you train again."
         )
-        if st.button("Forget it for good", type="primary", key="conv-forget"):
+        if st.button("Forget for good", type="primary", key="conv-forget"):
             with told():
                 found = bench.forget(name)
                 _open(None)
                 told_too = (
-                    f" Train again: {', '.join(found.to_retrain)}." if found.to_retrain else ""
+                    f" To train again: {', '.join(found.to_retrain)}." if found.to_retrain else ""
                 )
                 st.toast(f"Forgotten.{told_too}")
                 st.rerun()

@@ -30,7 +30,7 @@ def show(bench: Workbench, listing: Listing) -> None:
     """Show the files, and the button that writes them."""
     del listing
     st.markdown(
-        "Only what is learnt is written: clean, private values replaced, as you edited it. "
+        "Only what is trained on is written: clean, redacted, with your corrections. "
         "Nothing leaves this computer."
     )
     files = {name: _file(bench.workspace.exports, name) for name in FORMATS}

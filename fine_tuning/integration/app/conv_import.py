@@ -70,8 +70,8 @@ def _format_of(bench: Workbench, file: UploadedFile, titles: dict[str, str]) -> 
         else:
             st.markdown(f":orange[:material/help:] {plain(capital(reason))}.")
         return st.selectbox(
-            "Read it as", [FIND_OUT, *titles], key=f"format-{file.file_id}", width=340,
-            format_func=lambda one: titles.get(one, "What was found out"),
+            "Format", [FIND_OUT, *titles], key=f"format-{file.file_id}", width=340,
+            format_func=lambda one: titles.get(one, "Recognised format"),
         )  # fmt: skip
 
 
@@ -113,7 +113,7 @@ def _report(report: ImportReport, number: int) -> None:
         parts = [
             f"{records} in {plain(report.title)} ({plain(report.reason)})",
             f"{count(report.num_new)} new",
-            f"{count(report.num_known)} known before",
+            f"{count(report.num_known)} already in the log",
             f"{times(report.num_feedback, 'rating', 'ratings')}" if report.num_feedback else "",
             f"{count(report.num_quarantined)} set aside" if report.num_quarantined else "",
         ]

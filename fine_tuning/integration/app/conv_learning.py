@@ -48,7 +48,7 @@ def show(bench: Workbench, listing: Listing) -> None:
         _numbers(outcome)
         _findings(outcome.findings)
         kind = st.segmented_control(
-            "Look at", KINDS, default=KINDS[0], required=True, key="conv-kind",
+            "Show", KINDS, default=KINDS[0], required=True, key="conv-kind",
             persist_state="page",
         )  # fmt: skip
         if kind == "Changed":
@@ -70,8 +70,8 @@ def _checked(bench: Workbench, listing: Listing) -> Outcome | None:
             f"This is as of {when(outcome.made_at)}; conversations, decisions or settings changed "
             "since."
             if outcome
-            else "Every conversation is looked at once: repaired, private values replaced, "
-            "duplicates found. The log itself stays as it is."
+            else "Cleaning reads every conversation: it repairs texts, redacts private "
+            "values and finds duplicates. The log itself stays as it is."
         )
         with place.container(border=True):
             st.markdown(what)
@@ -97,16 +97,16 @@ def _numbers(outcome: Outcome) -> None:
     out = counts["in"] - counts["kept"]
     with st.container(horizontal=True):
         st.metric("Recorded", count(counts["in"]), width=160)
-        st.metric("Learnt", count(counts["kept"]), width=160)
+        st.metric("Trained on", count(counts["kept"]), width=160)
         st.metric("Left out", count(out), width=160)
         st.metric(
-            "Replies to learn", count(outcome.num_pairs), width=160,
-            help="Questions with a reply that is learnt.",
+            "Replies", count(outcome.num_pairs), width=160,
+            help="Replies that are trained on.",
         )  # fmt: skip
     share = percent(counts["kept"] / counts["in"]) if counts["in"] else "0 %"
     st.caption(
-        f"{count(counts['in'])} recorded = {count(counts['kept'])} learnt + {count(out)} left out; "
-        f"{share} are learnt. Checked {when(outcome.made_at)}."
+        f"{count(counts['in'])} recorded = {count(counts['kept'])} trained on + {count(out)} left "
+        f"out; {share} trained on. Checked {when(outcome.made_at)}."
     )
 
 
@@ -116,7 +116,7 @@ def _findings(findings: list[Finding]) -> None:
             show_finding(one)
     warnings = [one for one in findings if one.severity == "warning"]
     if warnings:
-        label = times(len(warnings), "thing that would help", "things that would help")
+        label = times(len(warnings), "suggestion", "suggestions")
         with st.expander(label, icon=":material/lightbulb:"):
             for one in warnings:
                 show_finding(one)
@@ -164,7 +164,7 @@ def _changed(bench: Workbench, listing: Listing, outcome: Outcome) -> None:
         st.success("No text is changed.", icon=":material/check_circle:")
         return
     step = st.pills(
-        "What changes", kinds, default=kinds[0], required=True, key="conv-step",
+        "Change", kinds, default=kinds[0], required=True, key="conv-step",
         format_func=lambda one: f"{STEPS[one]} ({count(len(found[one]))})", persist_state="page",
     )  # fmt: skip
     some = found[step if step in kinds else kinds[0]]
@@ -180,12 +180,12 @@ def _changed(bench: Workbench, listing: Listing, outcome: Outcome) -> None:
 def _duplicates(listing: Listing, outcome: Outcome) -> None:
     groups = {k: v for k, v in outcome.duplicates().items() if k in listing.rows}
     if not groups:
-        st.success("No conversation says what another one says.", icon=":material/check_circle:")
+        st.success("No duplicates.", icon=":material/check_circle:")
         return
     total = sum(map(len, groups.values()))
     st.caption(
         f"{times(len(groups), 'group', 'groups')}; {times(total, 'copy', 'copies')} left out. "
-        "Of each group the best looking one is learnt."
+        "Of each group the one of best quality is trained on."
     )
     start = _page_of(len(groups), NUM_GROUPS, "groups")
     ranked = sorted(groups, key=lambda name: -len(groups[name]))

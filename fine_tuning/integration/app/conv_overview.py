@@ -20,7 +20,7 @@ TOKEN_EDGES = (0, 25, 50, 100, 200, 400, 800, 1600, 3200, 6400, 12_800)
 NUM_QUALITY_BINS = 20
 HEIGHT = 320
 BAR_HEIGHT, FRAME_HEIGHT = 34, 130
-LEARNT, LEFT_OUT, UNKNOWN = "learnt", "left out", "not checked yet"
+LEARNT, LEFT_OUT, UNKNOWN = "trained on", "left out", "not checked yet"
 COLOURS = {LEARNT: "#2a9d8f", LEFT_OUT: "#e9a23b", UNKNOWN: "#8d99ae"}
 
 
@@ -42,7 +42,7 @@ def show(bench: Workbench, listing: Listing) -> None:
     if len(listing.counts("source")) > 1:
         _plot_names(listing, "source", fates)
     if outcome is None:
-        st.caption("The part What is learnt tells which conversations are left out, and why.")
+        st.caption("Training data says which conversations are left out, and why.")
 
 
 def _numbers(listing: Listing) -> None:
@@ -55,8 +55,8 @@ def _numbers(listing: Listing) -> None:
         st.metric("Tokens", count(sum(row.tokens for row in rows)), width=170, help="Estimated.")
         st.metric("With a thumb up", count(ratings["liked"]), width=150)
         st.metric("With a thumb down", count(ratings["disliked"]), width=150)
-        st.metric("Edited by you", count(ratings["edited"]), width=150)
-        st.metric("Decided", count(decided), width=120, help="Accepted or rejected in the review.")
+        st.metric("Corrected by you", count(ratings["edited"]), width=150)
+        st.metric("Reviewed", count(decided), width=120, help="Accepted or rejected in the review.")
 
 
 def _plot_months(listing: Listing, fates: Mapping[str, str]) -> None:
@@ -65,14 +65,14 @@ def _plot_months(listing: Listing, fates: Mapping[str, str]) -> None:
     if not data:
         return
     axis = alt.X("month:O", title="month", axis=alt.Axis(labelAngle=-45, labelOverlap=True))
-    _bars(data, axis, "When you chatted", "Conversations by month of their newest message")
+    _bars(data, axis, "Conversations by month", "Conversations by month of their newest message")
 
 
 def _plot_lengths(listing: Listing, fates: Mapping[str, str]) -> None:
     labels = [f"{count(edge)}+" for edge in TOKEN_EDGES]
     pairs = ((labels[_bin(row.tokens)], fates[row.id]) for row in listing.rows.values())
     axis = alt.X("length:O", sort=labels, title="length, estimated tokens")
-    _bars(_counted(pairs, "length"), axis, "How long they are", "Conversations by length in tokens")
+    _bars(_counted(pairs, "length"), axis, "Length", "Conversations by length in tokens")
 
 
 def _bin(tokens: int) -> int:
@@ -86,10 +86,10 @@ def _plot_quality(listing: Listing, fates: Mapping[str, str]) -> None:
         for row in listing.rows.values()
     )
     axis = alt.X(
-        "quality:O", title="how good the replies look, 0 to 1 (no measure of truth)",
+        "quality:O", title="heuristic quality of the replies, 0 to 1 (says nothing about truth)",
         axis=alt.Axis(labelOverlap=True, labelAngle=0),
     )  # fmt: skip
-    _bars(_counted(pairs, "quality"), axis, "How they look", "Conversations by heuristic quality")
+    _bars(_counted(pairs, "quality"), axis, "Quality", "Conversations by heuristic quality")
 
 
 def _plot_names(listing: Listing, name: str, fates: Mapping[str, str]) -> None:
@@ -102,7 +102,7 @@ def _plot_names(listing: Listing, name: str, fates: Mapping[str, str]) -> None:
         for value in (getattr(row, name),)
     )
     data = _counted(pairs, name)
-    title = "Languages" if name == "language" else "Where they came from"
+    title = "Languages" if name == "language" else "Sources"
     height = BAR_HEIGHT * len({one[name] for one in data}) + FRAME_HEIGHT
     chart = (
         alt.Chart(alt.InlineData(values=data), height=height)

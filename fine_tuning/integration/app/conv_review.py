@@ -43,12 +43,10 @@ def show(bench: Workbench, listing: Listing) -> None:
         if not bench.settings.data_collection.learn_from_feedback:
             st.warning(
                 "Your settings leave feedback aside (data_collection.learn_from_feedback): "
-                "replies you fix are recorded, and not learnt."
+                "corrections are recorded, and not trained on."
             )
         if outcome is None:
-            st.caption(
-                "What cleaning leaves out is not known yet; the part What is learnt finds out."
-            )
+            st.caption("What cleaning leaves out is not known yet; Training data finds out.")
         if waiting:
             _one(bench, listing, waiting[0])
         else:
@@ -58,7 +56,7 @@ def show(bench: Workbench, listing: Listing) -> None:
 def _headline(num_waiting: int, num_skipped: int, num_decided: int) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         told_too = f", {count(num_skipped)} skipped" if num_skipped else ""
-        st.markdown(f"**{count(num_waiting)} to look at**{told_too} · {count(num_decided)} decided")
+        st.markdown(f"**{count(num_waiting)} to review**{told_too} · {count(num_decided)} decided")
         last: tuple[str, str] | None = st.session_state.get(LAST)
         if last is not None:
             st.button(
@@ -68,9 +66,9 @@ def _headline(num_waiting: int, num_skipped: int, num_decided: int) -> None:
 
 
 def _nothing_left(num_skipped: int) -> None:
-    st.success("Nothing needs you. Well done!", icon=":material/task_alt:")
+    st.success("Nothing left to review. Well done!", icon=":material/task_alt:")
     if num_skipped:
-        st.button("Show the skipped ones again", on_click=_unskip)
+        st.button("Show skipped conversations again", on_click=_unskip)
 
 
 def _one(bench: Workbench, listing: Listing, item: ToReview) -> None:
@@ -86,7 +84,7 @@ def _one(bench: Workbench, listing: Listing, item: ToReview) -> None:
     show_messages(looked)
     show_changes(looked)
     if item.twin_id:
-        with st.expander("The one it is close to"):
+        with st.expander("The conversation it is similar to"):
             st.button(
                 title_of(listing.rows[item.twin_id]), key="conv-close-to", type="tertiary",
                 on_click=open_conversation, args=(item.twin_id,),
@@ -99,7 +97,7 @@ def _buttons(bench: Workbench, item: ToReview) -> None:
         st.button(
             "Accept", icon=":material/check:", key="review-accept", on_click=_decided,
             args=(bench, item, "accept"), shortcut="A", type="primary",
-            help="It is learnt, even if a rule of thumb says otherwise.",
+            help="It is trained on, even if a rule of thumb says otherwise.",
         )  # fmt: skip
         st.button(
             "Fix", icon=":material/edit:", key="review-fix", on_click=_start_fixing,
@@ -108,7 +106,7 @@ def _buttons(bench: Workbench, item: ToReview) -> None:
         st.button(
             "Reject", icon=":material/block:", key="review-reject", on_click=_decided,
             args=(bench, item, "reject"), shortcut="X",
-            help="It is never learnt; it stays recorded.",
+            help="It is never trained on; it stays recorded.",
         )  # fmt: skip
         st.button(
             "Skip", icon=":material/skip_next:", key="review-skip", on_click=_skip,

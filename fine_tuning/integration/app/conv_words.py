@@ -18,11 +18,11 @@ LANGUAGES = {
 RATINGS: dict[Rating, str] = {
     "liked": "Thumb up",
     "disliked": "Thumb down",
-    "edited": "Edited by you",
-    "unrated": "Nothing said",
+    "edited": "Corrected by you",
+    "unrated": "No feedback",
     "accepted": "Accepted",
     "rejected": "Rejected",
-    "withheld": "Not to be learnt",
+    "withheld": "No consent to training",
 }
 RATING_ICONS: dict[Rating, str] = {
     "liked": ":material/thumb_up:",
@@ -30,21 +30,21 @@ RATING_ICONS: dict[Rating, str] = {
     "edited": ":material/edit: edited",
     "accepted": ":material/check_circle: accepted",
     "rejected": ":material/block: rejected",
-    "withheld": ":material/lock: not to be learnt",
+    "withheld": ":material/lock: no consent to training",
 }
 ORDERS: dict[Order, str] = {
     "newest": "Newest first",
     "oldest": "Oldest first",
     "longest": "Longest first",
     "shortest": "Shortest first",
-    "best": "Best looking first",
-    "worst": "Worst looking first",
+    "best": "Best quality first",
+    "worst": "Worst quality first",
 }
 REASONS = {
-    "consent": ("Not to be learnt, you said", "The switch in the chat allows it again."),
-    "rejected": ("You rejected it", "Take your decision back in the conversation."),
-    "empty": ("Nothing is said", "Nothing to do."),
-    "no_reply": ("No finished reply", "Nothing to learn from a question alone."),
+    "consent": ("No consent to training", "The switch in the chat allows it again."),
+    "rejected": ("You rejected it", "Undo your decision in the conversation."),
+    "empty": ("Empty", "Nothing to do."),
+    "no_reply": ("No finished reply", "A question alone is nothing to train on."),
     "role_order": ("Turns out of order", "Look at the program that wrote them, and import again."),
     "refusal": ("Only refusals", "Write a better reply in the review, or leave it out."),
     "cut_off": ("Replies cut off", "Let your chatbot write longer replies (num_predict)."),
@@ -54,23 +54,23 @@ REASONS = {
         "Too many tokens",
         "Setting: data_collection.max_conversation_tokens.",
     ),
-    "repetitive": ("A reply loops", "Nothing to do."),
-    "inappropriate": ("Inappropriate words", "Accept it in the review if it is harmless."),
+    "repetitive": ("Repetitive reply", "Nothing to do."),
+    "inappropriate": ("Inappropriate content", "Accept it in the review if it is harmless."),
     "language": ("Another language", "Setting: data_collection.languages."),
-    "low_quality": ("Looks poor", "Setting: data_collection.min_quality."),
-    "duplicate": ("Says the same as another", "Nothing to do: the other one is learnt."),
+    "low_quality": ("Low quality", "Setting: data_collection.min_quality."),
+    "duplicate": ("Duplicate", "Nothing to do: the other one is trained on."),
     "boilerplate": ("Stock replies only", "Setting: data_collection.max_same_reply."),
     "near_duplicate": (
-        "Nearly the same as another",
+        "Near duplicate",
         "Setting: data_collection.near_duplicate_similarity.",
     ),
 }
 STEPS = {
-    "redaction": "Private values replaced",
-    "unicode": "Broken characters mended",
-    "whitespace": "Spaces evened out",
+    "redaction": "Private values redacted",
+    "unicode": "Broken characters repaired",
+    "whitespace": "White space normalised",
 }
-NO_WORDS = "(nothing is said)"
+NO_WORDS = "(empty)"
 
 
 def language_name(code: str) -> str:

@@ -18,14 +18,14 @@ from fine_tuning.workbench.workbench import Workbench
 PARTS = {
     "Browse": "conv_browse",
     "Overview": "conv_overview",
-    "What is learnt": "conv_learning",
+    "Training data": "conv_learning",
     "Review": "conv_review",
     "Import": "conv_import",
     "Export": "conv_export",
 }
 EMPTY = (
     "No conversations yet. Chat with your bot and every turn is kept here, "
-    "or bring the chats you had elsewhere."
+    "or import the chats you had elsewhere."
 )
 PACKAGE = "fine_tuning.integration.app"
 
@@ -37,7 +37,7 @@ def show() -> None:
     listing = read_listing(bench)
     if not listing.rows:
         empty_state(EMPTY, page="chat", label="Start a chat", demo=True)
-        st.subheader("Bring your chats along", anchor=False)
+        st.subheader("Import chats", anchor=False)
         import_module(f"{PACKAGE}.conv_import").show(bench, listing)
         return
     part = st.segmented_control(

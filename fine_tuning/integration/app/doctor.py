@@ -44,14 +44,14 @@ def show() -> None:
         _report(found, engine)
 
 
-@st.cache_resource(show_spinner="Looking around …", ttl=FRESH_S, max_entries=4)
+@st.cache_resource(show_spinner="Checking …", ttl=FRESH_S, max_entries=4)
 def _checkup(home: str, _bench: Workbench) -> Checkup:
     """Return what was found not long ago."""
     del home  # it tells one workspace's from another's
     return _bench.checkup()
 
 
-@st.cache_resource(show_spinner="Finding out how training computes here …")
+@st.cache_resource(show_spinner="Checking how training computes here …")
 def _engine_facts(_bench: Workbench) -> dict[str, str]:
     return _bench.check_engine()
 
@@ -60,9 +60,9 @@ def _head(found: Checkup) -> None:
     st.info(plain(found.next_step), icon=":material/arrow_forward:")
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
-            "Look again", icon=":material/refresh:", key="doctor-again", on_click=_checkup.clear
+            "Check again", icon=":material/refresh:", key="doctor-again", on_click=_checkup.clear
         )
-        st.caption(f"Looked {when(found.made_at)}.")
+        st.caption(f"Checked {when(found.made_at)}.")
 
 
 def _findings(findings: Sequence[Finding]) -> None:
@@ -84,7 +84,7 @@ def _facts(found: Checkup) -> None:
         _table({name: size(taken) for name, taken in found.disk_bytes.items()})
         st.caption(f"{size(sum(found.disk_bytes.values()))} in all in this workspace.")
     else:
-        st.caption("The workspace is empty and takes no room.")
+        st.caption("The workspace is empty.")
 
 
 def _table(rows: Mapping[str, str]) -> None:
@@ -121,7 +121,7 @@ def _data(bench: Workbench, found: Checkup) -> None:
 
 
 def _parity(bench: Workbench) -> None:
-    st.subheader("Training against serving", anchor=False)
+    st.subheader("Parity of training and serving", anchor=False)
     st.caption(
         "Computes a text with the trainer and with llama.cpp, token by token. Some minutes at most."
     )
@@ -135,7 +135,7 @@ def _agreement(one: Mapping[str, Any]) -> None:
     say = st.success if one["holds"] else st.error
     say(
         f"{plain(one['name'])}: {'they agree' if one['holds'] else 'they do not agree'}. "
-        f"The same likeliest token at {one['top1_agreement']:.1%} of {one['num_positions']:,} "
+        f"The same most probable token at {one['top1_agreement']:.1%} of {one['num_positions']:,} "
         f"places; mean difference {one['mean_kl']:.5f} nats, largest {one['max_kl']:.3f}."
     )
 
@@ -158,8 +158,8 @@ def _report(found: Checkup, engine: Mapping[str, str]) -> None:
     text = report_text(
         found, engine, st.session_state.get(DATA, ()), st.session_state.get(PARITY, ())
     )
-    with st.expander("Report to copy", icon=":material/content_copy:"):
-        st.caption("Plain text without anything you said: fit for a question to others.")
+    with st.expander("Report", icon=":material/content_copy:"):
+        st.caption("Plain text without any of your messages: safe to share when you ask for help.")
         st.code(text, language=None, wrap_lines=True)
         st.download_button(
             "Download", text, file_name="doctor.txt", mime="text/plain", on_click="ignore",

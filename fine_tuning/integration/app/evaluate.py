@@ -74,8 +74,8 @@ def _judged(run: RunOverview, runs: list[RunOverview]) -> None:
     if found is None:
         if not run.is_judged:
             st.info(
-                "This run was not compared yet. A comparison asks it and its base the same "
-                "things, none of which it learnt from.",
+                "This run was not compared yet. A comparison puts the same held-out chats and "
+                "questions to it and to its base model.",
                 icon=":material/balance:",
             )
         compare_again(run, runs, is_first=True)
@@ -109,8 +109,8 @@ def _verdict(found: Judgement) -> None:
 
 def _reasons(checks: tuple[Check, ...]) -> None:
     st.caption(
-        ":material/flag: must get better. The others must not get worse by more than a margin. "
-        "A difference counts only when chance could hardly have made it."
+        ":material/flag: primary metric, must get better. The others must not get worse by more "
+        "than a margin. Only a difference beyond chance counts."
     )
     for check in checks:
         st.markdown(
@@ -121,7 +121,7 @@ def _reasons(checks: tuple[Check, ...]) -> None:
 
 
 def _downloads(found: Judgement) -> None:
-    st.caption("The whole report, down to seeds and hashes.")
+    st.caption("The full report, with seeds and hashes.")
     with st.container(horizontal=True):
         for suffix, path in found.files.items():
             label, mime, icon = FILE_KINDS[suffix]

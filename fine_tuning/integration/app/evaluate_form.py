@@ -21,22 +21,22 @@ def compare_again(run: RunOverview, runs: list[RunOverview], *, is_first: bool =
         for one in runs
         if one.folder != run.folder and one.base_digest == run.base_digest
     }
-    against, beside = _others(run, {BASE: "the untuned base", **others})
+    against, beside = _others(run, {BASE: "the base model", **others})
     judge = st.selectbox(
-        "A judge",
+        "Judge model",
         [NO_JUDGE, *(one.name for one in installed_bases())],
         format_func=lambda name: name or "none",
-        help="A model that says blindly which reply is better. It is believed only when it "
-        "agrees with what you chose yourself.",
+        help="It is asked which reply is better, without knowing whose they are. It counts only "
+        "when it agrees with your own choices.",
         key=f"judge-{run.folder}",
     )
     deploy = st.checkbox(
-        "Deploy it if it is better",
+        "Deploy if better",
         value=workbench().settings.deployment.auto_deploy,
-        help="Serves it, proves it, and lets your chatbot answer as it.",
+        help="Serves it with proof, and lets your chatbot answer as it.",
         key=f"deploy-{run.folder}",
     )
-    st.caption("Takes some minutes on this computer. What was measured before is not done again.")
+    st.caption("Takes some minutes on this computer. Earlier measurements are reused.")
     if st.button(
         "Compare" if is_first else "Compare again",
         type="primary" if is_first else "secondary",
@@ -56,16 +56,16 @@ def _others(run: RunOverview, names: Mapping[str, str]) -> tuple[str, list[str]]
         "Compare with",
         list(names),
         format_func=names.__getitem__,
-        help="The verdict is about the difference to this one.",
+        help="Reference: the verdict is about the difference to it.",
         key=f"against-{run.folder}",
     )
     if len(names) == 1:
         return against, []
     beside = st.multiselect(
-        "Show beside it",
+        "Also show",
         [name for name in names if name != against],
         format_func=names.__getitem__,
-        help="Asked the same, for comparison; the verdict does not look at them.",
+        help="Measured in the same way; the verdict does not depend on them.",
         key=f"beside-{run.folder}",
     )
     return against, beside

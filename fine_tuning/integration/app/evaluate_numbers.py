@@ -25,8 +25,8 @@ def numbers(found: Judgement) -> None:
         _chart(rows)
         _table(rows, name, found.candidate)
     st.caption(
-        "The bar is where the true difference lies with 95 % confidence. One that touches zero "
-        "may be chance. Green is better beyond chance, red is worse, grey cannot be told."
+        "95 % confidence interval: the bar is where the true difference lies. One that touches "
+        "zero may be chance. Green is better beyond chance, red is worse, grey is open."
     )
 
 
@@ -75,14 +75,14 @@ def _table(rows: list[Measured], against: str, candidate: str) -> None:
     st.dataframe(
         [
             {
-                "What": one.label,
+                "Metric": one.label,
                 names[0]: one.shown(one.reference),
                 names[1]: one.shown(one.candidate),
                 "Gain": _gain(one, one.gain),
-                "Very likely between": "-"
+                "95 % interval": "-"
                 if one.low is None or one.high is None
                 else f"{_gain(one, one.low)} and {_gain(one, one.high)}",
-                "Found": WORDS[one.sign],
+                "Finding": WORDS[one.sign],
                 "Items": count(one.num_items),
             }
             for one in rows

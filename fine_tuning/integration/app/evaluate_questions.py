@@ -15,7 +15,7 @@ def test_questions(run: RunOverview) -> None:
     name = str(run.folder)
     st.caption(
         "A question with the facts a right answer must hold. Every comparison asks it; it is "
-        "never learnt from. Word it as you would, not as the chats do."
+        "never trained on. Word it as you would, not as the chats do."
     )
     with st.form("add-question", clear_on_submit=True):
         question = st.text_input("Question", placeholder="When do we get paid?")
@@ -42,7 +42,7 @@ def test_questions(run: RunOverview) -> None:
                 "",
                 icon=":material/delete:",
                 key=f"drop-{one.id}",
-                help="Take it out",
+                help="Remove",
                 type="tertiary",
             ):
                 with told():

@@ -24,7 +24,7 @@ def replies(found: Judgement) -> None:
         st.info("This comparison asked for no replies.", icon=":material/forum:")
         return
     kind = st.segmented_control(
-        "What was asked", kinds, default=kinds[0], format_func=KINDS.__getitem__
+        "Kind of prompt", kinds, default=kinds[0], format_func=KINDS.__getitem__
     )
     items = found.of(kind or kinds[0])
     names = list(items[0].replies)
@@ -33,7 +33,7 @@ def replies(found: Judgement) -> None:
         if len(names) > len(("base", "candidate")):
             first = str(st.selectbox("Compare with", names[:-1]))
         if kind != "prompt":
-            order = st.segmented_control("Order", ORDERS, default=ORDERS[0])
+            order = st.segmented_control("Sort by", ORDERS, default=ORDERS[0])
             items = items[::-1] if order == ORDERS[1] else items
     pages = -(-len(items) // PER_PAGE)
     page = 1
@@ -49,14 +49,14 @@ def _item(item: JudgedItem, first: str, second: str) -> None:
     with st.container(border=True):
         st.markdown(f"**{plain(item.prompt)}**")
         if item.expected:
-            word = "A right answer holds" if item.kind == "question" else "You had"
+            word = "Facts of a right answer" if item.kind == "question" else "Recorded reply"
             st.caption(f"{word}: {plain(item.expected)}")
         before, after = item.replies[first], item.replies[second]
         marked = word_diff(before, after, is_prose=True)
         for column, name, text in zip(st.columns(2), (first, second), marked, strict=True):
             with column:
                 st.markdown(f"**{plain(name)}** {_mark(item, name)}")
-                st.markdown(text or "*no words*")
+                st.markdown(text or "*empty*")
 
 
 def _mark(item: JudgedItem, name: str) -> str:

@@ -71,14 +71,14 @@ def _in_use(pointings: list[Pointing], versions: list[ModelVersion]) -> None:
     splits = {(one.traffic.runtime, one.traffic.alias): one for one in workbench().splits()}
     for one in pointings:
         with st.container(border=True):
-            words = one.version or f"the untuned base of {one.family}"
+            words = one.version or f"the base model of {one.family}"
             st.markdown(f"#### :material/star: {plain(words)}")
             st.caption(f"It answers whoever asks for `{one.alias}` ({plain(one.runtime)}).")
             if one.before_id is not None and st.button(
                 "Roll back",
                 icon=":material/undo:",
                 key=f"back-{one.family}-{one.runtime}",
-                help="Let what answered before answer again, at once.",
+                help="Rollback: the version before answers again, at once.",
             ):
                 with told(), st.spinner("Rolling back"):
                     done = workbench().rollback(one.family)
@@ -123,8 +123,8 @@ def _card(version: ModelVersion, *, is_in_use: bool) -> None:
         st.caption(" · ".join(fact for fact in facts if fact))
         if version.retraining:
             st.warning(
-                f"It learnt from {count(len(version.retraining))} conversations that were "
-                "forgotten since: train anew without them.",
+                f"It was trained on {count(len(version.retraining))} conversations that were "
+                "forgotten since: train again without them.",
                 icon=":material/delete_history:",
             )
         _buttons(version, is_served=bool(served), is_in_use=is_in_use)
@@ -136,7 +136,7 @@ def _buttons(version: ModelVersion, *, is_served: bool, is_in_use: bool) -> None
     bench, name = workbench(), version.name
     with st.container(horizontal=True):
         if version.adapter_path is not None and not is_served:
-            if st.button("Deploy and use it", icon=":material/rocket_launch:", key=f"dep-{name}"):
+            if st.button("Deploy and use", icon=":material/rocket_launch:", key=f"dep-{name}"):
                 with told():
                     bench.start_deployment(name)
                     st.rerun()
@@ -145,15 +145,15 @@ def _buttons(version: ModelVersion, *, is_served: bool, is_in_use: bool) -> None
                     bench.start_deployment(name, switch=False)
                     st.rerun()
         if is_served and not is_in_use:
-            if st.button("Use it", icon=":material/swap_horiz:", type="primary", key=f"use-{name}"):
+            if st.button("Use", icon=":material/swap_horiz:", type="primary", key=f"use-{name}"):
                 with told(), st.spinner(f"Loading {plain(name)}"):
                     done = bench.switch(name)
                     _say(f"{done.alias} answers as {done.version}; before: {done.before}.")
-            if st.button("Take it out of service", key=f"out-{name}", type="tertiary"):
+            if st.button("Withdraw", key=f"out-{name}", type="tertiary"):
                 with told():
                     _say(f"{bench.withdraw(name)} is gone from the runtime; its files stay.")
         if is_in_use and st.button(
-            "Use the untuned base", key=f"base-{name}", type="tertiary", icon=":material/block:"
+            "Use the base model", key=f"base-{name}", type="tertiary", icon=":material/block:"
         ):
             with told(), st.spinner("Switching"):
                 done = bench.switch(f"{version.family}:base")
@@ -167,9 +167,9 @@ def _stage_button(version: ModelVersion) -> None:
     if version.stage == "challenger":
         if st.button("Archive", key=f"archive-{name}", type="tertiary"):
             with told():
-                _say(f"{workbench().archive_version(name).name} is put aside.")
+                _say(f"{workbench().archive_version(name).name} is archived.")
     elif version.stage == "archived" and st.button(
-        "Take it up again", key=f"promote-{name}", type="tertiary"
+        "Restore", key=f"promote-{name}", type="tertiary"
     ):
         with told():
             _say(f"{workbench().promote_version(name).name} is a challenger again.")
@@ -182,7 +182,7 @@ def _history() -> None:
             {
                 "When": when(one.created_at),
                 "Version": one.version or one.family,
-                "What": one.kind,
+                "Event": one.kind,
                 "Detail": one.detail,
             }
             for one in reversed(events[-SHOWN_EVENTS:])

@@ -13,7 +13,7 @@ from fine_tuning.integration.app.common import count, duration, plain, size, wor
 def compare_versions(names: Sequence[str]) -> None:
     """Show the choice of two, newest first, and what differs."""
     if len(names) == 1:
-        st.info("There is one version only; with a second one you see here what differs.")
+        st.info("There is one version only; a second one can be compared with it here.")
         return
     left, right = st.columns(2)
     first = left.selectbox("Version", names, index=1, key="diff-first")
@@ -27,7 +27,7 @@ def compare_versions(names: Sequence[str]) -> None:
         f"- **Data set**: {_pair(found.snapshot)}"
     )
     _table("Settings", found.settings, found.first, found.second)
-    _table("Measurements", found.metrics, found.first, found.second)
+    _table("Metrics", found.metrics, found.first, found.second)
 
 
 def _pair(pair: tuple[str, str] | None) -> str:
@@ -46,7 +46,11 @@ def _table(title: str, changes: Mapping[str, tuple[Any, Any]], first: str, secon
     st.markdown(f"**{title}**")
     st.dataframe(
         [
-            {"What": _name(key), first: _shown(key, before), second: _shown(key, after)}
+            {
+                "Setting or metric": _name(key),
+                first: _shown(key, before),
+                second: _shown(key, after),
+            }
             for key, (before, after) in changes.items()
         ],
         hide_index=True,

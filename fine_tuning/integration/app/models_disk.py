@@ -15,19 +15,19 @@ def prune() -> None:
     disk = bench.disk_use()
     st.metric("All versions together", size(disk.size_bytes))
     if served := sum(disk.served_bytes.values()):
-        st.caption(f"{size(served)} of it are copies that are served.")
+        st.caption(f"{size(served)} of it are served copies.")
     keep = int(
         st.number_input(
             "Newest versions to keep of each family",
             1,
             value=KEEP,
-            help="What is served, in use or can be rolled back to stays whatever stands here.",
+            help="Versions that are served, in use or needed for a rollback are always kept.",
             width=280,
         )
     )
     plan = bench.prune_versions(keep=keep, is_trial=True)
     if not plan.size_bytes:
-        st.info("Nothing can go: every version is needed or among the newest.")
+        st.info("Nothing to prune: every version is needed or among the newest.")
     else:
         st.markdown(f"**{size(plan.size_bytes)} can be freed**")
     st.dataframe(
@@ -35,11 +35,11 @@ def prune() -> None:
             *(
                 {
                     "Version": item.version,
-                    "What": f"{count(len(item.artefacts))} files, {size(item.size_bytes)} would go",
+                    "Plan": f"remove {count(len(item.artefacts))} files, {size(item.size_bytes)}",
                 }
                 for item in plan.prunable
             ),
-            *({"Version": name, "What": f"stays: {why}"} for name, why in plan.kept.items()),
+            *({"Version": name, "Plan": f"kept: {why}"} for name, why in plan.kept.items()),
         ],
         hide_index=True,
     )
@@ -47,10 +47,10 @@ def prune() -> None:
         return
     going = [item.version for item in plan.prunable]
     if plan.unused_bytes:
-        going.append(f"copies no model has ({size(plan.unused_bytes)})")
+        going.append(f"unused copies ({size(plan.unused_bytes)})")
     is_sure = st.checkbox(
         f"Yes, remove the files of {plain(', '.join(going))}",
-        help="They cannot be brought back; what is known about the versions stays.",
+        help="They cannot be restored; what is recorded about the versions stays.",
         key=f"prune-sure-{keep}",
     )
     if st.button("Remove the files", icon=":material/delete:", disabled=not is_sure):

@@ -31,11 +31,11 @@ def show_split(found: Split, say: Say) -> None:
     )
     st.markdown("\n".join(f"- {_line(side)}" for side in (first, second)))
     st.caption(
-        "A conversation stays with the version it drew. The ranges say what the thumbs bear at "
-        "95 %: as long as they overlap, it is open which is better."
+        "A/B test: each conversation stays with one version. The ranges are 95 % confidence "
+        "intervals of the share of thumbs up; while they overlap, it is open which is better."
     )
     with st.container(horizontal=True):
-        if st.button(f"Let {plain(second.version)} answer all", key=f"split-take-{family}"):
+        if st.button(f"Use {plain(second.version)} for all", key=f"split-take-{family}"):
             with told(), st.spinner("Switching"):
                 done = bench.switch(second.version)
                 say(f"{done.alias} answers as {done.version}; the A/B test is over.")
@@ -70,7 +70,7 @@ def offer_split(pointing: Pointing, versions: Sequence[ModelVersion], say: Say) 
         return
     key = f"{pointing.family}-{pointing.runtime}"
     with st.expander(
-        "Try another version on some conversations (A/B)", icon=":material/call_split:"
+        "A/B test: let another version answer some conversations", icon=":material/call_split:"
     ):
         other = st.selectbox("Version", others, key=f"split-version-{key}", width=260)
         share = st.select_slider(

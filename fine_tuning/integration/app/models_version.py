@@ -25,15 +25,15 @@ MARKS = {
     "cannot tell": ":orange[:material/help:]",
 }
 PROOF_PARTS = {
-    "prompt": "It is asked exactly what it was trained on",
-    "ending": "Its replies end by themselves",
-    "output": "Its words are those of the trained model",
-    "speed": "What serving costs",
+    "prompt": "Prompts: the same as in training",
+    "ending": "Ending: replies end by themselves",
+    "output": "Output: the probabilities of the trained model",
+    "speed": "Speed of serving",
 }
 STATES = {
     "active": ":green-badge[answers]",
-    "begun": ":orange-badge[begun]",
-    "undone": ":red-badge[undone]",
+    "begun": ":orange-badge[started]",
+    "undone": ":red-badge[rolled back]",
     "retired": ":gray-badge[replaced]",
 }
 SHOWN_CONVERSATIONS = 200
@@ -69,7 +69,7 @@ def _lineage(version: ModelVersion) -> None:
     splits = Counter(origin.split for origin in origins)
     tested = splits.get("test", 0)
     served = [one.name for one in version.deployments if one.state == "active"]
-    learnt = f"{count(len(origins) - tested)} conversations learnt from"
+    learnt = f"{count(len(origins) - tested)} conversations trained on"
     steps = [
         f":material/forum: {learnt}, {count(tested)} kept for testing",
         f":material/dataset: data set {plain(version.data_words)}",
@@ -83,7 +83,11 @@ def _lineage(version: ModelVersion) -> None:
     if origins and st.toggle("List the conversations", key=f"origins-{version.name}"):
         st.dataframe(
             [
-                {"Conversation": one.conversation_id, "Used for": one.split, "By way of": one.via}
+                {
+                    "Conversation": one.conversation_id,
+                    "Split": one.split,
+                    "Through version": one.via,
+                }
                 for one in origins[:SHOWN_CONVERSATIONS]
             ],
             hide_index=True,
@@ -106,8 +110,8 @@ def _settings(version: ModelVersion) -> None:
 def _proofs(version: ModelVersion) -> None:
     if not version.deployments:
         st.caption(
-            "It was not deployed yet. Deploying proves that what answers is what was trained, or "
-            "leaves everything as it was."
+            "It was not deployed yet. A deployment proves that the served model is the trained "
+            "one, or changes nothing."
         )
     for one in reversed(version.deployments):
         _proof(one)
@@ -130,8 +134,8 @@ def _notes(version: ModelVersion) -> None:
     for note in version.notes:
         st.markdown(f"{plain(note.text)}  \n:gray[{when(note.created_at)}]")
     with st.form(f"note-{version.name}", clear_on_submit=True, border=False):
-        text = st.text_input("A note", placeholder="Trained after the new price list")
-        if st.form_submit_button("Keep the note", icon=":material/edit_note:") and text.strip():
+        text = st.text_input("Note", placeholder="Trained after the new price list")
+        if st.form_submit_button("Save note", icon=":material/edit_note:") and text.strip():
             with told():
                 workbench().note_version(version.name, text.strip())
                 st.rerun()
@@ -151,10 +155,10 @@ def _files(version: ModelVersion) -> None:
         hide_index=True,
     )
     st.caption(f"Run folder: `{version.run_folder}`")
-    if st.button("Check the files", icon=":material/verified:", key=f"verify-{version.name}"):
+    if st.button("Verify files", icon=":material/verified:", key=f"verify-{version.name}"):
         with told():
             wrong = workbench().verify_version(version.name)
             for sentence in wrong:
                 st.error(plain(sentence))
             if not wrong:
-                st.success("All files are as they were written.")
+                st.success("All files are unchanged.")

@@ -20,8 +20,8 @@ def show() -> None:
             new_training()
         elif not workbench().runs() and not workbench().jobs():
             empty_state(
-                "There is nothing to learn from yet. Chat with your model or bring in chats you "
-                "had elsewhere, then train on them.",
+                "There is nothing to train on yet. Chat with your model or import chats you had "
+                "elsewhere, then train on them.",
                 page="chat",
                 label="Start a chat",
                 demo=True,

@@ -12,7 +12,7 @@ from fine_tuning.integration.app.common import workbench
 
 MAX_POINTS = 400
 HEIGHT_PX = 320
-TRAINING, VALIDATION = "chats it learns from", "chats held back"
+TRAINING, VALIDATION = "training chats", "held-out chats"
 
 
 def loss_chart(run: RunOverview) -> None:
@@ -24,7 +24,7 @@ def loss_chart(run: RunOverview) -> None:
     scale = alt.Scale(domain=[TRAINING, VALIDATION], range=["#5b8def", "#e08a2e"])
     base = alt.Chart(alt.InlineData(values=rows)).encode(
         x=alt.X("step:Q", title="Step", axis=alt.Axis(tickMinStep=1)),
-        y=alt.Y("loss:Q", title="Loss, nats per token", scale={"zero": False}),
+        y=alt.Y("loss:Q", title="Loss, nats per token (lower is better)", scale={"zero": False}),
         color=alt.Color("what:N", title=None, scale=scale, legend=alt.Legend(orient="top")),
         tooltip=[
             alt.Tooltip("what:N", title="Loss on"),

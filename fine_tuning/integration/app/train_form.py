@@ -55,13 +55,13 @@ def new_training() -> None:
     preset = _pick_preset(known)
     overrides: dict[str, Any] = {}
     with st.expander("Advanced settings", icon=":material/tune:"), told():
-        st.caption("Every setting, explained. What you leave alone follows the choice above.")
+        st.caption("Every setting, explained. What you leave unchanged follows the preset above.")
         overrides = edited_settings(bench.preset_settings(preset), preset)
     then_compare = st.checkbox(
-        "Compare it with the base when it is trained",
+        "Compare with the base model after training",
         value=True,
-        help="Measures both on chats and questions neither learnt from, and gives a verdict. "
-        "A better one is deployed on its own where the settings say so (deployment.auto_deploy).",
+        help="Evaluation: measures both on held-out chats and questions, and gives a verdict. A "
+        "better model is deployed automatically where deployment.auto_deploy says so.",
     )
     try:
         bench.preset_settings(preset, overrides, base)
@@ -80,7 +80,7 @@ def _pick_base(bases: list[BaseChoice]) -> str:
         names,
         index=names.index(wanted) if wanted in names and about[wanted].fits else 0,
         format_func=lambda name: f"{name} · {size(about[name].size_bytes)} · {about[name].reason}",
-        help="The model to start from: the one that comes with the package, and Ollama's.",
+        help="Base model: the one that comes with the package, or one of Ollama's.",
     )
     if not about[chosen].fits:
         st.warning(f"{plain(chosen)}: {plain(about[chosen].reason)}.", icon=":material/warning:")
@@ -90,7 +90,7 @@ def _pick_base(bases: list[BaseChoice]) -> str:
 def _pick_preset(known: Job | None) -> str:
     takes = _what_it_takes(known)
     chosen = st.radio(
-        "How thorough?",
+        "Preset",
         list(PRESETS),
         index=list(PRESETS).index("balanced"),
         format_func=str.capitalize,
@@ -133,10 +133,10 @@ def _start(base: str, preset: str, overrides: dict[str, Any], *, then_compare: b
                 bench.start_training(preset, overrides, base=base, then_compare=then_compare)
                 st.rerun()
         if not is_made and st.button(
-            "What will it take?",
+            "Forecast",
             icon=":material/timer:",
             disabled=known is not None and not known.is_over,
-            help="Computes a few batches to tell time, memory and disk; about half a minute.",
+            help="Computes a few batches to forecast time, memory and disk; about half a minute.",
         ):
             with told():
                 bench.start_forecast(overrides, base)
@@ -154,7 +154,7 @@ def _say_grounds(known: Job | None) -> None:
             "nothing else keeps the processor busy."
         )
     elif known.state == "failed":
-        st.caption(f"It could not be forecast: {plain(known.sentence)}.")
+        st.caption(f"No forecast: {plain(known.sentence)}.")
         if known.next_command:
             st.caption(f"Next: {plain(known.next_command)}")
     else:

@@ -1,4 +1,4 @@
-"""What is at work, seen live: progress, time left, memory, loss curves; pause, stop and resume.
+"""What is running, seen live: progress, time left, memory, loss curves; pause, stop and resume.
 
 Refreshes itself every two seconds while something is under way, and not at all otherwise.
 """
@@ -23,11 +23,11 @@ TITLES = {
     "evaluate": "Comparing",
     "deploy": "Deploying",
     "demo": "The demo",
-    "forecast": "Measuring time and memory",
+    "forecast": "Forecasting time and memory",
 }
 STATES = {
-    "running": (":material/play_circle:", "at work", "blue"),
-    "queued": (":material/schedule:", "waits its turn", "gray"),
+    "running": (":material/play_circle:", "running", "blue"),
+    "queued": (":material/schedule:", "waiting", "gray"),
     "paused": (":material/pause_circle:", "paused", "orange"),
     "stopped": (":material/stop_circle:", "stopped", "orange"),
     "failed": (":material/error:", "failed", "red"),
@@ -94,7 +94,7 @@ def _card(job: Job, place: str) -> None:
             st.caption(about)
         if job.wish:
             word = "Pausing" if job.wish == "pause" else "Stopping"
-            st.caption(f"{word}: what was done is being saved.")
+            st.caption(f"{word}: progress is being saved.")
         if job.state == "running":
             _progress(workbench().job_progress(job.id))
             if job.kind in {"train", "demo"}:
@@ -144,14 +144,14 @@ def _buttons(job: Job, place: str) -> None:
         ):
             _do(bench.pause_job, job.id)
         if job.state == "paused" and st.button(
-            "Go on", icon=":material/play_arrow:", key=f"{place}-resume-{job.id}", type="primary"
+            "Resume", icon=":material/play_arrow:", key=f"{place}-resume-{job.id}", type="primary"
         ):
             _do(bench.resume_job, job.id)
         if job.wish != "stop" and st.button(
             "Stop",
             icon=":material/stop:",
             key=f"{place}-stop-{job.id}",
-            help="What was done is saved; it can go on later.",
+            help="Progress is saved; it can be resumed later.",
         ):
             _do(bench.remove_job if job.state == "paused" else bench.stop_job, job.id)
 
@@ -168,8 +168,8 @@ def _do(what: Callable[[str], object], job_id: str) -> None:
 
 def _foreign_card(run: RunOverview, place: str) -> None:
     with st.container(border=True):
-        st.markdown(f"**:material/terminal: Training {plain(run.run_id)}** :blue-badge[at work]")
-        st.caption("It was started from the command line.")
+        st.markdown(f"**:material/terminal: Training {plain(run.run_id)}** :blue-badge[running]")
+        st.caption("Started from the command line.")
         events = workbench().run_events(run.run_id)
         steps = [event for event in events if event.kind == "step"]
         told_of = [_number(e.values["num_steps"]) for e in events if "num_steps" in e.values]

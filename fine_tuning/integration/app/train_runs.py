@@ -52,7 +52,7 @@ def _ended_badly(job: Job) -> None:
         if job.next_command:
             st.caption(f"Next: {plain(job.next_command)}")
         with st.container(horizontal=True):
-            if st.button("Go on", icon=":material/play_arrow:", key=f"again-{job.id}"):
+            if st.button("Resume", icon=":material/play_arrow:", key=f"again-{job.id}"):
                 with told():
                     workbench().resume_job(job.id)
                     st.rerun()
@@ -68,9 +68,9 @@ def _interrupted(run: RunOverview) -> None:
             f"**:material/pause_circle: Run {plain(run.run_id)}** :orange-badge[interrupted] "
             f"{when(run.created_at)}"
         )
-        st.caption("It left a checkpoint and can go on where it was.")
+        st.caption("It left a checkpoint and can be resumed there.")
         if not run.is_demo and st.button(
-            "Go on", icon=":material/play_arrow:", key=f"go-on-{run.run_id}"
+            "Resume", icon=":material/play_arrow:", key=f"go-on-{run.run_id}"
         ):
             try:
                 workbench().start_resuming(run.run_id)
@@ -84,7 +84,7 @@ def _table(runs: list[RunOverview]) -> None:
     rows = [
         {
             "Run": f"{run.run_id} (demo)" if run.is_demo else run.run_id,
-            "Begun": when(run.created_at),
+            "Started": when(run.created_at),
             "Base": run.base_name,
             "Loss before": run.metrics.base_validation_loss,
             "Loss after": run.metrics.best_validation_loss,
@@ -95,7 +95,9 @@ def _table(runs: list[RunOverview]) -> None:
         }
         for run in runs
     ]
-    number = st.column_config.NumberColumn(format="%.2f", help="On chats held back; nats per token")
+    number = st.column_config.NumberColumn(
+        format="%.2f", help="Loss on held-out chats, nats per token: lower is better"
+    )
     st.dataframe(
         rows,
         hide_index=True,
@@ -106,14 +108,14 @@ def _table(runs: list[RunOverview]) -> None:
 def _one(runs: list[RunOverview]) -> None:
     places = range(len(runs))
     chosen = st.selectbox(
-        "Look at a run",
+        "Show a run",
         places,
         format_func=lambda i: f"{runs[i].run_id}{' (demo)' if runs[i].is_demo else ''}",
     )
     run = runs[chosen or 0]
     loss_chart(run)
     if run.metrics.stopped_early:
-        st.caption("It stopped early, as the loss on held-back chats fell no further.")
-    if st.button("Is it better?", icon=":material/balance:"):
+        st.caption("It stopped early: the loss on held-out chats fell no further.")
+    if st.button("Evaluate", icon=":material/balance:"):
         st.session_state[EVALUATE_RUN] = str(run.folder)
         go_to("evaluate")

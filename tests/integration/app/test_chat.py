@@ -250,14 +250,14 @@ def test_names_search_consent_and_forgetting(
     click(page, "Rename")
     assert bench.chats().rows[0].title == "My <b>kites</b>"
     assert "My \\<b\\>kites\\</b\\>" in [one.value for one in page.subheader]
-    next(t for t in page.toggle if t.label == "May be learnt").set_value(False)
+    next(t for t in page.toggle if t.label == "Consent to training").set_value(False)
     run(page)
     assert not bench.chats().rows[0].has_consent
     click(page, "New chat")
     assert not said(page)
     page.text_input(key="chat-words").set_value("zebra")
     run(page)
-    assert "No chat holds these words." in [one.value for one in page.caption]
+    assert "No chat contains these words." in [one.value for one in page.caption]
     page.text_input(key="chat-words").set_value("KITES")
     run(page)
     page.button(key=f"chat-{bench.chats().rows[0].id}").click()
@@ -265,7 +265,7 @@ def test_names_search_consent_and_forgetting(
     assert said(page)[0] == "Tell me about kites\\."
     click(page, "Forget this chat …")
     assert "No data set and no model was made with it." in [one.value for one in page.markdown]
-    click(page, "Forget it")
+    click(page, "Forget")
     assert bench.chats().total == 0
     assert not said(page)
 

@@ -230,10 +230,10 @@ def test_the_list_is_searched_filtered_and_ordered(home: Path) -> None:
     press(app, "Clear")
     set_value(app, "selectbox", "conv-fate", "too_short")
     assert shown() == ["short"]
-    set_value(app, "selectbox", "conv-fate", "learnt")
+    set_value(app, "selectbox", "conv-fate", "trained on")
     assert shown() == ["good", "private", "german"]
     set_value(app, "text_input", "conv-words", "nobody says this")
-    assert "No conversation fits" in words(app)
+    assert "No conversation matches" in words(app)
 
 
 def test_many_conversations_come_in_pages(home: Path) -> None:
@@ -271,7 +271,7 @@ def test_a_conversation_opens_in_place_of_the_list_and_closes(home: Path) -> Non
     set_value(app, "text_input", "conv-words", "max")
     app.button(key="open-private").click().run()
     text = seen(app)
-    assert "This conversation is learnt." in text
+    assert "This conversation is trained on." in text
     assert "Cleaning changes 1 text" in text
     assert ":red-background[" in text
     assert ":green-background[\\<EMAIL\\_1\\>]" in text
@@ -283,12 +283,12 @@ def test_a_conversation_opens_in_place_of_the_list_and_closes(home: Path) -> Non
 def test_why_one_is_left_out_and_what_stays_for_it(home: Path) -> None:
     some_chats(home).sort_out()
     app = page("conversations", **{"conv-open": "twin"})
-    assert "Left out: says the same as another" in words(app)
+    assert "Left out: duplicate" in words(app)
     app.button(key="conv-twin").click().run()
-    assert "This conversation is learnt." in words(app)
+    assert "This conversation is trained on." in words(app)
     app = page("conversations", **{"conv-open": "disliked"})
     assert "wrong" in words(app), "the thumb's reason"
-    assert "not learnt" in words(app)
+    assert "not trained on" in words(app)
 
 
 def test_deciding_in_a_conversation_is_recorded_and_can_be_taken_back(home: Path) -> None:
@@ -296,7 +296,7 @@ def test_deciding_in_a_conversation_is_recorded_and_can_be_taken_back(home: Path
     app = page("conversations", **{"conv-open": "short"})
     assert "Left out: too short" in words(app)
     app.button(key="conv-accept").click().run()
-    assert "This conversation is learnt." in words(app)
+    assert "This conversation is trained on." in words(app)
     assert bench.reviewed() == {"short": True}
     app.button(key="conv-open-again").click().run()
     assert bench.reviewed() == {}
@@ -318,14 +318,14 @@ def test_a_conversation_that_is_gone_is_said_so(home: Path) -> None:
     assert "gone" in words(page("conversations", **{"conv-open": "nothing"}))
 
 
-# What is learnt
+# Training data
 
 
 def test_what_is_left_out_adds_up_and_says_why(home: Path) -> None:
     some_chats(home)
-    app = part("What is learnt")
+    app = part("Training data")
     text = seen(app)
-    assert "7 recorded = 3 learnt + 4 left out" in text
+    assert "7 recorded = 3 trained on + 4 left out" in text
     assert "Too short: 1 conversation" in text
     assert "Only refusals: 1 conversation" in text
     assert "the longest exchange has 4 characters" in text.replace("\\", "")
@@ -336,7 +336,7 @@ def test_many_are_checked_on_demand_and_the_outcome_says_when_it_is_old(
 ) -> None:
     monkeypatch.setattr("fine_tuning.integration.app.conv_learning.QUICK_TOKENS", 10)
     bench = some_chats(home)
-    app = part("What is learnt")
+    app = part("Training data")
     assert not app.metric
     press(app, "Check all conversations")
     assert [metric.value for metric in app.metric] == ["7", "3", "4", "3"]
@@ -350,14 +350,14 @@ def test_many_are_checked_on_demand_and_the_outcome_says_when_it_is_old(
 def test_what_cannot_be_remembered_is_shown_nevertheless(home: Path) -> None:
     some_chats(home)
     (home / "cache").write_text("in the way of the folder")
-    app = part("What is learnt")
-    assert "7 recorded = 3 learnt + 4 left out" in words(app)
+    app = part("Training data")
+    assert "7 recorded = 3 trained on + 4 left out" in words(app)
 
 
 def test_a_reason_leads_to_all_it_left_out(home: Path) -> None:
     bench = bench_at(home)
     bench.store.append_many([chat(f"s{n}", f"h{n}", "yo", day=n) for n in range(8)])
-    app = part("What is learnt")
+    app = part("Training data")
     press(app, "List all 8")
     assert app.session_state["conv-part"] == "Browse"
     assert "8 conversations" in words(app)
@@ -366,16 +366,16 @@ def test_a_reason_leads_to_all_it_left_out(home: Path) -> None:
 
 def test_changed_words_are_shown_before_and_after(home: Path) -> None:
     some_chats(home)
-    app = part("What is learnt", **{"conv-kind": "Changed"})
+    app = part("Training data", **{"conv-kind": "Changed"})
     text = seen(app)
-    assert "Private values replaced" in str(app.button_group)
+    assert "Private values redacted" in str(app.button_group)
     assert ":red-background[max]" in text or "max" in text
     assert ":green-background[\\<EMAIL\\_1\\>]" in text
 
 
 def test_duplicates_stand_under_the_one_that_stays(home: Path) -> None:
     some_chats(home)
-    app = part("What is learnt", **{"conv-kind": "Duplicates"})
+    app = part("Training data", **{"conv-kind": "Duplicates"})
     assert "1 group; 1 copy left out" in words(app)
     app.button(key="out-twin").click().run()
     assert "Left out" in words(app)
@@ -384,7 +384,7 @@ def test_duplicates_stand_under_the_one_that_stays(home: Path) -> None:
 @pytest.mark.parametrize("kind", ["Left out", "Changed", "Duplicates"])
 def test_when_nothing_is_left_out_it_says_so(home: Path, kind: str) -> None:
     many_chats(home, 1)
-    app = part("What is learnt", **{"conv-kind": kind})
+    app = part("Training data", **{"conv-kind": kind})
     assert len(app.success) == 1
 
 
@@ -418,7 +418,7 @@ def test_plots_have_labelled_axes_with_units(home: Path) -> None:
     told = json.dumps(found)
     assert "estimated tokens" in told
     assert "0 to 1" in told
-    assert found[0]["encoding"]["color"]["scale"]["domain"] == ["learnt", "left out"]
+    assert found[0]["encoding"]["color"]["scale"]["domain"] == ["trained on", "left out"]
 
 
 # Review
@@ -468,7 +468,7 @@ def test_fixing_can_be_left_and_an_empty_reply_is_refused(home: Path) -> None:
 def test_a_review_that_is_done_says_so(home: Path) -> None:
     many_chats(home, 2)
     app = part("Review")
-    assert "Nothing needs you" in words(app)
+    assert "Nothing left to review" in words(app)
     some = some_chats(home / "other")
     assert some.review_queue()
 
@@ -493,7 +493,7 @@ def test_a_dropped_file_is_told_apart_imported_and_reported(home: Path) -> None:
     again = drop(app, ("conversations.json", json.dumps(CHATGPT).encode()))
     again.button(key="conv-import").click().run()
     assert "0 new conversations" in words(again)
-    assert "1 known before" in words(again)
+    assert "1 already in the log" in words(again)
 
 
 def test_the_format_can_be_chosen_and_bad_records_are_handed_back(home: Path) -> None:

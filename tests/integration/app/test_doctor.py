@@ -72,7 +72,7 @@ def test_a_fresh_workspace_says_what_to_do_first(
     assert "Chat with your bot" in words(app)
     assert "so there is no data to check" in words(app)
     assert "Start a chat" in labels(app)
-    assert "takes no room" in words(app)
+    assert "The workspace is empty" in words(app)
     assert not app.error
     assert not (tmp_path / "fresh" / "conversations.jsonl").exists()
 
@@ -213,7 +213,7 @@ def test_looking_again_looks_again(bench: Workbench) -> None:
     log_conversations(bench)
     app.run()
     assert "0 in conversations.jsonl" in report(app), "known for half a minute"
-    press(app, "Look again")
+    press(app, "Check again")
     assert "0 in conversations.jsonl" not in report(app)
 
 

@@ -43,7 +43,7 @@ def test_a_run_that_was_not_compared_offers_to(trained: Trained) -> None:
     assert "was not compared yet" in words(app)
     assert "Compare" in labels(app)
     against = next(one for one in app.selectbox if one.label == "Compare with")
-    assert against.options == ["the untuned base", "run1"]
+    assert against.options == ["the base model", "run1"]
 
 
 def test_a_better_run_is_told_in_plain_words(trained: Trained, bench: Workbench) -> None:
@@ -52,13 +52,13 @@ def test_a_better_run_is_told_in_plain_words(trained: Trained, bench: Workbench)
     app = page("evaluate")
     assert app.success[0].value.startswith("**Yes, run1 is better.**")
     said = words(app)
-    assert "Test questions answered right" in said
+    assert "Fact recall\\: test questions answered right" in said
     assert "from 33 % to 100 %" in said
     assert "better beyond chance" in said
     assert "Against base" in said
     (table, *_) = app.dataframe
-    assert set(table.value["Found"]) <= {"better", "worse", "no clear difference", "-"}
-    loss = table.value[table.value["What"].str.contains("loss")].iloc[0]
+    assert set(table.value["Finding"]) <= {"better", "worse", "no clear difference", "-"}
+    loss = table.value[table.value["Metric"].str.contains("Loss")].iloc[0]
     assert (loss["base"], loss["run1"], loss["Gain"]) == ("3.12", "2.12", "+1")
 
 

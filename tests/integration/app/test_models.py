@@ -72,7 +72,7 @@ def test_a_version_that_is_not_deployed_can_be(trained: Trained, bench: Workbenc
     assert "not deployed" in said
     assert "It was not deployed yet" in said
     other = sleeping_job(bench)  # holds the runner, so that what is asked for waits
-    press(app, "Deploy and use it")
+    press(app, "Deploy and use")
     asked = bench.jobs()[-1]
     assert (asked.kind, asked.run_id, asked.params["switch"]) == ("deploy", "run1", True)
     bench.stop_job(asked.id)
@@ -98,7 +98,7 @@ def test_what_is_in_use_is_proven_switched_and_rolled_back(
     app = page("models")
     said = words(app)
     assert "#### :material/star: support\\:2" in said
-    assert "Its words are those of the trained model" in said
+    assert "Output\\: the probabilities of the trained model" in said
     assert "fine_tuned_support:champion" in said
     app.button(key="use-support:1").click().run()
     assert not app.exception
@@ -108,7 +108,7 @@ def test_what_is_in_use_is_proven_switched_and_rolled_back(
     assert "answers as support\\:2 again" in app.success[0].value
     app.button(key="base-support:2").click().run()
     assert [one.version for one in bench.pointings()] == [""]
-    assert "the untuned base of support" in words(app)
+    assert "the base model of support" in words(app)
     press(app, "Roll back")
     assert [one.version for one in bench.pointings()] == ["support:2"]
 
@@ -129,7 +129,7 @@ def test_a_version_is_tried_on_some_conversations(
     press(app, "Back to support\\:2 for all")
     assert bench.traffic() == []
     press(app, "Start")
-    press(app, "Let support\\:1 answer all")
+    press(app, "Use support\\:1 for all")
     assert [one.version for one in bench.pointings()] == ["support:1"]
     assert bench.traffic() == []
     press(app, "Roll back")
@@ -140,7 +140,7 @@ def test_a_version_is_put_aside_and_taken_up_again(trained: Trained, bench: Work
     trained.add_run()
     app = press(page("models"), "Archive")
     assert bench.version("support:1").stage == "archived"
-    press(app, "Take it up again")
+    press(app, "Restore")
     assert bench.version("support:1").stage == "challenger"
 
 
@@ -174,13 +174,13 @@ def test_a_note_is_kept_and_files_are_checked(trained: Trained, bench: Workbench
     folder = trained.add_run()
     app = page("models")
     app.text_input[0].set_value("After the <b>new</b> price list")
-    press(app, "Keep the note")
+    press(app, "Save note")
     assert bench.version("support:1").notes[0].text == "After the <b>new</b> price list"
     assert "After the \\<b\\>new" in words(app)
-    press(app, "Check the files")
-    assert "All files are as they were written" in words(app)
+    press(app, "Verify files")
+    assert "All files are unchanged" in words(app)
     (folder / "adapter" / "adapter.gguf").write_bytes(b"changed")
-    press(app, "Check the files")
+    press(app, "Verify files")
     assert app.error
 
 
@@ -188,7 +188,7 @@ def test_the_plan_is_shown_before_anything_is_removed(trained: Trained, bench: W
     for number in range(1, 3):
         trained.add_run(number)
     app = page("models")
-    assert "Nothing can go" in words(app)
+    assert "Nothing to prune" in words(app)
     keep = next(one for one in app.number_input if one.label.startswith("Newest versions"))
     keep.set_value(1).run()
     remove = next(one for one in app.button if one.label == "Remove the files")
@@ -221,7 +221,7 @@ def test_a_version_that_learnt_from_what_was_forgotten_says_so(
     registry = bench.registry()
     Lineage(registry).record_dataset(bench.version("support:1").snapshot, {"train": ["talk-1"]})
     bench.mark_for_retraining("talk-1", "it was forgotten")
-    assert "learnt from 1 conversations that were forgotten" in words(page("models"))
+    assert "trained on 1 conversations that were forgotten" in words(page("models"))
 
 
 def test_a_damaged_registry_is_a_sentence(trained: Trained, bench: Workbench) -> None:

@@ -61,7 +61,7 @@ def wait_for(holds: Callable[[], bool]) -> None:
 
 def test_nothing_yet_offers_a_chat_and_the_demo(bench: Workbench) -> None:
     app = page("train")
-    assert "There is nothing to learn from yet" in words(app)
+    assert "There is nothing to train on yet" in words(app)
     assert labels(app) == ["Start a chat", "Load the sample conversations and train the demo"]
     assert bench.jobs() == []
 
@@ -75,7 +75,7 @@ def test_the_form_offers_what_is_installed_and_says_what_presets_mean(bench: Wor
     assert all("fits: about" in option for option in bases.options)
     assert app.radio[0].options == ["Quick", "Balanced", "Thorough"]
     assert "Time and memory are not known yet" in words(app)
-    assert {"Start training", "What will it take?"} <= set(labels(app))
+    assert {"Start training", "Forecast"} <= set(labels(app))
 
 
 def test_every_training_setting_has_a_widget_and_its_sentence(bench: Workbench) -> None:
@@ -117,7 +117,7 @@ def test_started_trainings_wait_in_a_queue_with_what_was_chosen(bench: Workbench
     assert queued.settings["training"]["lora_r"] == 8
     assert queued.settings["training"]["learning_rate"] == 1e-3
     assert queued.params["then_compare"] is True
-    assert "waits its turn" in words(app)
+    assert "waiting" in words(app)
 
 
 def test_work_is_seen_paused_and_stopped(bench: Workbench) -> None:
@@ -126,13 +126,13 @@ def test_work_is_seen_paused_and_stopped(bench: Workbench) -> None:
     app = page("train")
     said = words(app)
     assert "Training monday" in said
-    assert "at work" in said
+    assert "running" in said
     assert "Quick, on embedded" in said
     press(app, "Pause")
     wait_for(lambda: bench.job(job.id).state == "paused")
     app.run()
     assert "interrupted at step 3 of 12" in words(app)
-    assert {"Go on", "Stop"} <= set(labels(app))
+    assert {"Resume", "Stop"} <= set(labels(app))
 
 
 def test_a_killed_job_says_so_and_can_go_on(bench: Workbench) -> None:
@@ -168,7 +168,7 @@ def test_a_run_of_the_command_line_is_seen_and_an_interrupted_one_can_go_on(
     write_begun_run(bench, "wednesday")
     app = page("train")
     said = words(app)
-    assert "It was started from the command line" in said
+    assert "Started from the command line" in said
     assert "Run wednesday" in said
     assert "It left a checkpoint" in said
     states = {run.run_id: run.state for run in bench.runs()}
@@ -190,7 +190,7 @@ def test_finished_runs_are_listed_with_their_curves(trained: Trained, bench: Wor
     rows = losses(bench.runs()[0])
     assert [row["what"] for row in rows].count(TRAINING) == MAX_POINTS
     assert [row["loss"] for row in rows if row["what"] == VALIDATION] == [2.0]
-    assert "Is it better?" in labels(app)
+    assert "Evaluate" in labels(app)
 
 
 def test_a_torn_run_hides_no_other(trained: Trained, bench: Workbench) -> None:
