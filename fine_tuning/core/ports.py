@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from fine_tuning.core.conversation import Message
 from fine_tuning.core.events import RunEvent
+from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.store_ports import (
     ConversationAdmin,
     ConversationLog,
@@ -144,7 +145,7 @@ class ModelInfo:
     name: str
     size_bytes: int = 0
     digest: str = ""
-    details: Mapping[str, Any] = field(default_factory=dict)
+    details: JsonObject = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +158,7 @@ class ModelRecipe:
 
     base: str
     adapter: Path | None = None
-    parameters: Mapping[str, Any] | None = None
+    parameters: JsonObject | None = None
     template: str | None = None
     system: str | None = None
 
@@ -274,7 +275,7 @@ class ServedModel(Protocol):
         ...
 
     def rendered_prompt(
-        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
+        self, messages: Sequence[Message], tools: Sequence[JsonObject] = ()
     ) -> str | None:
         """Return the prompt of these messages, generation prompt included.
 

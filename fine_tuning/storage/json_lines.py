@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import orjson
 
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonValue
 from fine_tuning.storage.atomic import sync_folder, whole_file
 
 MAX_LINE_BYTES = 64 << 20
@@ -76,7 +77,7 @@ def _join_surrogates(found: re.Match[str]) -> str:
     return found[0].encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def decode(line: Line) -> dict[str, Any] | None:
+def decode(line: Line) -> dict[str, JsonValue] | None:
     """Return a line's object, or None for an empty line.
 
     Raises:

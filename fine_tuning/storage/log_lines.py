@@ -19,6 +19,7 @@ from fine_tuning.core.conversation import SCHEMA, Conversation, Message, Part
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.feedback import Feedback
 from fine_tuning.core.formats import TURN, as_conversation, detect_format
+from fine_tuning.core.json_value import JsonObject, JsonValue, trusted
 from fine_tuning.core.reading import read_conversation
 
 TURN_SCHEMA = "ft-turn/1"
@@ -45,12 +46,11 @@ def entry_line(conversation: Conversation, messages: Sequence[Message], *, follo
     return {**raw, "continues": True, "follow": True} if follow else {**raw, "continues": True}
 
 
-def full_record(conversation: Conversation) -> dict[str, Any]:
+def full_record(conversation: Conversation) -> dict[str, JsonValue]:
     """Return the ``ft/1`` form with every parent said aloud, or a reader would chain messages."""
     raw = conversation.to_dict()
-    for item in raw["messages"]:
-        item.setdefault("parent_id", None)
-    return raw
+    messages = [{**item, "parent_id": item.get("parent_id")} for item in trusted(raw["messages"])]
+    return {**raw, "messages": messages}
 
 
 def _is_simple_turn(conversation: Conversation, messages: Sequence[Message]) -> bool:
@@ -78,8 +78,10 @@ def _plain(message: Message, role: Any, parent_id: str | None) -> Message:  # no
     )
 
 
-def _turn_line(asked: Message, reply: Message, session_id: str, *, follow: bool) -> dict[str, Any]:
-    line: dict[str, Any] = {
+def _turn_line(
+    asked: Message, reply: Message, session_id: str, *, follow: bool
+) -> dict[str, JsonValue]:
+    line: dict[str, JsonValue] = {
         "timestamp": asked.created_at,
         "session_id": session_id,
         "user_message": asked.text,
@@ -95,7 +97,7 @@ def _turn_line(asked: Message, reply: Message, session_id: str, *, follow: bool)
     return line
 
 
-def feedback_line(feedback: Feedback) -> dict[str, Any]:
+def feedback_line(feedback: Feedback) -> dict[str, JsonValue]:
     """Return the line of a judgement; fields that say nothing are left out.
 
     A review is of a whole conversation: its ``message_id`` is "", and said nevertheless.
@@ -107,7 +109,7 @@ def feedback_line(feedback: Feedback) -> dict[str, Any]:
     return {**said, "schema": FEEDBACK_SCHEMA}
 
 
-def read_line(raw: Mapping[str, Any], *, offset: int) -> Entry | Feedback:
+def read_line(raw: JsonObject, *, offset: int) -> Entry | Feedback:
     """Read a line of any kind.
 
     Args:
@@ -132,7 +134,7 @@ def read_line(raw: Mapping[str, Any], *, offset: int) -> Entry | Feedback:
     return Entry(conversation, follow=False)
 
 
-def _read_feedback(raw: Mapping[str, Any]) -> Feedback:
+def _read_feedback(raw: JsonObject) -> Feedback:
     feedback = Feedback.from_dict(raw)
     for key, value in feedback.to_dict().items():
         if not isinstance(value, int if key == "value" else str):
@@ -140,7 +142,7 @@ def _read_feedback(raw: Mapping[str, Any]) -> Feedback:
     return feedback
 
 
-def _read_continuing(raw: Mapping[str, Any]) -> Entry:
+def _read_continuing(raw: JsonObject) -> Entry:
     """Read messages whose parents may stand on earlier lines."""
     items = raw.get("messages")
     if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
@@ -159,7 +161,7 @@ def _read_continuing(raw: Mapping[str, Any]) -> Entry:
     return Entry(replace(conversation, messages=messages), follow=bool(raw.get("follow")))
 
 
-def _turn_entry(turn: Conversation, raw: Mapping[str, Any], offset: int) -> Entry:
+def _turn_entry(turn: Conversation, raw: JsonObject, offset: int) -> Entry:
     """Give a turn the ids and the parent its line names."""
     asked, reply = turn.messages
     session = raw.get("session_id")

@@ -6,7 +6,7 @@ conversation but the few that a drop quotes, and :meth:`Records.forget` removes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ import orjson
 import uuid_utils
 
 from fine_tuning.core.clock import SystemClock, iso
+from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.ports import Clock
 from fine_tuning.storage.database import Database
 from fine_tuning.storage.json_lines import encode, sound_text
@@ -43,8 +44,8 @@ class RunRecord:
 
     id: str
     kind: str
-    settings: Mapping[str, Any]
-    stats: Mapping[str, Any]
+    settings: JsonObject
+    stats: JsonObject
     started_at: str
     finished_at: str
 
@@ -84,7 +85,7 @@ class Records:
         self._clock = clock or SystemClock()
         self._database = Database(path, migrations=MIGRATIONS, application_id=APPLICATION_ID)
 
-    def begin(self, kind: RunKind, settings: Mapping[str, Any]) -> str:
+    def begin(self, kind: RunKind, settings: JsonObject) -> str:
         """Note that a run begins; return its id. The oldest runs of its kind are forgotten."""
         run_id = str(uuid_utils.uuid7())
         with self._database.writing() as connection:
@@ -109,9 +110,7 @@ class Records:
                 rows,
             )
 
-    def finish(
-        self, run_id: str, stats: Mapping[str, Any], steps: Sequence[StepRecord] = ()
-    ) -> None:
+    def finish(self, run_id: str, stats: JsonObject, steps: Sequence[StepRecord] = ()) -> None:
         """Note that a run is done, and what its steps did."""
         with self._database.writing() as connection:
             connection.execute(
@@ -270,5 +269,5 @@ def _orphans(connection: apsw.Connection, conversation: tuple[str]) -> list[str]
     return orphans
 
 
-def _json(value: Mapping[str, Any]) -> str:
+def _json(value: JsonObject) -> str:
     return encode(dict(value)).decode()

@@ -6,7 +6,7 @@ by page, so that a long reading neither holds memory nor keeps the write-ahead l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -316,7 +316,7 @@ def _messages(connection: apsw.Connection, identity: str) -> Iterator[Message]:
         yield _message(dict(zip(columns, row, strict=True)))
 
 
-def _message(row: Mapping[str, Any]) -> Message:
+def _message(row: dict[str, Any]) -> Message:
     raw = dict(row)
     for key in ("content", "tool_calls", "meta"):
         raw[key] = orjson.loads(raw[key])

@@ -18,6 +18,7 @@ from typing import Literal
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.errors import DataError, StorageError
 from fine_tuning.core.feedback import Feedback
+from fine_tuning.core.json_value import trusted
 from fine_tuning.core.naming import content_name
 from fine_tuning.core.ports import ConversationStore, Progress
 from fine_tuning.data_collection.judgements import HIGH_RATING, Verdicts, verdicts_of
@@ -237,7 +238,7 @@ def _remembered(file: Path) -> dict[str, tuple[str, Listed]]:
                 return {}
             for raw in raws:
                 revision = str(raw.pop("revision"))
-                row = Listed(**raw)
+                row = Listed(**trusted(raw))
                 found[row.id] = (revision, row)
     except (StorageError, DataError, KeyError, TypeError) as error:
         _log.debug("the remembered list cannot be read: %s", error)

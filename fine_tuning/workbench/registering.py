@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fine_tuning.core.errors import DataError, ModelNotFoundError
+from fine_tuning.core.json_value import JsonValue, trusted
 from fine_tuning.core.run import ADAPTER_GGUF, PEFT_CONFIG, PEFT_WEIGHTS, Run
 from fine_tuning.data_preparation.snapshot import NO_DATA, Snapshot, folder_name, load_snapshot
 from fine_tuning.model_management.model_registry import ModelRegistry
@@ -135,8 +136,8 @@ class Registering(WorkbenchBase):
 
     def _new_version(self, run: Run, parents: Sequence[str] = ()) -> NewVersion:
         manifest = run.manifest
-        facts: Mapping[str, object] = manifest
-        settings = {key: facts[key] for key in PLAN_KEYS if key in facts}
+        facts = trusted(manifest)
+        settings: dict[str, JsonValue] = {key: facts[key] for key in PLAN_KEYS if key in facts}
         settings |= {"plan": manifest.get("plan", {}), "versions": manifest.get("versions", {})}
         conversations: Mapping[str, Sequence[str]] = {}
         try:
@@ -147,7 +148,7 @@ class Registering(WorkbenchBase):
             conversations = data.conversation_ids
             settings["data"] = data.manifest.get("settings", {})
         if "imported" in manifest:
-            settings["imported"] = manifest["imported"]
+            settings["imported"] = trusted(manifest["imported"])
         family = manifest.get("family", "") or self.settings.deployment.family
         folder = run.adapter_dir
         return NewVersion(

@@ -17,6 +17,7 @@ from typing import Any
 
 from fine_tuning.core.conversation import Conversation, Message
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonValue
 from fine_tuning.core.naming import content_name
 from fine_tuning.core.reading import read_conversation
 from fine_tuning.data_collection.importers.fields import mapping, objects, text
@@ -144,7 +145,7 @@ def _messages(name: str, turns: Turns, parent: str | None = None) -> tuple[Messa
     )
 
 
-def _tools(record: Mapping[str, Any]) -> object:
+def _tools(record: Mapping[str, Any]) -> JsonValue:
     return record.get("tools") or mapping(record, "input").get("tools")
 
 
