@@ -1,7 +1,7 @@
 # `make` alone prints the targets. PIP_ARGS goes to every pip install, for instance
 #   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 .DEFAULT_GOAL := help
-.PHONY: help house test-shuffled setup demo app test test-slow test-browser pictures fuzz-importers bench-logging check lint types imports docs-check docs format freeze clean bench-training bench-calibration bench-data test-trl test-peft bench-evaluation bench-gate bench-merge test-hostile test-kills wheel hooks bench-7b
+.PHONY: help house test-shuffled setup demo app test test-slow test-browser pictures fuzz-importers bench-logging check lint types imports docs-check docs docs-slow site format freeze clean bench-training bench-calibration bench-data test-trl test-peft bench-evaluation bench-gate bench-merge test-hostile test-kills wheel hooks bench-7b
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -61,6 +61,13 @@ imports: $(VENV)/.develops
 
 docs-check: $(VENV)/.develops
 	$(PY) -m scripts.generate --check
+
+site: $(VENV)/.develops  ## build the documentation as a site in build/site, offline; warnings are errors
+	$(PY) -m sphinx -W --keep-going -q -d build/site-cache docs build/site
+	@echo "open build/site/index.html"
+
+docs-slow: $(VENV)/.develops  ## run the commands of the pages that train the real small model (minutes)
+	$(PYTEST) -m slow tests/docs
 
 wheel: $(VENV)/.develops  ## build dist/, install the wheel elsewhere without an extra, and use it
 	PIP_ARGS="$(PIP_ARGS)" $(PY) -m scripts.check_wheel

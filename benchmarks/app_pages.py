@@ -81,7 +81,9 @@ def fill(home: Path, number: int) -> Workbench:
         batch = [
             numbered(given[n % len(given)], n) for n in range(start, min(start + BATCH, number))
         ]
-        bench.store.append_many(batch, list(filter(None, (judgement(c, rng) for c in batch))))
+        bench.context.store.append_many(
+            batch, list(filter(None, (judgement(c, rng) for c in batch)))
+        )
     return bench
 
 
@@ -141,11 +143,14 @@ def main() -> None:
             fill(home, given.conversations)
         settings = load_settings(None, environment=dict(os.environ))
         bench = Workbench(settings, Workspace.open(home, settings))
-        print(f"{bench.store.count():,} conversations in {bench.workspace.conversations.name}")
-        print(f"listing, first time: {timed_ms(bench.listing) / 1000:.1f} s")
-        print(f"cleaning all: {timed_ms(bench.sort_out) / 1000:.1f} s")
+        log = bench.context.workspace.conversations
+        print(f"{bench.context.store.count():,} conversations in {log.name}")
+        print(f"listing, first time: {timed_ms(bench.data.index.listing) / 1000:.1f} s")
+        print(f"cleaning all: {timed_ms(bench.data.review.sort_out) / 1000:.1f} s")
         turns = itertools.count()
-        report(lambda: bench.logger().log_conversation(f"Turn {next(turns)}?", "It is a turn."))
+        report(
+            lambda: bench.data.logger().log_conversation(f"Turn {next(turns)}?", "It is a turn.")
+        )
 
 
 def report(log_a_turn: Callable[[], object]) -> None:

@@ -29,9 +29,10 @@ from fine_tuning.data_preparation.masking import ExampleTokenizer
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.runtimes.base_model import resolve_base_model
 from fine_tuning.runtimes.embedded import EmbeddedServer
-from fine_tuning.training.adapter_run import AdapterTraining, fresh_adapter
+from fine_tuning.training.adapter_training import AdapterTraining
+from fine_tuning.training.fresh_adapter import fresh_adapter
+from fine_tuning.training.lr_finder import find_rate
 from fine_tuning.training.plan import TrainingData, TrainingPlan
-from fine_tuning.training.rate_probe import find_rate
 from fine_tuning.training.trainer_utils import Surroundings, TrainingLoop
 
 NUM_TRAIN, NUM_HELD_OUT, MAX_TOKENS = 48, 24, 256

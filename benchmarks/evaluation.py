@@ -55,17 +55,17 @@ def main(chats: int) -> None:
     """Evaluate twice, and print what each took."""
     with tempfile.TemporaryDirectory() as folder:
         bench = Workbench(settings_for(chats), Workspace(home=Path(folder)))
-        store = bench.logger().store
+        store = bench.data.logger().store
         for name in ("handbook", "general"):
             for conversation in read_samples(f"{name}_conversations.jsonl"):
                 store.append(conversation)
-        snapshot = bench.prepare()
-        bench.train(snapshot, run_id="short")
+        snapshot = bench.data.prepare()
+        bench.train.train(snapshot, run_id="short")
         for which in ("first", "again"):
             stages = Stages()
-            bench.progress = stages
+            bench = bench.with_progress(stages)
             begin_s, begin_cpu_s = time.monotonic(), _cpu_s()
-            report = bench.evaluate("short")
+            report = bench.evaluate.evaluate("short")
             wall_s, cpu_s = time.monotonic() - begin_s, _cpu_s() - begin_cpu_s
             num_replies = len(report.models[0].replies.replies) if report.models[0].replies else 0
             print(

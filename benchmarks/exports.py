@@ -35,8 +35,8 @@ def write(folder: Path) -> None:
     with whole_lines(folder / "given.jsonl") as add:
         for conversation in given:
             add(full_record(conversation))
-    report = bench.import_file(folder / "given.jsonl")
-    store = open_store(bench.workspace.conversations)
+    report = bench.data.importer.import_file(folder / "given.jsonl")
+    store = open_store(bench.context.workspace.conversations)
     judged = [c for c in given if len(c.messages) > 1][:40]
     for number, conversation in enumerate(judged):
         common = {"conversation_id": conversation.id, "message_id": conversation.messages[1].id}
@@ -48,8 +48,8 @@ def write(folder: Path) -> None:
                 id=f"c{number}", kind="correction", text=f"A better reply, {number}.", **common
             )
         )
-    counts = bench.clean().counts
-    files = bench.export(folder / "exports")
+    counts = bench.data.clean().counts
+    files = bench.data.export(folder / "exports")
     stats = json.loads(files["statistics"].read_text(encoding="utf-8"))
     seen = counts["in"]
     for step in counts["steps"]:

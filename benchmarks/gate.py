@@ -54,10 +54,10 @@ def verdicts(folder: Path) -> dict[str, Verdict]:
     forgetful = trained(folder, "forgetful", handbook, num_epochs=5)
     questions = read_questions(SAMPLES / "handbook_questions.jsonl")
     return {
-        "proper": proper.evaluate("proper", questions=questions).verdict,
-        "itself": proper.evaluate("proper", against="proper", questions=questions).verdict,
-        "shuffled": shuffled.evaluate("shuffled", questions=questions).verdict,
-        "forgetful": forgetful.evaluate("forgetful", questions=questions).verdict,
+        "proper": proper.evaluate.evaluate("proper", questions=questions).verdict,
+        "itself": proper.evaluate.evaluate("proper", against="proper", questions=questions).verdict,
+        "shuffled": shuffled.evaluate.evaluate("shuffled", questions=questions).verdict,
+        "forgetful": forgetful.evaluate.evaluate("forgetful", questions=questions).verdict,
     }
 
 
@@ -70,11 +70,11 @@ def trained(
         {**DEMO_SETTINGS.model_dump(), "training": changed.model_dump()}
     )
     bench = Workbench(settings, Workspace(home=folder / name))
-    if not bench.is_finished(name):
-        store = bench.logger().store
+    if not bench.train.is_finished(name):
+        store = bench.data.logger().store
         for conversation in conversations:
             store.append(conversation)
-        bench.train(bench.prepare(), run_id=name)
+        bench.train.train(bench.data.prepare(), run_id=name)
     return bench
 
 

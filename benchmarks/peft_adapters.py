@@ -95,8 +95,12 @@ def ours(folder: Path) -> None:
         base = logits(None)
         _compare("no adapter", base, np.load(folder / "base.npy"), base)
         for kind, use_rslora in KINDS.items():
-            version = bench.import_adapter(folder / f"theirs-{kind}", "embedded").version
-            adapter = read_gguf_adapter(bench.find_run(str(version.run_folder)).adapter_file)
+            version = bench.models.importer.import_adapter(
+                folder / f"theirs-{kind}", "embedded"
+            ).version
+            adapter = read_gguf_adapter(
+                bench.models.runs.find(str(version.run_folder)).adapter_file
+            )
             expected = np.load(folder / f"theirs-{kind}.npy")
             _compare(f"PEFT's {kind}, imported", logits(adapter), expected, base)
             own = LoraAdapter.create(

@@ -20,7 +20,7 @@ from stdnum.iso7064 import mod_97_10
 
 from benchmarks.real_text import chitchat_conversations, perl_faq_pairs
 from fine_tuning.core.conversation import Conversation, Part
-from fine_tuning.data_collection.wording import loop, swear_word
+from fine_tuning.data_collection.text_filters import loop, swear_word
 
 COPY_SHARE, PRIVATE_SHARE = 0.2, 0.1
 COPY_KINDS = ("respaced", "wrapped", "2 % edited", "5 % edited")

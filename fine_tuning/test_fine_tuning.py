@@ -63,7 +63,7 @@ def test_from_a_logged_chat_to_a_better_chat(tmp_path: Path) -> None:
     bench = Workbench(story_settings(), Workspace(home=tmp_path))
 
     # 1. The chatbot logs every turn; a thumb lands beside the reply it judges.
-    logger = ConversationLogger(bench.workspace.conversations)
+    logger = ConversationLogger(bench.context.workspace.conversations)
     for number, question in enumerate(ASKED):
         reply_id = logger.log_conversation(question, POLICY, session_id=f"chat-{number}")
     logger.log_feedback(reply_id, "thumb", value=1)
@@ -72,24 +72,24 @@ def test_from_a_logged_chat_to_a_better_chat(tmp_path: Path) -> None:
     assert logger.get_conversation_stats()["total_conversations"] == len(ASKED) + 2
 
     # 2. Cleaning keeps what is worth learning and says why it dropped the rest.
-    conversations = list(open_store(bench.workspace.conversations).conversations())
+    conversations = list(open_store(bench.context.workspace.conversations).conversations())
     report = DataCleaner(min_length=10, max_length=1000).clean(conversations)
     dropped = report.counts["dropped"]
     assert dropped["no_reply"] == dropped["too_long"] == 1
     assert report.counts["in"] == len(report.kept) + sum(report.counts["dropped"].values())
 
     # 3. Anyone else's trainer can have the data too.
-    exports = DataExporter(bench.workspace.exports).export_all_formats(report.kept)
+    exports = DataExporter(bench.context.workspace.exports).export_all_formats(report.kept)
     assert {"chatml", "alpaca", "instruction"} <= exports.keys()
     pairs = TrainingDataFormatter("chatml").create_training_pairs(report.kept)
     assert pairs[0]["messages"][-1]["role"] == "assistant"
 
     # 4. A data set: tokenized by the model's own server, split by content, named by content.
-    snapshot = bench.prepare()
+    snapshot = bench.data.prepare()
     splits = {name: snapshot.split(name).examples for name in ("train", "validation", "test")}
     assert sum(len(examples) for examples in splits.values()) == len(report.kept)
     base = resolve_base_model("embedded")
-    with bench.open_model(base) as server:
+    with bench.models.bases.open(base) as server:
         (end_of_turn,) = server.tokenizer.encode(
             "<|im_end|>", add_special=False, parse_special=True
         )
@@ -100,7 +100,7 @@ def test_from_a_logged_chat_to_a_better_chat(tmp_path: Path) -> None:
     assert "eleven days" in coloured
 
     # 5. Training leaves the base's file alone and writes an adapter beside a manifest.
-    run = bench.train(snapshot, run_id="story")
+    run = bench.train.train(snapshot, run_id="story")
     assert run.metrics.last_loss is not None
     assert run.metrics.first_loss is not None
     assert run.metrics.last_loss < 0.5 * run.metrics.first_loss
@@ -115,14 +115,14 @@ def test_from_a_logged_chat_to_a_better_chat(tmp_path: Path) -> None:
         key_facts=("eleven days",),
         accept=(("11 days",),),
     )
-    evaluation = bench.evaluate("story", questions=[unseen])
+    evaluation = bench.evaluate.evaluate("story", questions=[unseen])
     before, after = evaluation.held_out
     assert after.loss < 0.7 * before.loss
     assert evaluation.questions is not None
     assert [result.fact_recall for result in evaluation.questions] == [0.0, 1.0]
 
     # 7. And the tuned model chats: adapter and base, as llama.cpp serves them.
-    with bench.open_chat("story") as server:
+    with bench.models.access.open_chat("story") as server:
         message = Message(id="0", role="user", content=(Part(text=unseen.question),))
         reply = "".join(server.chat_model.reply([message], Sampling(max_tokens=60)))
     assert "eleven days" in reply

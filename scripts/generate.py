@@ -2,7 +2,8 @@
 
 ``fine_tuning_config.yaml`` and ``docs/reference/config.md`` come from the settings schema,
 ``fine_tuning/requirements.txt`` from ``pyproject.toml``, ``docs/reference/errors.md`` from the
-error tree.
+error tree, ``docs/reference/cli.md`` from the commands, and the picture and table of the packages
+from the imports.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from pathlib import Path
 
 from fine_tuning.config.reference import settings_file, settings_page
 from fine_tuning.core import errors
+from scripts.cli_reference import cli_page
 from scripts.freeze import requirements
+from scripts.import_graph import packages_page, picture
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -56,6 +59,9 @@ def generated_files() -> Mapping[Path, str]:
         ROOT / "fine_tuning/requirements.txt": requirements_file(),
         ROOT / "docs/reference/config.md": settings_page(),
         ROOT / "docs/reference/errors.md": errors_page(),
+        ROOT / "docs/reference/cli.md": cli_page(),
+        ROOT / "docs/reference/packages.md": packages_page(),
+        ROOT / "docs/images/packages.svg": picture(),
     }
 
 

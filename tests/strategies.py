@@ -89,66 +89,31 @@ def conversations(draw: Any) -> Conversation:
     )
 
 
+def feedback_of(
+    kind: str, *, message_id: st.SearchStrategy[str] = names, **fields: st.SearchStrategy[Any]
+) -> st.SearchStrategy[Feedback]:
+    """Return feedback of a kind; what is not given has its default."""
+    return st.builds(
+        Feedback,
+        id=names,
+        conversation_id=names,
+        message_id=message_id,
+        kind=st.just(kind),
+        **fields,
+    )
+
+
 feedbacks = st.one_of(
-    st.builds(
-        Feedback,
-        id=names,
-        conversation_id=names,
-        message_id=names,
-        kind=st.just("thumb"),
-        value=st.sampled_from([-1, 1]),
-        reason=texts,
-        comment=texts,
-        created_at=moments,
+    feedback_of(
+        "thumb", value=st.sampled_from([-1, 1]), reason=texts, comment=texts, created_at=moments
     ),
-    st.builds(
-        Feedback,
-        id=names,
-        conversation_id=names,
-        message_id=names,
-        kind=st.just("rating"),
-        value=st.integers(1, 10),
-    ),
-    st.builds(
-        Feedback,
-        id=names,
-        conversation_id=names,
-        message_id=names,
-        kind=st.just("correction"),
-        text=texts.filter(lambda text: bool(text.strip())),
-    ),
-    st.builds(
-        Feedback,
-        id=names,
-        conversation_id=names,
-        message_id=names,
-        kind=st.just("choice"),
-        rejected_id=names,
-    ),
-    st.builds(
-        Feedback,
-        id=names,
-        conversation_id=names,
-        message_id=st.just(""),
-        kind=st.just("review"),
-        value=st.sampled_from([-1, 0, 1]),
-        comment=texts,
-    ),
-    st.builds(
-        Feedback,
-        id=names,
-        conversation_id=names,
-        message_id=st.just(""),
-        kind=st.just("consent"),
-        value=st.sampled_from([-1, 1]),
-    ),
-    st.builds(
-        Feedback,
-        id=names,
-        conversation_id=names,
-        message_id=st.just(""),
-        kind=st.just("title"),
-        text=texts.filter(lambda text: bool(text.strip())),
+    feedback_of("rating", value=st.integers(1, 10)),
+    feedback_of("correction", text=texts.filter(lambda text: bool(text.strip()))),
+    feedback_of("choice", rejected_id=names),
+    feedback_of("review", message_id=st.just(""), value=st.sampled_from([-1, 0, 1]), comment=texts),
+    feedback_of("consent", message_id=st.just(""), value=st.sampled_from([-1, 1])),
+    feedback_of(
+        "title", message_id=st.just(""), text=texts.filter(lambda text: bool(text.strip()))
     ),
 )
 

@@ -24,7 +24,7 @@ ALLOWED_NAMES = {
 HEAVY = {"torch", "xllamacpp", "streamlit", "transformers", "peft", "pandas", "matplotlib"}
 SLOW_TO_LOAD = HEAVY | {"numpy", "scipy", "nltk", "sacrebleu", "rouge_score"}
 ROOMS_WITHOUT_TORCH = (
-    "core", "config", "storage", "gguf", "runtimes", "data_collection", "data_preparation",
+    "core", "config", "storage", "gguf", "runtimes", "jobs", "data_collection", "data_preparation",
     "evaluation", "model_management",
 )  # fmt: skip
 

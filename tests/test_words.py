@@ -10,10 +10,9 @@ from pathlib import Path
 
 import click
 import pytest
-import typer.main
 
-from fine_tuning.cli.main import app
 from fine_tuning.config.reference import settings_reference
+from tests.cli.every_command import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "fine_tuning"
@@ -45,16 +44,6 @@ def unused_words() -> re.Pattern[str]:
     """Return what finds a word that is not used, whole and in either case."""
     words = sorted({word for unused in terms().values() for word in unused}, key=len, reverse=True)
     return re.compile(rf"\b({'|'.join(map(re.escape, words))})\b", re.IGNORECASE)
-
-
-def commands(command: click.Command, name: str = "") -> Iterator[tuple[str, click.Command]]:
-    """Yield every command with its full name."""
-    yield name, command
-    for key, child in getattr(command, "commands", {}).items():
-        yield from commands(child, f"{name} {key}".strip())
-
-
-ALL_COMMANDS = dict(commands(typer.main.get_command(app)))
 
 
 def literals(tree: ast.AST) -> Iterator[str]:
@@ -134,19 +123,17 @@ def test_sentences_of_settings_keep_to_the_glossary() -> None:
     assert misused(meanings) == []
 
 
-@pytest.mark.parametrize("name", ALL_COMMANDS)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_help_keeps_to_the_glossary(name: str) -> None:
-    command = ALL_COMMANDS[name]
+    command = COMMANDS[name]
     helps = [command.help or "", *(getattr(one, "help", "") or "" for one in command.params)]
     assert all(helps[:1]), "a command says what it does"
     assert misused(helps) == []
 
 
-@pytest.mark.parametrize("name", ALL_COMMANDS)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_help_fits_a_terminal_in_whole_lines(name: str) -> None:
-    context = click.Context(
-        ALL_COMMANDS[name], info_name="fine-tuning", terminal_width=MAX_HELP_WIDTH
-    )
-    text = ALL_COMMANDS[name].get_help(context)
+    context = click.Context(COMMANDS[name], info_name="fine-tuning", terminal_width=MAX_HELP_WIDTH)
+    text = COMMANDS[name].get_help(context)
     assert max(map(len, text.splitlines())) <= MAX_HELP_WIDTH
     assert "..." not in text.partition("Commands:")[2], "a command's line is cut"

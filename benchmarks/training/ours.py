@@ -29,9 +29,10 @@ RSS_AFTER_TORCH = probe.peak_rss_bytes()
 
 from fine_tuning.core.example import TokenizedExample  # noqa: E402
 from fine_tuning.engine.decoder import Decoder  # noqa: E402
-from fine_tuning.engine.lower_states import LowerStates  # noqa: E402
-from fine_tuning.training.adapter_run import AdapterTraining, fresh_adapter  # noqa: E402
+from fine_tuning.engine.frozen_prefix_cache import FrozenPrefixCache  # noqa: E402
+from fine_tuning.training.adapter_training import AdapterTraining  # noqa: E402
 from fine_tuning.training.fast_mode import first_adapted  # noqa: E402
+from fine_tuning.training.fresh_adapter import fresh_adapter  # noqa: E402
 from fine_tuning.training.optimizer import AdamW  # noqa: E402
 from fine_tuning.training.plan import TrainingPlan  # noqa: E402
 
@@ -124,13 +125,13 @@ def train(
 
 def states(
     decoder: Decoder, plan: TrainingPlan, workload: dict[str, Any], folder: Path
-) -> LowerStates:
+) -> FrozenPrefixCache:
     """Compute the hidden states below the adapted layers, into a file."""
     sequences = [example for raw in workload["batches"] for example in examples(raw)]
     sequences += examples(workload["held_out"])
-    shape = (LowerStates.num_rows(sequences), decoder.shape.width)
+    shape = (FrozenPrefixCache.num_rows(sequences), decoder.shape.width)
     store = np.memmap(folder / "states", np.int16, "w+", shape=shape)
-    below = LowerStates(first_adapted(plan, len(decoder.blocks)), sequences, store)
+    below = FrozenPrefixCache(first_adapted(plan, len(decoder.blocks)), sequences, store)
     below.fill(decoder)
     return below
 

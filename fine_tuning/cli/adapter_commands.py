@@ -32,7 +32,7 @@ def import_adapter(
     """
     with progress_bars() as progress:
         bench = shared.open(base=base, progress=progress)
-        done = bench.import_adapter(source, base, family=family)
+        done = bench.models.importer.import_adapter(source, base, family=family)
     version = done.version
     rows = {
         "version": version.name if done.is_new else f"{version.name}, as before",
@@ -57,7 +57,7 @@ def modelfile(
 
     Example: fine-tuning models modelfile support:3
     """
-    path = shared.open().modelfile(name)
+    path = shared.open().models.modelfiles.find(name)
     text = path.read_text(encoding="utf-8")
     if shared.as_json:
         answer({"path": str(path), "modelfile": text}, as_json=True)

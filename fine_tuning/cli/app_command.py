@@ -48,15 +48,21 @@ def open_app(
 
     Example: fine-tuning app
     """
-    bench = shared.open()
+    from fine_tuning.workbench.access import Access
+
+    workspace = shared.workspace()
+    access = Access(workspace.home)
     if set_password:
-        say(f"Password set; its hash is stored in {bench.set_password(_asked_password())}.")
+        say(f"Password set; its hash is stored in {access.set_password(_asked_password())}.")
         return
     require("app")
-    bench.require_password(host)
+    access.require_password(host)
     shown = f"[{host}]" if ":" in host else host
     say(f"The app is at http://{shown}:{port}; Ctrl-C stops.")
-    variables = {"FINE_TUNING_HOME": str(bench.workspace.home), **_as_variables(shared.overrides)}
+    variables = {
+        "FINE_TUNING_HOME": str(workspace.home),
+        **_as_variables(shared.overrides),
+    }
     if shared.config is not None:
         variables["FINE_TUNING_CONFIG"] = str(shared.config.absolute())
     _run(_command(host, port, no_browser=no_browser), variables)

@@ -13,7 +13,7 @@ from fine_tuning.cli.output import remarks, say
 from fine_tuning.core.errors import ConfigError, FineTuningError
 
 if TYPE_CHECKING:
-    from fine_tuning.workbench.chat import ChatSession
+    from fine_tuning.data_collection.chat_session import ChatSession
 
 HELP = "/good or /bad [why] rates the last reply, /fix TEXT corrects it, /new starts over, /quit"
 app = typer.Typer()
@@ -44,19 +44,17 @@ def chat(
     from fine_tuning.core.ports import Sampling
 
     bench = open_workbench(home, config, overrides)
-    from fine_tuning.workbench.chat import ChatSession
-
     if message is not None and not message.strip():
         raise ConfigError(
             "the message is empty, expected something to ask",
             next_command='fine-tuning chat --message "When do we get paid?"',
         )
-    with bench.open_chat(model) as server:
-        session = ChatSession(bench, server.chat_model, Sampling(temperature=temperature))
+    with bench.models.access.open_chat(model) as server:
+        session = bench.chat.session_with(server.chat_model, Sampling(temperature=temperature))
         if message is not None:
             _stream(session, message.encode(errors="replace").decode())
             return
-        place = f"recorded in {bench.workspace.conversations}"
+        place = f"recorded in {bench.context.workspace.conversations}"
         say(f"Model: {session.model_name}; {place if session.is_recording else 'not recorded'}.")
         say(HELP)
         _take_any_bytes()

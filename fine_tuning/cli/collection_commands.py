@@ -14,7 +14,7 @@ from fine_tuning.core.errors import ConfigError, DataError
 from fine_tuning.core.json_value import JsonValue, number_of, trusted
 
 if TYPE_CHECKING:
-    from fine_tuning.workbench.importing import ImportReport
+    from fine_tuning.data_collection.file_import import ImportReport
 
 NUM_SHOWN = 5
 LIKE_THIS = "fine-tuning feedback MESSAGE --session SESSION --up"
@@ -50,7 +50,7 @@ def import_files(
         bench = shared.open(progress=progress)
         for file in files:
             try:
-                report = bench.import_file(file, format_name)
+                report = bench.data.importer.import_file(file, format_name)
             except DataError as error:
                 if len(files) == 1:
                     raise
@@ -135,7 +135,7 @@ def feedback(
     """
     bench = shared.open()
     if pairs is not None:
-        written = bench.write_preference_pairs(pairs)
+        written = bench.data.feedback.write_preference_pairs(pairs)
         answer(
             {"pairs": written, "file": str(pairs)},
             as_json=shared.as_json,
@@ -143,17 +143,21 @@ def feedback(
         )
         return
     if message is None:
-        counts = bench.feedback_counts()
-        answer(counts, as_json=shared.as_json, table=facts("feedback", counts))
+        _show_counts(bench.data.feedback.counts(), as_json=shared.as_json)
         return
     given = [*_thumb(up, down, none), *_others(rating, edit, over)]
     if not given or session is None:
         raise ConfigError(NEEDED, next_command=LIKE_THIS)
     ids = [
-        bench.judge_reply(session, message, **trusted(one), reason=reason, comment=comment)
+        bench.data.feedback.record(session, message, **trusted(one), reason=reason, comment=comment)
         for one in given
     ]
     answer({"feedback": ids}, as_json=shared.as_json, text=f"feedback saved: {len(ids)}")
+
+
+def _show_counts(counts: dict[str, JsonValue], *, as_json: bool) -> None:
+    rows = {name.replace("_", " "): number for name, number in counts.items()}
+    answer(counts, as_json=as_json, table=facts("feedback", rows))
 
 
 def _thumb(up: bool, down: bool, none: bool) -> list[dict[str, JsonValue]]:
@@ -183,7 +187,7 @@ def backup(
 
     Example: fine-tuning backup conversations-backup.db
     """
-    target = shared.open().back_up(file)
+    target = shared.open().data.back_up(file)
     size_bytes = target.stat().st_size
     value = {"file": str(target), "size_bytes": size_bytes}
     answer(value, as_json=shared.as_json, text=f"{target}: {size_bytes} bytes")
@@ -201,7 +205,7 @@ def forget(
 
     Example: fine-tuning forget 0198c3
     """
-    found = shared.open().forget(conversation)
+    found = shared.open().data.eraser.forget(conversation)
     value = {
         "conversation": found.conversation_id,
         "datasets": found.datasets,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fine_tuning.data_collection.data_cleaner import Change
 
 NUM_SHOWN = 5
+SPREAD_WORDS = {"least": "min", "greatest": "max"}
 app = typer.Typer()
 
 
@@ -36,12 +37,14 @@ def stats(
     """
     with progress_bars() as progress:
         bench = shared.open(progress=progress)
-        recorded = bench.logger().get_conversation_stats()
-        report = bench.data_report() if recorded["total_conversations"] else None
+        recorded = bench.data.logger().get_conversation_stats()
+        report = bench.data.reporter.report() if recorded["total_conversations"] else None
     if report is None:
         shown = {k: value for k, value in recorded.items() if not isinstance(value, dict | list)}
         answer(
-            recorded, as_json=shared.as_json, table=facts(str(bench.workspace.conversations), shown)
+            recorded,
+            as_json=shared.as_json,
+            table=facts(str(bench.context.workspace.conversations), shown),
         )
         return
     value = {**recorded, **report.to_dict()}
@@ -50,15 +53,17 @@ def stats(
     shown |= {"kept by cleaning": report.counts["kept"]}
     for name in ("turns", "exchange_chars", "tokens", "quality"):
         spread = value["clean"][name]
-        shown[f"kept: {name.replace('_', ' ')}"] = ", ".join(
-            f"{k} {number:g}" for k, number in spread.items()
+        shown[f"kept: {name}"] = ", ".join(
+            f"{SPREAD_WORDS.get(k, k)} {number:g}" for k, number in spread.items()
         )
     shown["kept: languages"] = ", ".join(
         f"{k} {number}" for k, number in value["clean"]["languages"].items()
     )
-    answer(value, as_json=shared.as_json, table=facts(str(bench.workspace.conversations), shown))
+    rows = {key.replace("_", " "): item for key, item in shown.items()}
+    recorded_in = str(bench.context.workspace.conversations)
+    answer(value, as_json=shared.as_json, table=facts(recorded_in, rows))
     if html is not None:
-        say(f"report: {bench.write_data_report(report, html.absolute())}")
+        say(f"report: {bench.data.reporter.write(report, html.absolute())}")
 
 
 @app.command()
@@ -76,10 +81,10 @@ def clean(
     Example: fine-tuning clean --diff
     """
     if diff:
-        show_changes(shared.open().changes(), as_json=shared.as_json)
+        show_changes(shared.open().data.changes(), as_json=shared.as_json)
         return
     with progress_bars() as progress:
-        report = shared.open(progress=progress).clean()
+        report = shared.open(progress=progress).data.clean()
     counts = report.counts
     for item in report.dropped[:NUM_SHOWN]:
         say(f"dropped {item.conversation.id}: {item.reason} ({item.detail})")
@@ -131,7 +136,7 @@ def export(
     Example: fine-tuning export --output exports
     """
     with progress_bars() as progress:
-        paths = shared.open(progress=progress).export(output)
+        paths = shared.open(progress=progress).data.export(output)
     value = {name: str(path) for name, path in paths.items()}
     answer(value, as_json=shared.as_json, table=facts("exported", value))
 
@@ -153,8 +158,8 @@ def prepare(
     """
     with progress_bars() as progress:
         bench = shared.open(base=base, progress=progress)
-        snapshot = bench.prepare()
-        masks = bench.shown_masks(snapshot, show, ansi=results.is_terminal) if show else []
+        snapshot = bench.data.prepare()
+        masks = bench.data.reporter.masks(snapshot, show, ansi=results.is_terminal) if show else []
     splits = snapshot.manifest["splits"]
     rows = {
         name: f"{split['conversations']} conversations, {split['tokens']} tokens, "

@@ -12,7 +12,7 @@ from fine_tuning.core.errors import ConfigError
 from fine_tuning.core.json_value import JsonObject, list_at, trusted
 
 if TYPE_CHECKING:
-    from fine_tuning.workbench.deploying import Deployment
+    from fine_tuning.workbench.models.deploy import Deployment
 
 app = typer.Typer()
 
@@ -50,7 +50,7 @@ def deploy(
     settings = [f"deployment.runtime={to}"] if to else []
     with progress_bars() as progress:
         bench = shared.open(progress=progress, settings=settings)
-        done = bench.deploy(name, way=way, switch=switch)
+        done = bench.models.deployment.deploy(name, way=way, switch=switch)
     show_deployment(done, as_json=shared.as_json)
 
 

@@ -12,7 +12,7 @@ from fine_tuning.cli.options import Base, Shared, shared_options
 from fine_tuning.cli.output import answer, progress_bars, say
 
 if TYPE_CHECKING:
-    from fine_tuning.workbench.harness import HarnessReport
+    from fine_tuning.workbench.evaluate.lm_eval import LmEvalReport
 
 app = typer.Typer()
 
@@ -51,7 +51,7 @@ def lm_eval(
         bench = shared.open(base=base, progress=progress)
         from fine_tuning.evaluation.questions import read_questions
 
-        report = bench.run_harness(
+        report = bench.evaluate.lm_eval.run(
             model,
             tasks=[name.strip() for name in tasks.split(",") if name.strip()],
             limit=limit,
@@ -63,7 +63,7 @@ def lm_eval(
         _show(report)
 
 
-def _show(report: HarnessReport) -> None:
+def _show(report: LmEvalReport) -> None:
     from rich.table import Table
 
     title = f"{report.model}, by lm-evaluation-harness {report.version}"

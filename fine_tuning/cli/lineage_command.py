@@ -30,7 +30,7 @@ def lineage(
     Example: fine-tuning lineage fine_tuned_support:champion
     """
     bench = shared.open()
-    if base := bench.base_behind(name):
+    if base := bench.models.aliases.base_behind(name):
         answer({"version": f"{base.family}:base", "conversations": []}, as_json=shared.as_json)
         say(
             f"{name} answers as the base model {base.target}, which was trained on none of your "
@@ -38,7 +38,7 @@ def lineage(
         )
         return
     try:
-        version = bench.version(name)
+        version = bench.models.versions.find(name)
     except ModelNotFoundError as no_version:
         try:
             _show_trace(bench, name, as_json=shared.as_json)
@@ -58,7 +58,7 @@ def _show_origins(bench: Workbench, version: ModelVersion, *, as_json: bool) -> 
 
     from fine_tuning.model_management.lineage import LEARNT
 
-    origins = bench.origins(version.name)
+    origins = bench.models.lineage.origins(version.name)
     learnt = sum(one.split in LEARNT for one in origins)
     value = {
         "version": version.name,
@@ -79,7 +79,7 @@ def _show_origins(bench: Workbench, version: ModelVersion, *, as_json: bool) -> 
 def _show_trace(bench: Workbench, name: str, *, as_json: bool) -> None:
     from dataclasses import asdict
 
-    trace = bench.trace_conversation(name)
+    trace = bench.models.lineage.trace_conversation(name)
     rows: dict[str, object] = {f"data set {name}": split for name, split in trace.datasets.items()}
     for use in trace.uses:
         learnt = f"trained on it ({use.split})" if use.is_learnt else "only tested on it"

@@ -15,8 +15,8 @@ from fine_tuning.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from fine_tuning.core.run import Run
+    from fine_tuning.evaluation.evaluation_report import EvaluationReport
     from fine_tuning.training.forecast import Forecast
-    from fine_tuning.workbench.evaluation import EvaluationReport
     from fine_tuning.workbench.workbench import Workbench
 
 app = typer.Typer()
@@ -42,6 +42,14 @@ def train(
     run_id: Annotated[
         str, typer.Option("--run-id", help="Name of the run; default: the time.")
     ] = "",
+    start_from: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="VERSION",
+            help="Continue a version's adapter instead of a new one; it keeps its rank and scale.",
+        ),
+    ] = "",
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="RUN", help="Resume an interrupted run.")
     ] = None,
@@ -57,7 +65,7 @@ def train(
     """
     from fine_tuning.training.progress import progress_listener
 
-    if resume is not None and (base or dataset or run_id or shared.overrides or dry_run):
+    if resume is not None and any((base, dataset, run_id, shared.overrides, dry_run, start_from)):
         raise ConfigError(
             "a resumed run keeps the settings it was started with, expected --resume alone",
             next_command=f"fine-tuning train --resume {resume}",
@@ -66,24 +74,27 @@ def train(
         bench = shared.open(base=base, progress=progress)
         snapshot = None
         if resume is None:
-            snapshot = bench.snapshot(dataset) if dataset else bench.prepare()
+            snapshot = bench.data.datasets.find(dataset) if dataset else bench.data.prepare()
     if dry_run:
-        _show_forecast(bench.forecast(snapshot), as_json=shared.as_json)
+        forecast = bench.train.forecast(snapshot, start_from=start_from)
+        _show_forecast(forecast, as_json=shared.as_json)
         return
     with progress_listener(sys.stderr) as listener:
         if resume is not None:
-            if bench.is_finished(resume):
+            if bench.train.is_finished(resume):
                 say(f"Run {resume} was finished already.")
-            run = bench.resume(resume, listener)
+            run = bench.train.resume(resume, listener)
         else:
-            run = bench.train(snapshot, run_id=run_id, listener=listener)
-    if remark := bench.mode_remark(run):
+            run = bench.train.train(
+                snapshot, run_id=run_id, listener=listener, start_from=start_from
+            )
+    if remark := bench.train.mode_remark(run):
         say(remark)
-    _show_run(run, bench.version_of(str(run.folder)).name, as_json=shared.as_json)
+    _show_run(run, bench.models.versions.of_run(str(run.folder)).name, as_json=shared.as_json)
 
 
 def _show_forecast(known: Forecast, *, as_json: bool) -> None:
-    from fine_tuning.training.pace import duration
+    from fine_tuning.training.throughput import duration
 
     rows = {
         "time": f"{duration(known.time_s or 0)} for {known.num_steps} steps",
@@ -184,7 +195,7 @@ def _compare(
         from fine_tuning.evaluation.questions import read_questions
 
         asked = read_questions(questions) if questions else None
-        report = bench.evaluate(
+        report = bench.evaluate.evaluate(
             candidate,
             against=reference,
             beside=beside,
@@ -196,7 +207,7 @@ def _compare(
         answer(report.to_dict(), as_json=True)
     else:
         show_report(report)
-        say(f"Report for a browser: {bench.report_file(candidate)}")
+        say(f"Report for a browser: {bench.evaluate.report_file(candidate)}")
     if is_final:
         _deploy_if_better(bench, candidate, report.verdict.outcome)
 
@@ -206,8 +217,9 @@ def _deploy_if_better(bench: Workbench, run: str, outcome: str) -> None:
     from fine_tuning.core.errors import FineTuningError
 
     try:
-        with progress_bars() as bench.progress:
-            done = bench.deploy_if_better(run, outcome)
+        with progress_bars() as progress:
+            deployment = bench.with_progress(progress).models.deployment
+            done = deployment.deploy_if_better(run, outcome)
     except FineTuningError as error:
         say(f"It was not deployed automatically (deployment.auto_deploy): {error}")
         return

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, cast, 
 import typer
 
 if TYPE_CHECKING:
+    from fine_tuning.config.schema import Settings
+    from fine_tuning.config.workspace import Workspace
     from fine_tuning.core.ports import Progress
     from fine_tuning.workbench.workbench import Workbench
 
@@ -49,7 +51,7 @@ class Shared:
         progress: Progress | None = None,
         settings: Sequence[str] = (),
     ) -> Workbench:
-        """Load the settings and open the workspace.
+        """Load the settings and open a workbench on the workspace.
 
         Args:
             base: The base model, in place of the setting.
@@ -61,6 +63,15 @@ class Shared:
         """
         overrides = [*self.overrides, *settings]
         return open_workbench(self.home, self.config, overrides, base=base, progress=progress)
+
+    def workspace(self) -> Workspace:
+        """Return the workspace alone, without what works on it.
+
+        Raises:
+            ConfigError: if a setting is not accepted.
+        """
+        _, workspace = open_workspace(self.home, self.config, list(self.overrides))
+        return workspace
 
 
 def shared_options(
@@ -108,6 +119,21 @@ def shared_options(
     return decorate
 
 
+def open_workspace(
+    home: Path | None, config: Path | None, overrides: list[str] | None
+) -> tuple[Settings, Workspace]:
+    """Load the settings and open the workspace, without what works on it.
+
+    Raises:
+        ConfigError: if a setting is not accepted.
+    """
+    from fine_tuning.config.loader import load_settings
+    from fine_tuning.config.workspace import Workspace
+
+    settings = load_settings(config, overrides=tuple(overrides or ()))
+    return settings, Workspace.open(home, settings)
+
+
 def open_workbench(
     home: Path | None,
     config: Path | None,
@@ -116,16 +142,14 @@ def open_workbench(
     base: str | None = None,
     progress: Progress | None = None,
 ) -> Workbench:
-    """Load the settings and open the workspace.
+    """Load the settings and open a workbench on the workspace.
 
     Raises:
         ConfigError: if a setting is not accepted.
     """
-    from fine_tuning.config.loader import load_settings
-    from fine_tuning.config.workspace import Workspace
     from fine_tuning.workbench.process import be_a_good_neighbour, loading
 
-    settings = load_settings(config, overrides=tuple(overrides or ()))
+    settings, workspace = open_workspace(home, config, overrides)
     if base is not None:
         training = settings.training.model_copy(update={"base_model": base})
         settings = settings.model_copy(update={"training": training})
@@ -133,4 +157,4 @@ def open_workbench(
     with loading("torch"):
         from fine_tuning.workbench.workbench import Workbench
 
-    return Workbench(settings, Workspace.open(home, settings), progress)
+    return Workbench(settings, workspace, progress)

@@ -59,10 +59,10 @@ def models(
 
 
 def _list(bench: Workbench, family: str | None, *, as_json: bool) -> None:
-    versions = bench.versions(family)
-    pointings = [one for one in bench.pointings() if family in (None, one.family)]
-    splits = [one for one in bench.splits() if family in (None, one.traffic.family)]
-    disk = bench.disk_use(family)
+    versions = bench.models.register.versions(family)
+    pointings = [one for one in bench.models.aliases.pointings() if family in (None, one.family)]
+    splits = [one for one in bench.models.ab_tests.splits() if family in (None, one.traffic.family)]
+    disk = bench.models.disk_use(family)
     value = {
         "versions": [
             version.to_dict() | {"served_bytes": disk.served_bytes[version.name]}
@@ -135,7 +135,7 @@ def show(
     Example: fine-tuning models show support:3
     """
     bench = shared.open()
-    version = bench.version(name)
+    version = bench.models.versions.find(name)
     from fine_tuning.workbench.plans import chosen_settings
 
     value = version.to_dict()
@@ -183,7 +183,7 @@ def diff(
 
     Example: fine-tuning models diff support:2 support:3
     """
-    found = shared.open().diff_versions(first, second)
+    found = shared.open().models.lineage.diff(first, second)
     rows: dict[str, object] = {
         "base": " -> ".join(found.base) if found.base else "the same",
         "parents": " -> ".join(", ".join(one) or "none" for one in found.parents)
@@ -213,8 +213,8 @@ def verify(
 ) -> None:
     """Verify a version's files against their hashes."""
     bench = shared.open()
-    version = bench.version(name)
-    problems = bench.verify_version(name)
+    version = bench.models.versions.find(name)
+    problems = bench.models.register.registry().verify(name)
     value = {"version": version.name, "files": len(version.present), "problems": problems}
     text = "\n".join(problems) or f"{version.name}: all {len(version.present)} files are unchanged"
     answer(value, as_json=shared.as_json, text=text)
@@ -230,7 +230,7 @@ def note(
     text: Annotated[str, typer.Argument(help="Text of the note.")],
 ) -> None:
     """Add a note to a version."""
-    version = shared.open().note_version(name, text)
+    version = shared.open().models.register.registry().note(name, text)
     answer(version.to_dict(), as_json=shared.as_json, text=f"note added to {version.name}")
 
 
@@ -250,7 +250,7 @@ def history(
     """
     from fine_tuning.model_management.versions import plain
 
-    events = shared.open().history(name)
+    events = shared.open().models.history(name)
     if shared.as_json:
         answer({"events": [plain(one) for one in events]}, as_json=True)
         return
@@ -273,7 +273,7 @@ def archive(
     reason: Annotated[str, typer.Option("--reason", help="Reason, shown in the history.")] = "",
 ) -> None:
     """Archive a version; promote restores it."""
-    version = shared.open().archive_version(name, reason)
+    version = shared.open().models.register.registry().archive(name, reason)
     answer(version.to_dict(), as_json=shared.as_json, text=f"{version.name} is archived")
 
 
@@ -288,7 +288,7 @@ def promote(
 
     To make it the champion: fine-tuning switch
     """
-    version = shared.open().promote_version(name, reason)
+    version = shared.open().models.register.registry().promote(name, reason)
     answer(version.to_dict(), as_json=shared.as_json, text=f"{version.name} is a {version.stage}")
     if version.stage == "challenger" and not shared.as_json:
         is_served = any(one.state == "active" for one in version.deployments)
@@ -310,7 +310,7 @@ def prune(
     Example: fine-tuning models prune --keep 2 --dry-run
     """
     bench = shared.open()
-    plan = bench.prune_versions(keep=keep, is_trial=dry_run)
+    plan = bench.models.prune(keep=keep, is_trial=dry_run)
     rows: dict[str, object] = {
         item.version: f"{'would be removed' if dry_run else 'removed'}: "
         f"{len(item.artefacts)} files, {item.size_bytes / MIB:.1f} MiB"
@@ -343,7 +343,7 @@ def export_model(
     Example: fine-tuning models export support:3 --to support-3
     """
     bench = shared.open()
-    made = bench.export_model(name, kind, folder)
+    made = bench.models.exporter.export(name, kind, folder)
     value = made.to_dict()
     rows: dict[str, object] = {
         "version": made.version,

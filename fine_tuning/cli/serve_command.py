@@ -11,7 +11,7 @@ from fine_tuning.cli.options import Shared, shared_options
 from fine_tuning.cli.output import say
 
 if TYPE_CHECKING:
-    from fine_tuning.workbench.serving import ServedAt
+    from fine_tuning.workbench.chat.serving import ServedAt
 
 SHOWN_MODELS = 8
 app = typer.Typer()
@@ -40,7 +40,7 @@ def serve(
     Example: fine-tuning serve --port 11435
     """
     bench = shared.open()
-    bench.serve(host=host, port=port, token_file=token_file, started=_tell)
+    bench.chat.server.serve(host=host, port=port, token_file=token_file, started=_tell)
     say("Stopped.")
 
 

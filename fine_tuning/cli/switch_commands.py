@@ -10,7 +10,7 @@ from fine_tuning.cli.options import Shared, shared_options
 from fine_tuning.cli.output import answer, say
 
 if TYPE_CHECKING:
-    from fine_tuning.workbench.splitting import Split
+    from fine_tuning.workbench.models.ab_test import Split
 
 app = typer.Typer()
 
@@ -45,17 +45,17 @@ def switch(
 
     bench = shared.open()
     if share is None:
-        done = bench.switch(name)
+        done = bench.models.aliases.switcher().switch(name)
         before = f"; before: {done.before}" if done.changed else " already"
         text = f"{done.alias} answers as {done.version}{before}"
         answer(done.to_dict(), as_json=shared.as_json, text=text)
     elif share == 0:
-        version = bench.version(name)
-        ended = bench.end_split(version.family)
+        version = bench.models.versions.find(name)
+        ended = bench.models.aliases.end_split(version.family)
         text = "the A/B test is over" if ended else "there was no A/B test"
         answer({"family": version.family, "ended": ended}, as_json=shared.as_json, text=text)
     else:
-        traffic = bench.split_traffic(name, share)
+        traffic = bench.models.aliases.switcher().split(name, share)
         text = f"{traffic.version} answers {traffic.share:.0%} of the sessions of {traffic.alias}"
         answer(asdict(traffic), as_json=shared.as_json, text=text)
         if not shared.as_json:
@@ -74,7 +74,7 @@ def rollback(
 
     Example: fine-tuning rollback support
     """
-    done = shared.open().rollback(family)
+    done = shared.open().models.aliases.rollback(family)
     text = f"{done.alias} answers as {done.version} again; it was {done.before}"
     answer(done.to_dict(), as_json=shared.as_json, text=text)
 
@@ -96,7 +96,7 @@ def withdraw(
     Example: fine-tuning withdraw support:2
     """
     bench = shared.open()
-    version = bench.version(name).name
-    served = bench.withdraw(version, force=force)
+    version = bench.models.versions.find(name).name
+    served = bench.models.aliases.switcher().withdraw(version, force=force)
     text = f"{served} is withdrawn; to serve it again: fine-tuning deploy {version}"
     answer({"version": version, "name": served}, as_json=shared.as_json, text=text)

@@ -125,14 +125,16 @@ def doctor(
     with progress_bars() if parity or data else nullcontext() as progress:
         bench = shared.open(base=base, progress=progress)
         if data:
-            show_findings(bench.preflight(), as_json=shared.as_json)
+            show_findings(bench.train.preflight.check(), as_json=shared.as_json)
             return
-        from fine_tuning.workbench.health import check_health, parity_reports
+        from fine_tuning.workbench.doctor.diagnostics import check_health, parity_reports
 
-        for sentence in bench.recover_deployments():
+        for sentence in bench.models.deployment.recover():
             say(sentence)
-        report = check_health(bench.workspace)
-        reports = parity_reports(bench, base or "embedded") if parity else []
+        report = check_health(bench.context.workspace)
+        reports = (
+            parity_reports(bench.context, bench.models.bases, base or "embedded") if parity else []
+        )
     value = {"health": report, "parity": [one.to_dict() for one in reports]}
     answer(value, as_json=shared.as_json, table=facts("health", report))
     for one in reports if not shared.as_json else []:

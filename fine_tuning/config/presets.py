@@ -24,7 +24,7 @@ class Preset:
 
 QUICK = Preset(
     name="quick",
-    meaning="A first look: the upper quarter of the model, twice over the chats. "
+    meaning="A first look: the upper quarter of the model, two epochs. "
     "About half the time, and most of the gain.",
     values={
         "training.mode": "fast",
@@ -34,7 +34,7 @@ QUICK = Preset(
 )
 BALANCED = Preset(
     name="balanced",
-    meaning="The usual choice: every layer, three times over the chats.",
+    meaning="The usual choice: every layer, three epochs.",
     values={
         "training.mode": "quality",
         "training.num_epochs": 3,
@@ -43,8 +43,8 @@ BALANCED = Preset(
 )
 THOROUGH = Preset(
     name="thorough",
-    meaning="For a model you will keep: twice the room to learn, up to six times over the chats, "
-    "stopped when it gets no better.",
+    meaning="For a model you will keep: twice the rank, up to six epochs, stopped early when the "
+    "validation loss falls no further.",
     values={
         "training.mode": "quality",
         "training.num_epochs": 6,

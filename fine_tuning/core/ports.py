@@ -145,7 +145,7 @@ class ModelInfo:
     name: str
     size_bytes: int = 0
     digest: str = ""
-    details: JsonObject = field(default_factory=dict)
+    details: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,9 @@ import binascii
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from fine_tuning.core.conversation import Conversation, Message, Part
+from fine_tuning.core.json_value import JsonValue
 from fine_tuning.storage.blobs import REFERENCE, BlobFolder
 
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w=.+-]+)*;base64,(.*)", flags=re.DOTALL)
@@ -40,7 +40,7 @@ def _message(message: Message, blobs: BlobFolder, note: NoteUse) -> Message:
 def _part(part: Part, blobs: BlobFolder, note: NoteUse) -> Part:
     if part.type == "text":
         return part
-    found: dict[str, Any] = dict(part.data)
+    found: dict[str, JsonValue] = dict(part.data)
     for key, value in part.data.items():
         url = _DATA_URL.fullmatch(value) if isinstance(value, str) else None
         if url is None:

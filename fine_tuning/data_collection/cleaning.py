@@ -1,6 +1,6 @@
 """One cleaning: conversations stream in, kept and dropped ones stream out, everything is counted.
 
-Conversations go through the steps in batches; what is left waits on a shelf until all were seen,
+Conversations go through the steps in batches; what is left waits in a spool until all were seen,
 because near duplicates are only known then. The law: what came in is what was kept plus what was
 dropped, step by step and reason by reason.
 """
@@ -10,25 +10,30 @@ from __future__ import annotations
 import time
 from array import array
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.formats import each_conversation
+from fine_tuning.core.json_value import JsonObject
+from fine_tuning.data_collection.cleaning_counts import (
+    AlikeRecord,
+    CleaningCounts,
+    CleaningStepRecord,
+)
+from fine_tuning.data_collection.cleaning_item import CleaningItem
 from fine_tuning.data_collection.cleaning_steps import (
     NEAR_DUPLICATE,
     REASONS,
     TEXT_EDITS,
     Step,
 )
-from fine_tuning.data_collection.entry import Entry
 from fine_tuning.data_collection.near_duplicates import Found, NearDuplicates
 from fine_tuning.data_collection.quality import quality
-from fine_tuning.data_collection.shelf import Shelf
+from fine_tuning.data_collection.spool import Spool
 
-Item = Conversation | Mapping[str, Any]
+Item = Conversation | JsonObject
 EXAMPLES_PER_STEP = 5
 BATCH = 128
 
@@ -37,7 +42,7 @@ BATCH = 128
 class Dropped:
     """A conversation that was left out; ``detail`` says what was found.
 
-    ``conversation`` is as it came in; a near duplicate from a shelf on disk is as it was cleaned.
+    ``conversation`` is as it came in.
     ``number`` is its place among those given, counted from 0; ``twin_id`` the conversation that
     stays in its place, for duplicates.
     """
@@ -63,6 +68,17 @@ class StepCount:
     cpu_s: float = 0.0
     examples: list[list[str]] = field(default_factory=list)
 
+    def to_dict(self) -> CleaningStepRecord:
+        """Return the counts as plain JSON values."""
+        return {
+            "name": self.name,
+            "seen": self.seen,
+            "changed": self.changed,
+            "dropped": self.dropped,
+            "cpu_s": self.cpu_s,
+            "examples": [list(example) for example in self.examples],
+        }
+
     def note(self, conversation_id: str, what: str) -> None:
         """Keep an example, if there are few."""
         if len(self.examples) < EXAMPLES_PER_STEP:
@@ -77,19 +93,45 @@ class Alike:
     second_id: str
     similarity: float
 
+    def to_dict(self) -> AlikeRecord:
+        """Return the pair as plain JSON values."""
+        return {
+            "first_id": self.first_id,
+            "second_id": self.second_id,
+            "similarity": self.similarity,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleaningResult:
+    """What a cleaning found, whole.
+
+    Attributes:
+        counts: What came in, was kept and was dropped, as plain JSON values.
+        clusters: The cluster of each kept conversation that has near duplicates: its oldest
+            one's id.
+        changed: The steps that changed the words of a conversation, by its id.
+        review: Pairs for a person to look at, likest first: just below the bar, by words alone.
+    """
+
+    counts: CleaningCounts
+    clusters: dict[str, str]
+    changed: dict[str, tuple[str, ...]]
+    review: list[Alike]
+
 
 class Cleaning:
     """Iterates over the outcome of every conversation: itself, cleaned, or :class:`Dropped`.
 
     Drops come as soon as they are known, kept conversations in their given order at the end. It
-    can be gone through once; counts are whole when it is at its end.
+    can be gone through once; there is a :attr:`result` when it is at its end, and not before.
 
     Args:
         items: What to clean.
         active: The steps that look at one conversation.
         similarity: That of near duplicates.
         drop_near_duplicates: Keep the best of each cluster only; else all, and only name clusters.
-        shelf: Where conversations wait; closed at the end.
+        spool: Where conversations wait; closed at the end.
         accepted: Ids of conversations that stay, though they are near duplicates of others.
 
     Raises:
@@ -103,14 +145,14 @@ class Cleaning:
         *,
         similarity: float,
         drop_near_duplicates: bool,
-        shelf: Shelf,
+        spool: Spool,
         accepted: Collection[str] = (),
     ) -> None:
         self._items = items
         self._active = active
         self._near = NearDuplicates(similarity)
         self._drop_near = drop_near_duplicates
-        self._shelf = shelf
+        self._spool = spool
         self._accepted = accepted
         self._numbers = array("Q")
         self._ids: list[str] = []
@@ -122,36 +164,64 @@ class Cleaning:
         self.num_in = 0
         self.num_kept = 0
         self.dropped: Counter[str] = Counter()
-        self.clusters: dict[str, str] = {}
-        """The cluster of each kept conversation that has near duplicates: its oldest one's id."""
-        self.changed: dict[str, tuple[str, ...]] = {}
-        """The steps that changed the words of a conversation, by its id."""
-        self.review: list[Alike] = []
-        """Pairs for a person to look at, likest first: just below the bar, by words alone."""
+        self._clusters: dict[str, str] = {}
+        self._changed: dict[str, tuple[str, ...]] = {}
+        self._review: list[Alike] = []
+        self._result: CleaningResult | None = None
 
     def __iter__(self) -> Iterator[Conversation | Dropped]:
         try:
             yield from self._first_pass()
             yield from self._second_pass()
+            self._result = CleaningResult(
+                counts=self._counts(),
+                clusters=self._clusters,
+                changed=self._changed,
+                review=self._review,
+            )
         finally:
-            self._shelf.close()
+            self._spool.close()
 
     @property
-    def counts(self) -> dict[str, Any]:
-        """``in``, ``kept``, ``dropped`` (reason to number) and ``steps``, as plain JSON values."""
+    def result(self) -> CleaningResult:
+        """What the cleaning found.
+
+        Raises:
+            RuntimeError: if it was not gone through to its end: half of a result is none.
+        """
+        if self._result is None:
+            raise RuntimeError("the cleaning is not at its end, and has no result before")
+        return self._result
+
+    @property
+    def counts(self) -> CleaningCounts:
+        """The counts of :attr:`result`."""
+        return self.result.counts
+
+    @property
+    def clusters(self) -> dict[str, str]:
+        """The clusters of :attr:`result`."""
+        return self.result.clusters
+
+    @property
+    def changed(self) -> dict[str, tuple[str, ...]]:
+        """The changed conversations of :attr:`result`."""
+        return self.result.changed
+
+    def _counts(self) -> CleaningCounts:
         return {
             "in": self.num_in,
             "kept": self.num_kept,
             "dropped": {reason: self.dropped[reason] for reason in REASONS if self.dropped[reason]},
-            "steps": [asdict(step) for step in self.steps],
-            "clusters": len(set(self.clusters.values())),
-            "review": [asdict(pair) for pair in self.review],
+            "steps": [step.to_dict() for step in self.steps],
+            "clusters": len(set(self._clusters.values())),
+            "review": [pair.to_dict() for pair in self._review],
         }
 
     def _first_pass(self) -> Iterator[Dropped]:
         source = each_conversation(self._items)
         while batch := [
-            Entry(conversation, self.num_in + place)
+            CleaningItem(conversation, self.num_in + place)
             for place, conversation in enumerate(islice(source, BATCH))
         ]:
             self.num_in += len(batch)
@@ -163,11 +233,11 @@ class Cleaning:
                     self._ids.append(entry.conversation.id)
                     self._times.append(entry.conversation.created_at)
                     self._numbers.append(entry.number)
-                    self._shelf.put(entry.conversation, entry.original)
+                    self._spool.put(entry.conversation, entry.original)
 
     def _run(
-        self, step: Step, count: StepCount, batch: list[Entry]
-    ) -> Generator[Dropped, None, list[Entry]]:
+        self, step: Step, count: StepCount, batch: list[CleaningItem]
+    ) -> Generator[Dropped, None, list[CleaningItem]]:
         """Take a batch through one step; yield what it drops and return what it keeps."""
         count.seen += len(batch)
         kept = batch
@@ -177,7 +247,7 @@ class Cleaning:
                 changed = _edit(step.edit, count, batch)
                 if step.name in TEXT_EDITS:
                     for name in changed:
-                        self.changed[name] = (*self.changed.get(name, ()), step.name)
+                        self._changed[name] = (*self._changed.get(name, ()), step.name)
             if step.drop is not None:
                 kept = []
                 for entry, detail in zip(batch, step.drop(batch), strict=True):
@@ -208,13 +278,13 @@ class Cleaning:
                 self.near_step.dropped += 1
                 self.near_step.note(name, detail)
                 self.dropped[NEAR_DUPLICATE] += 1
-                original = self._shelf.original(number)
+                original = self._spool.original(number)
                 place, twin_id = self._numbers[number], self._ids[winner]
                 yield Dropped(original, NEAR_DUPLICATE, detail, place, twin_id)
             else:
                 self.num_kept += 1
-                yield self._shelf.get(number)
-        self.review = [
+                yield self._spool.get(number)
+        self._review = [
             Alike(self._ids[pair.first], self._ids[pair.second], pair.similarity)
             for pair in found.review
             if pair.first not in losers and pair.second not in losers
@@ -224,17 +294,17 @@ class Cleaning:
         """Name a cluster by its oldest member; return those that give way to the best."""
         oldest = min(cluster, key=lambda n: (self._times[n] == "", self._times[n], n))
         if not self._drop_near:
-            self.clusters |= {self._ids[n]: self._ids[oldest] for n in cluster}
+            self._clusters |= {self._ids[n]: self._ids[oldest] for n in cluster}
             return {}
-        scores = {n: quality(self._shelf.get(n)).score for n in cluster}
+        scores = {n: quality(self._spool.get(n)).score for n in cluster}
         wanted = {n for n in cluster if self._ids[n] in self._accepted}
         best = max(cluster, key=lambda n: (n in wanted, scores[n], -n))
         stay = wanted | {best}
-        self.clusters |= {self._ids[n]: self._ids[oldest] for n in stay}
+        self._clusters |= {self._ids[n]: self._ids[oldest] for n in stay}
         return {n: (best, found.similarity.get(n, 0.0)) for n in cluster if n not in stay}
 
     def _spoken(self, number: int) -> str:
-        return Entry(self._shelf.get(number)).spoken()
+        return CleaningItem(self._spool.get(number)).spoken()
 
 
 class _timed:  # noqa: N801 - reads as a verb
@@ -251,7 +321,9 @@ class _timed:  # noqa: N801 - reads as a verb
         self._count.cpu_s += time.process_time() - self._start_s
 
 
-def _edit(edit: Callable[[Entry], Conversation], count: StepCount, batch: list[Entry]) -> list[str]:
+def _edit(
+    edit: Callable[[CleaningItem], Conversation], count: StepCount, batch: list[CleaningItem]
+) -> list[str]:
     """Take a batch through an edit; return the ids of the conversations it changed."""
     changed: list[str] = []
     for entry in batch:

@@ -16,25 +16,25 @@ import xxhash
 
 from fine_tuning.core.conversation import Conversation, Message
 from fine_tuning.core.token_estimate import estimate_tokens
-from fine_tuning.data_collection.entry import Entry, edit_texts
+from fine_tuning.data_collection.cleaning_item import CleaningItem, edit_texts
 from fine_tuning.data_collection.language import UNDETERMINED, conversation_language
 from fine_tuning.data_collection.moderation import ModerationBackend, WordJudge
 from fine_tuning.data_collection.private_values import DEFAULT_REGIONS, KINDS
 from fine_tuning.data_collection.quality import quality
 from fine_tuning.data_collection.redaction import redact_entry
+from fine_tuning.data_collection.text_filters import cut_off, loop, may_refuse, refusal
 from fine_tuning.data_collection.text_repair import (
     may_need_unicode,
     may_need_whitespace,
     normalize_whitespace,
     repair_unicode,
 )
-from fine_tuning.data_collection.wording import cut_off, loop, may_refuse, refusal
 
 NEAR_DUPLICATE = "near_duplicate"
 CONSENT = "consent"
 
-Edit = Callable[[Entry], Conversation]
-Filter = Callable[[Sequence[Entry]], list[str | None]]
+Edit = Callable[[CleaningItem], Conversation]
+Filter = Callable[[Sequence[CleaningItem]], list[str | None]]
 """Returns for each entry what was found that drops it, or None to keep it."""
 
 
@@ -48,7 +48,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class CleaningLimits:
     """Bounds of the steps; lengths are characters of one exchange, question and reply.
 
     ``None`` and empty mean no bound. ``similarity`` is that of ``near_duplicates``.
@@ -71,7 +71,7 @@ class Limits:
     withheld: frozenset[str] = frozenset()
 
 
-def steps(limits: Limits) -> tuple[Step, ...]:
+def steps(limits: CleaningLimits) -> tuple[Step, ...]:
     """Return all steps in order, with no memory of earlier conversations."""
     boilerplate = _Boilerplate(limits.max_same_reply)
     table = (
@@ -124,7 +124,7 @@ RULES_OF_THUMB: tuple[str, ...] = (
 """Steps that may be wrong about a conversation, so that a person's word is stronger."""
 
 
-def _each(judge: Callable[[Entry], str | None]) -> Filter:
+def _each(judge: Callable[[CleaningItem], str | None]) -> Filter:
     return lambda entries: [judge(entry) for entry in entries]
 
 
@@ -132,12 +132,12 @@ def _sparing(step: Step, accepted: frozenset[str]) -> Step:
     """Return a step that leaves the accepted conversations as they are."""
     edit, drop = step.edit, step.drop
 
-    def edit_others(entry: Entry) -> Conversation:
+    def edit_others(entry: CleaningItem) -> Conversation:
         if edit is None or entry.conversation.id in accepted:
             return entry.conversation
         return edit(entry)
 
-    def drop_others(entries: Sequence[Entry]) -> list[str | None]:
+    def drop_others(entries: Sequence[CleaningItem]) -> list[str | None]:
         others = [entry for entry in entries if entry.conversation.id not in accepted]
         found = iter(drop(others) if drop else [None] * len(others))
         return [None if e.conversation.id in accepted else next(found) for e in entries]
@@ -147,27 +147,27 @@ def _sparing(step: Step, accepted: frozenset[str]) -> Step:
     return Step(step.name, edit=edit_others if edit else None, drop=drop_others if drop else None)
 
 
-def _withheld(entry: Entry, withheld: frozenset[str]) -> str | None:
+def _withheld(entry: CleaningItem, withheld: frozenset[str]) -> str | None:
     return "its consent was taken back" if entry.conversation.id in withheld else None
 
 
-def _rejected(entry: Entry, rejected: frozenset[str]) -> str | None:
+def _rejected(entry: CleaningItem, rejected: frozenset[str]) -> str | None:
     return "you rejected it" if entry.conversation.id in rejected else None
 
 
-def _repair(entry: Entry) -> Conversation:
+def _repair(entry: CleaningItem) -> Conversation:
     if not may_need_unicode(entry.joined):
         return entry.conversation
     return edit_texts(entry.conversation, repair_unicode)
 
 
-def _normalize(entry: Entry) -> Conversation:
+def _normalize(entry: CleaningItem) -> Conversation:
     if not may_need_whitespace(entry.joined):
         return entry.conversation
     return edit_texts(entry.conversation, normalize_whitespace)
 
 
-def leave_out_unfinished(entry: Entry) -> Conversation:
+def leave_out_unfinished(entry: CleaningItem) -> Conversation:
     """Keep unfinished words from being learnt; they stay in the tree.
 
     A reply that was stopped or failed gets weight 0, and a branch that ends with a question ends
@@ -200,7 +200,7 @@ def _without_learning(conversation: Conversation, message_ids: set[str]) -> Conv
     return replace(conversation, messages=messages)
 
 
-def learnt_replies(entry: Entry) -> list[Message]:
+def learnt_replies(entry: CleaningItem) -> list[Message]:
     """Return the replies on the branch that would be learnt."""
     return [
         message
@@ -211,14 +211,14 @@ def learnt_replies(entry: Entry) -> list[Message]:
     ]
 
 
-def _leave_out_refusals(entry: Entry) -> Conversation:
+def _leave_out_refusals(entry: CleaningItem) -> Conversation:
     if not may_refuse(entry.joined):
         return entry.conversation
     found = {m.id for m in learnt_replies(entry) if not m.tool_calls and refusal(m.text)}
     return _without_learning(entry.conversation, found)
 
 
-def _leave_out_cut(entry: Entry) -> Conversation:
+def _leave_out_cut(entry: CleaningItem) -> Conversation:
     found = {
         m.id
         for m in learnt_replies(entry)
@@ -230,21 +230,19 @@ def _leave_out_cut(entry: Entry) -> Conversation:
     return _without_learning(entry.conversation, found)
 
 
-def _nothing_left(what: str) -> Callable[[Entry], str | None]:
-    def judge(entry: Entry) -> str | None:
-        return (
-            None if learnt_replies(entry) else f"its only reply {what}, so nothing is left to learn"
-        )
+def _nothing_left(what: str) -> Callable[[CleaningItem], str | None]:
+    def judge(entry: CleaningItem) -> str | None:
+        return None if learnt_replies(entry) else f"its only reply {what}, so no reply is left"
 
     return judge
 
 
-def _empty(entry: Entry) -> str | None:
+def _empty(entry: CleaningItem) -> str | None:
     said = any(message.content or message.tool_calls for message in entry.path)
     return None if said else "nothing is said in it"
 
 
-def _no_reply(entry: Entry) -> str | None:
+def _no_reply(entry: CleaningItem) -> str | None:
     return None if learnt_replies(entry) else "no finished reply with a text is in it"
 
 
@@ -258,7 +256,7 @@ _MAY_FOLLOW: dict[str, set[str]] = {
 }
 
 
-def _role_order(entry: Entry) -> str | None:
+def _role_order(entry: CleaningItem) -> str | None:
     return misplaced_role(entry.path)
 
 
@@ -286,21 +284,21 @@ def exchange_lengths(path: Sequence[Message]) -> list[int]:
     return lengths
 
 
-def _too_short(entry: Entry, min_length: int) -> str | None:
+def _too_short(entry: CleaningItem, min_length: int) -> str | None:
     longest = max(exchange_lengths(entry.path), default=0)
     if longest >= min_length:
         return None
     return f"the longest exchange has {longest} characters, expected {min_length} or more"
 
 
-def _too_long(entry: Entry, max_length: int) -> str | None:
+def _too_long(entry: CleaningItem, max_length: int) -> str | None:
     longest = max(exchange_lengths(entry.path), default=0)
     if longest <= max_length:
         return None
     return f"an exchange has {longest} characters, expected {max_length} or fewer"
 
 
-def _too_many_tokens(entry: Entry, max_tokens: int | None) -> str | None:
+def _too_many_tokens(entry: CleaningItem, max_tokens: int | None) -> str | None:
     if max_tokens is None or len(entry.joined) <= max_tokens:
         return None
     found = sum(estimate_tokens(message.text) for message in entry.path)
@@ -311,7 +309,7 @@ def _too_many_tokens(entry: Entry, max_tokens: int | None) -> str | None:
     )
 
 
-def _repetitive(entry: Entry) -> str | None:
+def _repetitive(entry: CleaningItem) -> str | None:
     for message in entry.path:
         if message.role == "assistant" and (found := loop(message.text)):
             return f"a reply repeats {found}"
@@ -319,7 +317,7 @@ def _repetitive(entry: Entry) -> str | None:
 
 
 def _inappropriate(
-    entries: Sequence[Entry], judges: Sequence[ModerationBackend]
+    entries: Sequence[CleaningItem], judges: Sequence[ModerationBackend]
 ) -> list[str | None]:
     said = [(index, m) for index, entry in enumerate(entries) for m in entry.path]
     texts = [message.text for _, message in said]
@@ -331,7 +329,7 @@ def _inappropriate(
     return details
 
 
-def _other_language(entry: Entry, languages: Sequence[str]) -> str | None:
+def _other_language(entry: CleaningItem, languages: Sequence[str]) -> str | None:
     if not languages:
         return None
     found = conversation_language(entry.conversation)
@@ -340,7 +338,7 @@ def _other_language(entry: Entry, languages: Sequence[str]) -> str | None:
     return f"it is in {found}, expected {' or '.join(languages)}"
 
 
-def _low_quality(entry: Entry, least: float) -> str | None:
+def _low_quality(entry: CleaningItem, least: float) -> str | None:
     if not least:
         return None
     found = quality(entry.conversation)
@@ -356,7 +354,7 @@ class _Duplicates:
     def __init__(self) -> None:
         self._first: dict[bytes, str] = {}
 
-    def __call__(self, entry: Entry) -> str | None:
+    def __call__(self, entry: CleaningItem) -> str | None:
         digest = xxhash.xxh3_128()
         for message in entry.path:
             words = " ".join(message.text.casefold().split())
@@ -382,7 +380,7 @@ class _Boilerplate:
         self._most = most
         self._counts: dict[int, int] = {}
 
-    def __call__(self, entry: Entry) -> Conversation:
+    def __call__(self, entry: CleaningItem) -> Conversation:
         if self._most is None:
             return entry.conversation
         too_often: set[str] = set()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import uuid_utils
 
@@ -18,8 +17,9 @@ from fine_tuning.core.clock import SystemClock, iso
 from fine_tuning.core.conversation import Conversation, Message, Part
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.feedback import Feedback, FeedbackKind
+from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.ports import Clock, ConversationStore
-from fine_tuning.data_collection.statistics import conversation_statistics
+from fine_tuning.data_collection.statistics import LogStatistics, conversation_statistics
 from fine_tuning.storage.json_lines import whole_lines
 from fine_tuning.storage.log_lines import full_record
 from fine_tuning.storage.open_store import open_store
@@ -62,7 +62,7 @@ class ConversationLogger:
         self,
         user_message: str,
         bot_response: str,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: JsonObject | None = None,
         *,
         session_id: str | None = None,
     ) -> str:
@@ -207,7 +207,7 @@ class ConversationLogger:
         self,
         message_id: str,
         bot_response: str,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: JsonObject | None = None,
         *,
         session_id: str | None = None,
     ) -> str:
@@ -265,7 +265,7 @@ class ConversationLogger:
             raise DataError(f"reply {kept_id} cannot be both kept and rejected")
         return self.log_feedback(kept_id, "choice", rejected_id=rejected_id, session_id=session_id)
 
-    def get_conversation_stats(self) -> dict[str, Any]:
+    def get_conversation_stats(self) -> LogStatistics:
         """Return what the log holds, counted; an absent log counts as an empty one.
 
         See :func:`~fine_tuning.data_collection.statistics.conversation_statistics` for the keys;

@@ -13,26 +13,26 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from fine_tuning.core.conversation import Conversation, Message
 from fine_tuning.core.errors import ConfigError
 from fine_tuning.core.formats import as_conversation
 from fine_tuning.core.naming import canonical_json
 from fine_tuning.data_collection.cleaning import Alike, Cleaning, Dropped, Item, StepCount
+from fine_tuning.data_collection.cleaning_counts import CleaningCounts
+from fine_tuning.data_collection.cleaning_item import CleaningItem
 from fine_tuning.data_collection.cleaning_steps import (
     EDITS,
     NEAR_DUPLICATE,
     STEP_NAMES,
-    Limits,
+    CleaningLimits,
     Step,
     steps,
 )
-from fine_tuning.data_collection.entry import Entry
 from fine_tuning.data_collection.moderation import DEFAULT_THRESHOLD, judges
 from fine_tuning.data_collection.private_values import DEFAULT_REGIONS, KINDS, known_regions
 from fine_tuning.data_collection.redaction import Redactor
-from fine_tuning.data_collection.shelf import FileShelf, MemoryShelf
+from fine_tuning.data_collection.spool import FileSpool, MemorySpool, Spool
 from fine_tuning.data_collection.text_repair import normalize_whitespace, repair_unicode
 
 __all__ = ["Alike", "Change", "CleaningReport", "DataCleaner", "Dropped", "StepCount"]
@@ -52,7 +52,7 @@ class CleaningReport:
     kept: list[Conversation]
     dropped: list[Dropped]
     steps: list[StepCount]
-    counts: dict[str, Any]
+    counts: CleaningCounts
     clusters: dict[str, str] = field(default_factory=dict)
     review: list[Alike] = field(default_factory=list)
 
@@ -125,7 +125,7 @@ class DataCleaner:
         self.min_length = min_length
         self.max_length = max_length
         self._skip = frozenset(skip)
-        self._limits = Limits(
+        self._limits = CleaningLimits(
             min_length=min_length,
             max_length=max_length,
             max_tokens=max_tokens,
@@ -166,7 +166,7 @@ class DataCleaner:
         Raises:
             DataError: naming the index of the first item that is no conversation.
         """
-        run = self._cleaning(conversations, MemoryShelf())
+        run = self._cleaning(conversations, MemorySpool())
         kept: list[Conversation] = []
         dropped: list[Dropped] = []
         for outcome in run:
@@ -175,8 +175,9 @@ class DataCleaner:
             else:
                 kept.append(outcome)
         dropped.sort(key=lambda item: item.number)
-        _log.debug("cleaned: %s", run.counts)
-        return CleaningReport(kept, dropped, run.steps, run.counts, run.clusters, run.review)
+        found = run.result
+        _log.debug("cleaned: %s", found.counts)
+        return CleaningReport(kept, dropped, run.steps, found.counts, found.clusters, found.review)
 
     def stream(self, conversations: Iterable[Item], folder: Path | None = None) -> Cleaning:
         """Return a cleaning of any number of conversations; memory grows by 0.5 KB for each.
@@ -188,7 +189,7 @@ class DataCleaner:
         Raises:
             StorageError: if no file can be made there.
         """
-        return self._cleaning(conversations, FileShelf(folder))
+        return self._cleaning(conversations, FileSpool(folder))
 
     def changes(self, conversations: Iterable[Item]) -> Iterator[Change]:
         """Yield every text that the edits would change, for review; nothing is kept in memory.
@@ -213,7 +214,7 @@ class DataCleaner:
         Returns:
             The edited copy, equal to the original if nothing was to change.
         """
-        entry = Entry(conversation)
+        entry = CleaningItem(conversation)
         for step in self._steps():
             if step.name in EDITS and step.edit is not None:
                 entry.conversation = step.edit(entry)
@@ -279,13 +280,13 @@ class DataCleaner:
     def _steps(self) -> list[Step]:
         return [step for step in steps(self._limits) if step.name not in self._skip]
 
-    def _cleaning(self, items: Iterable[Item], shelf: MemoryShelf | FileShelf) -> Cleaning:
+    def _cleaning(self, items: Iterable[Item], spool: Spool) -> Cleaning:
         return Cleaning(
             items,
             self._steps(),
             similarity=self._limits.similarity,
             drop_near_duplicates=NEAR_DUPLICATE not in self._skip,
-            shelf=shelf,
+            spool=spool,
             accepted=self._limits.accepted,
         )
 

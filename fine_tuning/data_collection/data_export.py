@@ -11,14 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.errors import DataError
-from fine_tuning.core.exchange import DPO, KTO, WRITTEN, to_trl_dpo, to_trl_kto
+from fine_tuning.core.exchange import DPO, KTO, WRITTEN
 from fine_tuning.core.formats import (
     FORMATS,
     check_format,
@@ -26,7 +25,9 @@ from fine_tuning.core.formats import (
     to_records,
     validate_record,
 )
+from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.preference import LabelledReply, PreferencePair
+from fine_tuning.data_collection.preference_files import write_labels, write_pairs
 from fine_tuning.data_collection.statistics import conversation_statistics
 from fine_tuning.storage.atomic import write_file
 from fine_tuning.storage.json_lines import whole_lines
@@ -39,7 +40,7 @@ STATISTICS = "statistics"
 EXAMPLES_PER_REASON = 5
 
 _log = logging.getLogger(__name__)
-Item = Conversation | Mapping[str, Any]
+Item = Conversation | JsonObject
 
 
 class DataExporter:
@@ -78,12 +79,10 @@ class DataExporter:
             StorageError: if a file cannot be written.
         """
         paths = self._export(conversations, ALL_FORMATS)
-        judged = {DPO: map(to_trl_dpo, pairs), KTO: map(to_trl_kto, labelled)}
-        for name, records in judged.items():
+        for name in (DPO, KTO):
             paths[name] = self.output_dir / f"{name}.jsonl"
-            with whole_lines(paths[name]) as write:
-                for record in records:
-                    write(record)
+        write_pairs(paths[DPO], pairs)
+        write_labels(paths[KTO], labelled)
         return paths
 
     def export(self, conversations: Iterable[Item], format: str) -> Path:  # noqa: A002
@@ -113,11 +112,15 @@ class DataExporter:
             writers = {name: stack.enter_context(whole_lines(p)) for name, p in paths.items()}
             written = _write_all(each_conversation(items), writers, tallies)
             stats = conversation_statistics(written)
-        del stats["turns_per_session"], stats["feedback"]
-        stats["formats"] = {name: tally.to_dict() for name, tally in tallies.items()}
+        shown: dict[str, object] = {
+            key: value
+            for key, value in stats.items()
+            if key not in {"turns_per_session", "feedback"}
+        }
+        shown["formats"] = {name: tally.to_dict() for name, tally in tallies.items()}
         paths[STATISTICS] = self.output_dir / f"{STATISTICS}.json"
         options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-        write_file(paths[STATISTICS], orjson.dumps(stats, option=options))
+        write_file(paths[STATISTICS], orjson.dumps(shown, option=options))
         _log.debug("exported %d conversations to %s", stats["total_conversations"], self.output_dir)
         return paths
 
@@ -139,8 +142,8 @@ class _Tally:
         if len(examples) < EXAMPLES_PER_REASON:
             examples.append(conversation.id)
 
-    def to_dict(self) -> dict[str, Any]:
-        left_out = [
+    def to_dict(self) -> dict[str, JsonValue]:
+        left_out: list[JsonValue] = [
             {"reason": reason, "conversations": count, "examples": self.examples[reason]}
             for reason, count in sorted(self.left_out.items())
         ]

@@ -6,9 +6,8 @@ A line that cannot be read is skipped and counted, never fatal. Other programs' 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.errors import DataError, StorageError
@@ -20,6 +19,7 @@ from fine_tuning.core.formats import (
     from_instruction,
     validate_record,
 )
+from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.ports import Skipped
 from fine_tuning.storage.atomic import storage_errors
 from fine_tuning.storage.json_lines import decode, lines
@@ -71,7 +71,7 @@ class ConversationReader:
         is_feedback = str(raw.get("schema", "")).startswith("ft-feedback/")
         return is_feedback or bool(raw.get("continues")) or detect_format(raw) == TURN
 
-    def _records(self) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _records(self) -> Iterator[tuple[int, dict[str, JsonValue]]]:
         with storage_errors(self.path), self.path.open("rb") as file:
             for line in lines(file):
                 try:
@@ -85,7 +85,7 @@ class ConversationReader:
 
     def _conversations(self) -> Iterator[Conversation]:
         """Yield one conversation per record, except that instruction records are joined."""
-        exchanges: list[Mapping[str, Any]] = []
+        exchanges: list[JsonObject] = []
         for number, raw in self._records():
             try:
                 is_instruction = detect_format(raw) == "instruction"

@@ -10,11 +10,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fine_tuning.core.conversation import Conversation
+from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.token_estimate import estimate_tokens
 from fine_tuning.data_collection.cleaning_steps import exchange_lengths
 from fine_tuning.data_collection.language import conversation_language
 from fine_tuning.data_collection.quality import quality
-from fine_tuning.data_collection.wording import refusal
+from fine_tuning.data_collection.text_filters import refusal
 
 TITLE_CHARS = 120
 
@@ -40,9 +41,19 @@ class Listed:
     quality: float
     refusals: int
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values; the constructor takes them."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, raw: JsonObject) -> Listed:
+        """Read what :meth:`to_dict` wrote.
+
+        Raises:
+            TypeError: if a field is missing, or one is not known.
+        """
+        fields: dict[str, Any] = dict(raw)
+        return cls(**fields)
 
 
 def listed(conversation: Conversation) -> Listed:

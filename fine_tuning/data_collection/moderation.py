@@ -12,8 +12,8 @@ from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 from fine_tuning.core.errors import ConfigError, MissingDependencyError
+from fine_tuning.data_collection.text_filters import may_swear, swear_word
 from fine_tuning.data_collection.text_repair import SEPARATOR
-from fine_tuning.data_collection.wording import may_swear, swear_word
 
 DEFAULT_THRESHOLD = 0.8
 JUDGES: tuple[str, ...] = ("words", "profanex", "toxicity")
@@ -35,7 +35,7 @@ class ModerationBackend(Protocol):
 
 
 class WordJudge:
-    """Swear words behind their disguises; see ``wording``."""
+    """Swear words behind their disguises; see ``text_filters``."""
 
     name = "words"
 

@@ -5,13 +5,13 @@ Knows nothing of tokens, splits and models: ``data_preparation/preflight`` looks
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.finding import Finding, Severity
-from fine_tuning.data_collection.entry import Entry
+from fine_tuning.data_collection.cleaning_counts import CleaningCounts
+from fine_tuning.data_collection.cleaning_item import CleaningItem
 from fine_tuning.data_collection.private_values import KINDS, find_private, may_hold_private
 
 RECOMMENDED_PAIRS = 100
@@ -76,7 +76,7 @@ _REASONS: dict[str, _Told] = {
 }
 
 
-def recorded_findings(counts: Mapping[str, Any], num_pairs: int) -> list[Finding]:
+def recorded_findings(counts: CleaningCounts, num_pairs: int) -> list[Finding]:
     """Return what a cleaning's counts and the pairs it left tell.
 
     Args:
@@ -109,7 +109,7 @@ def left_private(conversations: Iterable[Conversation]) -> Finding:
     """Return whether cleaned conversations still hold private values, and of which kinds."""
     held: dict[str, list[str]] = {}
     for conversation in conversations:
-        joined = Entry(conversation).joined
+        joined = CleaningItem(conversation).joined
         if may_hold_private(joined):
             for kind in {span.kind for span in find_private(joined)}:
                 held.setdefault(kind, []).append(conversation.id)
@@ -160,7 +160,7 @@ def _size(num_pairs: int) -> Finding:
     )
 
 
-def _by_reason(counts: Mapping[str, Any]) -> Iterator[Finding]:
+def _by_reason(counts: CleaningCounts) -> Iterator[Finding]:
     examples = {step["name"]: step["examples"] for step in counts["steps"]}
     for reason, number in counts["dropped"].items():
         told = _REASONS[reason]
@@ -186,7 +186,7 @@ def _counted(number: int, title: str) -> str:
     return f"1 conversation {single} {rest}"
 
 
-def _redacted(counts: Mapping[str, Any]) -> Iterator[Finding]:
+def _redacted(counts: CleaningCounts) -> Iterator[Finding]:
     for step in counts["steps"]:
         if step["name"] == "redaction" and step["changed"]:
             yield Finding(

@@ -9,7 +9,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypedDict
 
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.token_estimate import estimate_tokens
@@ -21,6 +21,21 @@ QUANTILES = {"p05": 0.05, "median": 0.5, "p95": 0.95}
 UNKNOWN = "unknown"
 _MONTH_CHARS = len("2026-11")
 _MOST_NAMES = 12
+
+
+class ProfileRecord(TypedDict):
+    """A profile as plain JSON values: quantiles, means of quality's parts, and counts."""
+
+    conversations: int
+    turns: dict[str, float]
+    exchange_chars: dict[str, float]
+    tokens: dict[str, float]
+    quality: dict[str, float]
+    quality_parts: dict[str, float]
+    languages: dict[str, int]
+    sources: dict[str, int]
+    models: dict[str, int]
+    months: dict[str, int]
 
 
 @dataclass(slots=True)
@@ -59,11 +74,14 @@ class Profile:
         moment = conversation.created_at or (path[0].created_at if path else "")
         self.months[moment[:_MONTH_CHARS] or UNKNOWN] += 1
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> ProfileRecord:
         """Return quantiles, means and counts as plain JSON values."""
         return {
             "conversations": self.num_conversations,
-            **{name: spread_of(values) for name, values in self.spreads.items()},
+            "turns": spread_of(self.spreads["turns"]),
+            "exchange_chars": spread_of(self.spreads["exchange_chars"]),
+            "tokens": spread_of(self.spreads["tokens"]),
+            "quality": spread_of(self.spreads["quality"]),
             "quality_parts": {
                 name: round(total / max(1, self.num_conversations), 3)
                 for name, total in self.parts.items()

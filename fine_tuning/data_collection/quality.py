@@ -14,7 +14,7 @@ import zlib
 from dataclasses import dataclass
 
 from fine_tuning.core.conversation import Conversation
-from fine_tuning.data_collection.wording import cut_off, refusal
+from fine_tuning.data_collection.text_filters import cut_off, refusal
 
 _WORD = re.compile(r"\w+")
 GOOD_WORDS = 40  # a reply of so many words has full marks for length

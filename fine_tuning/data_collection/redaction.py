@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 import re2
 
 from fine_tuning.core.conversation import Conversation
-from fine_tuning.data_collection.entry import Entry, edit_texts, texts_of
+from fine_tuning.data_collection.cleaning_item import CleaningItem, edit_texts, texts_of
 from fine_tuning.data_collection.private_values import (
     CARD,
     DEFAULT_REGIONS,
@@ -76,7 +76,7 @@ def _same(kind: str, value: str) -> str:
 
 
 def redact_entry(
-    entry: Entry, regions: Sequence[str] = DEFAULT_REGIONS, kinds: Collection[str] = KINDS
+    entry: CleaningItem, regions: Sequence[str] = DEFAULT_REGIONS, kinds: Collection[str] = KINDS
 ) -> Conversation:
     """Return an entry's conversation with placeholders for private values, stable throughout."""
     if not may_hold_private(entry.joined):

@@ -3,15 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TypedDict
 
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.feedback import Feedback
 
 
+class FeedbackCounts(TypedDict):
+    """Judgements by kind; of thumbs the last one on a message counts."""
+
+    thumbs_up: int
+    thumbs_down: int
+    ratings: int
+    corrections: int
+    choices: int
+    reviews: int
+    mean_rating: float
+
+
+class ConversationStatistics(TypedDict):
+    """What :func:`conversation_statistics` counts; lengths are means in characters."""
+
+    total_conversations: int
+    total_turns: int
+    total_messages: int
+    mean_user_message_chars: float
+    mean_bot_response_chars: float
+    mean_turns_per_conversation: float
+    first_time: str
+    last_time: str
+    turns_per_session: dict[str, int]
+    feedback: FeedbackCounts
+
+
+class LogStatistics(ConversationStatistics):
+    """The same of a log: its file, and how many of its records could not be read."""
+
+    log_file: str
+    skipped_records: int
+
+
 def conversation_statistics(
     conversations: Iterable[Conversation], feedback: Iterable[Feedback] = ()
-) -> dict[str, Any]:
+) -> ConversationStatistics:
     """Count conversations, messages and judgements.
 
     A turn is a reply on the branch last shown. Lengths are means in characters, over the messages
@@ -52,7 +86,7 @@ def conversation_statistics(
     }
 
 
-def _feedback_counts(feedback: Iterable[Feedback]) -> dict[str, float]:
+def _feedback_counts(feedback: Iterable[Feedback]) -> FeedbackCounts:
     names = ("thumbs_up", "thumbs_down", "ratings", "corrections", "choices", "reviews")
     counts = dict.fromkeys(names, 0)
     thumbs: dict[tuple[str, ...], int] = {}
@@ -66,7 +100,15 @@ def _feedback_counts(feedback: Iterable[Feedback]) -> dict[str, float]:
         rated += judgement.value if judgement.kind == "rating" else 0
     counts["thumbs_up"] = sum(value > 0 for value in thumbs.values())
     counts["thumbs_down"] = sum(value < 0 for value in thumbs.values())
-    return {**counts, "mean_rating": _mean(rated, counts["ratings"])}
+    return {
+        "thumbs_up": counts["thumbs_up"],
+        "thumbs_down": counts["thumbs_down"],
+        "ratings": counts["ratings"],
+        "corrections": counts["corrections"],
+        "choices": counts["choices"],
+        "reviews": counts["reviews"],
+        "mean_rating": _mean(rated, counts["ratings"]),
+    }
 
 
 def _mean(total: int, count: int) -> float:

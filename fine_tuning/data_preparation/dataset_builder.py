@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.errors import ConfigError, DataError
@@ -21,6 +20,7 @@ from fine_tuning.core.formats import as_conversations
 from fine_tuning.core.naming import canonical_json, unit_interval
 from fine_tuning.core.ports import Progress, PromptRenderer, Tokenizer
 from fine_tuning.data_preparation.formatter import Drop, Item, examples_from
+from fine_tuning.data_preparation.manifest import DatasetFacts, SplitCounts
 from fine_tuning.data_preparation.masking import DEFAULT_MAX_LENGTH, ExampleTokenizer
 from fine_tuning.data_preparation.snapshot import (
     SPLITS,
@@ -211,7 +211,8 @@ class DatasetBuilder:
             for split, own in indices.items()
         }
         num_pairs = sum(count["replies"] for count in counts.values())
-        facts = self._facts(given, collected) | {
+        facts: DatasetFacts = {
+            **self._facts(given, collected),
             "splits": counts,
             "borrowed_clusters": borrowed,
             "remarks": _remarks(num_pairs, counts, self.ratios),
@@ -245,7 +246,7 @@ class DatasetBuilder:
                 progress("tokenizing", number, len(given))
         return done
 
-    def _facts(self, given: Sequence[Conversation], collected: _Collected) -> dict[str, Any]:
+    def _facts(self, given: Sequence[Conversation], collected: _Collected) -> DatasetFacts:
         """Return what the manifest says about how the data set came to be."""
         return {
             "base_model": self.base_model,
@@ -342,7 +343,7 @@ def _in_order(given: Sequence[Conversation], dropped: list[Drop]) -> list[Conver
     return [named[key] for key in sorted(named)]
 
 
-def count_split(records: Sequence[Record], conversation_ids: Sequence[str]) -> dict[str, Any]:
+def count_split(records: Sequence[Record], conversation_ids: Sequence[str]) -> SplitCounts:
     """Return the counts of one split; a reply is a run of learnt tokens."""
     masks = [record.tokenized.mask for record in records]
     return {
@@ -359,7 +360,7 @@ def _num_runs(mask: Sequence[int]) -> int:
     return sum(bit and not before for before, bit in zip((0, *mask), mask, strict=False))
 
 
-def _remarks(num_pairs: int, counts: Mapping[str, Any], ratios: Ratios) -> list[str]:
+def _remarks(num_pairs: int, counts: Mapping[str, SplitCounts], ratios: Ratios) -> list[str]:
     """Return what a person should know before training on this data."""
     remarks: list[str] = []
     if num_pairs < RECOMMENDED_PAIRS:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 from fine_tuning.data_preparation.dataset_builder import count_split
+from fine_tuning.data_preparation.manifest import SplitCounts, facts_of
 from fine_tuning.data_preparation.snapshot import (
     SPLITS,
     Record,
@@ -19,8 +19,6 @@ from fine_tuning.data_preparation.snapshot import (
     write_snapshot,
 )
 from fine_tuning.storage.atomic import storage_errors
-
-_MADE_ANEW = ("name", "schema", "files", "splits")
 
 
 def without_conversation(folder: Path, conversation_id: str) -> Snapshot | None:
@@ -35,7 +33,7 @@ def without_conversation(folder: Path, conversation_id: str) -> Snapshot | None:
     """
     old = load_snapshot(folder)
     splits: dict[str, list[Record]] = {}
-    counts: dict[str, Any] = {}
+    counts: dict[str, SplitCounts] = {}
     for split in SPLITS:
         records = old.split(split).records
         splits[split] = [one for one in records if one.example.conversation_id != conversation_id]
@@ -43,11 +41,12 @@ def without_conversation(folder: Path, conversation_id: str) -> Snapshot | None:
         counts[split] = count_split(
             splits[split], [name for name in members if name != conversation_id]
         )
-    facts = {key: value for key, value in old.manifest.items() if key not in _MADE_ANEW}
+    facts = facts_of(old.manifest)
     facts["dropped_conversations"] = [
         entry for entry in facts.get("dropped_conversations", []) if entry[0] != conversation_id
     ]
-    facts |= {"splits": counts, "forgotten": int(facts.get("forgotten", 0)) + 1}
+    facts["splits"] = counts
+    facts["forgotten"] = facts.get("forgotten", 0) + 1
     new = None
     if any(splits.values()):
         new = write_snapshot(folder.parent, splits, facts)

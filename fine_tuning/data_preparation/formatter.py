@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
@@ -25,10 +25,11 @@ from fine_tuning.core.formats import (
     to_records,
     validate_record,
 )
+from fine_tuning.core.json_value import JsonObject
 
 logger = logging.getLogger(__name__)
 
-Item = Conversation | Mapping[str, Any]
+Item = Conversation | JsonObject
 """A conversation, or a dictionary in any shape ``core/formats.py`` reads."""
 
 DEFAULT_BATCH_SIZE = 256
@@ -151,7 +152,7 @@ class TrainingDataFormatter:
                 drops[0].detail,
             )
 
-    def validate(self, records: Iterable[Mapping[str, Any]]) -> list[RecordProblem]:
+    def validate(self, records: Iterable[JsonObject]) -> list[RecordProblem]:
         """Return everything that keeps records from being trained on; [] when all are sound.
 
         Args:
@@ -166,7 +167,7 @@ class TrainingDataFormatter:
             for message in validate_record(record, self.format_type)
         ]
 
-    def convert(self, records: Sequence[Mapping[str, Any]], to: str) -> list[dict[str, Any]]:
+    def convert(self, records: Sequence[JsonObject], to: str) -> list[dict[str, Any]]:
         """Return records of this format as records of another.
 
         Args:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from jinja2 import Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -21,6 +21,7 @@ from tokenizers import decoders, models, pre_tokenizers
 
 from fine_tuning.core.conversation import Message
 from fine_tuning.core.errors import DataError, ModelNotFoundError
+from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.naming import content_name
 
 GPT2_END = "<|endoftext|>"
@@ -236,7 +237,9 @@ def _byte_level(files: HfFiles) -> RustTokenizer:
     space = bool(config.get("add_prefix_space", False))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=space)
     tokenizer.decoder = decoders.ByteLevel()
-    added = sorted(_read_json(folder / "added_tokens.json").items(), key=lambda item: int(item[1]))
+    added = sorted(
+        _read_json(folder / "added_tokens.json").items(), key=lambda item: int(str(item[1]))
+    )
     tokenizer.add_tokens([text for text, _ in added])
     tokenizer.add_special_tokens([text for text in dict.fromkeys((files.bos, files.eos)) if text])
     return tokenizer
@@ -277,8 +280,8 @@ def _to_json(value: object, indent: int | None = None) -> str:
     return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
-def _template_message(message: Message) -> dict[str, Any]:
-    raw: dict[str, Any] = {"role": message.role, "content": message.text}
+def _template_message(message: Message) -> dict[str, JsonValue]:
+    raw: dict[str, JsonValue] = {"role": message.role, "content": message.text}
     if message.tool_calls:
         raw["tool_calls"] = [call.to_dict() for call in message.tool_calls]
     optional = {
@@ -289,7 +292,7 @@ def _template_message(message: Message) -> dict[str, Any]:
     return raw | {key: value for key, value in optional.items() if value}
 
 
-def _chat_template(folder: Path, config: Mapping[str, Any]) -> str:
+def _chat_template(folder: Path, config: JsonObject) -> str:
     """Return the default template: the newer file first, as ``transformers`` does."""
     path = folder / "chat_template.jinja"
     if path.is_file():
@@ -301,14 +304,14 @@ def _chat_template(folder: Path, config: Mapping[str, Any]) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _token_text(config: Mapping[str, Any], key: str) -> str:
+def _token_text(config: JsonObject, key: str) -> str:
     """Return a special token's text, written as a string or as an object."""
     value = config.get(key)
     text = value.get("content") if isinstance(value, Mapping) else value
     return text if isinstance(text, str) else ""
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, JsonValue]:
     """Return a JSON object; {} when there is no such file."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))

@@ -15,16 +15,16 @@ from dataclasses import dataclass
 from fine_tuning.core.errors import ConfigError
 from fine_tuning.core.example import Example, TokenizedExample
 from fine_tuning.core.ports import PromptRenderer, Tokenizer
-from fine_tuning.data_preparation.formatter import Drop
-from fine_tuning.data_preparation.prompts import ConversationPrompts, PromptGrower
-from fine_tuning.data_preparation.turns import (
+from fine_tuning.data_preparation.chat_template import (
     NOT_SHOWN,
     NOTHING_BEFORE,
     REFUSED,
+    ChatTemplate,
     TurnEnding,
-    Turns,
     UnlearnableError,
 )
+from fine_tuning.data_preparation.formatter import Drop
+from fine_tuning.data_preparation.incremental_prompts import ConversationPrompts, IncrementalPrompts
 
 __all__ = [
     "DEFAULT_MAX_LENGTH",
@@ -128,8 +128,8 @@ class ExampleTokenizer:
         self.tokenizer = tokenizer
         self.renderer = renderer
         self.max_length = max_length
-        self._turns = Turns(tokenizer, renderer)
-        self._grower = PromptGrower(self._turns)
+        self._turns = ChatTemplate(tokenizer, renderer)
+        self._prompts = IncrementalPrompts(self._turns)
 
     @property
     def ending(self) -> TurnEnding:
@@ -154,7 +154,7 @@ class ExampleTokenizer:
         )
         first_other = next(others, len(example.messages))
         prompts = ConversationPrompts(
-            self._grower, example.messages, example.targets, self.max_length
+            self._prompts, example.messages, example.targets, self.max_length
         )
         take = prompts.fitting if self.truncation == "oldest" else prompts.at
         for place, target in enumerate(example.targets):

@@ -15,7 +15,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,12 @@ from fine_tuning.core.conversation import Message
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.example import Example, TokenizedExample
 from fine_tuning.core.naming import canonical_json, content_name, file_sha256
+from fine_tuning.data_preparation.manifest import (
+    DatasetFacts,
+    DatasetManifest,
+    FileEntry,
+    SplitCounts,
+)
 from fine_tuning.data_preparation.masking import IGNORED_LABEL
 from fine_tuning.storage.atomic import storage_errors, whole_folder
 
@@ -121,7 +127,7 @@ class Snapshot:
     """An opened data set whose files were found to be what its manifest says."""
 
     path: Path
-    manifest: Mapping[str, Any]
+    manifest: DatasetManifest
 
     @property
     def name(self) -> str:
@@ -156,6 +162,14 @@ class Snapshot:
         return SnapshotDataset([Record.from_line(line) for line in lines if line])
 
 
+_NO_CONVERSATIONS: Final[SplitCounts] = {
+    "conversations": 0,
+    "sequences": 0,
+    "replies": 0,
+    "tokens": 0,
+    "trained_tokens": 0,
+    "conversation_ids": [],
+}
 NO_DATA: Final = Snapshot(
     path=Path(),
     manifest={
@@ -163,14 +177,15 @@ NO_DATA: Final = Snapshot(
         "remarks": [],
         "settings": {},
         "files": {},
-        "splits": {split: {"conversation_ids": []} for split in SPLITS},
+        "schema": SCHEMA,
+        "splits": dict.fromkeys(SPLITS, _NO_CONVERSATIONS),
     },
 )
 """The data set of a model of which it is not known what it learnt from."""
 
 
 def write_snapshot(
-    datasets: Path, splits: Mapping[str, Iterable[Record]], facts: Mapping[str, Any]
+    datasets: Path, splits: Mapping[str, Iterable[Record]], facts: DatasetFacts
 ) -> Snapshot:
     """Write a data set into its place, unless the same one is there already.
 
@@ -187,16 +202,16 @@ def write_snapshot(
         f"{split}.jsonl": "".join(record.to_line() + "\n" for record in splits[split]).encode()
         for split in SPLITS
     }
-    files = {
+    files: dict[str, FileEntry] = {
         name: {
             "sha256": f"sha256:{hashlib.sha256(content).hexdigest()}",
             "size_bytes": len(content),
         }
         for name, content in contents.items()
     }
-    manifest = {"schema": SCHEMA, **facts, "files": files}
-    manifest["name"] = content_name(manifest)
-    path = datasets / folder_name(manifest["name"])
+    name = content_name({**facts, "schema": SCHEMA, "files": files})
+    manifest: DatasetManifest = {**facts, "schema": SCHEMA, "files": files, "name": name}
+    path = datasets / folder_name(name)
     if _is_sound(path):
         return Snapshot(path=path, manifest=manifest)
     with whole_folder(path) as folder:
@@ -264,12 +279,12 @@ def newest_snapshot(datasets: Path, base_digest: str) -> Snapshot | None:
     return load_snapshot(datasets / max(made)[1]) if made else None
 
 
-def _conversation_ids(manifest: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+def _conversation_ids(manifest: DatasetManifest) -> dict[str, tuple[str, ...]]:
     splits = manifest["splits"]
     return {split: tuple(splits[split]["conversation_ids"]) for split in SPLITS}
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def _read_manifest(folder: Path) -> DatasetManifest:
     path = folder / MANIFEST
     if not folder.is_dir():
         raise DataError(f"there is no data set at {folder}", next_command=REBUILD)
@@ -277,7 +292,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise _damaged(folder, f"it has no {MANIFEST}, so it was never finished")
     try:
         with storage_errors(path):
-            manifest = json.loads(path.read_bytes())
+            manifest: DatasetManifest = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise _damaged(folder, f"{MANIFEST} is no JSON: {error}") from error
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):

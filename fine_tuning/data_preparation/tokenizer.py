@@ -12,12 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from fine_tuning.core.closing import Closing
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.errors import DataError, ModelNotFoundError, RuntimeUnavailableError
 from fine_tuning.core.example import Example, TokenizedExample
+from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.ports import PromptRenderer, Tokenizer
 from fine_tuning.core.token_estimate import estimate_tokens
 from fine_tuning.data_preparation.hf_hub import cached_folder, download_folder, is_repo_name
@@ -197,7 +198,7 @@ class TokenizerUtils(Closing):
         return _columns(done.sequences[0])
 
     def batch_tokenize(
-        self, pairs: Iterable[tuple[str, str] | Mapping[str, Any]], *, pad_to_longest: bool = False
+        self, pairs: Iterable[tuple[str, str] | JsonObject], *, pad_to_longest: bool = False
     ) -> dict[str, list[list[int]]]:
         """Return :meth:`tokenize_conversation` of many exchanges, as one row each.
 
@@ -288,7 +289,7 @@ def _columns(tokenized: TokenizedExample) -> dict[str, list[int]]:
     }
 
 
-def _texts(pair: tuple[str, str] | Mapping[str, Any]) -> tuple[str, str]:
+def _texts(pair: tuple[str, str] | JsonObject) -> tuple[str, str]:
     if isinstance(pair, Mapping):
         texts = (pair.get("user_message"), pair.get("bot_response"))
     else:

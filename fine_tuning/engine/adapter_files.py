@@ -48,7 +48,8 @@ def write_gguf_adapter(
     sources = []
     for name, pair in adapter.pairs.items():
         # One alpha serves all pairs, and llama.cpp divides it by each one's own rank.
-        b = pair.b if pair.rank == adapter.rank else pair.b * (pair.rank / adapter.rank)
+        own = pair.gain * (pair.rank / adapter.rank)
+        b = pair.b if own == 1 else pair.b * own
         for suffix, factor in ((SUFFIX_A, pair.expanded_a()), (SUFFIX_B, b)):
             values = factor.detach().contiguous().numpy()
             sources.append(TensorSource(name + suffix, values.shape, TensorType.F32, values))
@@ -112,7 +113,7 @@ def check_same_update(found: LoraAdapter, expected: LoraAdapter, place: Path) ->
         pairs = [adapter.pairs.get(name) for adapter in (found, expected)]
         scales = (found.scale, expected.scale)
         halves = [
-            (pair.expanded_a(), pair.b * scale)
+            (pair.expanded_a(), pair.b * (scale * pair.gain))
             for pair, scale in zip(pairs, scales, strict=True)
             if pair is not None
         ]

@@ -141,15 +141,6 @@ class BlockContext:
         return d_normed.to(self.dtype)
 
 
-def _product(
-    x: Tensor, linear: StackedLinear, adapter: StackedAdapter
-) -> tuple[Tensor, Tensor | None]:
-    y = torch.nn.functional.linear(x, linear.weight(), linear.bias)
-    if adapter.is_empty:
-        return y, None
-    return y, adapter.forward(x, y)
-
-
 def _product_backward(
     dy: Tensor, x: Tensor, inner: Tensor | None, linear: StackedLinear, adapter: StackedAdapter
 ) -> Tensor:
@@ -174,17 +165,17 @@ def block_forward(
 ) -> tuple[Tensor, Saved]:
     """Return y (N, H) float32 and what backward needs."""
     h1, rstd1 = context.norm(x_TH, weights.attn_norm)
-    qkv, t_qkv = _product(h1, weights.qkv, stacks.qkv)
+    qkv, t_qkv = stacks.qkv.product(h1)
     attended, rows = attend(
         context.kernels, qkv, weights.attention, context.layout, context.rope(weights)
     )
-    projected, t_out = _product(attended, weights.out, stacks.out)
+    projected, t_out = stacks.out.product(attended)
     kept = context.layout.kept
     going_on = x_TH if kept is None else x_TH[kept]
     x2_NH, projected_kept = context.join(going_on, projected, weights.post_attn_norm)
     h2, rstd2 = context.norm(x2_NH, weights.ffn_norm)
-    gate_up, t_gate_up = _product(h2, weights.gate_up, stacks.gate_up)
-    fed, t_down = _product(context.gated(weights, gate_up), weights.down, stacks.down)
+    gate_up, t_gate_up = stacks.gate_up.product(h2)
+    fed, t_down = stacks.down.product(context.gated(weights, gate_up))
     y_NH, fed_kept = context.join(x2_NH, fed, weights.post_ffn_norm)
     inner, branches = (t_qkv, t_out, t_gate_up, t_down), (projected_kept, fed_kept)
     return y_NH, Saved(x_TH, x2_NH, rstd1, rstd2, rows, attended, gate_up, branches, inner)

@@ -107,7 +107,9 @@ class Decoder(Closing):
             for name in self.shape.traits.rope_tensors
             if name in file.tensors
         }
+        self.path = file.path
         self.recomputed: frozenset[int] = frozenset()
+        self.promoted: frozenset[str] = frozenset()
         self.blocks = [self._block(i) for i in range(self.shape.num_layers)]
         linears = [linear for block in self.blocks for linear in block.linears]
         largest_bytes = max(linear.n_out * linear.n_in for linear in linears) * self.dtype.itemsize
@@ -147,10 +149,13 @@ class Decoder(Closing):
         """
         file = PromotedFile.open_with(path, promoted) if promoted else GgufFile.open(path)
         try:
-            return cls(file, dtype, residency, kernels, served_context_tokens)
+            decoder = cls(file, dtype, residency, kernels, served_context_tokens)
         except BaseException:
             file.close()
             raise
+        if promoted:
+            decoder.promoted = frozenset(filter(promoted, decoder.linear_shapes))
+        return decoder
 
     def unpack(self, blocks: Iterable[int]) -> None:
         """Keep the weights of some blocks unpacked from now on."""

@@ -67,10 +67,10 @@ def shared_length(one: Sequence[int], other: Sequence[int]) -> int:
     return common if common >= MIN_SHARED_TOKENS else 0
 
 
-def families(sequences: Sequence[Sequence[int]]) -> list[list[int]]:
+def prefix_groups(sequences: Sequence[Sequence[int]]) -> list[list[int]]:
     """Return indices of sequences with a common beginning, together and ordered by their tokens.
 
-    Families come in the order of their first member; sequences that share nothing stand alone, so
+    They come in the order of their first member; sequences that share nothing stand alone, so
     without anything shared the given order stays.
     """
     order = sorted(range(len(sequences)), key=lambda i: (sequences[i], i))
@@ -93,18 +93,18 @@ class Tokens:
     """
 
     def __init__(self, sequences: Sequence[Sequence[int]]) -> None:
-        """Lay sequences out, family by family."""
+        """Lay sequences out, group by group."""
         self.ids: list[int] = []
         self.segments: list[Segment] = []
         self.rows_of: list[Rows] = [np.empty(0, np.int64)] * len(sequences)
-        for family in families(sequences):
-            self._add([sequences[i] for i in family], family, np.empty(0, np.int64))
+        for prefix_group in prefix_groups(sequences):
+            self._add([sequences[i] for i in prefix_group], prefix_group, np.empty(0, np.int64))
 
-    def _add(self, family: list[Sequence[int]], indices: list[int], past: Rows) -> None:
+    def _add(self, prefix_group: list[Sequence[int]], indices: list[int], past: Rows) -> None:
         """Add sequences that begin with the tokens of ``past``, ordered by their tokens."""
         depth = len(past)
-        for first, end in _stretches(family, depth):
-            members, own = family[first:end], indices[first:end]
+        for first, end in _stretches(prefix_group, depth):
+            members, own = prefix_group[first:end], indices[first:end]
             size = _shared(members)
             segment = Segment(len(self.ids), size - depth, past)
             self.ids += members[0][depth:size]
@@ -119,14 +119,14 @@ class Tokens:
                 self._add([members[i] for i in longer], [own[i] for i in longer], rows)
 
 
-def _stretches(family: list[Sequence[int]], depth: int) -> Iterator[tuple[int, int]]:
+def _stretches(prefix_group: list[Sequence[int]], depth: int) -> Iterator[tuple[int, int]]:
     """Yield (first, end) of neighbours that share enough beyond ``depth`` to be computed once."""
     first = 0
-    for place, (one, other) in enumerate(pairwise(family), start=1):
+    for place, (one, other) in enumerate(pairwise(prefix_group), start=1):
         if shared_length(one[depth:], other[depth:]) == 0:
             yield first, place
             first = place
-    yield first, len(family)
+    yield first, len(prefix_group)
 
 
 def _shared(members: list[Sequence[int]]) -> int:

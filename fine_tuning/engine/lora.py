@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from fine_tuning.engine.packed import StackedLinear
 from fine_tuning.gguf.adapter import SUFFIX_A, SUFFIX_B
 from fine_tuning.gguf.promote import BLOCK
 
+Number = TypeVar("Number", int, float)
 Form = Literal["plain", "block_sum"]
 """How A reads its input: each number for itself, or the sums over blocks of 32."""
 
@@ -34,11 +35,13 @@ class LoraPair:
     """The two factors of one weight's update, float32 leaves: A (rank, n_in), B (n_out, rank).
 
     In the form ``block_sum`` A is (rank, n_in / 32) and reads ``BLOCK_GAIN`` times the block sums.
+    ``gain`` multiplies the adapter's scale for this pair alone; files have it folded into B.
     """
 
     a: Tensor
     b: Tensor
     form: Form = "plain"
+    gain: float = 1.0
 
     @property
     def rank(self) -> int:
@@ -79,7 +82,7 @@ class LoraAdapter:
         self.use_rslora = use_rslora
 
     @classmethod
-    def create(
+    def create(  # noqa: PLR0913 - all but the shapes are numbers with a name
         cls,
         shapes: Mapping[str, tuple[int, int]],
         *,
@@ -88,6 +91,8 @@ class LoraAdapter:
         seed: int,
         use_rslora: bool = False,
         block_sum: Collection[str] = (),
+        ranks: Mapping[str, int] | None = None,
+        alphas: Mapping[str, float] | None = None,
     ) -> LoraAdapter:
         """Make a fresh adapter.
 
@@ -99,12 +104,17 @@ class LoraAdapter:
             use_rslora: Divide by the root of the rank.
             block_sum: Names of the weights whose pair takes the block-sum form; their n_in is a
                 multiple of 32.
+            ranks: Inner dimensions of their own, by a weight's name ("blk.0.attn_q.weight") or its
+                layer's ("attn_q"); the weight's own name comes first.
+            alphas: Numerators of their own, in the same way; a pair's scale is its alpha divided
+                by its rank, or the root of it.
 
         Raises:
-            ConfigError: if the rank is below 1 or nothing is to be adapted.
+            ConfigError: if a rank is below 1 or nothing is to be adapted.
         """
-        if rank < 1:
-            raise ConfigError(f"LoRA rank is {rank}, expected 1 or more")
+        ranks, alphas = ranks or {}, alphas or {}
+        if min((rank, *ranks.values())) < 1:
+            raise ConfigError(f"LoRA ranks are {(rank, *ranks.values())}, expected 1 or more")
         if not shapes:
             raise ConfigError("no weight was chosen for adaptation, expected at least one")
         generator = torch.Generator().manual_seed(seed)
@@ -114,8 +124,10 @@ class LoraAdapter:
             form: Form = "plain"
             if name in block_sum:  # the same spread of A x, were x uncorrelated
                 bound, form, width = bound / BLOCK_GAIN, "block_sum", n_in // BLOCK
-            a = torch.empty(rank, width).uniform_(-bound, bound, generator=generator)
-            pairs[name] = LoraPair(a, torch.zeros(n_out, rank), form)
+            r, own_alpha = _of_weight(ranks, name, rank), _of_weight(alphas, name, alpha)
+            gain = own_alpha / alpha * (rank / r) ** (0.5 if use_rslora else 1.0)
+            a = torch.empty(r, width).uniform_(-bound, bound, generator=generator)
+            pairs[name] = LoraPair(a, torch.zeros(n_out, r), form, gain)
         return cls(pairs, rank=rank, alpha=alpha, use_rslora=use_rslora)
 
     @property
@@ -193,12 +205,15 @@ class LoraAdapter:
 class StackedAdapter:
     """The adapter of one stacked product: A's concatenated, B's block-diagonal, compute dtype.
 
+    B holds each pair's gain.
+
     Built once per step; the factors do not change within it.
     """
 
     def __init__(self, adapter: LoraAdapter, linear: StackedLinear, dtype: torch.dtype) -> None:
         """Stack what the adapter holds for a product's members; possibly nothing."""
         self._spans: list[tuple[LoraPair, int, int, int]] = []
+        self._linear = linear
         self.scale = adapter.scale
         row, inner = 0, 0
         for member in linear.members:
@@ -210,18 +225,25 @@ class StackedAdapter:
         self.b_OR = torch.zeros(linear.n_out, inner, dtype=dtype)
         for pair, first, top, bottom in self._spans:
             self.a_RI[first : first + pair.rank] = pair.expanded_a()
-            self.b_OR[top:bottom, first : first + pair.rank] = pair.b
+            b = pair.b if pair.gain == 1 else pair.b * pair.gain
+            self.b_OR[top:bottom, first : first + pair.rank] = b
 
     @property
     def is_empty(self) -> bool:
         """True when no member is adapted."""
         return not self._spans
 
-    def forward(self, x_TI: Tensor, y_TO: Tensor) -> Tensor:
-        """Add the update to y in place; return t = x A^T (T, R), which backward needs."""
+    def product(self, x_TI: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the adapted product (T, O), and t = x A^T (T, R), which backward needs.
+
+        t is None where nothing is adapted.
+        """
+        y_TO = torch.nn.functional.linear(x_TI, self._linear.weight(), self._linear.bias)
+        if self.is_empty:
+            return y_TO, None
         t_TR = x_TI @ self.a_RI.T
         y_TO.addmm_(t_TR, self.b_OR.T, alpha=self.scale)
-        return t_TR
+        return y_TO, t_TR
 
     def inner_gradient(self, dy_TO: Tensor) -> Tensor:
         """Return dt = s * dy B (T, R)."""
@@ -234,7 +256,13 @@ class StackedAdapter:
         for pair, first, top, bottom in self._spans:
             inner = slice(first, first + pair.rank)
             _add_gradient(pair.a, pair.compact(da_RI[inner]), 1.0)
-            _add_gradient(pair.b, db_RO[inner, top:bottom].T, self.scale)
+            _add_gradient(pair.b, db_RO[inner, top:bottom].T, self.scale * pair.gain)
+
+
+def _of_weight(values: Mapping[str, Number], name: str, usual: Number) -> Number:
+    """Return a weight's own value, or that of its layer, or the usual one."""
+    layer = "".join(name.split(".")[2:3])
+    return values.get(name, values.get(layer, usual))
 
 
 def _add_gradient(parameter: Tensor, gradient: Tensor, factor: float) -> None:

@@ -169,15 +169,20 @@ def _safetensors(state: Mapping[str, Tensor], about: dict[str, str]) -> bytes:
 
 
 def _patterns(adapter: LoraAdapter, shape: DecoderShape) -> dict[str, dict[str, float]]:
-    """Return what the config says of pairs whose rank is not the common one."""
-    ranks = {
-        _peft_name(name, shape)[0].removeprefix("base_model.model."): pair.rank
+    """Return what the config says of pairs whose rank or scale is not the common one."""
+    own = {
+        _peft_name(name, shape)[0].removeprefix("base_model.model."): pair
         for name, pair in adapter.pairs.items()
-        if pair.rank != adapter.rank
+        if pair.rank != adapter.rank or pair.gain != 1
     }
     power = 0.5 if adapter.use_rslora else 1.0
-    alphas = {name: adapter.alpha * (r / adapter.rank) ** power for name, r in ranks.items()}
-    return {"rank_pattern": dict(ranks), "alpha_pattern": alphas} if ranks else {}
+    ranks = {name: pair.rank for name, pair in own.items() if pair.rank != adapter.rank}
+    alphas = {
+        name: adapter.alpha * (pair.rank / adapter.rank) ** power * pair.gain
+        for name, pair in own.items()
+    }
+    patterns = {"rank_pattern": dict[str, float](ranks), "alpha_pattern": alphas}
+    return {name: pattern for name, pattern in patterns.items() if pattern}
 
 
 def read_peft_adapter(

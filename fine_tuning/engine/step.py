@@ -18,11 +18,11 @@ from torch import Tensor
 
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.item import Item, grouped
+from fine_tuning.engine.data_parallel import shares, threads_for
 from fine_tuning.engine.decoder import Decoder, StepContext
 from fine_tuning.engine.head import SoftTargets, weighted_sum
-from fine_tuning.engine.layout import Rows, Segment, Tokens, families, shared_length
+from fine_tuning.engine.layout import Rows, Segment, Tokens, prefix_groups, shared_length
 from fine_tuning.engine.lora import LoraAdapter
-from fine_tuning.engine.workers import on_each_share, shares, threads_for
 
 # Matrix products are near their peak from about 512 rows on; more rows only cost memory.
 MICRO_BATCH_TOKENS = 1024
@@ -119,9 +119,9 @@ def cuts(
     }
     pending: list[int] = []
     tokens = 0
-    for family in families([sequences[index].ids for index in learnt]):
+    for prefix_group in prefix_groups([sequences[index].ids for index in learnt]):
         before: tuple[int, ...] = ()
-        for index in (learnt[place] for place in family):
+        for index in (learnt[place] for place in prefix_group):
             unit = units.pop(index, [])
             if not unit:
                 continue  # taken with another of its group
@@ -162,7 +162,7 @@ def _refuse_foreign(decoder: Decoder, sequence: Item) -> None:
         )
 
 
-class Below(Protocol):
+class FrozenPrefix(Protocol):
     """What the blocks below ``first``, which nobody adapts, made of sequences."""
 
     @property
@@ -176,12 +176,12 @@ class Below(Protocol):
 
 
 def _enter(
-    decoder: Decoder, below: Below | None, batch: MicroBatch, context: StepContext
+    decoder: Decoder, frozen_prefix: FrozenPrefix | None, batch: MicroBatch, context: StepContext
 ) -> tuple[Tensor, int]:
     """Return what enters a block, and which."""
-    if below is None:
+    if frozen_prefix is None:
         return decoder.embed(batch.ids, context), 0
-    return below.enter(batch, context), below.first
+    return frozen_prefix.enter(batch, context), frozen_prefix.first
 
 
 Teacher = Callable[[Item], SoftTargets]
@@ -195,7 +195,7 @@ def accumulate_gradients(
     *,
     coefficients: float | Sequence[float],
     teacher: Teacher | None = None,
-    below: Below | None = None,
+    frozen_prefix: FrozenPrefix | None = None,
 ) -> StepResult:
     """Add the gradient of a weighted sum of the targets' losses to the adapter's ``.grad``.
 
@@ -210,41 +210,57 @@ def accumulate_gradients(
             whole optimizer step) gives the mean loss's gradient.
         teacher: Gives distributions to come near to, in place of the targets; asked for one
             micro-batch at a time, from several threads.
-        below: Knows the states that enter the first adapted block; None computes them.
+        frozen_prefix: Knows the states that enter the first adapted block; None computes them.
 
     Raises:
         DataError: if a token id is outside the decoder's vocabulary.
     """
-    counted = (
-        [coefficients] * len(sequences) if isinstance(coefficients, int | float) else coefficients
-    )
+    if isinstance(coefficients, int | float):
+        coefficients = [coefficients] * len(sequences)
     parts = shares(sequences, torch.get_num_threads() if decoder.shares_steps else 1)
-
-    @torch.no_grad()
-    def share(part: Sequence[int]) -> tuple[StepResult, LoraAdapter]:
-        own = adapter if len(parts) == 1 else adapter.with_own_gradients()
-        stacks = decoder.stack_adapter(own)
-        result = StepResult(0.0, 0, 0)
-        chosen = [sequences[index] for index in part]
-        for batch in micro_batches(decoder, chosen):
-            context = decoder.context(batch.segments, batch.rows.tolist())
-            lowest = next(i for i, stack in enumerate(stacks) if not stack.is_empty)
-            entered, first = _enter(decoder, below, batch, context)
-            hidden = decoder.hidden(entered, stacks, context, save_from=lowest, first=first)
-            own_c = [counted[part[member]] for member in batch.members]
-            taught = teacher and SoftTargets.joined([teacher(chosen[m]) for m in batch.members])
-            dy_UH, loss_sum = _head_gradient(decoder, batch, context, hidden[0], own_c, taught)
-            decoder.backward(dy_UH, hidden[1], stacks, context, lowest=lowest)
-            result += StepResult(loss_sum, len(batch.targets), batch.num_tokens)
-        return result, own
-
+    work = _Step(decoder, adapter, sequences, coefficients, teacher, frozen_prefix, len(parts) == 1)
     total = StepResult(0.0, 0, 0)
     with threads_for(parts) as run:
-        for result, own in run(share, parts):
+        for result, own in run(work.of_share, parts):
             total += result
             if own is not adapter:
                 adapter.add_gradients(own)
     return total
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What :func:`accumulate_gradients` was asked for."""
+
+    decoder: Decoder
+    adapter: LoraAdapter
+    sequences: Sequence[Item]
+    coefficients: Sequence[float]
+    teacher: Teacher | None
+    frozen_prefix: FrozenPrefix | None
+    is_alone: bool
+
+    @torch.no_grad()
+    def of_share(self, part: Sequence[int]) -> tuple[StepResult, LoraAdapter]:
+        """Compute one share, given by its indices; several have gradients of their own."""
+        decoder, teacher = self.decoder, self.teacher
+        own = self.adapter if self.is_alone else self.adapter.with_own_gradients()
+        stacks = decoder.stack_adapter(own)
+        chosen = [self.sequences[index] for index in part]
+        result = StepResult(0.0, 0, 0)
+        for batch in micro_batches(decoder, chosen):
+            context = decoder.context(batch.segments, batch.rows.tolist())
+            lowest = next(i for i, stack in enumerate(stacks) if not stack.is_empty)
+            entered, first = _enter(decoder, self.frozen_prefix, batch, context)
+            y_UH, kept = decoder.hidden(entered, stacks, context, save_from=lowest, first=first)
+            del entered
+            counted = [self.coefficients[part[member]] for member in batch.members]
+            taught = teacher and SoftTargets.joined([teacher(chosen[m]) for m in batch.members])
+            dy_UH, loss_sum = _head_gradient(decoder, batch, context, y_UH, counted, taught)
+            del y_UH
+            decoder.backward(dy_UH, kept, stacks, context, lowest=lowest)
+            result += StepResult(loss_sum, len(batch.targets), batch.num_tokens)
+        return result, own
 
 
 def _head_gradient(
@@ -275,10 +291,10 @@ def evaluate_loss(
     decoder: Decoder,
     adapter: LoraAdapter | None,
     sequences: Sequence[Item],
-    below: Below | None = None,
+    frozen_prefix: FrozenPrefix | None = None,
 ) -> StepResult:
     """Return the loss without gradients; the head is computed in float32."""
-    scores = score_targets(decoder, adapter, sequences, below)
+    scores = score_targets(decoder, adapter, sequences, frozen_prefix)
     return StepResult(
         -sum(score.weighted(item) for score, item in zip(scores, sequences, strict=True)),
         sum(len(score.log_probabilities) for score in scores),
@@ -303,17 +319,19 @@ def score_targets(
     decoder: Decoder,
     adapter: LoraAdapter | None,
     sequences: Sequence[Item],
-    below: Below | None = None,
+    frozen_prefix: FrozenPrefix | None = None,
 ) -> list[ExampleScore]:
     """Score each example's targets, in the order given; the head is computed in float32.
 
     Without an adapter it is the base that scores: the reference of a preference objective. An
     example without targets gets an empty score.
     """
+    parts = shares(sequences, torch.get_num_threads() if decoder.shares_steps else 1)
+    work = partial(_score_share, decoder, adapter, frozen_prefix, sequences)
     by_index: dict[int, ExampleScore] = {}
-    work = partial(_score_share, decoder, adapter, below)
-    for part, scores in on_each_share(work, sequences, may_share=decoder.shares_steps):
-        by_index.update(zip(part, scores, strict=True))
+    with threads_for(parts) as run:
+        for part, scores in zip(parts, run(work, parts), strict=True):
+            by_index.update(zip(part, scores, strict=True))
     return [by_index[index] for index in range(len(sequences))]
 
 
@@ -321,14 +339,15 @@ def score_targets(
 def _score_share(
     decoder: Decoder,
     adapter: LoraAdapter | None,
-    below: Below | None,
-    sequences: Sequence[Item],
+    frozen_prefix: FrozenPrefix | None,
+    every: Sequence[Item],
+    part: Sequence[int],
 ) -> list[ExampleScore]:
-    stacks = decoder.stack_adapter(adapter)
+    stacks, sequences = decoder.stack_adapter(adapter), [every[index] for index in part]
     scores = [ExampleScore((), (), 0)] * len(sequences)
     for batch in micro_batches(decoder, sequences):
         context = decoder.context(batch.segments, batch.rows.tolist())
-        entered, first = _enter(decoder, below, batch, context)
+        entered, first = _enter(decoder, frozen_prefix, batch, context)
         x_UH, _ = decoder.hidden(entered, stacks, context, save_from=None, first=first)
         h_UH = output_norm(decoder, x_UH[: len(batch.rows)])
         found = decoder.head.log_probabilities(h_UH[batch.places], batch.targets)

@@ -27,14 +27,15 @@ def table(comparisons: Sequence[Comparison]) -> Table:
         title=f"{candidate} against {', '.join(references)}", box=SIMPLE_HEAD, padding=(0, 0, 0, 1)
     )
     grid.caption = (
-        f"in brackets: the {comparisons[0].confidence:.0%} interval; p: after Holm's correction; "
+        f"in brackets: the {comparisons[0].confidence:.0%} confidence interval; "
+        "p: after Holm's correction; "
         "w/t/l: items won, tied and lost; "
-        f"sees: a true difference this set shows with {comparisons[0].power:.0%} power"
+        f"MDE: minimum detectable effect, with {comparisons[0].power:.0%} power"
     )
     grid.add_column("metric", no_wrap=True)
     for heading in (first, candidate):
         grid.add_column(heading, justify="right", overflow="fold", min_width=VALUE_WIDTH)
-    for heading in ("difference", "p", "w/t/l", "sees"):
+    for heading in ("difference", "p", "w/t/l", "MDE"):
         grid.add_column(heading, justify="right", no_wrap=True)
     for name in others:
         grid.add_column(name, justify="right", overflow="fold", min_width=VALUE_WIDTH)

@@ -14,7 +14,7 @@ from typing import Any
 from fine_tuning.config.loader import load_settings
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.ports import Sampling
-from fine_tuning.workbench.chat import ChatSession
+from fine_tuning.data_collection.chat_session import ChatSession
 from fine_tuning.workbench.workbench import Workbench
 
 
@@ -39,7 +39,7 @@ class OllamaIntegration:
     ) -> None:
         settings = load_settings(Path(config) if config else None, overrides=overrides)
         self._bench = Workbench(settings, Workspace.open(home, settings))
-        self._logger = self._bench.logger() if settings.data_collection.enabled else None
+        self._logger = self._bench.data.logger() if settings.data_collection.enabled else None
 
     def models(self) -> list[str]:
         """Return the names a chatbot can offer its user, the tuned ones first.
@@ -47,7 +47,7 @@ class OllamaIntegration:
         Raises:
             RuntimeUnavailableError: if Ollama was asked for or is in use, and does not answer.
         """
-        return self._bench.chatbot_models()
+        return self._bench.models.access.chatbot_models()
 
     def model(self, session_id: str = "") -> str:
         """Return the name to ask for in a session: the tuned model in use, else the base.
@@ -60,7 +60,7 @@ class OllamaIntegration:
         Returns:
             A name Ollama answers to.
         """
-        return self._bench.chatbot_model(session_id)
+        return self._bench.models.access.chatbot_model(session_id)
 
     def switch(self, name: str) -> str:
         """Use another version from now on, ``support:2``, or ``support:base``; returns its name.
@@ -75,7 +75,7 @@ class OllamaIntegration:
             ModelNotFoundError: if there is no such version.
             DeploymentError: if it is not deployed; then nothing has changed.
         """
-        return self._bench.switch(name).version
+        return self._bench.models.aliases.switcher().switch(name).version
 
     def rollback(self) -> str:
         """Use the version before again, at once; returns its name.
@@ -83,7 +83,9 @@ class OllamaIntegration:
         Raises:
             DeploymentError: if there is nothing to go back to.
         """
-        return self._bench.rollback(self._bench.settings.deployment.family).version
+        return self._bench.models.aliases.rollback(
+            self._bench.context.settings.deployment.family
+        ).version
 
     def log(
         self,
@@ -113,7 +115,7 @@ class OllamaIntegration:
         if self._logger is None:
             return ""
         if isinstance(metadata, Mapping) and "version" not in metadata:
-            version = self._bench.answering(str(metadata.get("model", ""))).version
+            version = self._bench.models.aliases.answering(str(metadata.get("model", ""))).version
             metadata = {**metadata, "version": version} if version else metadata
         return self._logger.log_conversation(
             user_message, bot_response, metadata, session_id=session_id
@@ -140,5 +142,5 @@ class OllamaIntegration:
             ModelNotFoundError: if the runtime has no such model.
             RuntimeUnavailableError: if Ollama was asked for or is in use, and does not answer.
         """
-        with self._bench.open_served(model or self.model(session_id)) as served:
-            yield ChatSession(self._bench, served, sampling or Sampling())
+        with self._bench.models.access.open_served(model or self.model(session_id)) as served:
+            yield self._bench.chat.session_with(served, sampling or Sampling())

@@ -16,6 +16,7 @@ from itertools import pairwise
 import streamlit as st
 
 from fine_tuning.core.errors import FineTuningError
+from fine_tuning.data_collection.chat_session import new_id
 from fine_tuning.integration.app.chat_state import REASONS, choices
 from fine_tuning.integration.app.common import (
     count,
@@ -27,7 +28,6 @@ from fine_tuning.integration.app.common import (
     when,
     workbench,
 )
-from fine_tuning.workbench.talking import new_id
 
 STATE = "fine-tuning"
 REFRESH_S = 5.0
@@ -72,7 +72,11 @@ def sidebar(default: str = "", *, session_id: str = "") -> str:
         st.fragment(_show_training, run_every=REFRESH_S)()
         with told():
             logged: Logged = st.session_state.setdefault(STATE, Logged())
-            return workbench().answering(model or default, session_id or logged.drawn_by).model
+            return (
+                workbench()
+                .models.aliases.answering(model or default, session_id or logged.drawn_by)
+                .model
+            )
     return model or default
 
 
@@ -91,23 +95,23 @@ def log_turns(
             conversation again records nothing twice.
     """
     with told():
-        if not workbench().settings.data_collection.enabled:
+        if not workbench().context.settings.data_collection.enabled:
             return
         logged = _logged(messages, session_id)
         for asked, reply in _turns(messages)[len(logged.turns) :]:
             reply_id = ""
             if not logged.is_withheld:
-                version = workbench().answering(model).version if model else ""
+                version = workbench().models.aliases.answering(model).version if model else ""
                 found = {"model": model, "version": version}
                 notes = {key: value for key, value in found.items() if value}
                 reply_id = (
                     workbench()
-                    .logger()
+                    .data.logger()
                     .log_conversation(asked, reply, notes, session_id=logged.session_id)
                 )
             logged.turns.append((asked, reply, reply_id))
             if reply_id:
-                workbench().export_if_due()
+                workbench().data.export_if_due()
         if logged.turns and logged.turns[-1][2]:
             _, reply, reply_id = logged.turns[-1]
             _ask_opinion(logged.session_id, reply_id, reply)
@@ -130,7 +134,7 @@ def _logged(messages: Sequence[Mapping[str, str]], session_id: str) -> Logged:
 
 def _recorded(session_id: str, turns: Sequence[tuple[str, str]]) -> list[tuple[str, str, str]]:
     """Return the turns that stand in the log already."""
-    stored = workbench().talk(session_id).turns()
+    stored = workbench().chat.session(session_id).turns()
     known = [
         (turn.asked.text, turn.shown.text, turn.shown.id)
         for turn in stored
@@ -173,7 +177,7 @@ def _judge(
     session_id: str, reply_id: str, kind: str, *, value: int = 0, text: str = "", reason: str = ""
 ) -> None:
     try:
-        workbench().judge_reply(
+        workbench().data.feedback.record(
             session_id,
             reply_id,
             "correction" if kind == "correction" else "thumb",
@@ -187,7 +191,7 @@ def _judge(
 
 def _show_consent() -> None:
     """Show whether this conversation is recorded."""
-    if not workbench().settings.data_collection.enabled:
+    if not workbench().context.settings.data_collection.enabled:
         st.caption("Recording is off (data_collection.enabled).")
         return
     logged: Logged = st.session_state.setdefault(STATE, Logged())
@@ -200,25 +204,25 @@ def _show_consent() -> None:
     if wants == logged.is_withheld:
         logged.is_withheld = not wants
         if any(reply_id for *_, reply_id in logged.turns):
-            workbench().talk(logged.session_id).set_consent(wants)
+            workbench().chat.session(logged.session_id).set_consent(wants)
 
 
 def _show_training() -> None:
     """Show what is being worked on, or what there is to train on."""
     with told():
         bench = workbench()
-        under_way = [job for job in bench.jobs() if job.state in {"running", "queued"}]
+        under_way = [job for job in bench.jobs.all() if job.state in {"running", "queued"}]
         for job in under_way:
-            progress = bench.job_progress(job.id)
+            progress = bench.jobs.progress(job.id)
             line = f"{job.kind} · {progress.stage or job.state}"
             if progress.fraction is not None:
                 line += f" · {percent(progress.fraction)}"
             if progress.eta_s:
                 line += f" · {duration(progress.eta_s)} left"
             st.progress(progress.fraction or 0.0, text=plain(line))
-        versions = bench.versions()
+        versions = bench.models.register.versions()
         if not under_way and versions:
             newest = versions[-1]
             st.caption(plain(f"Last trained: {newest.name}, {when(newest.created_at)}"))
-        number = bench.store.count()
+        number = bench.context.store.count()
         st.caption(f"{count(number)} conversation{'' if number == 1 else 's'} recorded")

@@ -65,7 +65,7 @@ def default_threads() -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class ServerAccess:
     """Where a server listens, and the key it expects; for other clients in this process."""
 
     address: str
@@ -127,7 +127,7 @@ class EmbeddedServer(Closing):
         if embeds:
             _set_embedding(params)
         self._server, self.load_s = _start(params, model_path, adapter)
-        self.access = Access(self._server.listening_address, key)
+        self.access = ServerAccess(self._server.listening_address, key)
         self._client = LlamaClient(self.access.address, api_key=key, connections=self.parallel)
         try:
             properties = self._client.get("/props")

@@ -15,12 +15,11 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from fine_tuning.core.errors import (
@@ -30,6 +29,7 @@ from fine_tuning.core.errors import (
     RuntimeFailedError,
     StorageError,
 )
+from fine_tuning.core.json_value import JsonObject, JsonValue, number_at
 from fine_tuning.core.naming import content_name, file_sha256
 from fine_tuning.core.ports import ModelInfo, ModelRecipe, Progress
 from fine_tuning.runtimes.adapter_copies import AdapterCopies
@@ -68,7 +68,7 @@ class StoredRecipe:
     adapter_size_bytes: int
     template: str
     system: str
-    parameters: Mapping[str, Any]
+    parameters: JsonObject
     schema: str = SCHEMA
 
 
@@ -216,8 +216,10 @@ class EmbeddedRuntime:
             adapter=model.adapter_path,
             name=model.name,
             parallel=parallel,
-            context_tokens=context_tokens or parameters.get("num_ctx") or DEFAULT_CONTEXT_TOKENS,
-            threads=threads or parameters.get("num_thread"),
+            context_tokens=int(
+                context_tokens or number_at(parameters, "num_ctx") or DEFAULT_CONTEXT_TOKENS
+            ),
+            threads=threads or int(number_at(parameters, "num_thread") or 0) or None,
             chat_template=model.template or None,
             system=model.system,
             stop=model.stop,
@@ -341,7 +343,7 @@ def _stored(name: str, recipe: ModelRecipe, base: BaseModel) -> StoredRecipe:
     )
 
 
-def _parameters(base: BaseModel) -> dict[str, Any]:
+def _parameters(base: BaseModel) -> dict[str, JsonValue]:
     """Return the base's own parameters, from Ollama's layer."""
     if not base.parameters:
         return {}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import psutil
 
 from fine_tuning.core.conversation import Message
+from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.ports import GREEDY, Sampling, ServedReply
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.llama_answers import by_text
@@ -31,7 +31,7 @@ class EmbeddedServedModel:
         return self._server.chat_model.name
 
     def rendered_prompt(
-        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
+        self, messages: Sequence[Message], tools: Sequence[JsonObject] = ()
     ) -> str | None:
         """Return the prompt of these messages, generation prompt included.
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import httpx
 
 from fine_tuning.core.errors import RuntimeFailedError
+from fine_tuning.runtimes.llama_api import ErrorObject, StreamEvent, TokenProbability
 
 TOO_LONG = "exceed_context_size_error"
 REFUSED = 400
@@ -22,7 +22,7 @@ class RequestRefusedError(RuntimeFailedError):
     """llama-server refused a request for what is in it."""
 
 
-def event_of(line: str) -> Mapping[str, Any] | None:
+def event_of(line: str) -> StreamEvent | None:
     """Return the server-sent event of a line, None when there is none in it.
 
     Raises:
@@ -33,13 +33,13 @@ def event_of(line: str) -> Mapping[str, Any] | None:
         raise _failure_of(json.loads(value))
     if field != "data" or value.strip() == "[DONE]":
         return None
-    event: Mapping[str, Any] = json.loads(value)
+    event: StreamEvent = json.loads(value)
     if "error" in event:
         raise _failure_of(event["error"])
     return event
 
 
-def by_text(likeliest: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+def by_text(likeliest: Iterable[TokenProbability]) -> dict[str, float]:
     """Return natural log-probabilities by a token's text; tokens of the same text count together.
 
     Special tokens, those that end a turn among them, have the text "".
@@ -59,7 +59,7 @@ def failure_of(response: httpx.Response) -> RuntimeFailedError:
         return RuntimeFailedError(f"the model server answered with HTTP {response.status_code}")
 
 
-def _failure_of(error: Mapping[str, Any]) -> RuntimeFailedError:
+def _failure_of(error: ErrorObject) -> RuntimeFailedError:
     if error.get("type") == TOO_LONG:
         return RequestRefusedError(
             f"the prompt has {error.get('n_prompt_tokens')} tokens, "

@@ -16,9 +16,11 @@ import httpx
 
 from fine_tuning.core.conversation import Message
 from fine_tuning.core.errors import DataError, RuntimeFailedError, RuntimeUnavailableError
+from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.naming import content_name
 from fine_tuning.core.ports import GREEDY, Sampling
 from fine_tuning.runtimes.llama_answers import event_of, failure_of
+from fine_tuning.runtimes.llama_api import CompletionAnswer, RenderedPrompt, StreamEvent, TokenList
 
 CONNECT_TIMEOUT_S = 10.0
 SYSTEM_ROLES = ("system", "developer")
@@ -73,7 +75,7 @@ class LlamaClient:
         """
         return self._answer(self._http.build_request("GET", path))
 
-    def post(self, path: str, body: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
+    def post(self, path: str, body: Mapping[str, object]) -> Any:  # noqa: ANN401 - JSON
         """Return the JSON answer of a POST.
 
         Raises:
@@ -83,9 +85,7 @@ class LlamaClient:
         """
         return self._answer(self._request(path, body))
 
-    def events(
-        self, path: str, body: Mapping[str, Any]
-    ) -> Generator[Mapping[str, Any], None, None]:
+    def events(self, path: str, body: Mapping[str, object]) -> Generator[StreamEvent, None, None]:
         """Yield the server-sent events of a POST; closing the generator drops the connection.
 
         Raises:
@@ -124,7 +124,7 @@ class LlamaClient:
         except RuntimeError as error:  # httpx: the client was closed
             raise RuntimeUnavailableError("the embedded model server was closed") from error
 
-    def _request(self, path: str, body: Mapping[str, Any]) -> httpx.Request:
+    def _request(self, path: str, body: Mapping[str, object]) -> httpx.Request:
         try:
             content = json.dumps(body, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
@@ -175,7 +175,8 @@ class LlamaTokenizer:
             RuntimeUnavailableError: if the server was closed.
         """
         body = {"content": text, "add_special": add_special, "parse_special": parse_special}
-        return [int(token) for token in self._client.post("/tokenize", body)["tokens"]]
+        answer: TokenList = self._client.post("/tokenize", body)
+        return [int(token) for token in answer["tokens"]]
 
     def encode_many(self, texts: Sequence[str], *, parse_special: bool) -> list[list[int]]:
         """Return the ids of each text by itself, in one request.
@@ -193,7 +194,8 @@ class LlamaTokenizer:
         content = [item for text in texts for item in (_SEPARATOR, text)]
         body = {"content": content, "add_special": False, "parse_special": parse_special}
         found: list[list[int]] = []
-        for token in self._client.post("/tokenize", body)["tokens"]:
+        answer: TokenList = self._client.post("/tokenize", body)
+        for token in answer["tokens"]:
             if token == _SEPARATOR:
                 found.append([])
             else:
@@ -233,7 +235,7 @@ class LlamaRenderer:
         messages: Sequence[Message],
         *,
         add_generation_prompt: bool,
-        tools: Sequence[Mapping[str, Any]] = (),
+        tools: Sequence[JsonObject] = (),
     ) -> str:
         """Return the prompt text; a leading BOS is left to the tokenizer, as in serving.
 
@@ -249,23 +251,27 @@ class LlamaRenderer:
         """
         if not messages:
             raise DataError("there is no message to render, expected at least one")
-        turns = [openai_message(message) for message in messages]
+        turns: list[JsonObject] = [openai_message(message) for message in messages]
         if self._system and messages[0].role not in SYSTEM_ROLES:
             turns.insert(0, self._system)
-        body: dict[str, Any] = {"messages": turns, "add_generation_prompt": add_generation_prompt}
+        body: dict[str, JsonValue] = {
+            "messages": turns,
+            "add_generation_prompt": add_generation_prompt,
+        }
         if tools:
             body["tools"] = list(tools)
         try:
-            return str(self._client.post("/apply-template", body)["prompt"])
+            answer: RenderedPrompt = self._client.post("/apply-template", body)
         except RuntimeFailedError as error:
             roles = ", ".join(message.role for message in messages)
             raise DataError(
                 f"the model's chat template refuses messages with the roles {roles}: "
                 f"{error.message.removeprefix('the model server reports: ')}"
             ) from error
+        return str(answer["prompt"])
 
 
-def openai_message(message: Message) -> dict[str, Any]:
+def openai_message(message: Message) -> dict[str, JsonValue]:
     """Return a message as llama-server reads it; text parts stay parts.
 
     Raises:
@@ -279,7 +285,7 @@ def openai_message(message: Message) -> dict[str, Any]:
             )
     single = len(message.content) <= 1
     content = message.text if single else [part.to_dict() for part in message.content]
-    raw: dict[str, Any] = {"role": message.role, "content": content}
+    raw: dict[str, JsonValue] = {"role": message.role, "content": content}
     if message.tool_calls:
         raw["tool_calls"] = [call.to_dict() for call in message.tool_calls]
     optional = {
@@ -333,7 +339,7 @@ class LlamaChatModel:
             RuntimeFailedError: if the prompt is too long, or the server stops half-way.
         """
         pieces: list[str] = []
-        last: Mapping[str, Any] = {}
+        last: StreamEvent = {}
         for event in self._client.events("/completion", self._request(messages, sampling)):
             last = event
             if event["content"]:
@@ -352,14 +358,14 @@ class LlamaChatModel:
         self,
         messages: Sequence[Message],
         sampling: Sampling = GREEDY,
-        more: Mapping[str, Any] | None = None,
-    ) -> Mapping[str, Any]:
+        more: JsonObject | None = None,
+    ) -> CompletionAnswer:
         """Return llama-server's own answer, with further fields asked for, such as ``n_probs``."""
         request = {**self._request(messages, sampling), **(more or {})}
-        answer: Mapping[str, Any] = self._client.post("/completion", request)
+        answer: CompletionAnswer = self._client.post("/completion", request)
         return answer
 
-    def _request(self, messages: Sequence[Message], sampling: Sampling) -> dict[str, Any]:
+    def _request(self, messages: Sequence[Message], sampling: Sampling) -> dict[str, JsonValue]:
         prompt = self._renderer.render(messages, add_generation_prompt=True)
         return {
             "prompt": prompt,
@@ -375,7 +381,7 @@ class LlamaChatModel:
         }
 
 
-def _reply(text: str, answer: Mapping[str, Any]) -> Reply:
+def _reply(text: str, answer: StreamEvent | CompletionAnswer) -> Reply:
     return Reply(
         text=text,
         stop_type=answer["stop_type"],

@@ -12,7 +12,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -102,7 +101,7 @@ def _model_facts(model: GgufFile) -> ModelFacts:
     )
 
 
-def vocabulary_fingerprint(metadata: Mapping[str, Any]) -> str:
+def vocabulary_fingerprint(metadata: Mapping[str, object]) -> str:
     """Return the content name of a model's tokens and tokenizer rules, chat templates left out."""
     rules = {
         key: _hashable(value)

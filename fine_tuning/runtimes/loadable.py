@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.ports import ModelRecipe, Progress
 
 LATEST = ":latest"
@@ -26,7 +27,7 @@ class LoadableModel:
     adapter_path: Path | None = None
     template: str = ""
     system: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: JsonObject = field(default_factory=dict)
     digest: str = ""
     size_bytes: int = 0
     modified_at: datetime | None = None
@@ -36,10 +37,10 @@ class LoadableModel:
     def stop(self) -> tuple[str, ...]:
         """Texts that end a reply, besides the model's end-of-turn token."""
         stop = self.parameters.get("stop") or ()
-        return (stop,) if isinstance(stop, str) else tuple(stop)
+        return (stop,) if isinstance(stop, str) else tuple(texts_in(stop))
 
 
-class Catalog(Protocol):
+class ModelCatalog(Protocol):
     """The models a server offers.
 
     * ``find`` MUST find every name ``models`` lists, with or without ``:latest``, in any case.
@@ -87,6 +88,13 @@ class Catalog(Protocol):
             ModelNotFoundError: if there is no such model, or it may not be removed.
         """
         ...
+
+
+def texts_in(value: JsonValue) -> list[str]:
+    """Return the texts of a list; anything else holds none."""
+    if not isinstance(value, list | tuple):
+        return []
+    return [item for item in value if isinstance(item, str)]
 
 
 def plain_name(name: str) -> str:

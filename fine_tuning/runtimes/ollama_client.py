@@ -23,6 +23,7 @@ from fine_tuning.core.errors import (
 )
 from fine_tuning.core.naming import file_sha256
 from fine_tuning.core.ports import Progress
+from fine_tuning.runtimes.ollama_answers import StreamLine
 from fine_tuning.storage.atomic import storage_errors
 
 DEFAULT_URL = "http://localhost:11434"
@@ -82,7 +83,7 @@ class OllamaClient:
         with self._transport_errors():
             return self._json(self._http.get(path))
 
-    def post(self, path: str, body: Mapping[str, Any], *, is_work: bool = False) -> Any:  # noqa: ANN401 - JSON
+    def post(self, path: str, body: Mapping[str, object], *, is_work: bool = False) -> Any:  # noqa: ANN401 - JSON
         """Return the JSON answer of a POST, None when it is empty.
 
         Args:
@@ -102,12 +103,12 @@ class OllamaClient:
                 self._http.post(path, content=_content(body), headers=_JSON, timeout=timeout)
             )
 
-    def delete(self, path: str, body: Mapping[str, Any]) -> None:
+    def delete(self, path: str, body: Mapping[str, object]) -> None:
         """Send a DELETE; raises as :meth:`post` does."""
         with self._transport_errors():
             self._json(self._http.request("DELETE", path, content=_content(body), headers=_JSON))
 
-    def lines(self, path: str, body: Mapping[str, Any]) -> Generator[Mapping[str, Any], None, None]:
+    def lines(self, path: str, body: Mapping[str, object]) -> Generator[StreamLine, None, None]:
         """Yield the lines of a streamed answer; closing the generator drops the connection.
 
         After its first byte Ollama can no longer send a status: an error is then a line of its own.
@@ -130,12 +131,12 @@ class OllamaClient:
                     raise RuntimeFailedError(f"Ollama at {self.url} reports: {value['error']}")
                 yield value
 
-    def _line(self, line: str) -> Mapping[str, Any]:
+    def _line(self, line: str) -> StreamLine:
         try:
-            value = json.loads(line)
+            value: StreamLine | None = json.loads(line)
         except ValueError:
             value = None
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):
             raise RuntimeFailedError(
                 f"Ollama at {self.url} sent {line[:60]!r}, expected a line of JSON"
             )
@@ -242,7 +243,7 @@ class OllamaClient:
 _JSON = {"Content-Type": "application/json"}
 
 
-def _content(body: Mapping[str, Any]) -> bytes:
+def _content(body: Mapping[str, object]) -> bytes:
     try:
         return json.dumps(body, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:

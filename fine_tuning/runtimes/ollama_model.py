@@ -9,12 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from typing import Any
 
 from fine_tuning.core.conversation import Message
 from fine_tuning.core.errors import DataError, RuntimeFailedError
+from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.ports import GREEDY, Sampling, ServedReply
 from fine_tuning.runtimes.llama_answers import by_text
+from fine_tuning.runtimes.llama_api import TokenProbability
+from fine_tuning.runtimes.ollama_answers import MessagePart, ModelList, ShownModel, StreamLine
 from fine_tuning.runtimes.ollama_client import OllamaClient
 from fine_tuning.runtimes.ollama_modelfile import parse_modelfile
 from fine_tuning.runtimes.ollama_store import OllamaName
@@ -80,7 +82,7 @@ class OllamaServedModel:
                 return whole
 
     def rendered_prompt(
-        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
+        self, messages: Sequence[Message], tools: Sequence[JsonObject] = ()
     ) -> str | None:
         """Return the prompt of these messages as the server renders it, None before 0.11.5.
 
@@ -90,7 +92,7 @@ class OllamaServedModel:
         """
         if not self._renders:
             return None
-        body: dict[str, Any] = {
+        body: dict[str, JsonValue] = {
             "model": self._name,
             "messages": [ollama_message(message) for message in messages],
             "stream": False,
@@ -101,7 +103,7 @@ class OllamaServedModel:
         if tools:
             body["tools"] = list(tools)
         try:
-            answer = self._client.post("/api/chat", body, is_work=True)
+            answer: JsonValue = self._client.post("/api/chat", body, is_work=True)
         except RuntimeFailedError as error:
             if tools and _NO_TOOLS in error.message:
                 raise DataError(error.message) from error
@@ -112,9 +114,9 @@ class OllamaServedModel:
 
     def memory_bytes(self) -> int | None:
         """Return the memory of the loaded model as the server tells it, None when not loaded."""
-        rows = self._client.get("/api/ps").get("models") or ()
+        answer: ModelList = self._client.get("/api/ps")
         wanted = OllamaName.parse(self._name).key
-        for row in rows:
+        for row in answer.get("models") or ():
             if OllamaName.parse(str(row.get("name"))).key == wanted:
                 return int(row.get("size") or 0) or None
         return None
@@ -129,13 +131,14 @@ class OllamaServedModel:
         asked_s = time.monotonic()
         first_s: float | None = None
         pieces: list[str] = []
-        logprobs: list[Mapping[str, Any]] = []
-        last: Mapping[str, Any] = {}
+        logprobs: list[TokenProbability] = []
+        last: StreamLine = {}
         try:
             with closing(self._client.lines("/api/chat", body)) as lines:
                 for last in lines:
                     logprobs += last.get("logprobs") or ()
-                    piece = str((last.get("message") or {}).get("content") or "")
+                    message: MessagePart = last.get("message") or {}
+                    piece = str(message.get("content") or "")
                     if piece:
                         first_s = first_s or time.monotonic() - asked_s
                         pieces.append(piece)
@@ -153,8 +156,10 @@ class OllamaServedModel:
         self._check_room(whole)
         return whole
 
-    def _request(self, messages: Sequence[Message], sampling: Sampling, top: int) -> dict[str, Any]:
-        options: dict[str, Any] = {
+    def _request(
+        self, messages: Sequence[Message], sampling: Sampling, top: int
+    ) -> dict[str, JsonValue]:
+        options: dict[str, JsonValue] = {
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "top_k": sampling.top_k,
@@ -167,7 +172,7 @@ class OllamaServedModel:
         if sampling.stop:
             # A request's stop texts replace the model's, which must go on ending replies.
             options["stop"] = [*self._model_stop(), *sampling.stop]
-        body: dict[str, Any] = {
+        body: dict[str, JsonValue] = {
             "model": self._name,
             "messages": [ollama_message(message) for message in messages],
             "stream": True,
@@ -181,7 +186,9 @@ class OllamaServedModel:
 
     def _model_stop(self) -> tuple[str, ...]:
         if self._own_stop is None:
-            answer = self._client.post("/api/show", {"model": self._name, "name": self._name})
+            answer: ShownModel = self._client.post(
+                "/api/show", {"model": self._name, "name": self._name}
+            )
             found = parse_modelfile(str(answer.get("modelfile") or "")).parameters.get("stop", ())
             self._own_stop = found if isinstance(found, tuple) else (str(found),)
         return self._own_stop
@@ -200,7 +207,7 @@ class OllamaServedModel:
         )
 
 
-def ollama_message(message: Message) -> dict[str, Any]:
+def ollama_message(message: Message) -> dict[str, JsonValue]:
     """Return a message as Ollama reads it.
 
     Raises:
@@ -210,7 +217,7 @@ def ollama_message(message: Message) -> dict[str, Any]:
         if part.type != "text":
             raise DataError(f"a {message.role} message holds a part of type {part.type!r}")
     role = "system" if message.role == "developer" else message.role
-    raw: dict[str, Any] = {"role": role, "content": message.text}
+    raw: dict[str, JsonValue] = {"role": role, "content": message.text}
     if message.tool_calls:
         raw["tool_calls"] = [call.to_dict() for call in message.tool_calls]
     if message.reasoning:
@@ -222,8 +229,8 @@ def ollama_message(message: Message) -> dict[str, Any]:
 
 def _served(
     text: str,
-    logprobs: Sequence[Mapping[str, Any]],
-    last: Mapping[str, Any],
+    logprobs: Sequence[TokenProbability],
+    last: StreamLine,
     first_s: float | None,
 ) -> ServedReply:
     count, seconds = last.get("eval_count"), (last.get("eval_duration") or 0) / NS_PER_S

@@ -7,10 +7,11 @@ double quotes, or between triple quotes over several lines). Knows nothing of se
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonObject
 
 NO_TEMPLATE = "{{ .Prompt }}"
 """What Ollama shows for a model that has no template."""
@@ -48,7 +49,7 @@ class Modelfile:
     renderer: str = ""
     parser: str = ""
     requires: str = ""
-    parameters: Mapping[str, Value | Sequence[str]] = field(default_factory=dict)
+    parameters: JsonObject = field(default_factory=dict)
     messages: tuple[tuple[str, str], ...] = ()
     licenses: tuple[str, ...] = ()
 

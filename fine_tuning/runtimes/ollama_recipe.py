@@ -9,9 +9,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from fine_tuning.core.json_value import trusted
+from fine_tuning.core.json_value import JsonValue, trusted
 from fine_tuning.core.ports import ModelRecipe
 from fine_tuning.runtimes.base_model import EMBEDDED, resolve_base_model
 from fine_tuning.runtimes.ollama_modelfile import Modelfile
@@ -51,7 +50,7 @@ def sent_again(settings: Modelfile, *, system: str = "", stop: Sequence[str] = (
     parameters = {k: v for k, v in settings.parameters.items() if k not in DROPPED_PARAMETERS}
     if stop:
         old = parameters.get("stop", ())
-        texts = (str(old),) if isinstance(old, (bool, int, float, str)) else tuple(old)
+        texts = tuple(old) if isinstance(old, (list, tuple)) else (str(old),)
         parameters["stop"] = tuple(dict.fromkeys((*texts, *stop)))
     return replace(settings, system=settings.system or system, parameters=parameters)
 
@@ -97,10 +96,10 @@ def local_base(base: str) -> Path | None:
     return Path(base).expanduser() if is_file else None
 
 
-def as_fields(recipe: ModelRecipe, base: str, adapter: str) -> dict[str, Any]:
+def as_fields(recipe: ModelRecipe, base: str, adapter: str) -> dict[str, JsonValue]:
     """Return a request of 0.5.5 and later; only what is said is sent."""
     more = recipe if isinstance(recipe, OllamaRecipe) else OllamaRecipe(base=recipe.base)
-    fields: dict[str, Any] = {
+    fields: dict[str, JsonValue] = {
         "files": {"model.gguf": base} if base else None,
         "from": None if base else recipe.base,
         "adapters": {"adapter.gguf": adapter} if adapter else None,
@@ -116,7 +115,7 @@ def as_fields(recipe: ModelRecipe, base: str, adapter: str) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if value}
 
 
-def as_text(recipe: ModelRecipe, base: str, adapter: str) -> dict[str, Any]:
+def as_text(recipe: ModelRecipe, base: str, adapter: str) -> dict[str, JsonValue]:
     """Return a request of versions before 0.5.5: a Modelfile that names uploaded blobs."""
     more = recipe if isinstance(recipe, OllamaRecipe) else OllamaRecipe(base=recipe.base)
     modelfile = Modelfile(

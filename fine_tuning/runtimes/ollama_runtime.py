@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from fine_tuning.core.errors import (
     DataError,
@@ -21,6 +20,7 @@ from fine_tuning.core.errors import (
 )
 from fine_tuning.core.ports import ModelInfo, ModelRecipe, Progress
 from fine_tuning.runtimes.load_check import check_adapter, check_model
+from fine_tuning.runtimes.ollama_answers import ModelList, ModelRow
 from fine_tuning.runtimes.ollama_client import OllamaClient
 from fine_tuning.runtimes.ollama_model import OllamaServedModel
 from fine_tuning.runtimes.ollama_modelfile import NO_TEMPLATE, Modelfile, parse_modelfile
@@ -71,7 +71,8 @@ class OllamaRuntime:
         Raises:
             RuntimeUnavailableError: if no server answers.
         """
-        rows = self.client.get("/api/tags").get("models") or ()
+        answer: ModelList = self.client.get("/api/tags")
+        rows = answer.get("models") or ()
         return sorted((_info(row) for row in rows), key=lambda info: info.name)
 
     def show(self, name: str) -> ModelInfo:
@@ -352,7 +353,7 @@ def _key(name: str) -> str:
         return name
 
 
-def _info(row: Mapping[str, Any]) -> ModelInfo:
+def _info(row: ModelRow) -> ModelInfo:
     return ModelInfo(
         name=str(row.get("name") or row.get("model")),
         size_bytes=int(row.get("size") or 0),

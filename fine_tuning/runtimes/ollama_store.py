@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from fine_tuning.core.errors import ModelNotFoundError, StorageError
+from fine_tuning.core.json_value import JsonObject, JsonValue
 
 DEFAULT_HOST, DEFAULT_NAMESPACE, DEFAULT_TAG = "registry.ollama.ai", "library", "latest"
 PUBLIC_HOSTS = ("ollama.com", "registry.ollama.ai")
@@ -102,7 +103,7 @@ class Manifest:
     path: Path
     root: Path
     layers: tuple[Layer, ...]
-    config: Mapping[str, Any]
+    config: JsonObject
 
     def of_kind(self, kind: str) -> tuple[Layer, ...]:
         """Return the layers of one kind, in order."""
@@ -182,8 +183,9 @@ def read_manifest(root: Path, name: OllamaName, path: Path) -> Manifest:
         StorageError: if a file is missing, unreadable, or not what Ollama writes.
     """
     raw = _read_json(path)
-    if isinstance(raw.get("manifests"), list):
-        raw = _read_json(blob_path(root, _gguf_child(raw["manifests"], path)))
+    children = raw.get("manifests")
+    if isinstance(children, list):
+        raw = _read_json(blob_path(root, _gguf_child(children, path)))
     layers = raw.get("layers")
     if not isinstance(layers, list):
         raise StorageError(f"{path} lists no layers, expected an Ollama manifest")
@@ -194,11 +196,11 @@ def read_manifest(root: Path, name: OllamaName, path: Path) -> Manifest:
         path=path,
         root=root,
         layers=tuple(_layer(item, path) for item in layers),
-        config=_read_json(blob_path(root, digest)) if digest else {},
+        config=_read_json(blob_path(root, str(digest))) if digest else {},
     )
 
 
-def _gguf_child(children: list[Any], path: Path) -> str:
+def _gguf_child(children: Sequence[JsonValue], path: Path) -> str:
     """Return the digest of the list's GGUF manifest, or of its first when none is GGUF."""
     known = [child for child in children if isinstance(child, Mapping) and child.get("digest")]
     if not known:
@@ -232,7 +234,7 @@ def blob_path(root: Path, digest: str) -> Path:
     return old if old.is_file() and not current.is_file() else current
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, JsonValue]:
     try:
         raw = json.loads(_read_small(path))
     except ValueError as error:

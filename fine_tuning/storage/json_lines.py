@@ -223,6 +223,17 @@ def all_or_none(handle: int) -> Iterator[None]:
         raise
 
 
+def copy_line(file: BinaryIO, new: BinaryIO, line: Line) -> None:
+    """Copy a line, however long, and leave the reading where it was."""
+    place = file.tell()
+    file.seek(line.offset)
+    left = line.end - line.offset
+    while left and (data := file.read(min(left, 1 << 20))):
+        new.write(data)
+        left -= len(data)
+    file.seek(place)
+
+
 @contextmanager
 def whole_lines(path: Path) -> Iterator[Callable[[object], None]]:
     """Yield a function that writes one value as one line; the file appears when the body is done.

@@ -24,12 +24,13 @@ from fine_tuning.storage.json_lines import (
     all_or_none,
     append,
     append_and_unlock,
+    copy_line,
     decode,
     encode,
     lines,
     locked,
 )
-from fine_tuning.storage.log_lines import Entry, entry_line, feedback_line, read_line
+from fine_tuning.storage.log_lines import LogEntry, entry_line, feedback_line, read_line
 from fine_tuning.storage.merging import additions, check_leaf
 
 
@@ -180,7 +181,7 @@ class JsonlConversationStore:
                         if line.offset in gone or self._is_about(line, conversation_id, mark):
                             num_removed += 1
                             continue
-                        _copy_line(file, new, line)
+                        copy_line(file, new, line)
             self._index = _Index()
         return is_known or bool(num_removed)
 
@@ -357,7 +358,7 @@ class JsonlConversationStore:
             last_id = next(reversed(messages), None)
             try:
                 found = _entry_at(file, offset)
-                if not isinstance(found, Entry):
+                if not isinstance(found, LogEntry):
                     continue
                 given = found.conversation
                 added = additions(
@@ -383,18 +384,7 @@ class JsonlConversationStore:
             self._index.skipped.setdefault(number, reason)
 
 
-def _copy_line(file: BinaryIO, new: BinaryIO, line: Line) -> None:
-    """Copy a line, however long, and leave the reading where it was."""
-    place = file.tell()
-    file.seek(line.offset)
-    left = line.end - line.offset
-    while left and (data := file.read(min(left, 1 << 20))):
-        new.write(data)
-        left -= len(data)
-    file.seek(place)
-
-
-def _entry_at(file: BinaryIO, offset: int) -> Entry | Feedback | None:
+def _entry_at(file: BinaryIO, offset: int) -> LogEntry | Feedback | None:
     """Read the line that begins at an offset; it was sound when it was indexed."""
     line = next(lines(file, offset=offset), None)
     raw = decode(line) if line else None

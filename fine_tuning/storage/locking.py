@@ -45,7 +45,7 @@ def locked(path: Path, *, wait_s: float = 30.0) -> Iterator[None]:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         give_up_s = time.monotonic() + wait_s
-        while not _taken(handle):
+        while not try_lock(handle):
             if time.monotonic() >= give_up_s:
                 owner = os.pread(handle, 32, 0).decode("ascii", "replace").strip() or "unknown"
                 raise LockedError(path, owner, wait_s)
@@ -57,7 +57,8 @@ def locked(path: Path, *, wait_s: float = 30.0) -> Iterator[None]:
         os.close(handle)
 
 
-def _taken(handle: int) -> bool:
+def try_lock(handle: int) -> bool:
+    """Take the lock of an open file without waiting; return whether it was free."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -27,7 +27,7 @@ FEEDBACK_SCHEMA = "ft-feedback/1"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LogEntry:
     """What one line adds: messages to the conversation whose header it carries.
 
     ``conversation.messages`` may name parents on earlier lines; with ``follow``, those without a
@@ -109,7 +109,7 @@ def feedback_line(feedback: Feedback) -> dict[str, JsonValue]:
     return {**said, "schema": FEEDBACK_SCHEMA}
 
 
-def read_line(raw: JsonObject, *, offset: int) -> Entry | Feedback:
+def read_line(raw: JsonObject, *, offset: int) -> LogEntry | Feedback:
     """Read a line of any kind.
 
     Args:
@@ -131,7 +131,7 @@ def read_line(raw: JsonObject, *, offset: int) -> Entry | Feedback:
         return _turn_entry(conversation, raw, offset)
     if not raw.get("id"):
         conversation = replace(conversation, id=f"{conversation.id}@{offset}")
-    return Entry(conversation, follow=False)
+    return LogEntry(conversation, follow=False)
 
 
 def _read_feedback(raw: JsonObject) -> Feedback:
@@ -142,7 +142,7 @@ def _read_feedback(raw: JsonObject) -> Feedback:
     return feedback
 
 
-def _read_continuing(raw: JsonObject) -> Entry:
+def _read_continuing(raw: JsonObject) -> LogEntry:
     """Read messages whose parents may stand on earlier lines."""
     items = raw.get("messages")
     if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
@@ -158,10 +158,10 @@ def _read_continuing(raw: JsonObject) -> Entry:
     conversation = read_conversation({**raw, "messages": local})
     pairs = zip(conversation.messages, parents, strict=True)
     messages = tuple(replace(message, parent_id=parent) for message, parent in pairs)
-    return Entry(replace(conversation, messages=messages), follow=bool(raw.get("follow")))
+    return LogEntry(replace(conversation, messages=messages), follow=bool(raw.get("follow")))
 
 
-def _turn_entry(turn: Conversation, raw: JsonObject, offset: int) -> Entry:
+def _turn_entry(turn: Conversation, raw: JsonObject, offset: int) -> LogEntry:
     """Give a turn the ids and the parent its line names."""
     asked, reply = turn.messages
     session = raw.get("session_id")
@@ -171,7 +171,7 @@ def _turn_entry(turn: Conversation, raw: JsonObject, offset: int) -> Entry:
     parent, model = raw.get("parent_id"), raw.get("model") or ""
     if not isinstance(parent, str | None) or not isinstance(model, str):
         raise DataError("a turn's parent_id and model are expected to be text")
-    return Entry(
+    return LogEntry(
         Conversation(
             id=str(session) if session else f"{turn.id}@{offset}",
             messages=(

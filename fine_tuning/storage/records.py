@@ -6,7 +6,7 @@ conversation but the few that a drop quotes, and :meth:`Records.forget` removes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -110,7 +110,9 @@ class Records:
                 rows,
             )
 
-    def finish(self, run_id: str, stats: JsonObject, steps: Sequence[StepRecord] = ()) -> None:
+    def finish(
+        self, run_id: str, stats: Mapping[str, object], steps: Sequence[StepRecord] = ()
+    ) -> None:
         """Note that a run is done, and what its steps did."""
         with self._database.writing() as connection:
             connection.execute(
@@ -269,5 +271,5 @@ def _orphans(connection: apsw.Connection, conversation: tuple[str]) -> list[str]
     return orphans
 
 
-def _json(value: JsonObject) -> str:
+def _json(value: Mapping[str, object]) -> str:
     return encode(dict(value)).decode()

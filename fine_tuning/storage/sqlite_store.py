@@ -6,7 +6,7 @@ by page, so that a long reading neither holds memory nor keeps the write-ahead l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import orjson
 
 from fine_tuning.core.conversation import Conversation, Message
 from fine_tuning.core.feedback import Feedback
+from fine_tuning.core.json_value import JsonValue, trusted
 from fine_tuning.core.ports import Skipped
 from fine_tuning.storage.atomic import file_stamp
 from fine_tuning.storage.database import BUSY_TIMEOUT_MS, Database
@@ -316,8 +317,8 @@ def _messages(connection: apsw.Connection, identity: str) -> Iterator[Message]:
         yield _message(dict(zip(columns, row, strict=True)))
 
 
-def _message(row: dict[str, Any]) -> Message:
-    raw = dict(row)
+def _message(row: Mapping[str, apsw.SQLiteValue]) -> Message:
+    raw: dict[str, JsonValue] = trusted(dict(row))
     for key in ("content", "tool_calls", "meta"):
-        raw[key] = orjson.loads(raw[key])
+        raw[key] = orjson.loads(str(row[key]))
     return Message.from_dict({**raw, "metadata": raw.pop("meta")})

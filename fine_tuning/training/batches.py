@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.item import Item, grouped
 from fine_tuning.core.naming import unit_interval
-from fine_tuning.engine.layout import families
+from fine_tuning.engine.layout import prefix_groups
 from fine_tuning.training.plan import TrainingPlan
 
 BUCKET_STEPS = 8
@@ -148,8 +148,8 @@ def _batches(units: Sequence[list[Item]], size: int) -> list[list[Item]]:
 
     The last batch takes the remainder.
     """
-    related = families([unit[0].ids for unit in units])
-    ordered = [units[index] for family in related for index in family]
+    related = prefix_groups([unit[0].ids for unit in units])
+    ordered = [units[index] for prefix_group in related for index in prefix_group]
     return [
         [item for unit in ordered[first : first + size] for item in unit]
         for first in range(0, len(ordered), size)

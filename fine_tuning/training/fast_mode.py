@@ -18,7 +18,7 @@ from fine_tuning.core.item import Item
 from fine_tuning.core.naming import content_name
 from fine_tuning.core.run import Run, TrainingMetrics
 from fine_tuning.engine.decoder import Decoder
-from fine_tuning.engine.lower_states import STATE_BYTES, LowerStates
+from fine_tuning.engine.frozen_prefix_cache import STATE_BYTES, FrozenPrefixCache
 from fine_tuning.storage.atomic import storage_errors, whole_folder
 from fine_tuning.training.plan import TrainingPlan
 from fine_tuning.training.run_folder import RunFolder, RunSettings
@@ -43,15 +43,15 @@ def first_adapted(plan: TrainingPlan, num_layers: int) -> int:
 
 def states_bytes(sequences: Sequence[Item], width: int) -> int:
     """Return the size of the file of hidden states."""
-    return STATE_BYTES * width * LowerStates.num_rows(sequences)
+    return STATE_BYTES * width * FrozenPrefixCache.num_rows(sequences)
 
 
-def lower_states(
+def frozen_prefix_cache(
     folder: RunFolder,
     settings: RunSettings,
     decoder: Decoder,
     sequences: Sequence[Item],
-) -> LowerStates | None:
+) -> FrozenPrefixCache | None:
     """Return the hidden states of a run's sequences, computed if need be; None in quality mode.
 
     Raises:
@@ -64,18 +64,18 @@ def lower_states(
     about += [settings.threads, settings.plan.adapter, dict(settings.data_digests)]
     name = content_name(about).replace(":", "-")
     path, width = folder.hidden_path / name, decoder.shape.width
-    rows = LowerStates.num_rows(sequences)
+    rows = FrozenPrefixCache.num_rows(sequences)
     for torn in folder.path.glob(f".{folder.hidden_path.name}.*"):
         shutil.rmtree(torn, ignore_errors=True)
     if not path.is_file():
         with whole_folder(folder.hidden_path) as place:
             _allocate(place / name, rows * width * STATE_BYTES)
             store = np.memmap(place / name, np.int16, "r+", shape=(rows, width))
-            LowerStates(first, sequences, store).fill(decoder)
+            FrozenPrefixCache(first, sequences, store).fill(decoder)
             store.flush()
     with storage_errors(path):
         store = np.memmap(path, np.int16, "r", shape=(rows, width))
-    return LowerStates(first, sequences, store)
+    return FrozenPrefixCache(first, sequences, store)
 
 
 def _allocate(path: Path, num_bytes: int) -> None:

@@ -18,10 +18,10 @@ import psutil
 from fine_tuning.core.errors import OutOfMemoryError, StorageError
 from fine_tuning.core.events import Value
 from fine_tuning.core.item import Item
-from fine_tuning.engine.cost import BatchCost, batch_cost
+from fine_tuning.engine.batch_cost import BatchCost, batch_cost
 from fine_tuning.engine.decoder import Decoder
+from fine_tuning.engine.frozen_prefix_cache import FrozenPrefixCache
 from fine_tuning.engine.lora import LoraAdapter
-from fine_tuning.engine.lower_states import LowerStates
 from fine_tuning.engine.memory import (
     GIB,
     MemoryNeeds,
@@ -33,9 +33,9 @@ from fine_tuning.engine.memory import (
 from fine_tuning.training.batches import BatchOrder, evaluation_batches
 from fine_tuning.training.checkpoints import KEEP
 from fine_tuning.training.fast_mode import first_adapted, states_bytes
-from fine_tuning.training.pace import duration, fit
+from fine_tuning.training.lr_finder import USUAL_TRIES, steps_per_rate
 from fine_tuning.training.plan import TrainingData, TrainingPlan
-from fine_tuning.training.rate_probe import USUAL_TRIES, steps_per_rate
+from fine_tuning.training.throughput import duration, fit
 from fine_tuning.training.trainer_utils import Trainable
 
 BUDGET_SHARE = 0.8
@@ -203,7 +203,7 @@ def _leaner(job: Job) -> Iterator[tuple[str, Job]]:
 
 
 def timed(
-    job: Job, trainable_over: Callable[[LowerStates | None], Trainable], known: Forecast
+    job: Job, trainable_over: Callable[[FrozenPrefixCache | None], Trainable], known: Forecast
 ) -> Forecast:
     """Add the time, from a few batches that are computed and forgotten.
 
@@ -217,7 +217,7 @@ def timed(
     by_cost = sorted(range(len(batches)), key=lambda i: costs[i].waited_tokens)
     chosen = [by_cost[int(share * (len(by_cost) - 1))] for share in PROBED_SHARES]
     probed = [*(batches[i] for i in chosen), *evaluations[len(evaluations) // 2 :][:1]]
-    states, lower_s = _lower_states(job, [each for batch in probed for each in batch])
+    states, lower_s = _frozen_prefix(job, [each for batch in probed for each in batch])
     trainable = trainable_over(states)
     _seconds(trainable, batches[chosen[-1]])  # libraries compile, memory is touched
     seconds = [_seconds(trainable, batches[i]) for i in chosen]
@@ -232,18 +232,18 @@ def timed(
     return replace(known, time_s=lower_s + epochs * epoch_s + evaluations_s)
 
 
-def _lower_states(job: Job, probed: Sequence[Item]) -> tuple[LowerStates | None, float]:
+def _frozen_prefix(job: Job, probed: Sequence[Item]) -> tuple[FrozenPrefixCache | None, float]:
     """Return the states of probed sequences in fast mode, and how long those of all will take."""
     first = first_adapted(job.plan, len(job.decoder.blocks))
     if not first:
         return None, 0.0
-    rows, everything = LowerStates.num_rows(probed), [*job.data.train, *job.data.validation]
-    states = LowerStates(first, probed, np.empty((rows, job.decoder.shape.width), np.int16))
+    rows, everything = FrozenPrefixCache.num_rows(probed), [*job.data.train, *job.data.validation]
+    states = FrozenPrefixCache(first, probed, np.empty((rows, job.decoder.shape.width), np.int16))
     for _ in range(2):  # the first compiles
         began_s = time.monotonic()
         states.fill(job.decoder)
         took_s = time.monotonic() - began_s
-    return states, took_s * LowerStates.num_rows(everything) / rows
+    return states, took_s * FrozenPrefixCache.num_rows(everything) / rows
 
 
 def _seconds(trainable: Trainable, batch: Sequence[Item]) -> float:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import signal
 import threading
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Self
+
+from fine_tuning.core.closing import Closing
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class StopRequest:
+class StopRequest(Closing):
     """Becomes ``requested`` when the user presses Ctrl-C, or the system asks the process to end.
 
     Outside a process's main thread Python allows no handlers; there only :meth:`ask` sets it.
@@ -33,12 +35,7 @@ class StopRequest:
             self._before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Give the signals back to whoever had them."""
         for number, handler in self._before.items():
             signal.signal(number, handler)

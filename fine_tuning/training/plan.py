@@ -73,6 +73,10 @@ class TrainingPlan:
 
     rank: int = _of("lora_r")
     alpha: float = _of("lora_alpha")
+    ranks: Mapping[str, int] = field(default_factory=dict)
+    """Ranks of their own, by a weight's name ("blk.0.attn_q.weight") or a layer's ("attn_q")."""
+    alphas: Mapping[str, float] = field(default_factory=dict)
+    """Scales of their own, in the same way."""
     use_rslora: bool = _of("use_rslora")
     targets: tuple[str, ...] = _of_open("target_modules", (), ALL_LINEAR)
     adapter: AdapterForm = "lora"
@@ -130,6 +134,8 @@ class TrainingPlan:
             **{name: (getattr(self, name) >= 0, "0 or more") for name in counts},
             **{name: (0 <= getattr(self, name) <= 1, "a number from 0 to 1") for name in ratios},
             **{name: (0 <= getattr(self, name) < math.inf, "0 or more") for name in amounts},
+            "ranks": (all(rank >= 1 for rank in self.ranks.values()), "1 or more each"),
+            "alphas": (all(0 < a < math.inf for a in self.alphas.values()), "more than 0 each"),
             "alpha": (0 < self.alpha < math.inf, "more than 0"),
             "learning_rate": (0 < self.learning_rate < math.inf, "more than 0"),
             "adam_betas": (

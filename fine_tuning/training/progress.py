@@ -7,7 +7,6 @@ elsewhere a line is written now and then, so that logs stay short.
 from __future__ import annotations
 
 import sys
-from types import TracebackType
 from typing import Self, TextIO
 
 from rich.console import Console
@@ -19,9 +18,10 @@ from rich.progress import (
 )
 
 from fine_tuning.core.clock import SystemClock
+from fine_tuning.core.closing import Closing
 from fine_tuning.core.events import RunEvent
 from fine_tuning.core.ports import Clock
-from fine_tuning.training.pace import duration
+from fine_tuning.training.throughput import duration
 
 LINE_EVERY_S = 10.0
 GIB = 1024**3
@@ -45,7 +45,7 @@ def describe(event: RunEvent) -> str:
     return ""
 
 
-class ProgressLines:
+class ProgressLines(Closing):
     """Plain lines: of steps one every ten seconds and the last, of everything else all."""
 
     def __init__(self, stream: TextIO, clock: Clock) -> None:
@@ -66,20 +66,11 @@ class ProgressLines:
             self._stream.write(line + "\n")
             self._stream.flush()
 
-    def __enter__(self) -> Self:
-        """Return itself; lines need no opening."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Leave the lines."""
 
 
-class ProgressBar:
+class ProgressBar(Closing):
     """A bar over all optimizer steps; a context manager, so that the terminal is left clean."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -87,7 +78,7 @@ class ProgressBar:
         columns = (BarColumn(12), MofNCompleteColumn(), TextColumn("{task.fields[said]}"))
         self._bar = Progress(*columns, console=Console(file=stream))
         self._task = self._bar.add_task("training", total=None, said="")
-        self._loss = self._validation = self._pace = ""
+        self._loss = self._validation = self._throughput = ""
 
     def on_event(self, event: RunEvent) -> None:
         """Move the bar; remarks and failures are written above it."""
@@ -97,7 +88,7 @@ class ProgressBar:
         if event.kind == "step":
             values = _numbers(event)
             self._loss = f"loss {values['loss']:.3f} "
-            self._pace = (
+            self._throughput = (
                 f" {values['tokens_per_s']:.0f} tok/s  {values['memory_bytes'] / GIB:.1f} GiB  "
                 f"{duration(values['eta_s'])} left"
             )
@@ -106,19 +97,14 @@ class ProgressBar:
             self._validation = f"val {event.values['validation_loss']:.3f} "
         elif line := describe(event):
             self._bar.console.print(line, markup=False)
-        self._bar.update(self._task, said=self._loss + self._validation + self._pace)
+        self._bar.update(self._task, said=self._loss + self._validation + self._throughput)
 
     def __enter__(self) -> Self:
         """Show the bar."""
         self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Leave the bar as it stands."""
         self._bar.stop()
 

@@ -114,7 +114,9 @@ def carry_out(
 
 def _name(state: Mapping[str, torch.Tensor], settings: RunSettings) -> str:
     plan = settings.plan
-    scale = (plan.rank, plan.alpha, plan.use_rslora)
+    scale: list[object] = [plan.rank, plan.alpha, plan.use_rslora]
+    if plan.ranks or plan.alphas:
+        scale += [dict(plan.ranks), dict(plan.alphas)]
     return adapter_name(state, base_digest=settings.base_digest, scale=scale)
 
 

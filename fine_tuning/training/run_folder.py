@@ -26,6 +26,7 @@ from fine_tuning.core.json_value import JsonObject, JsonValue, object_at, truste
 from fine_tuning.core.naming import file_sha256
 from fine_tuning.core.run import (
     ADAPTER_DIR,
+    ADAPTER_GGUF,
     EVENTS_FILE,
     LOCK_FILE,
     MANIFEST_FILE,
@@ -44,6 +45,7 @@ from fine_tuning.storage.run_files import (
 )
 from fine_tuning.training.checkpoints import CheckpointFolder
 from fine_tuning.training.plan import TrainingData, TrainingPlan
+from fine_tuning.training.starting_point import StartingPoint
 
 FORMAT = 2
 """Format 2 may hold items with weights; format 1, tokenized examples alone, is read as such."""
@@ -68,7 +70,11 @@ def current_versions() -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
-    """What a run was started with. ``data_digests`` name the copies of the sequences."""
+    """What a run was started with.
+
+    ``data_digests`` name the copies of the sequences, and of the adapter it began with; ``parents``
+    are the versions that is of.
+    """
 
     run_id: str
     method: str
@@ -84,6 +90,7 @@ class RunSettings:
     created_at: str
     versions: Mapping[str, str]
     data_digests: Mapping[str, str]
+    parents: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
@@ -98,11 +105,12 @@ class RunSettings:
             TrainingError: if a key is missing, or the format is another one.
             ConfigError: if a number of the plan is out of range.
         """
-        missing = [name for name in cls.__slots__ if name not in raw]
+        missing = [name for name in cls.__slots__ if name not in raw and name != "parents"]
         if missing or raw.get("format") not in READABLE:
             found = f"lacks {', '.join(missing)}" if missing else f"has format {raw.get('format')}"
             raise TrainingError(f"the run's settings.json {found}, expected format {FORMAT}")
-        values = {name: trusted(raw[name]) for name in cls.__slots__}
+        values = {name: trusted(raw[name]) for name in cls.__slots__ if name in raw}
+        values["parents"] = tuple(trusted(raw.get("parents", ())))
         return cls(**{**values, "plan": TrainingPlan.from_dict(object_at(raw, "plan"))})
 
 
@@ -117,6 +125,7 @@ class RunFolder:
         self.adapter_dir = self.path / ADAPTER_DIR
         self.data_path = self.path / "data"
         self.hidden_path = self.path / "hidden"
+        self.start_path = self.data_path / ADAPTER_GGUF
         self.checkpoints = CheckpointFolder(self.path / "checkpoints")
 
     @contextmanager
@@ -138,8 +147,15 @@ class RunFolder:
                 ) from error
             yield
 
-    def begin(self, settings: RunSettings, data: TrainingData) -> RunSettings:
+    def begin(
+        self,
+        settings: RunSettings,
+        data: TrainingData,
+        start_from: StartingPoint | None = None,
+    ) -> RunSettings:
         """Write the sequences and the settings of a new run; returns the settings as written.
+
+        The adapter it begins with, if it is a version's, is copied beside the sequences.
 
         Raises:
             TrainingError: if the folder holds a run already.
@@ -154,6 +170,10 @@ class RunFolder:
             split: _write_sequences(self.data_path / f"{split}.jsonl", getattr(data, split))
             for split in SPLITS
         }
+        if start_from is not None:
+            with storage_errors(start_from.adapter_file):
+                write_file(self.start_path, start_from.adapter_file.read_bytes())
+            digests["adapter"] = file_sha256(self.start_path)
         raw = {**settings.to_dict(), "data_digests": digests}
         write_settings(self.path, raw)
         return RunSettings.from_dict(raw)
@@ -180,16 +200,22 @@ class RunFolder:
         splits = {}
         for split in SPLITS:
             path = self.data_path / f"{split}.jsonl"
-            if not path.is_file() or file_sha256(path) != settings.data_digests[split]:
-                raise TrainingError(
-                    f"{path} is not what the run was started with, expected "
-                    f"{settings.data_digests[split]}",
-                    next_command="fine-tuning train",
-                )
+            _refuse_changed(path, settings.data_digests[split])
             with storage_errors(path):
                 lines = path.read_bytes().splitlines()
             splits[split] = [item_from_dict(orjson.loads(line)) for line in lines]
         return TrainingData(**splits, snapshot=settings.snapshot)
+
+    def starting_point(self, settings: RunSettings) -> StartingPoint | None:
+        """Return the version a run began from, by the run's own copy; None began afresh.
+
+        Raises:
+            TrainingError: if the copy is missing or was changed.
+        """
+        if not settings.parents:
+            return None
+        _refuse_changed(self.start_path, settings.data_digests["adapter"])
+        return StartingPoint(name=settings.parents[0], adapter_file=self.start_path)
 
     def finish(self, settings: RunSettings, metrics: TrainingMetrics, adapter_name: str) -> Run:
         """Write the manifest, then remove what only resuming needed.
@@ -229,6 +255,14 @@ class RunFolder:
         for leftover in (self.data_path, self.hidden_path):
             shutil.rmtree(leftover, ignore_errors=True)
         return Run(self.path, manifest)
+
+
+def _refuse_changed(path: Path, digest: str) -> None:
+    if not path.is_file() or file_sha256(path) != digest:
+        raise TrainingError(
+            f"{path} is not what the run was started with, expected {digest}",
+            next_command="fine-tuning train",
+        )
 
 
 def _write_sequences(path: Path, sequences: Sequence[Item]) -> str:

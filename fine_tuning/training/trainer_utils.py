@@ -25,9 +25,9 @@ from fine_tuning.core.ports import Clock, RunListener
 from fine_tuning.training.batches import BatchOrder, evaluation_batches
 from fine_tuning.training.checkpoints import Checkpoint, LoopProgress
 from fine_tuning.training.optimizer import AdamW
-from fine_tuning.training.pace import STEPS_FOR_A_FORECAST, Pace, duration
 from fine_tuning.training.plan import TrainingData, TrainingPlan
 from fine_tuning.training.schedule import LearningRateSchedule
+from fine_tuning.training.throughput import STEPS_FOR_A_FORECAST, Throughput, duration
 
 
 class BatchLoss(Protocol):
@@ -213,7 +213,7 @@ class TrainingLoop:
         state.first_loss = loss if state.first_loss is None else state.first_loss
         state.last_loss = loss
         took_s = max(1e-9, self._around.clock.monotonic_s() - began_s)
-        self._pace.step(num_tokens, took_s)
+        self._throughput.step(num_tokens, took_s)
         self._tell(
             "step",
             loss=loss,
@@ -249,12 +249,12 @@ class TrainingLoop:
             result = self._trainable.evaluate(batch)
             loss_sum += result.loss_sum
             size += self._trainable.size(batch)
-        self._pace.evaluation(self._around.clock.monotonic_s() - began_s)
+        self._throughput.evaluation(self._around.clock.monotonic_s() - began_s)
         loss = loss_sum / size
         self._require_finite("validation loss", loss, self._schedule.learning_rate(state.step))
-        self._judge(loss)
+        self._update_early_stopping(loss)
 
-    def _judge(self, loss: float) -> None:
+    def _update_early_stopping(self, loss: float) -> None:
         """Take note of a validation loss: the best so far, or one more without gain."""
         state, patience = self.progress, self._plan.patience
         state.evaluated_step = state.step
@@ -312,7 +312,7 @@ class TrainingLoop:
     def _start_of_process(self) -> None:
         now_s = self._around.clock.monotonic_s()
         self._timed_until_s = self._saved_at_s = now_s
-        self._pace = Pace()
+        self._throughput = Throughput()
         self._saved = (self.progress.step, self.progress.evaluated_step)
 
     def _eta_s(self) -> float:
@@ -320,7 +320,7 @@ class TrainingLoop:
         step = self.progress.step
         left = self.num_steps - step
         tokens = left * self.progress.num_tokens / max(1, step)
-        return self._pace.remaining_s(left, tokens, self._evaluations_left())
+        return self._throughput.remaining_s(left, tokens, self._evaluations_left())
 
     def _evaluations_left(self) -> int:
         if not self._validation:
@@ -332,7 +332,7 @@ class TrainingLoop:
 
     def _forecast_when_due(self) -> None:
         """Say once, when the pace is known, how long the whole run takes."""
-        if self._pace.num_steps != STEPS_FOR_A_FORECAST:
+        if self._throughput.num_steps != STEPS_FOR_A_FORECAST:
             return
         now_s = self._around.clock.monotonic_s()
         time_s = self.progress.elapsed_s + now_s - self._timed_until_s + self._eta_s()

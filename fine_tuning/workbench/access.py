@@ -15,7 +15,6 @@ import orjson
 from fine_tuning.core.errors import ConfigError, StorageError
 from fine_tuning.runtimes.serving.listening import is_loopback
 from fine_tuning.storage.atomic import storage_errors, write_file
-from fine_tuning.workbench.base import WorkbenchBase
 
 PASSWORD_FILE = "app_password.json"  # noqa: S105 - a file's name
 MIN_PASSWORD_CHARACTERS = 8
@@ -26,8 +25,15 @@ MAX_MEMORY_BYTES = 1 << 27
 OWNER_ONLY = 0o600
 
 
-class Access(WorkbenchBase):
-    """What a user does to let others in, and nobody else."""
+class Access:
+    """What a user does to let others in, and nobody else.
+
+    Args:
+        home: The workspace's folder.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
 
     @property
     def has_password(self) -> bool:
@@ -88,7 +94,7 @@ class Access(WorkbenchBase):
 
     @property
     def _password_file(self) -> Path:
-        return self.workspace.home / PASSWORD_FILE
+        return self._home / PASSWORD_FILE
 
 
 def _hash(password: str, salt: bytes, cost: dict[str, int]) -> bytes:

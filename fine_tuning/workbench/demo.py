@@ -21,11 +21,11 @@ from fine_tuning.core.run import Run
 from fine_tuning.data_collection.data_cleaner import CleaningReport
 from fine_tuning.data_preparation.formatter import TrainingDataFormatter
 from fine_tuning.data_preparation.snapshot import Snapshot
+from fine_tuning.evaluation.evaluation_report import EvaluationReport
 from fine_tuning.evaluation.questions import Question, read_questions
 from fine_tuning.evaluation.results import SideBySide
 from fine_tuning.storage.atomic import write_file
-from fine_tuning.workbench.evaluation import EvaluationReport
-from fine_tuning.workbench.judging import QUESTIONS_FILE
+from fine_tuning.workbench.evaluate.question_file import QUESTIONS_FILE
 from fine_tuning.workbench.process import CostMeter, StageCost
 from fine_tuning.workbench.workbench import Workbench
 
@@ -154,17 +154,17 @@ def run_demo(
         log_samples(bench)
         questions_file = _placed_questions(home)
     with meter.stage("clean"):
-        cleaning = bench.clean()
+        cleaning = bench.data.clean()
     with meter.stage("export and format"):
-        bench.export()
+        bench.data.export()
         format_pairs(bench, cleaning.kept)
     with meter.stage("build data set"):
-        snapshot = bench.prepare()
+        snapshot = bench.data.prepare()
     with meter.stage("train and export adapter"):
-        run = bench.train(snapshot, run_id=RUN_ID, listener=listener)
+        run = bench.train.train(snapshot, run_id=RUN_ID, listener=listener)
     with meter.stage("evaluate"):
         questions = read_questions(questions_file)
-        evaluation = bench.evaluate(RUN_ID, prompts=())
+        evaluation = bench.evaluate.evaluate(RUN_ID, prompts=())
     with meter.stage("chat with the tuned model"):
         chat = ask_once(bench, questions[0])
     found = (cleaning, snapshot, run, evaluation, chat)
@@ -184,7 +184,7 @@ def log_samples(bench: Workbench) -> None:
     In the general conversations the model itself has answered, so that it goes on doing what it
     could do before; the messy ones are for the cleaner.
     """
-    logger = bench.logger()
+    logger = bench.data.logger()
     for conversation in read_samples("handbook_conversations.jsonl"):
         turns = conversation.path()
         for asked, reply in zip(turns[::2], turns[1::2], strict=True):
@@ -203,17 +203,17 @@ def read_samples(name: str) -> list[Conversation]:
 
 def format_pairs(bench: Workbench, conversations: Sequence[Conversation]) -> int:
     """Write the training pairs in the format of the settings; return how many."""
-    kind = bench.settings.data_preparation.format_type
+    kind = bench.context.settings.data_preparation.format_type
     pairs = TrainingDataFormatter(kind).create_training_pairs(conversations)
-    _write_json(bench.workspace.exports / f"training_pairs_{kind}.json", pairs)
+    _write_json(bench.context.workspace.exports / f"training_pairs_{kind}.json", pairs)
     return len(pairs)
 
 
 def ask_once(bench: Workbench, question: Question) -> str:
     """Load base and adapter as the chat does and stream one reply."""
-    with bench.open_chat(RUN_ID) as server:
+    with bench.models.access.open_chat(RUN_ID) as server:
         message = Message(id="0", role="user", content=(Part(text=question.question),))
-        limit = bench.settings.evaluation.max_reply_tokens
+        limit = bench.context.settings.evaluation.max_reply_tokens
         return "".join(server.chat_model.reply([message], Sampling(max_tokens=limit)))
 
 

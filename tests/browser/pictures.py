@@ -65,7 +65,7 @@ def main(home: Path, folder: Path) -> int:
 def newest_chat(home: Path) -> str:
     """Return the address of the newest chat; without one, of the page itself."""
     settings = load_settings(None)
-    rows = Workbench(settings, Workspace.open(home, settings)).chats(limit=1).rows
+    rows = Workbench(settings, Workspace.open(home, settings)).chat.chats(limit=1).rows
     return f"?chat={rows[0].id}" if rows else ""
 
 

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(
 def recorded(home: Path) -> list[Conversation]:
     """Return what is on disk."""
     settings = load_settings(None)
-    return list(Workbench(settings, Workspace.open(home, settings)).recorded())
+    return list(Workbench(settings, Workspace.open(home, settings)).context.store.conversations())
 
 
 def say(page: Page, text: str) -> str:

@@ -44,7 +44,7 @@ def record_samples(home: Path, count: int) -> None:
     with (SAMPLES / "handbook_conversations.jsonl").open(encoding="utf-8") as lines:
         some = home.parent / "some.jsonl"
         some.write_text("".join(islice(lines, count)), encoding="utf-8")
-    bench.import_file(some)
+    bench.data.importer.import_file(some)
 
 
 def go(page: Page, name: str) -> None:

@@ -16,17 +16,11 @@ import pytest
 
 from fine_tuning.cli import app_command
 from fine_tuning.cli.main import main
-from fine_tuning.config.schema import Settings
-from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.errors import ConfigError, StorageError
-from fine_tuning.workbench.workbench import Workbench
+from fine_tuning.workbench.access import Access
 
 PASSWORD = "correct horse"  # noqa: S105 - of a test
 START_S = 60.0
-
-
-def bench(home: Path) -> Workbench:
-    return Workbench(Settings(), Workspace(home=home))
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "chatbot.example"])  # noqa: S104
@@ -45,7 +39,7 @@ def test_a_password_is_kept_as_a_salted_hash(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{PASSWORD}\n"))
     assert main(["app", "--home", str(tmp_path), "--set-password"]) == 0
-    mine = bench(tmp_path)
+    mine = Access(tmp_path)
     assert mine.has_password
     assert mine.check_password(PASSWORD)
     assert not mine.check_password(PASSWORD.upper())
@@ -64,13 +58,13 @@ def test_a_password_is_kept_as_a_salted_hash(
 
 def test_a_short_password_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="at least 8"):
-        bench(tmp_path).set_password("seven77")
-    assert not bench(tmp_path).has_password
+        Access(tmp_path).set_password("seven77")
+    assert not Access(tmp_path).has_password
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
 def test_this_machine_needs_none(tmp_path: Path, host: str) -> None:
-    bench(tmp_path).require_password(host)
+    Access(tmp_path).require_password(host)
 
 
 def test_what_it_runs_lies_where_it_looks() -> None:

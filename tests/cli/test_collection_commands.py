@@ -93,7 +93,7 @@ def test_judging_counting_and_writing_pairs(home: Path, capsys: pytest.CaptureFi
     for wrong in (["feedback", reply], [*given, "--up", "--down"], given):
         code, _, err = run(capsys, *wrong)
         assert code == 2
-        assert "a judgement needs --session and one of" in err
+        assert "feedback needs --session and one of" in err
     code, _, err = run(capsys, *given, "--rating", "11")
     assert code == 3
     assert "expected 1 to 10" in err

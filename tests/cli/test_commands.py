@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fine_tuning.cli.main import main
-from fine_tuning.core.errors import OutOfMemoryError
+from fine_tuning.core.errors import ModelNotFoundError, OutOfMemoryError
 
 CHATS = [
     {"user_message": f"What is rule {i} of the house?", "bot_response": f"Rule {i}: be kind."}
@@ -81,6 +81,30 @@ def test_a_dry_run_tells_the_forecast_and_begins_no_run(
     assert "expected at most 0.1 GiB" in err
     runs = home / "home" / "fine_tuned_models"
     assert not runs.exists() or not any(runs.iterdir())
+
+
+def test_a_run_goes_on_from_a_version(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "import", str(home / "chats.jsonl"))
+    run(capsys, "prepare", "--base", "embedded")
+    (dataset,) = (path.name for path in (home / "home" / "datasets").iterdir())
+    short = ("training.max_steps=1", "training.lora_r=4", "training.learning_rate=1e-3")
+    command = ["train", "--base", "embedded", "--dataset", dataset]
+    command += [part for each in short for part in ("--set", each)]
+    first = run_json(capsys, *command, "--run-id", "first")
+    goes_on = [*command, "--set", "training.lora_r=8", "--from", str(first["version"])]
+    second = run_json(capsys, *goes_on, "--run-id", "second")
+    assert second["base_validation_loss"] == pytest.approx(first["last_validation_loss"], rel=1e-4)
+    manifest = home / "home" / "fine_tuned_models" / "second" / "manifest.json"
+    recorded = json.loads(manifest.read_text(encoding="utf-8"))
+    assert recorded["parents"] == [first["version"]]
+    assert recorded["plan"]["rank"] == 4
+    shown = run_json(capsys, "models", "show", str(second["version"]))
+    assert shown["started_from"] == [first["version"]]
+    code, _, err = run(capsys, *command, "--from", "nobody:7")
+    assert code == ModelNotFoundError.exit_code
+    assert "nobody:7" in err
+    code, _, err = run(capsys, "train", "--resume", "second", "--from", str(first["version"]))
+    assert "expected --resume alone" in err
 
 
 def test_tables_for_people(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,18 +44,18 @@ def test_a_version_is_deployed_once_shown_and_rolled_back(
         assert words in out
     back = run_json(capsys, "rollback", "--set", "deployment.runtime=embedded")
     assert (back["before"], back["version"]) == ("support:1", "support:base")
-    assert trained.bench().version("support:1").deployments[-1].state == "active"
+    assert trained.bench().models.versions.find("support:1").deployments[-1].state == "active"
 
 
 def test_the_doctor_tidies_what_a_killed_deployment_left(
     trained: Trained, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bench = trained.bench()
-    bench.register_run(bench.find_run("run1"))
+    bench.models.register.register(bench.models.runs.find("run1"))
     url = "http://127.0.0.1:9"
     staged = {"staged": f"{SERVED}-new", "replaces": ""}
     for runtime in ("embedded", f"ollama {url}"):
-        bench.registry().deployments.begin("support:1", runtime, SERVED, staged)
+        bench.models.register.registry().deployments.begin("support:1", runtime, SERVED, staged)
     _, _, err = run(capsys, "doctor", "--set", "deployment.runtime=embedded")
     assert f"{SERVED} was undone: the process ended before the model was proven" in err
     told = f"support:1 to ollama {url} did not end; next: fine-tuning deploy support:1"
@@ -64,9 +64,9 @@ def test_the_doctor_tidies_what_a_killed_deployment_left(
     code, _, err = run(capsys, "doctor", *elsewhere)
     assert code == 0
     assert "could not be tidied yet: no Ollama server answers" in " ".join(err.split())
-    (left,) = bench.registry().deployments.unfinished()
-    bench.registry().deployments.undo(left.id, "tested")
-    assert bench.recover_deployments() == []
+    (left,) = bench.models.register.registry().deployments.unfinished()
+    bench.models.register.registry().deployments.undo(left.id, "tested")
+    assert bench.models.deployment.recover() == []
 
 
 @pytest.mark.usefixtures("trained")

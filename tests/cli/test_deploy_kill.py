@@ -106,7 +106,7 @@ class Arena:
         return process.returncode == -signal.SIGKILL
 
     def answer(self, name: str) -> str:
-        served = self.bench.target().runtime.served(name)  # type: ignore[attr-defined]
+        served = self.bench.models.aliases.target().runtime.served(name)  # type: ignore[attr-defined]
         return str(served.complete(ask("Hello there."), Sampling(max_tokens=8)).text)
 
     def answering(self) -> str:
@@ -121,7 +121,7 @@ class Arena:
         """Both versions are there, the chatbot has the one it should, and nothing else is."""
         assert self.answering() == now
         assert self.server.names() == {NAME, OLD, NEW, ALIAS}
-        books = self.bench.registry()
+        books = self.bench.models.register.registry()
         states = [one.state for one in books.find("support:2").deployments]
         assert states[-1] == "active"
         assert books.deployments.unfinished() == []
@@ -131,8 +131,8 @@ class Arena:
         """Give the chatbot version 1, and take version 2 from the server."""
         bench = self.bench
         if self.server.digest(ALIAS) != self.server.digest(OLD):
-            bench.switch("support:1")
-        bench.withdraw("support:2", force=True)
+            bench.models.aliases.switcher().switch("support:1")
+        bench.models.aliases.switcher().withdraw("support:2", force=True)
         assert self.server.names() == {NAME, OLD, ALIAS}
 
 
@@ -160,7 +160,7 @@ def survive(arena: Arena, command: Command, dice: random.Random) -> None:
     else:
         pytest.fail("no kill hit a living process")
     if command == "rollback":
-        champion = arena.bench.registry().find("support:champion").name
+        champion = arena.bench.models.register.registry().find("support:champion").name
         if (now, champion) != (OLD, "support:1"):
             arena.finish(*ARGUMENTS["rollback"])
         arena.check_whole(OLD)

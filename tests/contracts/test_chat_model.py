@@ -16,7 +16,7 @@ from fine_tuning.runtimes.ollama_client import OllamaClient
 from fine_tuning.runtimes.ollama_model import OllamaServedModel
 from tests.ollama_stand_in.server import StandIn
 from tests.runtimes.models import ask, messages, model_path
-from tests.runtimes.served_here import serving_models
+from tests.runtimes.served_here import local_models, serving_models
 
 SHORT = Sampling(max_tokens=24)
 SAMPLED = Sampling(max_tokens=24, temperature=1.0, seed=7)
@@ -44,7 +44,12 @@ def served_here() -> Iterator[ChatModel]:
         client.close()
 
 
-@pytest.fixture(scope="module", params=[embedded, ollama, served_here])
+def local() -> Iterator[ChatModel]:
+    with TemporaryDirectory() as folder, local_models(Path(folder)) as models:
+        yield models.model("base")
+
+
+@pytest.fixture(scope="module", params=[embedded, ollama, served_here, local])
 def model(request: pytest.FixtureRequest) -> Iterator[ChatModel]:
     opener: Callable[[], Iterator[ChatModel]] = request.param
     yield from opener()

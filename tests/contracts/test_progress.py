@@ -12,9 +12,9 @@ from fine_tuning.core.ports import Progress
 from fine_tuning.data_preparation.dataset_builder import DatasetBuilder
 from fine_tuning.gguf.merge import MergeTypes, convert_model, merge_adapter
 from fine_tuning.gguf.types import TensorType
+from fine_tuning.jobs.job_queue import JobQueue
+from fine_tuning.jobs.reporter import JobReporter
 from fine_tuning.runtimes.ollama_client import CHUNK_BYTES, OllamaClient
-from fine_tuning.workbench.job_queue import JobQueue
-from fine_tuning.workbench.job_work import Teller
 from tests.data_preparation.conftest import open_folder
 from tests.data_preparation.test_dataset_builder import TALKS
 from tests.data_preparation.tiny_tokenizers import chatml_folder
@@ -80,7 +80,7 @@ def test_a_callback_that_raises_ends_the_work(tmp_path: Path, work: Work) -> Non
 def test_a_job_takes_any_progress(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     queue = JobQueue(tmp_path, lambda _: [])
-    take: Progress = Teller(queue, "one").progress
+    take: Progress = JobReporter(queue, "one").progress
     for step in (("reading", 0, 0), ("reading", 5, 0), ("asking", 0, 4), ("asking", 4, 4)):
         take(*step)
     assert queue.progress("one").stage == "asking"

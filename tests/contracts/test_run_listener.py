@@ -13,10 +13,10 @@ import pytest
 from fine_tuning.core.clock import SystemClock
 from fine_tuning.core.events import EventKind, RunEvent
 from fine_tuning.core.ports import RunListener
+from fine_tuning.jobs.job_queue import JobQueue
+from fine_tuning.jobs.reporter import JobReporter
 from fine_tuning.training.events_file import EventsFile, Listeners, read_events
 from fine_tuning.training.progress import ProgressBar, ProgressLines
-from fine_tuning.workbench.job_queue import JobQueue
-from fine_tuning.workbench.job_work import Teller
 
 
 def lines(_: Path) -> RunListener:
@@ -37,7 +37,7 @@ def several(folder: Path) -> RunListener:
 
 def job(folder: Path) -> RunListener:
     (folder / "jobs" / "one").mkdir(parents=True)
-    return Teller(JobQueue(folder / "jobs", lambda _: []), "one")
+    return JobReporter(JobQueue(folder / "jobs", lambda _: []), "one")
 
 
 @pytest.fixture(params=[lines, bar, file, several, job])

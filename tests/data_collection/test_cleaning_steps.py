@@ -11,7 +11,7 @@ from fine_tuning.data_collection.data_cleaner import DataCleaner
 from fine_tuning.data_collection.language import conversation_language, language
 from fine_tuning.data_collection.moderation import JUDGES, WordJudge, judges
 from fine_tuning.data_collection.quality import quality
-from fine_tuning.data_collection.wording import cut_off, refusal
+from fine_tuning.data_collection.text_filters import cut_off, refusal
 
 GOOD = "It is the part of a kite that faces the wind."
 

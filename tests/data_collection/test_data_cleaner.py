@@ -16,13 +16,13 @@ from fine_tuning.data_collection.cleaning_steps import (
     NEAR_DUPLICATE,
     REASONS,
     STEP_NAMES,
-    Limits,
+    CleaningLimits,
     steps,
 )
 from fine_tuning.data_collection.data_cleaner import DataCleaner
 from fine_tuning.data_collection.importing import read_conversations
+from fine_tuning.data_collection.text_filters import loop, swear_word
 from fine_tuning.data_collection.text_repair import normalize_whitespace, repair_unicode
-from fine_tuning.data_collection.wording import loop, swear_word
 from tests.strategies import conversations as any_conversations
 
 SAMPLES = Path(fine_tuning.__file__).parent / "data" / "samples"
@@ -195,7 +195,7 @@ def test_skipped_steps_do_nothing() -> None:
 
 
 def test_the_table_and_its_names_agree() -> None:
-    table = steps(Limits(min_length=1, max_length=2, phone_regions=()))
+    table = steps(CleaningLimits(min_length=1, max_length=2, phone_regions=()))
     assert (*(step.name for step in table), NEAR_DUPLICATE) == (CONSENT, *STEP_NAMES)
     assert (*(step.name for step in table if step.drop), NEAR_DUPLICATE) == REASONS
     assert all(step.edit or step.drop for step in table)

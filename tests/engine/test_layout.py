@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from fine_tuning.core.example import TokenizedExample
 from fine_tuning.engine import layout, step
+from fine_tuning.engine.data_parallel import shares
 from fine_tuning.engine.decoder import Decoder
-from fine_tuning.engine.layout import TokenLayout, Tokens, families
+from fine_tuning.engine.layout import TokenLayout, Tokens, prefix_groups
 from fine_tuning.engine.lora import LoraAdapter
-from fine_tuning.engine.workers import shares
 from tests.engine.tiny import MODELS, example, ragged_batch, random_adapter, write_tiny
 
 START = example(45, [], seed=20).ids
@@ -129,7 +129,7 @@ def test_every_token_has_a_row_of_its_own_prefix(sequences: list[tuple[int, ...]
 def test_families_hold_everyone_once_and_share_nothing(
     sequences: list[tuple[int, ...]], num_threads: int
 ) -> None:
-    found = families(sequences)
+    found = prefix_groups(sequences)
     assert sorted(chain(*found)) == list(range(len(sequences)))
     for one in found:
         for other in found:

@@ -19,7 +19,7 @@ from fine_tuning.gguf.merge import merge_adapter
 from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.gguf.types import TensorType
 from fine_tuning.gguf.writer import tensor_from_file, write_gguf
-from fine_tuning.training.adapter_run import foldable_weights, fresh_adapter
+from fine_tuning.training.fresh_adapter import foldable_weights, fresh_adapter
 from fine_tuning.training.plan import TrainingPlan
 from tests.engine.plain import PlainDecoder
 from tests.engine.tiny import LLAMA, ragged_batch, write_tiny

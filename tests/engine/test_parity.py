@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.resources import files
@@ -27,11 +27,11 @@ from fine_tuning.engine.architecture import ARCHITECTURES
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.lora import LoraAdapter
 from fine_tuning.engine.step import next_token_logits
-from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.gguf.types import TensorType
 from fine_tuning.runtimes.base_model import resolve_base_model
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from tests.engine.tiny import MODELS, TinyModel, example, random_adapter, write_tiny
+from tests.runtimes.vocabulary import first_tokens
 
 LOG = logging.getLogger(__name__)
 VOCABULARY, CONTEXT, TOP = 1024, 256, 300
@@ -74,18 +74,7 @@ def gains(model: TinyModel, kind: TensorType) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def tokenizer() -> dict[str, Any]:
     """The first tokens of a real vocabulary, enough for llama.cpp to load a model."""
-    with GgufFile.open(resolve_base_model("embedded").path) as file:
-        keys = {k: v for k, v in file.typed_metadata.items() if k.startswith("tokenizer.ggml.")}
-        tokens = list(file.metadata["tokenizer.ggml.tokens"])[:VOCABULARY]
-        known = set(tokens)
-        merges = [
-            merge
-            for merge in file.metadata["tokenizer.ggml.merges"]
-            if merge.replace(" ", "", 1) in known
-        ]
-        types = file.metadata["tokenizer.ggml.token_type"][:VOCABULARY].copy()
-    arrays = {"tokens": tokens, "merges": merges, "token_type": types}
-    return {**keys, **{f"tokenizer.ggml.{name}": value for name, value in arrays.items()}}
+    return first_tokens(resolve_base_model("embedded").path, VOCABULARY)
 
 
 @dataclass(frozen=True)
@@ -197,14 +186,35 @@ def check_predictions(
     assert agreement.repeats < 0.1, agreement
 
 
+def adapter_of_own_scales(shapes: Mapping[str, tuple[int, int]]) -> LoraAdapter:
+    """Ranks and scales that differ from weight to weight, some by a lot."""
+    adapter = LoraAdapter.create(
+        shapes,
+        rank=4,
+        alpha=8.0,
+        seed=7,
+        use_rslora=True,
+        ranks={"attn_q": 2, "attn_output": 7, "blk.1.ffn_down.weight": 1},
+        alphas={"ffn_up": 24.0, "attn_v": 2.0, "blk.0.ffn_down.weight": 16.0},
+    )
+    generator = torch.Generator().manual_seed(8)
+    for pair in adapter.pairs.values():
+        pair.b.copy_(0.05 * torch.randn(pair.b.shape, generator=generator))
+    return adapter
+
+
+@pytest.mark.parametrize("make", [random_adapter, adapter_of_own_scales])
 @pytest.mark.parametrize("name", [name for name in MODELS if name in ARCHITECTURES])
 def test_an_adapter_moves_llama_cpp_as_predicted(
-    tmp_path: Path, tokenizer: Mapping[str, Any], name: str
+    tmp_path: Path,
+    tokenizer: Mapping[str, Any],
+    name: str,
+    make: Callable[[Mapping[str, tuple[int, int]]], LoraAdapter],
 ) -> None:
     path, ids = tmp_path / "tiny.gguf", random_ids(32)
     write_sized(path, MODELS[name], TensorType.F32, tokenizer)
     with Decoder.open(path) as decoder:
-        adapter = random_adapter(decoder.linear_shapes, size=0.1)
+        adapter = make(decoder.linear_shapes)
     write_gguf_adapter(tmp_path / "a.gguf", adapter, architecture=MODELS[name].architecture)
     with EmbeddedServer(
         path, adapter=tmp_path / "a.gguf", context_tokens=CONTEXT, threads=1

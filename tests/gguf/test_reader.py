@@ -14,6 +14,7 @@ from fine_tuning.core.errors import GgufError, ModelNotFoundError
 from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.gguf.types import TensorType, ValueType
 from fine_tuning.gguf.values import StringArray
+from tests.runtimes.models import finish
 
 Build = Callable[..., bytes]
 Put = Callable[[bytes], Path]
@@ -52,10 +53,7 @@ def write_with_gguf_py(path: Path) -> dict[str, np.ndarray]:
     packed = gguf.quants.quantize(weights["f32"], gguf.GGMLQuantizationType.Q4_1)
     writer.add_tensor("q4_1", packed, raw_dtype=gguf.GGMLQuantizationType.Q4_1)
     weights["q4_1"] = gguf.quants.dequantize(packed, gguf.GGMLQuantizationType.Q4_1)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish(writer)
     return weights
 
 

@@ -20,6 +20,7 @@ from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
 from fine_tuning.runtimes.ollama_client import OllamaClient
 from fine_tuning.runtimes.ollama_runtime import OllamaRuntime
 from tests.ollama_stand_in.server import StandIn
+from tests.workbench.on_ollama import trained_on_ollama
 from tests.workbench.trained import NAME, Trained, write_trained
 
 ALIAS = "fine_tuned_support:champion"
@@ -43,7 +44,9 @@ def chatbot(trained: Trained, *overrides: str) -> OllamaIntegration:
 def serve(trained: Trained, runtime: AliasingRuntime, place: str, number: int, base: str) -> None:
     """Train a version and serve it; what proves it has tests of its own."""
     folder = trained.add_run(number)
-    version = trained.bench().register_run(trained.bench().find_run(folder.name))
+    version = trained.bench().models.register.register(
+        trained.bench().models.runs.find(folder.name)
+    )
     name = f"fine_tuned_{version.name}"
     recipe = ModelRecipe(base=base, adapter=folder / "adapter" / "adapter.gguf")
     info = runtime.create(name, recipe)
@@ -63,7 +66,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 def recorded(trained: Trained) -> list[list[str]]:
     """Return the texts of every recorded conversation."""
-    return [[m.text for m in one.messages] for one in trained.bench().conversations()]
+    return [[m.text for m in one.messages] for one in trained.bench().data.conversations()]
 
 
 def test_before_anything_is_deployed_it_is_the_base(tmp_path: Path) -> None:
@@ -94,12 +97,12 @@ def test_switching_moves_the_one_name_a_chatbot_asks_for(served: Trained) -> Non
 def test_a_session_stays_with_its_version(served: Trained) -> None:
     bot, bench = chatbot(served, HERE), served.bench()
     bot.switch("support:1")
-    bench.split_traffic("support:2", 0.4)
+    bench.models.aliases.switcher().split("support:2", 0.4)
     sessions = [f"session-{number}" for number in range(60)]
     routes = [bot.model(session) for session in sessions]
     assert set(routes) == {ALIAS, SECOND}
     assert [chatbot(served, HERE).model(session) for session in sessions] == routes
-    bench.end_split()
+    bench.models.aliases.end_split()
     assert {bot.model(session) for session in sessions} == {ALIAS}
 
 
@@ -114,7 +117,9 @@ def test_a_chat_is_streamed_and_recorded(served: Trained) -> None:
     with bot.chat(model=SECOND, sampling=SHORT) as chat:
         other = "".join(chat.say("Tell me about owls."))
     assert other != "".join(pieces)
-    versions = [one.path()[1].metadata["version"] for one in served.bench().store.conversations()]
+    versions = [
+        one.path()[1].metadata["version"] for one in served.bench().context.store.conversations()
+    ]
     assert versions == ["support:1", "support:2"]
     texts = ("".join(pieces), other)
     assert recorded(served) == [["Tell me about owls.", text] for text in texts]
@@ -139,10 +144,7 @@ def test_turns_are_logged_unless_the_settings_say_no(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def on_ollama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Trained, StandIn]]:
-    folder = tmp_path_factory.mktemp("on-ollama")
-    trained = write_trained(folder)
-    with StandIn(folder, generation="0.33.0") as server:
-        server.add_model(NAME, trained.base)
+    with trained_on_ollama(tmp_path_factory.mktemp("on-ollama")) as (trained, server):
         runtime = OllamaRuntime(OllamaClient(server.url))
         serve(trained, runtime, runtime.name, 1, NAME)
         yield trained, server

@@ -14,7 +14,8 @@ from fine_tuning.model_management.switchings import SwitchJournal
 from fine_tuning.workbench.workbench import Workbench
 from tests.model_management.registered import ALIAS, point, register, split
 from tests.ollama_stand_in.server import StandIn
-from tests.workbench.trained import NAME, Trained, write_trained
+from tests.workbench.on_ollama import trained_on_ollama
+from tests.workbench.trained import NAME, Trained
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "streamlit_chatbot.py"
 SERVED = "fine_tuned_support:2"
@@ -23,10 +24,7 @@ WAIT_S = 30
 
 @pytest.fixture(scope="module")
 def on_ollama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Trained, StandIn]]:
-    folder = tmp_path_factory.mktemp("on-ollama")
-    trained = write_trained(folder)
-    with StandIn(folder, generation="0.33.0") as server:
-        server.add_model(NAME, trained.base)
+    with trained_on_ollama(tmp_path_factory.mktemp("on-ollama")) as (trained, server):
         server.add_model("other:latest", trained.base)
         yield trained, server
 
@@ -70,7 +68,7 @@ def example() -> AppTest:
 
 
 def recorded(bench: Workbench) -> list[list[str]]:
-    return [[m.text for m in one.messages] for one in bench.store.conversations()]
+    return [[m.text for m in one.messages] for one in bench.context.store.conversations()]
 
 
 def test_every_turn_is_recorded_once_and_can_be_judged(bench: Workbench) -> None:
@@ -82,17 +80,19 @@ def test_every_turn_is_recorded_once_and_can_be_judged(bench: Workbench) -> None
     say(page, "And tea?")
     second = page.session_state["messages"][3]["content"]
     assert recorded(bench) == [["Tell me about owls.", first, "And tea?", second]]
-    (chat,) = bench.store.conversations()
+    (chat,) = bench.context.store.conversations()
     reply = chat.path()[3]
     assert dict(reply.metadata) == {"model": NAME}
     for pressed in (1, None):
         page.get("feedback")[0].set_value(pressed)
         opened(page)
-    assert [one.value for one in bench.store.feedback()] == [1, 0], "the same thumb takes it back"
+    assert [one.value for one in bench.context.store.feedback()] == [1, 0], (
+        "the same thumb takes it back"
+    )
     page.text_area[0].set_value("Tea is a drink.")
     next(button for button in page.button if button.label == "Save").click()
     opened(page)
-    (pair,) = bench.preference_pairs()
+    (pair,) = bench.data.feedback.preference_pairs()
     assert (pair.chosen.text, pair.rejected.text) == ("Tea is a drink.", second)
     assert "1 conversation recorded" in [one.value for one in page.caption]
 
@@ -101,7 +101,7 @@ def test_the_sidebar_chooses_who_replies(bench: Workbench) -> None:
     page = example()
     page.selectbox[0].select("other:latest")
     say(page, "Tell me about salt.")
-    (chat,) = bench.store.conversations()
+    (chat,) = bench.context.store.conversations()
     assert dict(chat.path()[1].metadata) == {"model": "other:latest"}
 
 
@@ -112,11 +112,11 @@ def test_what_is_said_without_consent_is_not_recorded(bench: Workbench) -> None:
     opened(page)
     say(page, "A secret.")
     assert len(recorded(bench)[0]) == 2
-    (chat,) = bench.store.conversations()
-    assert bench.withheld() == {chat.id}
+    (chat,) = bench.context.store.conversations()
+    assert bench.data.pipeline.withheld() == {chat.id}
     page.toggle[0].set_value(True)
     opened(page)
-    assert bench.withheld() == frozenset()
+    assert bench.data.pipeline.withheld() == frozenset()
     say(page, "Recorded again.")
     assert recorded(bench)[0][::2] == ["Recorded.", "Recorded again."]
 
@@ -135,7 +135,7 @@ def test_with_recording_off_nothing_is(bench: Workbench, monkeypatch: pytest.Mon
     page = example()
     say(page, "Hello?")
     assert len(page.session_state["messages"]) == 2
-    assert not bench.workspace.conversations.exists()
+    assert not bench.context.workspace.conversations.exists()
 
 
 PAGE_WITH_A_MEMORY = """
@@ -172,7 +172,9 @@ st.text(model)
 
 
 def test_a_session_keeps_the_version_it_drew(bench: Workbench, tmp_path: Path) -> None:
-    trained = Trained(home=tmp_path, base=Path(bench.settings.training.base_model), name=NAME)
+    trained = Trained(
+        home=tmp_path, base=Path(bench.context.settings.training.base_model), name=NAME
+    )
     write_versions(trained, bench)
     drawn = set[str]()
     for number in range(8):
@@ -187,9 +189,9 @@ def test_a_session_keeps_the_version_it_drew(bench: Workbench, tmp_path: Path) -
             page.session_state["said"] = ["Another?", f"Yes {number}."]
             assert opened(page).text[0].value == model, "another chat of the same browser"
         else:
-            assert model == bench.answering(ALIAS, f"chat-{number}").model
+            assert model == bench.models.aliases.answering(ALIAS, f"chat-{number}").model
         drawn.add(model)
-    told = [one.path()[1].metadata for one in bench.store.conversations()]
+    told = [one.path()[1].metadata for one in bench.context.store.conversations()]
     versions = {ALIAS: "support:1", SERVED: "support:2"}
     assert len(told) == 12
     assert all(one["version"] == versions[one["model"]] for one in told)
@@ -198,7 +200,7 @@ def test_a_session_keeps_the_version_it_drew(bench: Workbench, tmp_path: Path) -
 
 def write_versions(trained: Trained, bench: Workbench) -> None:
     """Register two versions, the first in use, the second beside it on half of the sessions."""
-    registry = ModelRegistry(bench.workspace.models)
+    registry = ModelRegistry(bench.context.workspace.models)
     for number in (1, 2):
         register(trained.home, f"run{number}")
     journal = SwitchJournal(registry, "ollama")
@@ -208,7 +210,7 @@ def write_versions(trained: Trained, bench: Workbench) -> None:
 
 
 def test_a_workspace_in_trouble_does_not_stop_the_chatbot(bench: Workbench) -> None:
-    bench.workspace.conversations.mkdir(parents=True)
+    bench.context.workspace.conversations.mkdir(parents=True)
     page = AppTest.from_file(str(EXAMPLE), default_timeout=WAIT_S).run()
     page.chat_input[0].set_value("Still there?").run()
     assert not page.exception
@@ -226,4 +228,4 @@ def test_without_its_lines_it_is_a_plain_chatbot(bench: Workbench) -> None:
     say(page, "Tell me about owls.")
     assert page.session_state["messages"][1]["content"]
     assert not page.sidebar.children
-    assert not bench.workspace.conversations.exists()
+    assert not bench.context.workspace.conversations.exists()

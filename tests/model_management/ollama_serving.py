@@ -14,7 +14,6 @@ from fine_tuning.core.conversation import Message
 from fine_tuning.core.naming import file_sha256
 from fine_tuning.core.ports import Sampling, ServedModel
 from fine_tuning.gguf.merge import merge_adapter
-from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.gguf.types import TensorType
 from fine_tuning.model_management.deployment_target import Deployable
 from fine_tuning.model_management.model_deployer import Deployer
@@ -28,6 +27,7 @@ from fine_tuning.runtimes.ollama_runtime import OllamaRuntime
 from tests.engine.tiny import LLAMA, write_tiny
 from tests.model_management.registered import new_version, registry
 from tests.runtimes.models import ask, model_path, normal, write_adapter
+from tests.runtimes.vocabulary import first_tokens
 
 BASE = "tiny:latest"
 SERVED = "fine_tuned_support"
@@ -47,23 +47,8 @@ GO_CHATML = (
 
 def tokenizer() -> dict[str, Any]:
     """Return the byte tokens of a real vocabulary, and a chat template."""
-    with GgufFile.open(model_path()) as file:
-        keys = {k: v for k, v in file.typed_metadata.items() if k.startswith("tokenizer.ggml.")}
-        tokens = list(file.metadata["tokenizer.ggml.tokens"])[:VOCABULARY]
-        known = set(tokens)
-        merges = [
-            merge
-            for merge in file.metadata["tokenizer.ggml.merges"]
-            if merge.replace(" ", "", 1) in known
-        ]
-        types = file.metadata["tokenizer.ggml.token_type"][:VOCABULARY].copy()
-    keys |= {
-        "tokenizer.ggml.tokens": tokens,
-        "tokenizer.ggml.merges": merges,
-        "tokenizer.ggml.token_type": types,
-        "tokenizer.chat_template": CHATML,
-    }
-    return keys
+    keys = first_tokens(model_path(), VOCABULARY)
+    return keys | {"tokenizer.chat_template": CHATML}
 
 
 def write_base(path: Path) -> Path:

@@ -31,7 +31,7 @@ from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.embedded_served import EmbeddedServedModel
 from fine_tuning.runtimes.ollama_client import OllamaClient
 from fine_tuning.runtimes.ollama_runtime import OllamaRuntime
-from fine_tuning.workbench.engine_reference import EngineReference, open_reference
+from fine_tuning.workbench.models.engine_reference import EngineReference, open_reference
 from tests.ollama_stand_in.adapters import rescaled
 from tests.ollama_stand_in.generations import Faults
 from tests.ollama_stand_in.server import StandIn

@@ -19,9 +19,9 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, cast
 
+from fine_tuning.core.closing import Closing
 from fine_tuning.runtimes.ollama_store import DIGEST
 from tests.ollama_stand_in.create import Creation, check_request
 from tests.ollama_stand_in.generations import GENERATIONS, Faults
@@ -39,7 +39,7 @@ class BrokenError(Exception):
     """The connection ends here, without another byte."""
 
 
-class StandIn:
+class StandIn(Closing):
     """The server; a context manager.
 
     Attributes:
@@ -73,12 +73,7 @@ class StandIn:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self.stop()
 
     def stop(self) -> None:

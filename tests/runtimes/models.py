@@ -60,11 +60,16 @@ def write_adapter(
         writer.add_float32("adapter.lora.alpha", alpha)
     for name, values in tensors.items():
         writer.add_tensor(name, values)
+    finish(writer)
+    return path
+
+
+def finish(writer: gguf.GGUFWriter) -> None:
+    """Write everything and close."""
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return path
 
 
 def copy_model(path: Path, *, without: str = "", **changes: Any) -> Path:

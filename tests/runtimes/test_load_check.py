@@ -15,7 +15,7 @@ from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.gguf.values import StringArray
 from fine_tuning.runtimes.load_check import check_adapter, check_model, vocabulary_fingerprint
 from fine_tuning.runtimes.trial_load import trial_load
-from tests.runtimes.models import RANK, WIDTH, copy_model, model_path, normal, write_adapter
+from tests.runtimes.models import RANK, WIDTH, copy_model, finish, model_path, normal, write_adapter
 
 Q = "blk.0.attn_q.weight"
 ALPHA = "adapter.lora.alpha"
@@ -95,10 +95,7 @@ def write_plain_model(path: Path, tensors: dict[str, Any]) -> Path:
     writer = gguf.GGUFWriter(path, "llama")
     for name, values in tensors.items():
         writer.add_tensor(name, values)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish(writer)
     return path
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from fine_tuning.core.errors import ConfigError, DataError
 from fine_tuning.core.example import TokenizedExample
 from fine_tuning.core.item import TrainingItem
+from fine_tuning.engine.data_parallel import shares
 from fine_tuning.engine.step import cuts
-from fine_tuning.engine.workers import shares
 from fine_tuning.training.batches import (
     BatchOrder,
     drawn,

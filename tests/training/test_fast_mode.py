@@ -15,7 +15,7 @@ from fine_tuning.core.errors import InterruptedRunError
 from fine_tuning.core.run import Run, RunManifest
 from fine_tuning.engine.adapter_files import read_gguf_adapter
 from fine_tuning.engine.decoder import Decoder
-from fine_tuning.engine.lower_states import LowerStates
+from fine_tuning.engine.frozen_prefix_cache import FrozenPrefixCache
 from fine_tuning.engine.step import accumulate_gradients, evaluate_loss
 from fine_tuning.training.fast_mode import MEASURED, first_adapted, mode_remark, states_bytes
 from fine_tuning.training.plan import TrainingPlan
@@ -33,10 +33,10 @@ def fast_kill_target(folder: Path) -> None:
     run_llama(folder, "qlora", replace(KILL_PLAN, mode="fast", num_epochs=6))
 
 
-def states_of(decoder: Decoder, first: int) -> LowerStates:
-    rows = LowerStates.num_rows(conversations())
+def states_of(decoder: Decoder, first: int) -> FrozenPrefixCache:
+    rows = FrozenPrefixCache.num_rows(conversations())
     store = np.zeros((rows, decoder.shape.width), np.int16)
-    states = LowerStates(first, conversations(), store)
+    states = FrozenPrefixCache(first, conversations(), store)
     states.fill(decoder)
     return states
 
@@ -51,11 +51,13 @@ def decoder(tmp_path: Path) -> Iterator[Decoder]:
 def test_kept_states_give_the_gradients_of_computed_ones(decoder: Decoder) -> None:
     upper = {n: s for n, s in decoder.linear_shapes.items() if int(n.split(".")[1]) >= 4}
     found, losses = [], []
-    for below in (None, states_of(decoder, 4)):
+    for frozen_prefix in (None, states_of(decoder, 4)):
         adapter = random_adapter(upper)
-        accumulate_gradients(decoder, adapter, conversations(), coefficients=1.0, below=below)
+        accumulate_gradients(
+            decoder, adapter, conversations(), coefficients=1.0, frozen_prefix=frozen_prefix
+        )
         found.append([parameter.grad for parameter in adapter.parameters()])
-        losses.append(evaluate_loss(decoder, adapter, conversations(), below).loss_sum)
+        losses.append(evaluate_loss(decoder, adapter, conversations(), frozen_prefix).loss_sum)
     assert losses[0] == pytest.approx(losses[1], rel=2e-3)  # states are rounded to bfloat16
     for one, other in zip(*found, strict=True):
         assert torch.cosine_similarity(one.flatten(), other.flatten(), dim=0) > 0.999

@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 
 from fine_tuning.core.errors import OutOfMemoryError, StorageError
-from fine_tuning.engine.cost import batch_cost
+from fine_tuning.engine.batch_cost import batch_cost
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.memory import GIB
 from fine_tuning.engine.step import cut_ids
 from fine_tuning.training import forecast as module
-from fine_tuning.training.adapter_run import fresh_adapter
 from fine_tuning.training.events_file import read_events
 from fine_tuning.training.forecast import Job, disk_bytes, forecast, memory_plan, num_evaluations
-from fine_tuning.training.pace import Pace, duration, fit
+from fine_tuning.training.fresh_adapter import fresh_adapter
 from fine_tuning.training.plan import TrainingPlan
 from fine_tuning.training.run import Listening
+from fine_tuning.training.throughput import Throughput, duration, fit
 from tests.engine.test_layout import START, after
 from tests.training.tiny_llama import DATA, PLAN, TRAINERS, base_model, run_llama
 
@@ -119,7 +119,7 @@ def test_every_start_is_told_its_forecast(tmp_path: Path) -> None:
 
 
 def test_pace_knows_what_a_step_and_a_token_cost() -> None:
-    pace = Pace()
+    pace = Throughput()
     pace.step(100, 9.0)  # compiles
     for tokens in (100, 300, 200):
         pace.step(tokens, 0.5 + tokens / 100)

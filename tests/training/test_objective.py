@@ -15,7 +15,7 @@ from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.head import SoftTargets
 from fine_tuning.engine.lora import LoraAdapter
 from fine_tuning.engine.step import accumulate_gradients
-from fine_tuning.training.adapter_run import AdapterTraining
+from fine_tuning.training.adapter_training import AdapterTraining
 from fine_tuning.training.objective import Credit, SupervisedObjective
 from fine_tuning.training.plan import TrainingData, TrainingPlan
 from tests.engine.plain import PlainDecoder

@@ -24,7 +24,8 @@ from fine_tuning.engine.adapter_files import read_gguf_adapter
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.peft_files import read_peft_adapter
 from fine_tuning.engine.step import evaluate_loss
-from fine_tuning.training.adapter_run import BaseModel, fresh_adapter
+from fine_tuning.training.adapter_run import BaseModel
+from fine_tuning.training.fresh_adapter import fresh_adapter
 from fine_tuning.training.lora_trainer import LoRATrainer
 from fine_tuning.training.plan import TrainingData, TrainingPlan
 from fine_tuning.training.qlora_trainer import QLoRATrainer

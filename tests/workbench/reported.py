@@ -11,14 +11,13 @@ from fine_tuning.core.example import Example
 from fine_tuning.evaluation import metrics
 from fine_tuning.evaluation.answering import GivenReply
 from fine_tuning.evaluation.comparison import compare, corrected_together
+from fine_tuning.evaluation.evaluation_report import EvaluationReport, ModelResult
 from fine_tuning.evaluation.evaluator import Evaluator, ReplyMany
 from fine_tuning.evaluation.gate import gate_policy
 from fine_tuning.evaluation.questions import Question
 from fine_tuning.evaluation.results import HeldOutResult, SideBySide, SuiteResult
 from fine_tuning.evaluation.verdict import decide
-from fine_tuning.workbench.evaluation import EvaluationReport
-from fine_tuning.workbench.judging import _write
-from fine_tuning.workbench.measuring import ModelResult
+from fine_tuning.workbench.evaluate.evaluate import _write
 from fine_tuning.workbench.runs import read_runs
 from fine_tuning.workbench.workbench import Workbench
 
@@ -36,7 +35,7 @@ def write_report(bench: Workbench, run_id: str, *, gain: float = 1.0) -> Path:
         run_id: The run.
         gain: How much better the run's loss is; below 0 it is worse, and so are its answers.
     """
-    run = next(one for one in read_runs(bench.workspace) if one.run_id == run_id)
+    run = next(one for one in read_runs(bench.context.workspace) if one.run_id == run_id)
     before = _measured("base", 3.0, knows=gain < 0)
     after = _measured(run_id, 3.0 - gain, knows=gain > 0)
     pairs = zip(before.suites, after.suites, strict=True)
@@ -51,7 +50,7 @@ def write_report(bench: Workbench, run_id: str, *, gain: float = 1.0) -> Path:
             SideBySide(prompt="Say yes.", replies={"base": "No.", run_id: "Yes, <i>gladly</i>."}),
         ),
     )
-    _write(report, run)
+    _write(report, run, "2026-01-01T00:00:00.000000+00:00")
     return run.folder / "evaluation.json"
 
 

@@ -48,13 +48,13 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
 
 
 def base_of(elsewhere: Workbench) -> str:
-    return str(elsewhere.workspace.home / "small.gguf")
+    return str(elsewhere.context.workspace.home / "small.gguf")
 
 
 @pytest.fixture(scope="module")
 def peft(elsewhere: Workbench, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("out") / "peft"
-    elsewhere.export_model("first", "peft", folder)
+    elsewhere.models.exporter.export("first", "peft", folder)
     return folder
 
 
@@ -62,9 +62,9 @@ def test_what_was_exported_comes_back_as_it_was(
     elsewhere: Workbench, peft: Path, tmp_path: Path
 ) -> None:
     bench = bench_in(tmp_path / "home")
-    done = bench.import_adapter(peft, base_of(elsewhere), family="support")
+    done = bench.models.importer.import_adapter(peft, base_of(elsewhere), family="support")
     assert (done.version.name, done.form, done.is_new) == ("support:1", "PEFT", True)
-    own = elsewhere.find_run("first")
+    own = elsewhere.models.runs.find("first")
     assert done.version.adapter_name == own.adapter_name
     assert done.version.adapter_path is not None
     assert is_mergeable(done.version.adapter_path), "its form is seen by its numbers"
@@ -72,12 +72,12 @@ def test_what_was_exported_comes_back_as_it_was(
         found = read_gguf_adapter(done.version.adapter_path).state_dict()
         assert torch.equal(found[name], tensor), name
     assert done.version.data_words == f"none: the adapter was imported from {peft}"
-    assert (done.version.snapshot, bench.origins("support:1")) == ("", [])
+    assert (done.version.snapshot, bench.models.lineage.origins("support:1")) == ("", [])
     kinds = {one.kind for one in done.version.present}
     assert kinds == {"adapter", "peft", "peft config", "modelfile"}
     for kind in ("adapter", "peft", "merged"):
-        made = bench.export_model("support:1", kind, tmp_path / kind)
-        theirs = elsewhere.export_model("first", kind, tmp_path / f"their-{kind}")
+        made = bench.models.exporter.export("support:1", kind, tmp_path / kind)
+        theirs = elsewhere.models.exporter.export("first", kind, tmp_path / f"their-{kind}")
         assert [path.name for path in made.files] == [path.name for path in theirs.files]
     merged = [tmp_path / folder / "merged.gguf" for folder in ("merged", "their-merged")]
     assert merged[0].read_bytes() == merged[1].read_bytes()
@@ -87,18 +87,18 @@ def test_a_gguf_adapter_is_imported_once_and_again_when_pruned(
     elsewhere: Workbench, tmp_path: Path
 ) -> None:
     bench, base = bench_in(tmp_path), base_of(elsewhere)
-    source = elsewhere.find_run("first").adapter_file
-    first = bench.import_adapter(source, base)
+    source = elsewhere.models.runs.find("first").adapter_file
+    first = bench.models.importer.import_adapter(source, base)
     assert (first.version.name, first.form) == ("small:1", "GGUF")
-    again = bench.import_adapter(source, base)
+    again = bench.models.importer.import_adapter(source, base)
     assert (again.version.id, again.is_new) == (first.version.id, False)
-    registry = bench.registry()
+    registry = bench.models.register.registry()
     with registry.database.writing() as connection:
         connection.execute("UPDATE artefact SET state = 'removed'")
-    shutil.rmtree(bench.find_run(str(first.version.run_folder)).folder / "adapter")
-    back = bench.import_adapter(source, base)
+    shutil.rmtree(bench.models.runs.find(str(first.version.run_folder)).folder / "adapter")
+    back = bench.models.importer.import_adapter(source, base)
     assert back.version.id == first.version.id
-    assert bench.verify_version("small:1") == []
+    assert bench.models.register.registry().verify("small:1") == []
     assert back.version.adapter_path is not None
 
 
@@ -106,8 +106,8 @@ def test_it_is_deployed_with_a_proof(tmp_path: Path) -> None:
     trained = write_trained(tmp_path)
     adapter = trained.add_run() / "adapter" / "adapter.gguf"
     bench = bench_in(tmp_path / "other")
-    version = bench.import_adapter(adapter, str(trained.base)).version
-    done = bench.deploy(version.name)
+    version = bench.models.importer.import_adapter(adapter, str(trained.base)).version
+    done = bench.models.deployment.deploy(version.name)
     assert {part["outcome"] for part in done.deployed.proof["parts"]} <= {"holds", "cannot tell"}
     assert done.switched is not None
 
@@ -162,7 +162,7 @@ def test_what_is_wrong_is_said_with_what_to_do(
     change(source)
     bench = bench_in(tmp_path / "home")
     with pytest.raises(FineTuningError, match=said) as caught:
-        bench.import_adapter(source, base_of(elsewhere))
+        bench.models.importer.import_adapter(source, base_of(elsewhere))
     assert caught.value.next_command
     assert "\n" not in caught.value.message
     left = [path for path in (tmp_path / "home").rglob("*") if path.is_file()]
@@ -172,18 +172,18 @@ def test_what_is_wrong_is_said_with_what_to_do(
 def test_an_adapter_of_another_architecture_or_of_the_output_is_refused(
     elsewhere: Workbench, tmp_path: Path
 ) -> None:
-    source, base = elsewhere.find_run("first").adapter_file, base_of(elsewhere)
+    source, base = elsewhere.models.runs.find("first").adapter_file, base_of(elsewhere)
     bench, place = bench_in(tmp_path / "home"), tmp_path / "a.gguf"
     with GgufFile.open(source) as file:
         keys = dict(file.typed_metadata) | {"general.architecture": "qwen2"}
         write_gguf(place, keys, [tensor_from_file(file, name) for name in file.tensors])
     with pytest.raises(FineTuningError, match="'qwen2', expected 'llama'") as caught:
-        bench.import_adapter(place, base)
+        bench.models.importer.import_adapter(place, base)
     assert "--base BASE" in caught.value.next_command
     whole = write_trained(tmp_path / "tied")
     shapes = {"output.weight": (49152, 64)}
     adapter = LoraAdapter.create(shapes, rank=2, alpha=2.0, seed=0)
     write_gguf_adapter(place, adapter, architecture="llama")
     with pytest.raises(FineTuningError, match=r"changes output\.weight, expected linear") as c:
-        bench.import_adapter(place, str(whole.base))
+        bench.models.importer.import_adapter(place, str(whole.base))
     assert c.value.next_command

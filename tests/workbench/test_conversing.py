@@ -13,9 +13,9 @@ import pytest
 from fine_tuning.core.conversation import Message
 from fine_tuning.core.errors import DataError, ModelNotFoundError, RuntimeFailedError
 from fine_tuning.core.ports import GREEDY, Sampling
+from fine_tuning.data_collection.chat_session import ChatSession
 from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
-from fine_tuning.workbench.chat_models import ChatModels
-from fine_tuning.workbench.talking import Talk
+from fine_tuning.workbench.chat.models import ChatModels
 from fine_tuning.workbench.workbench import Workbench
 from tests.integration.test_ollama_integration import serve
 from tests.ollama_stand_in.server import StandIn
@@ -49,27 +49,27 @@ def bench(tmp_path: Path) -> Workbench:
     return write_trained(tmp_path).bench()
 
 
-def said(talk: Talk) -> list[tuple[str, str, str]]:
+def said(talk: ChatSession) -> list[tuple[str, str, str]]:
     return [(m.role, m.text, m.status) for m in talk.conversation().path()]
 
 
-def answered(talk: Talk, text: str, model: Parrot | None = None) -> str:
+def answered(talk: ChatSession, text: str, model: Parrot | None = None) -> str:
     asked = talk.ask(text)
     list(talk.reply(asked, model or Parrot(), SHORT))
     return asked
 
 
 def test_a_question_is_on_disk_before_its_reply_begins(bench: Workbench) -> None:
-    talk = bench.talk()
+    talk = bench.chat.session()
     talk.ask("Is it raining?")
-    again = Workbench(bench.settings, bench.workspace).talk(talk.id)
+    again = Workbench(bench.context.settings, bench.context.workspace).chat.session(talk.id)
     assert said(again) == [("user", "Is it raining?", "complete")]
     (turn,) = again.turns()
     assert (turn.asked and turn.asked.text, turn.shown) == ("Is it raining?", None)
 
 
 def test_a_stopped_reply_is_kept_as_far_as_it_came(bench: Workbench) -> None:
-    talk = bench.talk()
+    talk = bench.chat.session()
     with closing(talk.reply(talk.ask("one two three"), Parrot(), SHORT)) as reply:
         assert [next(reply), next(reply)] == ["one ", "two "]
     assert said(talk)[1:] == [("assistant", "one two ", "aborted")]
@@ -79,7 +79,7 @@ def test_a_stopped_reply_is_kept_as_far_as_it_came(bench: Workbench) -> None:
 
 
 def test_a_reply_that_breaks_off_is_kept_and_can_be_tried_again(bench: Workbench) -> None:
-    talk = bench.talk()
+    talk = bench.chat.session()
     asked = talk.ask("one two three")
     with pytest.raises(RuntimeFailedError, match="broke off"):
         list(talk.reply(asked, Parrot(breaks_after=1), SHORT))
@@ -91,12 +91,12 @@ def test_a_reply_that_breaks_off_is_kept_and_can_be_tried_again(bench: Workbench
 
 def test_what_the_model_reads(bench: Workbench) -> None:
     """Edited replies as edited, questions in a row as one, other branches not at all."""
-    talk, model = bench.talk(), Parrot()
+    talk, model = bench.chat.session(), Parrot()
     asked = answered(talk, "first", model)
     list(talk.reply(asked, model, SHORT))
     shown = talk.turns()[0].shown
     assert shown
-    talk.correct(shown.id, "better")
+    talk.correct("better", reply_id=shown.id)
     talk.ask("lost")
     answered(talk, "second", model)
     assert model.read[-1] == [
@@ -110,7 +110,7 @@ def test_what_the_model_reads(bench: Workbench) -> None:
 
 
 def test_choosing_between_replies_makes_a_pair_and_leads_the_chat(bench: Workbench) -> None:
-    talk = bench.talk()
+    talk = bench.chat.session()
     asked = answered(talk, "Which?")
     list(talk.reply(asked, type("Other", (Parrot,), {"name": "other"})(), SHORT))
     (turn,) = talk.turns()
@@ -126,95 +126,97 @@ def test_choosing_between_replies_makes_a_pair_and_leads_the_chat(bench: Workben
     assert [m.id for m in talk.conversation().path()] == [asked, second.id]
     talk.show_branch(first.id)
     assert len(talk.conversation().path()) == 4, "the rest of a branch comes back with it"
-    assert not list(bench.preference_pairs()), "both said the same"
+    assert not list(bench.data.feedback.preference_pairs()), "both said the same"
 
 
 def test_opinions_are_found_again(bench: Workbench) -> None:
-    talk = bench.talk()
+    talk = bench.chat.session()
     answered(talk, "How old is it?")
     reply = talk.turns()[0].shown
     assert reply
-    talk.rate(reply.id, -1, reason="wrong")
-    talk.correct(reply.id, "Ten years.")
+    talk.rate(-1, reply_id=reply.id, reason="wrong")
+    talk.correct("Ten years.", reply_id=reply.id)
     talk.rename("Age")
-    verdicts = bench.talk(talk.id).verdicts()
+    verdicts = bench.chat.session(talk.id).feedback_summary()
     assert verdicts.thumbs == {reply.id: -1}
     assert verdicts.corrections == {reply.id: "Ten years."}
-    (pair,) = bench.preference_pairs()
+    (pair,) = bench.data.feedback.preference_pairs()
     assert (pair.chosen.text, pair.rejected.text) == ("Ten years.", "How old is it? ")
-    (row,) = bench.chats().rows
+    (row,) = bench.chat.chats().rows
     assert (row.id, row.title, row.has_consent) == (talk.id, "Age", True)
 
 
 @pytest.mark.parametrize("is_begun", [False, True])
 def test_a_chat_without_consent_is_never_learnt(bench: Workbench, is_begun: bool) -> None:
-    talk = bench.talk()
+    talk = bench.chat.session()
     if is_begun:
         answered(talk, "My secret is a long story to tell.")
     talk.set_consent(False)
     answered(talk, "Do you keep what I tell you to yourself?")
-    assert not bench.talk(talk.id).has_consent
-    assert not bench.chats().rows[0].has_consent
-    assert {drop.reason for drop in bench.clean().dropped} == {"consent"}
-    bench.talk(talk.id).set_consent(True)
-    assert bench.talk(talk.id).has_consent
-    assert "consent" not in {drop.reason for drop in bench.clean().dropped}
+    assert not bench.chat.session(talk.id).has_consent
+    assert not bench.chat.chats().rows[0].has_consent
+    assert {drop.reason for drop in bench.data.clean().dropped} == {"consent"}
+    bench.chat.session(talk.id).set_consent(True)
+    assert bench.chat.session(talk.id).has_consent
+    assert "consent" not in {drop.reason for drop in bench.data.clean().dropped}
 
 
 def test_with_recording_off_a_chat_lives_as_long_as_its_page(tmp_path: Path) -> None:
     trained = write_trained(tmp_path)
     bench = trained.bench()
-    off = bench.settings.data_collection.model_copy(update={"enabled": False})
-    bench = Workbench(bench.settings.model_copy(update={"data_collection": off}), bench.workspace)
-    talk = bench.talk()
+    off = bench.context.settings.data_collection.model_copy(update={"enabled": False})
+    bench = Workbench(
+        bench.context.settings.model_copy(update={"data_collection": off}), bench.context.workspace
+    )
+    talk = bench.chat.session()
     asked = answered(talk, "Hello you")
     list(talk.reply(asked, Parrot(), SHORT))
     first, second = talk.turns()[0].replies
     talk.choose(first.id, [second.id])
-    talk.rate(first.id, 1)
+    talk.rate(1, reply_id=first.id)
     talk.set_consent(False)
     assert not talk.is_recording
     assert [m.text for m in talk.conversation().path()] == ["Hello you", "Hello you "]
-    assert talk.verdicts().thumbs == {first.id: 1}
+    assert talk.feedback_summary().thumbs == {first.id: 1}
     assert not talk.has_consent
-    assert not bench.workspace.conversations.exists()
+    assert not bench.context.workspace.conversations.exists()
 
 
 def test_the_list_is_paged_and_searched_by_words_and_names(bench: Workbench) -> None:
-    assert bench.chats().total == 0
-    talks = [bench.talk() for _ in range(5)]
+    assert bench.chat.chats().total == 0
+    talks = [bench.chat.session() for _ in range(5)]
     for number, talk in enumerate(talks):
         answered(talk, f"Question {number} about {'kites' if number % 2 else 'owls'}")
     talks[0].rename("Night birds")
-    page = bench.chats(limit=2, offset=1)
+    page = bench.chat.chats(limit=2, offset=1)
     assert (page.total, [row.id for row in page.rows]) == (5, [talks[3].id, talks[2].id])
-    assert {row.id for row in bench.chats("KITES").rows} == {talks[1].id, talks[3].id}
-    assert [row.title for row in bench.chats("night birds").rows] == ["Night birds"]
-    assert bench.chats("owls 2").total == 1
-    assert bench.chats("zebra").total == 0
-    bench.forget(talks[1].id)
-    assert {row.id for row in bench.chats("kites").rows} == {talks[3].id}
+    assert {row.id for row in bench.chat.chats("KITES").rows} == {talks[1].id, talks[3].id}
+    assert [row.title for row in bench.chat.chats("night birds").rows] == ["Night birds"]
+    assert bench.chat.chats("owls 2").total == 1
+    assert bench.chat.chats("zebra").total == 0
+    bench.data.eraser.forget(talks[1].id)
+    assert {row.id for row in bench.chat.chats("kites").rows} == {talks[3].id}
 
 
 def test_one_chat_to_take_along(bench: Workbench) -> None:
-    talk = bench.talk()
+    talk = bench.chat.session()
     answered(talk, "Grüße \udc80?")
     talk.rename("Hello")
     reply = talk.turns()[0].shown
     assert reply
-    talk.correct(reply.id, "Hi.")
-    text = bench.chat_file(talk.id, "markdown").decode()
+    talk.correct("Hi.", reply_id=reply.id)
+    text = bench.chat.file(talk.id, "markdown").decode()
     assert text.startswith("# Hello\n\n**You**\n\nGrüße")
     assert text.endswith("**Chatbot**\n\nHi.\n")
-    assert json.loads(bench.chat_file(talk.id, "json"))["id"] == talk.id
+    assert json.loads(bench.chat.file(talk.id, "json"))["id"] == talk.id
     with pytest.raises(DataError, match="no conversation"):
-        bench.chat_file("nobody", "json")
+        bench.chat.file("nobody", "json")
 
 
 def test_what_forgetting_would_touch(bench: Workbench) -> None:
-    talk = bench.talk()
+    talk = bench.chat.session()
     answered(talk, "Do you know me?")
-    assert bench.what_holds(talk.id) is None
+    assert bench.chat.what_holds(talk.id) is None
 
 
 # Models
@@ -232,13 +234,13 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 def test_the_champion_comes_first_then_versions_then_the_base(here: Trained) -> None:
     bench = here.bench()
-    assert [(c.kind, c.label) for c in bench.model_choices()] == [
+    assert [(c.kind, c.label) for c in bench.chat.model_choices()] == [
         ("version", "support:1"),
         ("version", "support:2"),
         ("base", f"{here.name} (base, not tuned)"),
     ]
-    bench.switch("support:2")
-    assert [(c.kind, c.label) for c in bench.model_choices()][:2] == [
+    bench.models.aliases.switcher().switch("support:2")
+    assert [(c.kind, c.label) for c in bench.chat.model_choices()][:2] == [
         ("champion", "support:2 (in use)"),
         ("version", "support:1"),
     ], "the version in use stands once"
@@ -246,9 +248,9 @@ def test_the_champion_comes_first_then_versions_then_the_base(here: Trained) -> 
 
 def test_models_here_share_one_server_and_reply_each_in_their_way(here: Trained) -> None:
     bench = here.bench()
-    names = [choice.name for choice in bench.model_choices()]
-    with closing(ChatModels(bench)) as models:
-        talk = bench.talk()
+    names = [choice.name for choice in bench.chat.model_choices()]
+    with closing(bench.chat.open_models()) as models:
+        talk = bench.chat.session()
         asked = talk.ask("Tell me about owls.")
         for name in names:
             "".join(talk.reply(asked, models.model(name), Sampling(max_tokens=8)))
@@ -271,24 +273,24 @@ def test_twenty_people_at_once_on_one_runtime(tmp_path: Path) -> None:
             try:
                 begun.wait()
                 for turn in range(TURNS):
-                    talk = bench.talk(f"user-{number}")  # a page starts anew at each touch
+                    talk = bench.chat.session(f"user-{number}")  # a page starts anew at each touch
                     asked = talk.ask(f"Person {number}, question {turn}")
                     assert "".join(talk.reply(asked, models.model(NAME), SHORT))
             except BaseException as error:
                 failed.append(error)
                 raise
 
-        with closing(ChatModels(bench)) as models:
+        with closing(bench.chat.open_models()) as models:
             threads = [threading.Thread(target=chat, args=(n, models)) for n in range(USERS)]
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
     assert not failed
-    fresh = Workbench(bench.settings, bench.workspace)
-    assert fresh.store.count() == USERS
+    fresh = Workbench(bench.context.settings, bench.context.workspace)
+    assert fresh.context.store.count() == USERS
     for number in range(USERS):
-        stored = fresh.talk(f"user-{number}").conversation()
+        stored = fresh.chat.session(f"user-{number}").conversation()
         assert [(m.role, m.status) for m in stored.messages] == [
             ("user", "complete"), ("assistant", "complete"),
         ] * TURNS  # fmt: skip
@@ -303,10 +305,15 @@ def test_a_base_that_ollama_lacks_is_loaded_here(tmp_path: Path) -> None:
     with StandIn(tmp_path, generation="0.33.0") as server:
         server.add_model("other:latest", trained.base)
         bench = trained.bench(server.url)
-        training = bench.settings.training.model_copy(update={"base_model": str(trained.base)})
-        bench = Workbench(bench.settings.model_copy(update={"training": training}), bench.workspace)
-        with closing(ChatModels(bench)) as models:
-            talk = bench.talk()
+        training = bench.context.settings.training.model_copy(
+            update={"base_model": str(trained.base)}
+        )
+        bench = Workbench(
+            bench.context.settings.model_copy(update={"training": training}),
+            bench.context.workspace,
+        )
+        with closing(bench.chat.open_models()) as models:
+            talk = bench.chat.session()
             assert "".join(talk.reply(talk.ask("Hi"), models.model(str(trained.base)), SHORT))
             assert "".join(talk.reply(talk.ask("Hi"), models.model("other:latest"), SHORT))
             with pytest.raises(ModelNotFoundError):

@@ -18,7 +18,7 @@ NUM_ALIKE = 12
 def test_the_samples_are_logged_and_cleaned(tmp_path: Path) -> None:
     bench = Workbench(DEMO_SETTINGS, Workspace(home=tmp_path))
     log_samples(bench)
-    counts = bench.clean().counts
+    counts = bench.data.clean().counts
     handbook, general, messy = (
         read_samples(f"{name}_conversations.jsonl") for name in ("handbook", "general", "messy")
     )

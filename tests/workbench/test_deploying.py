@@ -18,7 +18,7 @@ from fine_tuning.gguf.types import TensorType
 from fine_tuning.model_management.ladder import Way
 from fine_tuning.runtimes.embedded import CHATML_TEMPLATE
 from fine_tuning.runtimes.ollama_modelfile import parse_modelfile
-from fine_tuning.workbench.deploying import Deployment
+from fine_tuning.workbench.models.deploy import Deployment
 from fine_tuning.workbench.workbench import Workbench
 from tests.ollama_stand_in.generations import GENERATIONS, Faults
 from tests.ollama_stand_in.server import StandIn
@@ -82,7 +82,7 @@ def test_a_mergeable_adapter_is_merged_into_a_file_of_the_same_kind(
 ) -> None:
     with scene(tmp_path, generation, types=MERGEABLE) as here:
         here.trained.add_run(block_sum=True)
-        done = here.bench.deploy()
+        done = here.bench.models.deployment.deploy()
         assert done.deployed.way == "merged"
         assert "refuses adapters" in done.deployed.decisions["adapters"]
         assert outcomes(done) == HOLDS
@@ -96,7 +96,7 @@ def test_a_mergeable_adapter_is_merged_into_a_file_of_the_same_kind(
                     assert bytes(merged.raw(name)) == bytes(base.raw(name))
         assert here.server.names() == {NAME, SERVED, ALIAS}
         assert here.digests()[ALIAS] == here.digests()[SERVED]
-        back = here.bench.rollback()
+        back = here.bench.models.aliases.rollback()
         assert back.version == "support:base"
         assert here.digests()[ALIAS] != here.digests()[SERVED]
 
@@ -104,7 +104,7 @@ def test_a_mergeable_adapter_is_merged_into_a_file_of_the_same_kind(
 def test_plain_lora_takes_more_bits_where_adapters_are_refused(tmp_path: Path) -> None:
     with scene(tmp_path, "0.34.2", types=MERGEABLE) as here:
         here.trained.add_run()
-        done = here.bench.deploy(switch=False)
+        done = here.bench.models.deployment.deploy(switch=False)
         assert done.deployed.way == "mixed"
         assert outcomes(done) == HOLDS
         with merged_file(here.trained) as merged, GgufFile.open(here.trained.base) as base:
@@ -131,11 +131,13 @@ def test_a_base_without_a_template_is_served_with_that_of_training(
 ) -> None:
     with scene(tmp_path, generation, types=MERGEABLE, without=TEMPLATE_KEY) as here:
         here.trained.add_run(block_sum=True)
-        done = here.bench.deploy()
+        done = here.bench.models.deployment.deploy()
         assert done.deployed.way == way
         is_old = not here.server.generation.renders
         assert outcomes(done) == HOLDS | ({"prompt": "cannot tell"} if is_old else {})
-        kept = parse_modelfile(here.bench.modelfile("run1").read_text(encoding="utf-8"))
+        kept = parse_modelfile(
+            here.bench.models.modelfiles.find("run1").read_text(encoding="utf-8")
+        )
         assert (kept.base == "./artefacts/merged.gguf") == (way == "merged")
         assert kept.adapters == (() if way == "merged" else ("./adapter/adapter.gguf",))
         assert "<|im_start|>assistant\n" in kept.template
@@ -197,7 +199,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
             types = MERGEABLE if merges else None
             here = stack.enter_context(scene(folder, generation, types=types))
             here.trained.add_run(1, block_sum=merges)
-            here.bench.deploy()
+            here.bench.models.deployment.deploy()
             here.trained.add_run(2, block_sum=merges)
             return here
 
@@ -237,28 +239,28 @@ def test_what_is_wrong_is_named_and_undone(deployed: Scene, tmp_path: Path, faul
         faults = {"wrong_base": write_base(tmp_path / "other.gguf", seed=9)}
     before = deployed.digests()
     with faulty(deployed.server, faults), pytest.raises(DeploymentError, match=said) as caught:
-        deployed.bench.deploy("run2", way=way_on(deployed.server.generation.key))
+        deployed.bench.models.deployment.deploy("run2", way=way_on(deployed.server.generation.key))
     assert "what was there stands" in caught.value.message
     assert caught.value.next_command.startswith(
         ("fine-tuning ", "ollama ", "OLLAMA_CONTEXT_LENGTH")
     )
     assert deployed.digests() == before
-    undone = deployed.bench.version("support:2").deployments[-1]
+    undone = deployed.bench.models.versions.find("support:2").deployments[-1]
     assert undone.state == "undone"
     assert re.search(said, undone.reason)
-    assert deployed.bench.chatbot_model() == ALIAS
-    with deployed.bench.open_served(ALIAS) as model:
+    assert deployed.bench.models.access.chatbot_model() == ALIAS
+    with deployed.bench.models.access.open_served(ALIAS) as model:
         assert "".join(model.reply(ask("Hello.")))
 
 
 @pytest.mark.slow
 def test_an_adapter_that_is_ignored_is_merged_instead(deployed: Scene) -> None:
     with faulty(deployed.server, {"ignore_adapter": True}):
-        done = deployed.bench.deploy("run2", switch=False)
+        done = deployed.bench.models.deployment.deploy("run2", switch=False)
     assert done.deployed.way == "mixed"
     (attempt,) = done.deployed.attempts
     assert (attempt.way, "ignores the adapter" in attempt.reason) == ("adapter", True)
-    assert deployed.bench.withdraw("support:2") == "fine_tuned_support:2"
+    assert deployed.bench.models.aliases.switcher().withdraw("support:2") == "fine_tuned_support:2"
 
 
 # Other servers, other occasions
@@ -271,17 +273,17 @@ def test_fine_tuning_serve_is_deployed_to_as_ollama_is(
     trained.add_run()
     with serving_models(tmp_path / "theirs", context_tokens=2048, token=TOKEN) as url:
         with pytest.raises(RuntimeFailedError, match="without its token") as caught:
-            trained.bench(url).deploy()
+            trained.bench(url).models.deployment.deploy()
         assert "OLLAMA_API_KEY" in caught.value.next_command
         monkeypatch.setenv("OLLAMA_API_KEY", TOKEN)
         bench = trained.bench(url)
-        done = bench.deploy()
+        done = bench.models.deployment.deploy()
         assert done.deployed.way == "adapter"
         assert outcomes(done) == HOLDS
-        assert bench.chatbot_models()[:2] == [SERVED, ALIAS]
-        with bench.open_served(ALIAS) as model:
+        assert bench.models.access.chatbot_models()[:2] == [SERVED, ALIAS]
+        with bench.models.access.open_served(ALIAS) as model:
             assert "".join(model.reply(ask("Hello.")))
-        assert bench.rollback().version == "support:base"
+        assert bench.models.aliases.rollback().version == "support:base"
 
 
 def test_only_what_is_better_is_deployed_on_its_own_and_without_ollama_here(
@@ -289,16 +291,19 @@ def test_only_what_is_better_is_deployed_on_its_own_and_without_ollama_here(
 ) -> None:
     trained = write_trained(tmp_path, without=TEMPLATE_KEY)
     trained.add_run()
-    assert trained.bench(auto_deploy=False).deploy_if_better("run1", "promote") is None
+    assert (
+        trained.bench(auto_deploy=False).models.deployment.deploy_if_better("run1", "promote")
+        is None
+    )
     for outcome in ("reject", "hold", ""):
-        assert trained.bench().deploy_if_better("run1", outcome) is None
-    assert not trained.bench().has_registry
-    done = trained.bench().deploy_if_better("run1", "promote")
+        assert trained.bench().models.deployment.deploy_if_better("run1", outcome) is None
+    assert not trained.bench().models.register.exists
+    done = trained.bench().models.deployment.deploy_if_better("run1", "promote")
     assert done is not None
     assert (done.deployed.runtime, done.deployed.way) == ("embedded", "adapter")
     assert outcomes(done)["output"] == "holds"
     bench = trained.bench()
-    assert bench.chatbot_models() == [SERVED, ALIAS]
-    assert bench.chatbot_model() == ALIAS
-    with bench.open_served(ALIAS) as model:
+    assert bench.models.access.chatbot_models() == [SERVED, ALIAS]
+    assert bench.models.access.chatbot_model() == ALIAS
+    with bench.models.access.open_served(ALIAS) as model:
         assert "".join(model.reply(ask("Hello.")))

@@ -12,7 +12,7 @@ from fine_tuning.core.conversation import Conversation, Message, ToolCall
 from fine_tuning.core.errors import DataError, DeploymentError, RuntimeFailedError
 from fine_tuning.model_management.proof_parts import PROMPT, Proof
 from fine_tuning.model_management.tools_check import TOOL, check_tools
-from fine_tuning.workbench.deploying import Deployment
+from fine_tuning.workbench.models.deploy import Deployment
 from fine_tuning.workbench.workbench import Workbench
 from tests.ollama_stand_in.generations import GENERATIONS
 from tests.ollama_stand_in.go_template import render_chat
@@ -87,7 +87,7 @@ def prompts_of(done: Deployment) -> tuple[str, str]:
 def test_every_base_with_tools_is_deployed(tmp_path: Path, template: str, generation: str) -> None:
     with scene(tmp_path, generation, template) as (server, trained):
         trained.add_run()
-        done = trained.bench(server.url).deploy()
+        done = trained.bench(server.url).models.deployment.deploy()
         found, sentence = prompts_of(done)
         assert found == standing(template, generation)
         words = {
@@ -113,7 +113,7 @@ def test_tools_that_were_trained_on_must_be_served_so(
     with scene(tmp_path, "0.24.0", template) as (server, trained):
         trained.add_run(chats={"train": [with_tools()]})
         with pytest.raises(DeploymentError, match=said) as caught:
-            trained.bench(server.url).deploy()
+            trained.bench(server.url).models.deployment.deploy()
         assert "conversations with tools were trained on" in caught.value.message
         assert "server_died" not in caught.value.message
         assert caught.value.next_command == "fine-tuning deploy support:1 --to embedded"
@@ -125,7 +125,7 @@ def test_tools_that_were_trained_on_are_served_by_a_newer_server(tmp_path: Path)
     with scene(tmp_path, "0.40.0", "other JSON") as (server, trained):
         trained.add_run(chats={"train": [with_tools()], "test": [with_tools("Paris")]})
         bench: Workbench = trained.bench(server.url)
-        found, sentence = prompts_of(bench.deploy())
+        found, sentence = prompts_of(bench.models.deployment.deploy())
         assert found == "as trained"
         assert "tool calls" in sentence
 

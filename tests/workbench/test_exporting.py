@@ -47,7 +47,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
 
 
 def test_a_merged_model(bench: Workbench, tmp_path: Path) -> None:
-    made = bench.export_model("first", "merged", tmp_path / "out")
+    made = bench.models.exporter.export("first", "merged", tmp_path / "out")
     assert [path.name for path in made.files] == ["Modelfile", "merged.gguf"]
     assert made.version == "small:1"
     assert made.size_bytes == sum(path.stat().st_size for path in made.files)
@@ -64,15 +64,15 @@ def test_a_merged_model(bench: Workbench, tmp_path: Path) -> None:
 
 
 def test_an_adapter_beside_its_base(bench: Workbench, tmp_path: Path) -> None:
-    made = bench.export_model("first", "adapter", tmp_path / "out")
+    made = bench.models.exporter.export("first", "adapter", tmp_path / "out")
     modelfile = parse_modelfile((made.folder / "Modelfile").read_text(encoding="utf-8"))
-    assert modelfile.base == str(bench.workspace.home / "small.gguf")
+    assert modelfile.base == str(bench.context.workspace.home / "small.gguf")
     assert modelfile.adapters == ("./adapter.gguf",)
     check_served(Path(modelfile.base), made.folder / modelfile.adapters[0])
 
 
 def test_a_base_without_a_template_gets_that_of_training(bench: Workbench, tmp_path: Path) -> None:
-    made = bench.export_model("first", "adapter", tmp_path / "out")
+    made = bench.models.exporter.export("first", "adapter", tmp_path / "out")
     text = (made.folder / "Modelfile").read_text(encoding="utf-8")
     assert text.startswith("# For Ollama up to 0.34.0: later versions refuse ADAPTER")
     modelfile = parse_modelfile(text)
@@ -84,15 +84,19 @@ def test_a_base_without_a_template_gets_that_of_training(bench: Workbench, tmp_p
 
 
 def test_a_version_keeps_its_modelfile(bench: Workbench, tmp_path: Path) -> None:
-    bench.export_model("first", "peft", tmp_path / "out")
-    (kept,) = (one for one in bench.version("first").present if one.kind == "modelfile")
-    assert kept.path == bench.modelfile("first")
+    bench.models.exporter.export("first", "peft", tmp_path / "out")
+    (kept,) = (
+        one for one in bench.models.versions.find("first").present if one.kind == "modelfile"
+    )
+    assert kept.path == bench.models.modelfiles.find("first")
     found = parse_modelfile(kept.path.read_text(encoding="utf-8"))
-    assert found.base == str(bench.workspace.home / "small.gguf")
+    assert found.base == str(bench.context.workspace.home / "small.gguf")
     assert (kept.path.parent / found.adapters[0]).is_file()
     kept.path.unlink()
-    assert parse_modelfile(bench.modelfile("first").read_text(encoding="utf-8")) == found
-    assert bench.verify_version("first") == []
+    assert (
+        parse_modelfile(bench.models.modelfiles.find("first").read_text(encoding="utf-8")) == found
+    )
+    assert bench.models.register.registry().verify("first") == []
 
 
 SETTINGS: dict[str, Any] = {
@@ -115,7 +119,7 @@ def test_what_the_base_brings_reaches_a_server_that_reads_the_modelfile(
     with StandIn(tmp_path, generation="0.3.14") as server:
         monkeypatch.setenv("OLLAMA_MODELS", str(server.root))
         server.add_model(NAME, trained.base, **SETTINGS)
-        made = trained.bench().export_model("run1", "adapter", tmp_path / "out")
+        made = trained.bench().models.exporter.export("run1", "adapter", tmp_path / "out")
         text = (made.folder / "Modelfile").read_text(encoding="utf-8")
         modelfile, client = parse_modelfile(text), OllamaClient(server.url)
         for named in (modelfile.base, *modelfile.adapters):
@@ -135,7 +139,7 @@ def test_names_of_code_in_ollama_are_kept(tmp_path: Path, monkeypatch: pytest.Mo
     with StandIn(tmp_path, generation="0.40.0") as server:
         monkeypatch.setenv("OLLAMA_MODELS", str(server.root))
         server.add_model(NAME, trained.base, renderer="qwen3-coder", parser="qwen3-coder")
-        path = trained.bench().modelfile("run1")
+        path = trained.bench().models.modelfiles.find("run1")
     text = path.read_text(encoding="utf-8")
     assert text.startswith("# For Ollama 0.12.0 to 0.34.0")
     assert "RENDERER qwen3-coder\nPARSER qwen3-coder\n" in text
@@ -143,30 +147,30 @@ def test_names_of_code_in_ollama_are_kept(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_peft(bench: Workbench, tmp_path: Path) -> None:
-    made = bench.export_model("first", "peft", tmp_path / "out")
+    made = bench.models.exporter.export("first", "peft", tmp_path / "out")
     names = [path.name for path in made.files]
     assert names == ["adapter_config.json", "adapter_model.safetensors"]
 
 
 def test_peft_is_made_of_the_adapter_where_it_is_missing(bench: Workbench, tmp_path: Path) -> None:
-    own = bench.find_run("first").adapter_dir / "adapter_model.safetensors"
+    own = bench.models.runs.find("first").adapter_dir / "adapter_model.safetensors"
     content = own.read_bytes()
-    made = bench.export_model("first", "peft", tmp_path / "out").files[1].read_bytes()
+    made = bench.models.exporter.export("first", "peft", tmp_path / "out").files[1].read_bytes()
     own.unlink()
-    again = bench.export_model("first", "peft", tmp_path / "again").files[1].read_bytes()
+    again = bench.models.exporter.export("first", "peft", tmp_path / "again").files[1].read_bytes()
     own.write_bytes(content)
     assert load(again).keys() == load(made).keys()
     assert all(torch.equal(load(again)[name], tensor) for name, tensor in load(made).items())
 
 
 def test_another_adapter_never_leaves_as_this_one(bench: Workbench, tmp_path: Path) -> None:
-    own = bench.find_run("first").adapter_dir / "adapter_model.safetensors"
+    own = bench.models.runs.find("first").adapter_dir / "adapter_model.safetensors"
     content = own.read_bytes()
     state = load_file(own)
     next(iter(state.values())).mul_(1.001)
     save_file(state, own)
     with pytest.raises(TrainingError, match="otherwise than the adapter it was made from"):
-        bench.export_model("first", "peft", tmp_path / "out")
+        bench.models.exporter.export("first", "peft", tmp_path / "out")
     own.write_bytes(content)
     assert not (tmp_path / "out").exists()
 
@@ -175,10 +179,10 @@ def test_unknown_forms_and_full_folders_are_refused(bench: Workbench, tmp_path: 
     with pytest.raises(
         ConfigError, match="'onnx' is no form of a model, expected one of adapter"
     ) as caught:
-        bench.export_model("first", "onnx", tmp_path / "out")
+        bench.models.exporter.export("first", "onnx", tmp_path / "out")
     assert caught.value.next_command.startswith("fine-tuning models export first --as merged")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("dear", encoding="utf-8")
     with pytest.raises(ConfigError, match="holds something already"):
-        bench.export_model("first", "merged", tmp_path / "full")
+        bench.models.exporter.export("first", "merged", tmp_path / "full")
     assert (tmp_path / "full" / "letter.txt").read_text(encoding="utf-8") == "dear"

@@ -59,9 +59,9 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Workbench:
     given = tmp_path / "given.jsonl"
     lines = [json.dumps(one.to_dict()) for one in [*map(talk, range(1, 13)), private()]]
     given.write_text("\n".join([*lines, f'{{"messages": "torn {HIDDEN}']))
-    bench.import_file(given)
+    bench.data.importer.import_file(given)
     given.unlink()
-    store = open_store(bench.workspace.conversations)
+    store = open_store(bench.context.workspace.conversations)
     judged = Feedback(
         id="f",
         conversation_id=PRIVATE,
@@ -70,7 +70,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Workbench:
         text=f"Better: {ANSWER}",
     )
     store.add_feedback(judged)
-    bench.export()
+    bench.data.export()
     return bench
 
 
@@ -90,13 +90,13 @@ def members(snapshot: Snapshot) -> set[str]:
 
 
 def test_a_forgotten_conversation_is_in_no_file(bench: Workbench) -> None:
-    home = bench.workspace.home
-    snapshot = bench.prepare()
+    home = bench.context.workspace.home
+    snapshot = bench.data.prepare()
     assert PRIVATE in members(snapshot)
-    evaluation = bench.workspace.runs / "run1" / "evaluation.json"
+    evaluation = bench.context.workspace.runs / "run1" / "evaluation.json"
     evaluation.parent.mkdir(parents=True)
     evaluation.write_text(json.dumps({"replies": [ANSWER]}))
-    copy = bench.workspace.runs / "unfinished" / "data" / "train.jsonl"
+    copy = bench.context.workspace.runs / "unfinished" / "data" / "train.jsonl"
     copy.parent.mkdir(parents=True)
     sequences = [record.tokenized for record in snapshot.split("train").records]
     copy.write_bytes(b"".join(orjson.dumps(one.to_dict()) + b"\n" for one in sequences))
@@ -104,7 +104,7 @@ def test_a_forgotten_conversation_is_in_no_file(bench: Workbench) -> None:
     kinds = {Path(name).parts[0] for name in before}
     assert {"attachments", "datasets", "exports", "fine_tuned_models", "quarantine"} < kinds
 
-    found = bench.forget(PRIVATE[:9])
+    found = bench.data.eraser.forget(PRIVATE[:9])
 
     assert files_with(home, *WANTED) == []
     assert found.residue == ()
@@ -113,9 +113,9 @@ def test_a_forgotten_conversation_is_in_no_file(bench: Workbench) -> None:
     assert PRIVATE.encode() not in copy.read_bytes()
     assert b"talk-1" in copy.read_bytes()
     assert set(found.datasets) == {snapshot.name}
-    assert PRIVATE not in {c.id for c in bench.conversations()}
-    assert len(bench.conversations()) == 12
-    again = bench.snapshot(snapshot.name)
+    assert PRIVATE not in {c.id for c in bench.data.conversations()}
+    assert len(bench.data.conversations()) == 12
+    again = bench.data.datasets.find(snapshot.name)
     assert again.name == found.datasets[snapshot.name] != snapshot.name
     assert members(again) == members(snapshot) - {PRIVATE}
     assert again.manifest["forgotten"] == 1
@@ -124,56 +124,59 @@ def test_a_forgotten_conversation_is_in_no_file(bench: Workbench) -> None:
         before_ids = set(snapshot.manifest["splits"][split]["conversation_ids"])
         assert set(again.manifest["splits"][split]["conversation_ids"]) == before_ids - {PRIVATE}
     with pytest.raises(DataError, match="there is no conversation 'private-talk'"):
-        bench.forget(PRIVATE)
+        bench.data.eraser.forget(PRIVATE)
 
 
 def test_words_that_others_said_too_are_left_to_them(bench: Workbench) -> None:
     twin = replace(private(), id="twin-talk")
-    open_store(bench.workspace.conversations).append(twin)
-    bench.export()
-    found = bench.forget(PRIVATE)
+    open_store(bench.context.workspace.conversations).append(twin)
+    bench.data.export()
+    found = bench.data.eraser.forget(PRIVATE)
     assert found.residue == ()
-    assert (bench.workspace.exports / "chatml.jsonl").exists()
-    assert [c.id for c in bench.conversations()][-1] == "twin-talk"
+    assert (bench.context.workspace.exports / "chatml.jsonl").exists()
+    assert [c.id for c in bench.data.conversations()][-1] == "twin-talk"
 
 
 def test_the_beginning_must_tell_which(bench: Workbench) -> None:
     with pytest.raises(DataError, match="12 conversations begin with 'talk-'"):
-        bench.forget("talk-")
-    assert bench.forget("talk-1").conversation_id == "talk-1", "an exact id comes first"
+        bench.data.eraser.forget("talk-")
+    assert bench.data.eraser.forget("talk-1").conversation_id == "talk-1", "an exact id comes first"
 
 
 @pytest.mark.slow
 def test_what_learnt_from_it_is_marked(bench: Workbench) -> None:
     """The whole story: a data set, a trained run, a version; then the talk is taken back."""
-    home = bench.workspace.home
-    snapshot = bench.prepare()
-    run = bench.train(snapshot, run_id="run1")
-    assert run.adapter_path.exists()
+    home = bench.context.workspace.home
+    snapshot = bench.data.prepare()
+    run = bench.train.train(snapshot, run_id="run1")
+    assert run.adapter_file.exists()
     learnt = PRIVATE not in snapshot.conversation_ids["test"]
-    found = bench.forget(PRIVATE)
+    found = bench.data.eraser.forget(PRIVATE)
     assert files_with(home, *WANTED) == []
     assert bool(found.to_retrain) == learnt
-    assert [one.name for one in bench.versions_to_retrain()] == list(found.to_retrain)
-    assert bench.data_of(bench.find_run("run1")).name == found.datasets[snapshot.name]
+    assert [one.name for one in bench.models.lineage.to_retrain()] == list(found.to_retrain)
+    assert (
+        bench.data.datasets.of_run(bench.models.runs.find("run1")).name
+        == found.datasets[snapshot.name]
+    )
 
 
 def test_a_backup_of_either_kind_holds_everything(bench: Workbench, tmp_path: Path) -> None:
     for name in ("backup.db", "backup.jsonl"):
-        target = bench.back_up(tmp_path / "safe" / name)
+        target = bench.data.back_up(tmp_path / "safe" / name)
         copy = open_store(target)
-        log = open_store(bench.workspace.conversations)
+        log = open_store(bench.context.workspace.conversations)
         assert list(copy.conversations()) == list(log.conversations())
         assert list(copy.feedback()) == list(log.feedback())
         assert [p.name for p in target.parent.iterdir() if p.name.startswith(".backup")] == []
 
 
 def test_cleaning_and_preparing_are_remembered(bench: Workbench) -> None:
-    open_store(bench.workspace.conversations).append(
+    open_store(bench.context.workspace.conversations).append(
         Conversation.from_turns([("user", "Hm"), ("assistant", "o")], id="short")
     )
-    snapshot = bench.prepare()
-    records = Records(bench.workspace.records)
+    snapshot = bench.data.prepare()
+    records = Records(bench.context.workspace.records)
     cleaning, preparation = records.runs("clean")[-1], records.runs("prepare")[-1]
     drops = {drop.conversation_id: drop.reason for drop in records.drops(cleaning.id)}
     assert drops == {"short": "too_short"}
@@ -189,39 +192,66 @@ def test_cleaning_and_preparing_are_remembered(bench: Workbench) -> None:
 
 def test_what_was_said_about_replies_is_learnt(tmp_path: Path) -> None:
     bench = bench_of(tmp_path, "log.jsonl")
-    logger = bench.logger()
+    logger = bench.data.logger()
     ids = [logger.log_conversation(f"Question {n}?", f"Answer {n}.") for n in range(3)]
     logger.log_thumb(ids[0], up=False)
     logger.log_edit(ids[1], "A better answer.")
     replies = {
-        m.text: m.weight for c in bench.judged() for m in c.messages if m.role == "assistant"
+        m.text: m.weight
+        for c in bench.data.pipeline.with_feedback()
+        for m in c.messages
+        if m.role == "assistant"
     }
     assert replies == {"Answer 0.": 0, "A better answer.": 1, "Answer 2.": 1}
-    off = bench.settings.data_collection.model_copy(update={"learn_from_feedback": False})
-    bench.settings = bench.settings.model_copy(update={"data_collection": off})
-    assert {m.text for c in bench.judged() for m in c.messages} > {"Answer 0.", "Answer 1."}
+    off = bench.context.settings.data_collection.model_copy(update={"learn_from_feedback": False})
+    settings = bench.context.settings.model_copy(update={"data_collection": off})
+    bench = Workbench(settings, bench.context.workspace)
+    assert {m.text for c in bench.data.pipeline.with_feedback() for m in c.messages} > {
+        "Answer 0.",
+        "Answer 1.",
+    }
 
 
 def test_a_reply_is_judged_by_its_ids(tmp_path: Path) -> None:
     bench = bench_of(tmp_path, "log.db")
-    logger = bench.logger()
+    logger = bench.data.logger()
     reply = logger.log_conversation("Question?", "Answer.")
     other = logger.log_regeneration(reply, "Another answer.")
     session = logger.session_id
-    bench.judge_reply(session, other, "choice", rejected_id=reply)
-    bench.judge_reply(session, other, "rating", value=8)
-    counts = bench.feedback_counts()
+    bench.data.feedback.record(session, other, "choice", rejected_id=reply)
+    bench.data.feedback.record(session, other, "rating", value=8)
+    counts = bench.data.feedback.counts()
     assert (counts["choices"], counts["ratings"], counts["preference_pairs"]) == (1, 1, 1)
     with pytest.raises(DataError, match="has no reply 'nowhere'"):
-        bench.judge_reply(session, "nowhere", "thumb", value=1)
+        bench.data.feedback.record(session, "nowhere", "thumb", value=1)
     out = tmp_path / "pairs.jsonl"
-    assert bench.write_preference_pairs(out) == 1
+    assert bench.data.feedback.write_preference_pairs(out) == 1
     (pair,) = [json.loads(line) for line in out.read_text().splitlines()]
     assert pair == {
         "prompt": [{"role": "user", "content": "Question?"}],
         "chosen": [{"role": "assistant", "content": "Another answer."}],
         "rejected": [{"role": "assistant", "content": "Answer."}],
     }
+
+
+def test_pairs_for_other_trainers_are_redacted_as_exports_are(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path, "log.jsonl")
+    logger = bench.data.logger()
+    reply = logger.log_conversation(
+        "Whom do I ask at anna.berg@example.org?", "Write to anna.berg@example.org, please."
+    )
+    logger.log_edit(reply, "Anna answers at anna.berg@example.org   within a day.")
+    out = tmp_path / "pairs.jsonl"
+    assert bench.data.feedback.write_preference_pairs(out) == 1
+    text = out.read_text()
+    assert "anna.berg" not in text
+    (pair,) = [json.loads(line) for line in text.splitlines()]
+    assert pair["chosen"][0]["content"].endswith("within a day.")
+    exported = bench.data.export(tmp_path / "exports")["trl_dpo"]
+    assert exported.read_bytes() == out.read_bytes(), "one writer"
+    assert next(bench.data.feedback.preference_pairs()).chosen.text.count("anna.berg") == 1, (
+        "the log stays"
+    )
 
 
 def test_importing_reports_what_is_new_known_and_set_aside(tmp_path: Path) -> None:
@@ -231,30 +261,30 @@ def test_importing_reports_what_is_new_known_and_set_aside(tmp_path: Path) -> No
         {"instruction": f"What is {n}?", "input": "", "output": f"It is {n}."} for n in range(150)
     ]
     path.write_text(json.dumps([*chats, {"instruction": "broken", "output": 5}]))
-    report = bench.import_file(path)
+    report = bench.data.importer.import_file(path)
     assert (report.format, report.num_in, report.num_new) == ("alpaca", 151, 150)
     assert (report.num_known, report.num_quarantined) == (0, 1)
     (aside,) = [json.loads(line) for line in report.quarantine.read_text().splitlines()]
     assert aside["line"] == 1
     assert "expected text" in aside["reason"]
     assert "broken" in aside["excerpt"]
-    again = bench.import_file(path)
+    again = bench.data.importer.import_file(path)
     assert (again.num_new, again.num_known, again.num_quarantined) == (0, 150, 1)
-    assert len(bench.conversations()) == 150
+    assert len(bench.data.conversations()) == 150
     path.write_text('[{"instruction": 1, "output": 2}]')
     with pytest.raises(DataError, match="all 1 records were set aside"):
-        bench.import_file(path)
+        bench.data.importer.import_file(path)
 
 
 def test_pictures_go_into_files_of_their_own(tmp_path: Path) -> None:
     bench = bench_of(tmp_path / "home", "log.jsonl")
     path = tmp_path / "given.jsonl"
     path.write_text(json.dumps(private().to_dict()))
-    bench.import_file(path)
-    (found,) = bench.conversations()
+    bench.data.importer.import_file(path)
+    (found,) = bench.data.conversations()
     part = found.messages[2].content[0]
     assert part.data["url"].startswith("blob:sha256:")
     assert part.data["mime"] == "image/png"
-    (kept,) = [p for p in bench.workspace.attachments.rglob("*") if p.is_file()]
+    (kept,) = [p for p in bench.context.workspace.attachments.rglob("*") if p.is_file()]
     assert kept.read_bytes() == PICTURE
     assert part.data["url"].endswith(kept.name)

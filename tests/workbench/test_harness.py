@@ -22,7 +22,7 @@ from fine_tuning.evaluation.probes import read_probe_items, tokenize_probes
 from fine_tuning.evaluation.questions import Question
 from fine_tuning.runtimes.base_model import resolve_base_model
 from fine_tuning.runtimes.embedded import EmbeddedServer
-from fine_tuning.workbench import harness
+from fine_tuning.workbench.evaluate import lm_eval as harness
 from fine_tuning.workbench.workbench import Workbench
 
 HAS_HARNESS = importlib.util.find_spec(harness.PACKAGE) is not None
@@ -47,7 +47,7 @@ def test_without_the_package_the_extra_is_named(
 ) -> None:
     monkeypatch.setattr(harness, "PACKAGE", "no_such_package")
     with pytest.raises(MissingDependencyError, match="lm-eval, which is not installed") as missing:
-        bench_in(tmp_path).run_harness("base")
+        bench_in(tmp_path).evaluate.lm_eval.run("base")
     assert missing.value.next_command == "pip install 'fine-tuning[lm-eval]'"
 
 
@@ -56,16 +56,16 @@ def test_an_unknown_task_is_named_with_those_there_are(
 ) -> None:
     monkeypatch.setattr(harness, "PACKAGE", "json")  # some package that is there
     with pytest.raises(ConfigError, match=r"'mmlu'.*ability, ability_arithmetic"):
-        bench_in(tmp_path).run_harness("base", tasks=["mmlu"])
+        bench_in(tmp_path).evaluate.lm_eval.run("base", tasks=["mmlu"])
     with pytest.raises(ConfigError, match="nothing to ask"):
-        bench_in(tmp_path, ability_probe=False).run_harness("base")
+        bench_in(tmp_path, ability_probe=False).evaluate.lm_eval.run("base")
 
 
 @pytest.fixture
 def run_home(tmp_path: Path) -> Path:
     """Return a workspace with a short run on conversations of one and of two turns."""
     bench = bench_in(tmp_path)
-    logger = bench.logger()
+    logger = bench.data.logger()
     topics = ("tea", "bread", "boats", "stairs", "snow", "paint", "chess", "trains", "maps", "bees")
     for number, topic in enumerate(topics * 2):
         asked = f"Please tell me thing number {number} about {topic} in one sentence."
@@ -76,8 +76,8 @@ def run_home(tmp_path: Path) -> Path:
                 f"In winter {topic} cost {number}.",
                 session_id=str(number),
             )
-    bench.train(bench.prepare(), run_id="short")
-    return bench.workspace.home
+    bench.train.train(bench.data.prepare(), run_id="short")
+    return bench.context.workspace.home
 
 
 def own_ability(first: int) -> tuple[dict[str, float], dict[str, float]]:
@@ -122,7 +122,7 @@ def test_the_base_scores_what_our_own_evaluation_gives(
         connect(self, address)  # type: ignore[arg-type]
 
     monkeypatch.setattr(socket.socket, "connect", only_here)
-    report = bench_in(tmp_path).run_harness("base", tasks=["ability"], limit=LIMIT)
+    report = bench_in(tmp_path).evaluate.lm_eval.run("base", tasks=["ability"], limit=LIMIT)
     accuracy, shares = own_ability(LIMIT)
     assert {score.task: score.value for score in report.scores} == accuracy
     assert 0 < accuracy["ability"] < 1
@@ -137,10 +137,12 @@ def test_the_base_scores_what_our_own_evaluation_gives(
 @pytest.mark.filterwarnings("default")
 def test_a_run_answers_what_it_answers_to_our_own_evaluation(run_home: Path) -> None:
     bench = bench_in(run_home, ability_probe=False, metrics=["rouge", "f1"])
-    ours = bench.evaluate("short", questions=QUESTIONS)
+    ours = bench.evaluate.evaluate("short", questions=QUESTIONS)
     told: list[str] = []
-    bench.progress = lambda what, done, total: told.append(what) if done < total else None
-    report = bench.run_harness("short", questions=QUESTIONS)
+    bench = bench.with_progress(
+        lambda what, done, total: told.append(what) if done < total else None
+    )
+    report = bench.evaluate.lm_eval.run("short", questions=QUESTIONS)
     assert not [what for what in told if what.startswith("asking")]  # every reply was known
     scores = {(score.task, score.metric): score for score in report.scores}
     model = ours.models[-1]

@@ -12,10 +12,10 @@ import yaml
 
 from fine_tuning.core.conversation import Message, Part
 from fine_tuning.core.example import Example
+from fine_tuning.evaluation import lm_eval_tasks as harness_files
+from fine_tuning.evaluation.lm_eval_tasks import is_like, states_facts, write_tasks
 from fine_tuning.evaluation.probes import read_probe_items
 from fine_tuning.evaluation.questions import Question
-from fine_tuning.workbench import harness_files
-from fine_tuning.workbench.harness_files import is_like, states_facts, write_tasks
 
 QUESTION = Question(
     id="q1", question="When?", key_facts=("2024-05-01", "noon"), accept=(("1 May",), ("12:00",))

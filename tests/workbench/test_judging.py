@@ -14,8 +14,8 @@ from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.errors import DataError
 from fine_tuning.data_preparation.snapshot import newest_snapshot
 from fine_tuning.evaluation.comparison_table import table
+from fine_tuning.evaluation.evaluation_report import EvaluationReport
 from fine_tuning.evaluation.questions import Question
-from fine_tuning.workbench.evaluation import EvaluationReport
 from fine_tuning.workbench.workbench import Workbench
 
 CANARY = (
@@ -44,14 +44,14 @@ def bench_in(home: Path, **evaluation: object) -> Workbench:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a workspace with two short runs on one data set."""
     bench = bench_in(tmp_path_factory.mktemp("judging"))
-    logger = bench.logger()
+    logger = bench.data.logger()
     for number, topic in enumerate(TOPICS * 2):
         asked = f"Please tell me thing number {number} about {topic} in one sentence."
         logger.log_conversation(asked, f"Of {topic} I know fact {number}.", session_id=str(number))
-    snapshot = bench.prepare()
+    snapshot = bench.data.prepare()
     for name in ("first", "second"):
-        bench.train(snapshot, run_id=name)
-    return bench.workspace.home
+        bench.train.train(snapshot, run_id=name)
+    return bench.context.workspace.home
 
 
 def drawn(report: EvaluationReport) -> str:
@@ -62,7 +62,7 @@ def drawn(report: EvaluationReport) -> str:
 
 def test_a_run_is_measured_beside_its_base_and_another_run(home: Path) -> None:
     question = Question(id="q", question="What do I know of tea?", key_facts=("fact 0",))
-    report = bench_in(home).evaluate("second", beside=["first"], questions=[question])
+    report = bench_in(home).evaluate.evaluate("second", beside=["first"], questions=[question])
     assert [model.name for model in report.models] == ["base", "first", "second"]
     suites = [found.suite for found in report.against("base")]
     assert suites == ["held_out", "questions", "replies", "relevance"]
@@ -85,25 +85,27 @@ def test_a_run_is_measured_beside_its_base_and_another_run(home: Path) -> None:
 def test_an_adapter_from_elsewhere_is_measured_on_what_is_here(home: Path, tmp_path: Path) -> None:
     """It is the first run's own adapter, on its way through PEFT: every number is the same."""
     bench = bench_in(home)
-    bench.export_model("first", "peft", tmp_path / "peft")
-    version = bench.import_adapter(tmp_path / "peft", "embedded", family="brought").version
-    report = bench.evaluate("brought", against="first", prompts=())
+    bench.models.exporter.export("first", "peft", tmp_path / "peft")
+    version = bench.models.importer.import_adapter(
+        tmp_path / "peft", "embedded", family="brought"
+    ).version
+    report = bench.evaluate.evaluate("brought", against="first", prompts=())
     first, brought = report.held_out
     assert (brought.loss, brought.accuracy) == (first.loss, first.accuracy)
     assert report.models[-1].name == version.run_id
-    snapshot = bench.find_run("first").snapshot
+    snapshot = bench.models.runs.find("first").snapshot
     assert report.provenance["data_set"] == snapshot
-    newest = newest_snapshot(bench.workspace.datasets, bench.base_model().digest())
+    newest = newest_snapshot(bench.context.workspace.datasets, bench.models.bases.find().digest())
     assert newest is not None
     assert newest.name == snapshot
-    assert newest_snapshot(bench.workspace.datasets, "sha256:0") is None
+    assert newest_snapshot(bench.context.workspace.datasets, "sha256:0") is None
 
 
 def test_a_comparison_is_read_in_plain_words(home: Path) -> None:
     bench = bench_in(home)
     question = Question(id="q", question="What do I know of tea?", key_facts=("fact 0",))
-    report = bench.evaluate("second", beside=["first"], questions=[question])
-    found = bench.judgement("second")
+    report = bench.evaluate.evaluate("second", beside=["first"], questions=[question])
+    found = bench.evaluate.summary("second")
     assert found is not None
     assert found.outcome == report.verdict.outcome
     assert found.models == ("base", "first", "second")
@@ -134,7 +136,7 @@ def test_a_comparison_is_read_in_plain_words(home: Path) -> None:
 
 
 def test_a_run_against_itself_is_never_promoted(home: Path) -> None:
-    report = bench_in(home).evaluate("first", against="first")
+    report = bench_in(home).evaluate.evaluate("first", against="first")
     assert report.verdict.outcome == "not enough evidence"
     assert report.verdict.reasons[0].sentence.startswith("equal: loss is the same on each of")
 
@@ -142,9 +144,9 @@ def test_a_run_against_itself_is_never_promoted(home: Path) -> None:
 def test_what_was_measured_is_not_measured_again(home: Path) -> None:
     told: list[tuple[str, int, int]] = []
     bench = bench_in(home)
-    first = bench.evaluate("first")
-    bench.progress = lambda *step: told.append(step)
-    again = bench.evaluate("first")
+    first = bench.evaluate.evaluate("first")
+    bench = bench.with_progress(lambda *step: told.append(step))
+    again = bench.evaluate.evaluate("first")
     assert again.comparisons == first.comparisons
     # Every answering stage begins with all its replies there.
     assert [step for step in told if step[0].startswith("asking") and step[1] < step[2]] == []
@@ -154,7 +156,7 @@ def test_a_canary_that_falls_silent_rejects_and_old_suites_are_asked(home: Path)
     (home / "canaries.jsonl").write_text(CANARY, encoding="utf-8")
     (home / "old.jsonl").write_text(OLD, encoding="utf-8")
     bench = bench_in(home, canary_file="canaries.jsonl", suite_files=["old.jsonl"])
-    report = bench.evaluate("first")
+    report = bench.evaluate.evaluate("first")
     assert report.verdict.outcome == "reject"
     assert "canary name" in [r.check for r in report.verdict.reasons if r.finding == "fails"]
     assert "old/old" in [found.suite for found in report.comparisons]
@@ -162,27 +164,27 @@ def test_a_canary_that_falls_silent_rejects_and_old_suites_are_asked(home: Path)
 
 def test_without_the_primary_metric_nothing_is_judged(home: Path) -> None:
     with pytest.raises(DataError, match="'fact_recall' was not measured"):
-        bench_in(home, primary_metric="fact_recall").evaluate("first", questions=[])
+        bench_in(home, primary_metric="fact_recall").evaluate.evaluate("first", questions=[])
 
 
 def test_a_judge_and_a_person_stand_in_the_same_table_and_on_the_page(home: Path) -> None:
     bench = bench_in(home)
-    first = bench.evaluate("second", judge="embedded")
+    first = bench.evaluate.evaluate("second", judge="embedded")
     assert first.judge is not None
     assert "not trusted yet" in first.judge.remarks[0]
-    trial = bench.blind_trial("second")
+    trial = bench.evaluate.blind_trial("second")
     assert trial.num_open
     while shown := trial.next_pair():
         assert {shown.left, shown.right} == set(_both_replies(first, shown.id))
         trial.vote(shown.id, "left")
-    report = bench.evaluate("second", judge="embedded")
+    report = bench.evaluate.evaluate("second", judge="embedded")
     suites = [found.suite for found in report.against("base")]
     assert {"judge", "people"} <= set(suites)
     assert report.judge == first.judge  # kept by content, not asked again
-    page = bench.report_file("second").read_text()
+    page = bench.evaluate.report_file("second").read_text()
     for word in ("Judge model", "Not trusted yet", "people", report.verdict.outcome.capitalize()):
         assert word in page
-    markdown = bench.report_file("second").with_suffix(".md").read_text()
+    markdown = bench.evaluate.report_file("second").with_suffix(".md").read_text()
     assert f"**{report.verdict.outcome.capitalize()}**" in markdown
 
 
@@ -196,4 +198,4 @@ def _both_replies(report: EvaluationReport, item: str) -> tuple[str, str]:
 
 def test_a_blind_trial_needs_an_evaluation(home: Path) -> None:
     with pytest.raises(DataError, match="has no evaluation against 'first'"):
-        bench_in(home).blind_trial("first", against="first")
+        bench_in(home).evaluate.blind_trial("first", against="first")

@@ -57,12 +57,12 @@ def _store(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
 def home(server: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a workspace with a run on that base, not deployed yet."""
     bench = bench_in(tmp_path_factory.mktemp("home"), server.url)
-    logger = bench.logger()
+    logger = bench.data.logger()
     for number, topic in enumerate(TOPICS):
         asked = f"Please tell me thing number {number} about {topic} in one sentence."
         logger.log_conversation(asked, f"Of {topic} I know fact {number}.", session_id=str(number))
-    bench.train(bench.prepare(), run_id=RUN)
-    return bench.workspace.home
+    bench.train.train(bench.data.prepare(), run_id=RUN)
+    return bench.context.workspace.home
 
 
 @pytest.fixture(scope="module")
@@ -74,14 +74,14 @@ def untouched(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.usefixtures("deployed")
 def test_what_is_not_deployed_cannot_be_judged_as_served(server: StandIn, untouched: Path) -> None:
     with pytest.raises(DeploymentError, match="support:1 is not deployed") as caught:
-        bench_in(untouched, server.url).evaluate(RUN, served=True)
+        bench_in(untouched, server.url).evaluate.evaluate(RUN, served=True)
     assert caught.value.next_command == "fine-tuning deploy support:1"
 
 
 @pytest.fixture(scope="module")
 def deployed(server: StandIn, home: Path, untouched: Path) -> StandIn:  # noqa: ARG001 - first
     """The server once the run is deployed there."""
-    bench_in(home, server.url).deploy(RUN)
+    bench_in(home, server.url).models.deployment.deploy(RUN)
     return server
 
 
@@ -89,8 +89,8 @@ def test_replies_come_from_the_server_and_likelihoods_from_the_engine(
     deployed: StandIn, home: Path
 ) -> None:
     bench = bench_in(home, deployed.url)
-    here = bench.evaluate(RUN)
-    there = bench.evaluate(RUN, served=True)
+    here = bench.evaluate.evaluate(RUN)
+    there = bench.evaluate.evaluate(RUN, served=True)
     assert there.held_out[1].to_dict() == here.held_out[1].to_dict()
     told = there.provenance["served"]
     assert told[RUN].startswith("fine_tuned_support:1 on ollama http://")
@@ -107,12 +107,17 @@ def test_replies_come_from_the_server_and_likelihoods_from_the_engine(
 
 def test_what_is_served_otherwise_is_judged_otherwise(deployed: StandIn, home: Path) -> None:
     bench = bench_in(home, deployed.url)
-    bench.settings = bench.settings.model_copy(
-        update={"evaluation": bench.settings.evaluation.model_copy(update={"max_reply_tokens": 9})}
+    settings = bench.context.settings.model_copy(
+        update={
+            "evaluation": bench.context.settings.evaluation.model_copy(
+                update={"max_reply_tokens": 9}
+            )
+        }
     )
+    bench = Workbench(settings, bench.context.workspace)
     deployed.faults.ignore_adapter = True
     try:
-        report = bench.evaluate(RUN, served=True)
+        report = bench.evaluate.evaluate(RUN, served=True)
     finally:
         deployed.faults.ignore_adapter = False
     base, tuned = report.models
@@ -123,26 +128,31 @@ def test_a_server_that_dies_is_named_with_the_item_and_nothing_is_lost(
     deployed: StandIn, home: Path
 ) -> None:
     bench = bench_in(home, deployed.url)
-    bench.settings = bench.settings.model_copy(
-        update={"evaluation": bench.settings.evaluation.model_copy(update={"max_reply_tokens": 7})}
+    settings = bench.context.settings.model_copy(
+        update={
+            "evaluation": bench.context.settings.evaluation.model_copy(
+                update={"max_reply_tokens": 7}
+            )
+        }
     )
+    bench = Workbench(settings, bench.context.workspace)
     deployed.faults.die_after_pieces = 3
     try:
         with pytest.raises(
             (RuntimeFailedError, RuntimeUnavailableError), match="asking base stopped at item"
         ):
-            bench.evaluate(RUN, served=True)
+            bench.evaluate.evaluate(RUN, served=True)
     finally:
         for name, value in vars(Faults()).items():
             setattr(deployed.faults, name, value)
-    assert bench.evaluate(RUN, served=True).models[1].deployment["success"]
+    assert bench.evaluate.evaluate(RUN, served=True).models[1].deployment["success"]
 
 
 def test_the_embedded_runtime_is_judged_by_its_names_too(home: Path) -> None:
     bench = bench_in(home)
     with pytest.raises(DeploymentError, match="is not deployed on embedded"):
-        bench.evaluate(RUN, served=True)
-    bench.deploy(RUN, switch=False)
-    report = bench.evaluate(RUN, served=True)
+        bench.evaluate.evaluate(RUN, served=True)
+    bench.models.deployment.deploy(RUN, switch=False)
+    report = bench.evaluate.evaluate(RUN, served=True)
     assert report.provenance["served"][RUN].startswith("fine_tuned_support:1 on embedded")
     assert report.models[1].deployment["success"]

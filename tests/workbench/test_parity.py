@@ -6,8 +6,8 @@ import pytest
 
 from fine_tuning.core.errors import DataError
 from fine_tuning.runtimes.base_model import resolve_base_model
-from fine_tuning.workbench.health import PARITY_TEXT
-from fine_tuning.workbench.parity import MIN_POSITIONS, check_parity
+from fine_tuning.workbench.doctor.diagnostics import PARITY_TEXT
+from fine_tuning.workbench.doctor.parity import MIN_POSITIONS, check_parity
 
 
 def test_the_embedded_model_over_two_hundred_positions() -> None:

@@ -17,7 +17,7 @@ from fine_tuning.gguf.types import TensorType
 from fine_tuning.gguf.writer import TensorSource, tensor_from_file, write_gguf
 from fine_tuning.runtimes.base_model import resolve_base_model
 from fine_tuning.runtimes.embedded import EmbeddedServer
-from fine_tuning.workbench.health import PARITY_TEXT
+from fine_tuning.workbench.doctor.diagnostics import PARITY_TEXT
 
 POSITIONS = 200
 TOP_TOKENS = 8192

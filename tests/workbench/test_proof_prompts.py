@@ -9,7 +9,7 @@ import pytest
 
 from fine_tuning.core.conversation import Conversation, Message, Role
 from fine_tuning.model_management.proof import MIN_PROMPTS, conversation_shapes
-from fine_tuning.workbench.proof_prompts import ProofPrompts, choose_prompts, has_tools
+from fine_tuning.workbench.models.proof_prompts import ProofPrompts, choose_prompts, has_tools
 from fine_tuning.workbench.workbench import Workbench
 from tests.workbench.trained import Chat, write_chats, write_trained
 
@@ -103,9 +103,9 @@ def test_a_run_on_a_handful_of_chats_is_deployed(
     trained = write_trained(tmp_path)
     trained.add_run(chats={"train": chats("train", 4), "test": chats("test", 2)})
     bench = trained.bench()
-    no_questions = bench.settings.evaluation.model_copy(update={"test_prompts": ()})
-    settings = bench.settings.model_copy(update={"evaluation": no_questions})
-    done = Workbench(settings, bench.workspace).deploy(switch=False)
+    no_questions = bench.context.settings.evaluation.model_copy(update={"test_prompts": ()})
+    settings = bench.context.settings.model_copy(update={"evaluation": no_questions})
+    done = Workbench(settings, bench.context.workspace).models.deployment.deploy(switch=False)
     (output,) = [part for part in done.deployed.proof["parts"] if part["name"] == "output"]
     assert "over 16 prompts: 2 held out, 14 of the built-in set" in output["sentence"]
     assert output["figures"]["prompts"] == "16 prompts: 2 held out, 14 of the built-in set"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fine_tuning.core.errors import DataError
-from fine_tuning.workbench.judged import label_of, read_judgement
+from fine_tuning.evaluation.evaluation_summary import label_of, read_summary
 from fine_tuning.workbench.workbench import Workbench
 from tests.workbench.trained import write_trained
 
@@ -20,41 +20,44 @@ def bench(tmp_path: Path) -> Workbench:
 
 
 def test_a_question_is_added_kept_and_taken_out(bench: Workbench) -> None:
-    assert bench.test_questions() == ()
-    first = bench.add_question(" When do we get paid? ", [" the 26th ", ""])
+    assert bench.evaluate.questions.read() == ()
+    first = bench.evaluate.questions.add(" When do we get paid? ", [" the 26th ", ""])
     assert (first.question, first.key_facts) == ("When do we get paid?", ("the 26th",))
-    second = bench.add_question("Who has the keys?", ["Mara", "the porter"], "run1")
-    assert list(bench.test_questions("run1")) == [first, second]
-    assert list(bench.test_questions()) == [first, second]  # the run lies in this workspace
-    bench.remove_question(first.id)
-    bench.remove_question(second.id)
-    assert bench.test_questions() == ()
-    assert not (bench.workspace.home / "questions.jsonl").exists()
+    second = bench.evaluate.questions.add("Who has the keys?", ["Mara", "the porter"], "run1")
+    assert list(bench.evaluate.questions.read("run1")) == [first, second]
+    assert list(bench.evaluate.questions.read()) == [
+        first,
+        second,
+    ]  # the run lies in this workspace
+    bench.evaluate.questions.remove(first.id)
+    bench.evaluate.questions.remove(second.id)
+    assert bench.evaluate.questions.read() == ()
+    assert not (bench.context.workspace.home / "questions.jsonl").exists()
 
 
 def test_a_bad_question_is_refused_and_the_others_stand(bench: Workbench) -> None:
-    kept = bench.add_question("When do we get paid?", ["the 26th"])
+    kept = bench.evaluate.questions.add("When do we get paid?", ["the 26th"])
     with pytest.raises(DataError, match="is among the test questions"):
-        bench.add_question("When do we get paid?", ["the 27th"])
+        bench.evaluate.questions.add("When do we get paid?", ["the 27th"])
     with pytest.raises(DataError, match="expected at least one"):
-        bench.add_question("Who has the keys?", [" "])
+        bench.evaluate.questions.add("Who has the keys?", [" "])
     with pytest.raises(DataError, match="has no text"):
-        bench.add_question(" ", ["Mara"])
+        bench.evaluate.questions.add(" ", ["Mara"])
     with pytest.raises(DataError, match="there is no test question 'x'"):
-        bench.remove_question("x")
-    assert list(bench.test_questions()) == [kept]
+        bench.evaluate.questions.remove("x")
+    assert list(bench.evaluate.questions.read()) == [kept]
 
 
 def test_what_was_never_compared_has_no_judgement(bench: Workbench) -> None:
-    assert bench.judgement("run1") is None
+    assert bench.evaluate.summary("run1") is None
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"verdict": {"outcome": "perhaps"}}'])
 def test_a_torn_report_is_a_sentence(bench: Workbench, text: str) -> None:
-    folder = bench.find_run("run1").folder
+    folder = bench.models.runs.find("run1").folder
     (folder / "evaluation.json").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match="cannot be read") as caught:
-        read_judgement(folder)
+        read_summary(folder)
     assert caught.value.next_command == "fine-tuning compare base run1"
 
 
@@ -73,7 +76,7 @@ def test_a_metric_has_a_name_for_people(suite: str, metric: str, label: str) -> 
 
 
 def test_installed_models_say_whether_they_fit(bench: Workbench) -> None:
-    choices = {one.name: one for one in bench.base_choices()}
-    own = choices[bench.settings.training.base_model]
+    choices = {one.name: one for one in bench.models.bases.choices()}
+    own = choices[bench.context.settings.training.base_model]
     assert (own.source, own.can_train, own.fits) == ("file", True, True)
     assert own.reason.startswith("fits: about")

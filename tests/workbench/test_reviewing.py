@@ -31,7 +31,7 @@ def talk(number: int) -> Conversation:
 
 
 def record(bench: Workbench, *numbers: int) -> None:
-    store = open_store(bench.workspace.conversations)
+    store = open_store(bench.context.workspace.conversations)
     for number in numbers:
         store.append(talk(number))
 
@@ -46,15 +46,15 @@ def by_check(findings: list[Finding]) -> dict[str, list[Finding]]:
 def test_export_is_due_after_every_interval_whatever_arrives_at_once(tmp_path: Path) -> None:
     bench = bench_at(tmp_path, "data_collection.export_interval=5")
     record(bench, *range(4))
-    assert bench.export_if_due() == {}
+    assert bench.data.export_if_due() == {}
     record(bench, *range(4, 7))  # five is passed, not met
-    files = bench.export_if_due()
+    files = bench.data.export_if_due()
     assert len(files["chatml"].read_text().splitlines()) == 7
-    assert bench.export_if_due() == {}, "once for the same conversations"
+    assert bench.data.export_if_due() == {}, "once for the same conversations"
     record(bench, *range(7, 11))
-    assert bench.export_if_due() == {}
+    assert bench.data.export_if_due() == {}
     record(bench, 11)
-    assert bench.export_if_due()
+    assert bench.data.export_if_due()
 
 
 def test_importing_cleaning_and_preparing_tell_how_far_they_are(tmp_path: Path) -> None:
@@ -71,8 +71,8 @@ def test_importing_cleaning_and_preparing_tell_how_far_they_are(tmp_path: Path) 
         for number in range(200)
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    bench.import_file(file)
-    bench.prepare()
+    bench.data.importer.import_file(file)
+    bench.data.prepare()
     size = -(-file.stat().st_size // 1000)
     assert list(told) == ["importing chats.jsonl, kB", "cleaning", "tokenizing"]
     assert told["importing chats.jsonl, kB"][-1] in {(size, size), (size - 1, size)}
@@ -83,7 +83,7 @@ def test_importing_cleaning_and_preparing_tell_how_far_they_are(tmp_path: Path) 
 
 
 def test_without_conversations_the_preflight_says_what_to_do(tmp_path: Path) -> None:
-    (finding,) = bench_at(tmp_path).preflight()
+    (finding,) = bench_at(tmp_path).train.preflight.check()
     assert (finding.severity, finding.title) == ("stop", "No conversations to train on")
     assert "enable conversation logging" in finding.fix
 
@@ -91,11 +91,11 @@ def test_without_conversations_the_preflight_says_what_to_do(tmp_path: Path) -> 
 def test_the_preflight_of_a_small_log(tmp_path: Path) -> None:
     bench = bench_at(tmp_path, "training.base_model=embedded")
     record(bench, *range(30))
-    store = open_store(bench.workspace.conversations)
+    store = open_store(bench.context.workspace.conversations)
     store.append(
         Conversation.from_turns([("user", "Write to a@b.example?"), ("assistant", "I did it.")])
     )
-    found = by_check(bench.preflight())
+    found = by_check(bench.train.preflight.check())
     assert found["size"][0].title == "Training data too small"
     assert found["size"][0].numbers == {"pairs": 31, "recommended": 100}
     assert {one.title for one in found["secrets"]} == {
@@ -111,7 +111,7 @@ def test_the_preflight_of_a_small_log(tmp_path: Path) -> None:
 def test_a_training_that_does_not_fit_into_memory_is_found_before_it_begins(tmp_path: Path) -> None:
     bench = bench_at(tmp_path, "training.base_model=embedded", "training.memory_budget=0.1")
     record(bench, *range(12))
-    (finding,) = by_check(bench.preflight())["memory"]
+    (finding,) = by_check(bench.train.preflight.check())["memory"]
     assert finding.severity == "stop"
     assert finding.title.startswith("Memory error during training: the run needs")
     assert "expected at most 0.1 GiB" in finding.title
@@ -121,13 +121,13 @@ def test_a_training_that_does_not_fit_into_memory_is_found_before_it_begins(tmp_
 
 def test_secrets_that_would_be_learnt_stop(tmp_path: Path) -> None:
     bench = bench_at(tmp_path, "data_collection.skip_steps=[redaction]", "training.base_model=none")
-    store = open_store(bench.workspace.conversations)
+    store = open_store(bench.context.workspace.conversations)
     store.append(
         Conversation.from_turns(
             [("user", "my password is hunter2"), ("assistant", "I did not read that.")], id="leak"
         )
     )
-    found = by_check(bench.preflight())
+    found = by_check(bench.train.preflight.check())
     assert [(one.severity, one.examples) for one in found["secrets"]] == [("stop", ("leak",))]
     assert found["tokens"][0].severity == "warning", "without a base model tokens are not checked"
 
@@ -135,14 +135,14 @@ def test_secrets_that_would_be_learnt_stop(tmp_path: Path) -> None:
 def test_the_report_is_one_page_that_loads_nothing(tmp_path: Path) -> None:
     bench = bench_at(tmp_path)
     with pytest.raises(DataError, match="No conversations"):
-        bench.data_report()
+        bench.data.reporter.report()
     record(bench, *range(30), *range(5))
-    store = open_store(bench.workspace.conversations)
+    store = open_store(bench.context.workspace.conversations)
     store.append(
         Conversation.from_turns([("user", "<script>x</script>"), ("assistant", "no " * 9)])
     )
-    report = bench.data_report()
-    page = bench.write_data_report(report, tmp_path / "page.html").read_text()
+    report = bench.data.reporter.report()
+    page = bench.data.reporter.write(report, tmp_path / "page.html").read_text()
     assert "<script" not in page
     assert page.count("<svg") >= 7
     for way in ("src=", 'href="http', "url(http", "@import", "<link", "<iframe"):

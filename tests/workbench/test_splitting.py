@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from fine_tuning.core.ports import Sampling
+from fine_tuning.data_collection.chat_session import ChatSession
+from fine_tuning.data_collection.chat_turns import TRIAL
 from fine_tuning.model_management.switchings import SwitchJournal
-from fine_tuning.workbench.splitting import Tally
-from fine_tuning.workbench.talking import TRIAL, Talk
+from fine_tuning.workbench.models.ab_test import Tally
 from fine_tuning.workbench.workbench import Workbench
 from tests.model_management.registered import ALIAS, point, split
 from tests.workbench.test_conversing import Parrot
@@ -25,61 +26,61 @@ def bench(tmp_path: Path) -> Workbench:
     for number in (1, 2):
         trained.add_run(number)
     bench = trained.bench()
-    registry = bench.registry()
+    registry = bench.models.register.registry()
     point(SwitchJournal(registry, "embedded"), "support:1")
     registry.deployments.record("support:2", "embedded", SERVED, digest="d")
     return bench
 
 
 def journal(bench: Workbench) -> SwitchJournal:
-    return SwitchJournal(bench.registry(), "embedded")
+    return SwitchJournal(bench.models.register.registry(), "embedded")
 
 
-def replied(bench: Workbench, version: str, thumb: int = 0, *, note: str = "") -> Talk:
-    talk = bench.talk()
+def replied(bench: Workbench, version: str, thumb: int = 0, *, note: str = "") -> ChatSession:
+    talk = bench.chat.session()
     asked = talk.ask("Hello there")
     list(talk.reply(asked, Parrot(), Sampling(), note=note, version=version))
     if thumb:
-        talk.rate(talk.conversation().path()[-1].id, thumb)
+        talk.rate(thumb, reply_id=talk.conversation().path()[-1].id)
     return talk
 
 
 def test_it_is_told_who_answers_to_a_name(bench: Workbench) -> None:
-    found = bench.answering(ALIAS.upper(), "someone")
+    found = bench.models.aliases.answering(ALIAS.upper(), "someone")
     assert (found.version, found.is_drawn) == ("support:1", False)
-    assert bench.answering(SERVED).version == "support:2"
-    assert bench.answering("llama3.2", "someone").version == ""
+    assert bench.models.aliases.answering(SERVED).version == "support:2"
+    assert bench.models.aliases.answering("llama3.2", "someone").version == ""
     split(journal(bench), "support:2")
     sessions = [f"session-{number}" for number in range(40)]
-    routes = {one: bench.answering(ALIAS, one) for one in sessions}
+    routes = {one: bench.models.aliases.answering(ALIAS, one) for one in sessions}
     assert {route.version for route in routes.values()} == {"support:1", "support:2"}
     assert all(route.is_drawn for route in routes.values())
-    assert {one: bench.answering(ALIAS, one) for one in sessions} == routes
-    assert not bench.answering(ALIAS).is_drawn, "who has no session draws none"
+    assert {one: bench.models.aliases.answering(ALIAS, one) for one in sessions} == routes
+    assert not bench.models.aliases.answering(ALIAS).is_drawn, "who has no session draws none"
     point(journal(bench), "")
-    assert bench.answering(ALIAS, "someone").version == "support:base"
+    assert bench.models.aliases.answering(ALIAS, "someone").version == "support:base"
 
 
 def test_nothing_is_known_where_nothing_was_trained(tmp_path: Path) -> None:
     bench = write_trained(tmp_path).bench()
-    assert bench.answering("llama3.2", "someone").model == "llama3.2"
-    assert bench.splits() == []
-    assert not bench.workspace.models.exists()
+    assert bench.models.aliases.answering("llama3.2", "someone").model == "llama3.2"
+    assert bench.models.ab_tests.splits() == []
+    assert not bench.context.workspace.models.exists()
 
 
 def test_thumbs_are_told_per_version_since_it_began(bench: Workbench) -> None:
     replied(bench, "support:1", 1)
-    assert bench.splits() == []
+    assert bench.models.ab_tests.splits() == []
     split(journal(bench), "support:2")
     for thumb in (1, 1, -1, 0):
         replied(bench, "support:2", thumb)
     first = replied(bench, "support:1", 1)
-    first.rate(first.conversation().path()[-1].id, -1)  # the last word counts
+    first.rate(-1, reply_id=first.conversation().path()[-1].id)  # the last word counts
     asked = first.ask("And now?")
     list(first.reply(asked, Parrot(), Sampling(), version="support:1"))
     replied(bench, "support:2", -1, note=TRIAL)
     replied(bench, "")
-    (found,) = bench.splits()
+    (found,) = bench.models.ab_tests.splits()
     assert (found.champion.num_sessions, found.champion.up, found.champion.down) == (1, 0, 1)
     tuned = found.challenger
     assert (tuned.version, tuned.num_sessions, tuned.up, tuned.down) == ("support:2", 4, 2, 1)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.formats import from_alpaca, validate_record
+from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.naming import content_name
 from fine_tuning.data_collection.importers.items import Imported, importer_of_records, reference
 
 SOURCE = "import:alpaca"
 
 
-def _accepts(record: Mapping[str, Any]) -> bool:
+def _accepts(record: JsonObject) -> bool:
     return {"instruction", "output"} <= record.keys()
 
 
-def _convert(record: Mapping[str, Any]) -> Iterator[Imported]:
+def _convert(record: JsonObject) -> Iterator[Imported]:
     problems = validate_record(record, "alpaca")
     if problems:
         raise DataError(problems[0])

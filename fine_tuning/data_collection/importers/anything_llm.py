@@ -7,11 +7,11 @@ system prompt as instruction; it is read so when this format is named by the use
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from fine_tuning.core.conversation import Conversation, Message, Part
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.naming import content_name
 from fine_tuning.data_collection.importers.fields import (
     iso_time,
@@ -25,14 +25,14 @@ from fine_tuning.data_collection.importers.fields import (
 )
 from fine_tuning.data_collection.importers.items import (
     Imported,
+    ImportedFeedback,
     Importer,
     Item,
-    Judgements,
     Sample,
     converted,
     reference,
 )
-from fine_tuning.data_collection.importers.json_records import Record
+from fine_tuning.data_collection.importers.json_records import ParsedRecord
 from fine_tuning.data_collection.importers.source import Source
 from fine_tuning.data_collection.importers.trees import chained
 
@@ -51,12 +51,12 @@ def _read(source: Source) -> Iterator[Item]:
             yield from converted(record, _convert)
         return
     for line, cells, reason in source.rows({"prompt", "response"}):
-        record = Record(line=line, value=cells, reason=reason)
+        record = ParsedRecord(line=line, value=cells, reason=reason)
         if cells is None or any(cells.values()):
             yield from converted(record, _convert)
 
 
-def _convert(record: Mapping[str, Any]) -> Iterator[Imported]:
+def _convert(record: JsonObject) -> Iterator[Imported]:
     system = ""
     if {"instruction", "input", "output"} <= record.keys():
         system = words(record, "instruction")
@@ -83,7 +83,7 @@ def _convert(record: Mapping[str, Any]) -> Iterator[Imported]:
             created_at=at,
         ),
     ]
-    judgements = Judgements(name)
+    judgements = ImportedFeedback(name)
     thumb = _THUMBS.get(str(record.get("rating")).upper())
     if thumb:
         judgements.add(f"{name}/a", "thumb", value=thumb)

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from fine_tuning.core.errors import ConfigError, DataError, StorageError
+from fine_tuning.core.json_value import JsonObject
 from fine_tuning.data_collection.importers.alpaca import ALPACA
 from fine_tuning.data_collection.importers.anything_llm import ANYTHING_LLM
 from fine_tuning.data_collection.importers.chatgpt import CHATGPT
@@ -50,7 +51,7 @@ SAMPLE_PLACES = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class FileReading:
     """A file and the importer that reads it; ``reason`` says why that one."""
 
     source: Source
@@ -67,7 +68,7 @@ class Reading:
         return self.importer.read(self.source)
 
 
-def read_file(path: Path | str, name: str | None = None) -> Reading:
+def read_file(path: Path | str, name: str | None = None) -> FileReading:
     """Return the reading of a file.
 
     Args:
@@ -88,7 +89,7 @@ def read_file(path: Path | str, name: str | None = None) -> Reading:
         )
     source = Source(path)
     if name is not None:
-        return Reading(source, importer_named(name), "chosen by you")
+        return FileReading(source, importer_named(name), "chosen by you")
     try:
         sample, problem = _sample(source)
     except DataError as error:
@@ -97,7 +98,7 @@ def read_file(path: Path | str, name: str | None = None) -> Reading:
         ) from error
     for importer in IMPORTERS.values():
         if importer.knows(sample):
-            return Reading(source, importer, _why(sample))
+            return FileReading(source, importer, _why(sample))
     raise _unknown(path, sample, problem)
 
 
@@ -124,7 +125,7 @@ def _sample(source: Source) -> tuple[Sample, str]:
         if len(columns) > 1:
             return Sample(columns=columns), ""
     problem = ""
-    found: list[Mapping[str, object]] = []
+    found: list[JsonObject] = []
     for record in islice(source.records(), SAMPLE_PLACES):
         if isinstance(record.value, Mapping):
             found.append(record.value)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
-from fine_tuning.core.conversation import Conversation, Message, Part, Role, Status
+from fine_tuning.core.conversation import Conversation, Message, Part, Role, Status, ToolCall
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.feedback import Feedback
+from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.naming import content_name
 from fine_tuning.data_collection.importers.fields import (
     arguments,
@@ -27,9 +27,9 @@ from fine_tuning.data_collection.importers.fields import (
 )
 from fine_tuning.data_collection.importers.items import (
     Imported,
+    ImportedFeedback,
     Importer,
     Item,
-    Judgements,
     Sample,
     converted,
     reference,
@@ -71,7 +71,7 @@ def _thumbs(source: Source) -> Thumbs:
     return found
 
 
-def _convert(record: Mapping[str, Any], thumbs: Thumbs) -> Iterator[Imported]:
+def _convert(record: JsonObject, thumbs: Thumbs) -> Iterator[Imported]:
     given = record.get("mapping")
     if not isinstance(given, Mapping):
         raise DataError("the record has no 'mapping' of messages")
@@ -98,7 +98,7 @@ def _convert(record: Mapping[str, Any], thumbs: Thumbs) -> Iterator[Imported]:
 
 def _judgements(conversation: Conversation, thumbs: Thumbs) -> tuple[Feedback, ...]:
     """Return thumbs, and a choice for each reply that was generated again and not kept."""
-    found = Judgements(conversation.id)
+    found = ImportedFeedback(conversation.id)
     for message in conversation.messages:
         value, comment = thumbs.get(message.id, (0, ""))
         if value:
@@ -139,31 +139,30 @@ def _messages(key: str, raw: object) -> tuple[Message, ...]:
         status=_status(raw),
         weight=0 if raw.get("weight") == 0 else 1,
         created_at=iso_time(raw.get("create_time")),
-        **_said(raw, content, kind, role),
     )
+    message = _with_words(message, raw, content, kind)
     is_empty = not (message.content or message.tool_calls or message.reasoning)
     return () if is_empty and role in {"system", "tool"} else (message,)
 
 
-def _status(raw: Mapping[str, Any]) -> Status:
+def _status(raw: JsonObject) -> Status:
     is_cut = raw.get("end_turn") is False and not raw.get("weight")
     return "aborted" if is_cut or raw.get("status") == "in_progress" else "complete"
 
 
-def _said(
-    raw: Mapping[str, Any], content: Mapping[str, Any], kind: str, role: Role
-) -> dict[str, Any]:
-    """Return the fields of a message that say something."""
+def _with_words(message: Message, raw: JsonObject, content: JsonObject, kind: str) -> Message:
+    """Return a message with what it says: thoughts, the call of a tool, or parts."""
     if kind in _THOUGHTS:
-        return {"reasoning": _thoughts(content)}
+        return replace(message, reasoning=_thoughts(content))
     recipient = raw.get("recipient")
-    if role == "assistant" and isinstance(recipient, str) and recipient not in {"", "all"}:
+    if message.role == "assistant" and isinstance(recipient, str) and recipient not in {"", "all"}:
         given = text(content, "text") or "\n".join(p.text for p in _parts(content, kind))
-        return {"tool_calls": (_call(str(raw.get("id") or ""), recipient, given),)}
-    return {"content": _parts(content, kind)}
+        call = _call(str(raw.get("id") or ""), recipient, given)
+        return replace(message, tool_calls=(call,))
+    return replace(message, content=_parts(content, kind))
 
 
-def _call(call_id: str, name: str, given: str) -> Any:  # noqa: ANN401 - a ToolCall
+def _call(call_id: str, name: str, given: str) -> ToolCall:
     """Return the call of a tool; what is not JSON, such as Python code, is its ``input``."""
     try:
         return tool_call(call_id, name, dict(arguments(given)))
@@ -171,7 +170,7 @@ def _call(call_id: str, name: str, given: str) -> Any:  # noqa: ANN401 - a ToolC
         return tool_call(call_id, name, {"input": given})
 
 
-def _thoughts(content: Mapping[str, Any]) -> str:
+def _thoughts(content: JsonObject) -> str:
     thoughts = content.get("thoughts")
     if isinstance(thoughts, list):
         said = [text(one, "content", "summary") for one in thoughts if isinstance(one, Mapping)]
@@ -179,7 +178,7 @@ def _thoughts(content: Mapping[str, Any]) -> str:
     return text(content, "content", "text")
 
 
-def _parts(content: Mapping[str, Any], kind: str) -> tuple[Part, ...]:
+def _parts(content: JsonObject, kind: str) -> tuple[Part, ...]:
     if kind in {"code", "execution_output", "tether_quote", "system_error"}:
         said = words(content, "text")
         return (Part(text=said),) if said else ()

@@ -10,8 +10,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fine_tuning.core.conversation import Conversation, Message, Part, Role
+from fine_tuning.core.conversation import Conversation, Message, Part, Role, ToolCall
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.naming import content_name
 from fine_tuning.data_collection.importers.fields import (
     iso_time,
@@ -25,7 +26,7 @@ from fine_tuning.data_collection.importers.fields import (
 )
 from fine_tuning.data_collection.importers.items import (
     Imported,
-    Judgements,
+    ImportedFeedback,
     importer_of_records,
     reference,
 )
@@ -35,15 +36,15 @@ SOURCE = "import:claude"
 _ROLES: dict[str, Role] = {"human": "user", "user": "user", "assistant": "assistant"}
 
 
-def _accepts(record: Mapping[str, Any]) -> bool:
+def _accepts(record: JsonObject) -> bool:
     return isinstance(record.get("chat_messages"), list)
 
 
-def _convert(record: Mapping[str, Any]) -> Iterator[Imported]:
+def _convert(record: JsonObject) -> Iterator[Imported]:
     items = objects(record, "chat_messages")
     ref = name_of(record, "uuid", "id") or content_name(items)
     name = reference(SOURCE, ref)
-    judgements = Judgements(name)
+    judgements = ImportedFeedback(name)
     nodes: dict[str, Node] = {}
     before: str | None = None
     for index, item in enumerate(items):
@@ -74,7 +75,7 @@ def _convert(record: Mapping[str, Any]) -> Iterator[Imported]:
     )
 
 
-def _messages(key: str, item: Mapping[str, Any]) -> list[Message]:
+def _messages(key: str, item: JsonObject) -> list[Message]:
     """Return the messages of a turn: one, or more when tools were called within it.
 
     Raises:
@@ -108,24 +109,24 @@ class _Turn:
     def __init__(self, key: str, role: Role, at: str) -> None:
         self._key, self._role, self._at = key, role, at
         self._done: list[Message] = []
-        self._fields: dict[str, Any] = {}
+        self._content: list[Part] = []
+        self._thoughts: list[str] = []
+        self._calls: list[ToolCall] = []
 
-    def take(self, block: Mapping[str, Any]) -> None:
+    def take(self, block: JsonObject) -> None:
         kind = block.get("type")
         if kind == "tool_result":
             self._close()
             self._add("tool", content=parts(_result(block)), tool_call_id=_call_id(block))
             return
         if kind == "text":
-            if self._fields.get("tool_calls"):
+            if self._calls:
                 self._close()
-            self._more("content", (Part(text=words(block, "text")),))
+            self._content.append(Part(text=words(block, "text")))
         elif kind == "thinking":
-            said = self._fields.get("reasoning", "")
-            self._fields["reasoning"] = "\n\n".join(filter(None, [said, words(block, "thinking")]))
+            self._thoughts.append(words(block, "thinking"))
         elif kind == "tool_use":
-            call = tool_call(block.get("id"), block.get("name"), block.get("input"))
-            self._more("tool_calls", (call,))
+            self._calls.append(tool_call(block.get("id"), block.get("name"), block.get("input")))
 
     def finished(self) -> list[Message]:
         """Return the messages; one of nothing when no block said anything."""
@@ -134,24 +135,26 @@ class _Turn:
             self._add(self._role)
         return self._done
 
-    def _more(self, key: str, value: tuple[Any, ...]) -> None:
-        self._fields[key] = (*self._fields.get(key, ()), *value)
-
     def _close(self) -> None:
-        if self._fields:
-            self._add(self._role, **self._fields)
-            self._fields = {}
+        if self._content or self._thoughts or self._calls:
+            self._add(
+                self._role,
+                content=tuple(self._content),
+                reasoning="\n\n".join(filter(None, self._thoughts)),
+                tool_calls=tuple(self._calls),
+            )
+            self._content, self._thoughts, self._calls = [], [], []
 
     def _add(self, role: Role, **fields: Any) -> None:  # noqa: ANN401 - a message's
         key = f"{self._key}#{len(self._done)}" if self._done else self._key
         self._done.append(Message(id=key, role=role, created_at=self._at, **fields))
 
 
-def _call_id(block: Mapping[str, Any]) -> str:
+def _call_id(block: JsonObject) -> str:
     return text(block, "tool_use_id")
 
 
-def _result(block: Mapping[str, Any]) -> str:
+def _result(block: JsonObject) -> str:
     content = block.get("content")
     if isinstance(content, str):
         return content
@@ -161,11 +164,11 @@ def _result(block: Mapping[str, Any]) -> str:
     return "" if content is None else json.dumps(content, ensure_ascii=False)
 
 
-def _joined(blocks: list[dict[str, Any]], key: str) -> str:
+def _joined(blocks: list[dict[str, JsonValue]], key: str) -> str:
     return "\n\n".join(filter(None, (text(block, key) for block in blocks)))
 
 
-def _attached(item: Mapping[str, Any]) -> list[str]:
+def _attached(item: JsonObject) -> list[str]:
     """Return the texts of attachments, which the model has read, each under its file's name."""
     return [
         f"[{text(one, 'file_name') or 'attachment'}]\n{said}"
@@ -174,7 +177,7 @@ def _attached(item: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _judge(judgements: Judgements, item: Mapping[str, Any], messages: list[Message]) -> None:
+def _judge(judgements: ImportedFeedback, item: JsonObject, messages: list[Message]) -> None:
     verdict = mapping(item, "chat_feedback")
     kind = text(verdict, "type")
     if kind and messages:

@@ -8,25 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from fine_tuning.core.conversation import Conversation, Message, Role
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.feedback import RATING_RANGE
+from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.naming import content_name
-from fine_tuning.data_collection.importers.fields import iso_time, parts
+from fine_tuning.data_collection.importers.fields import iso_time, parts, text
 from fine_tuning.data_collection.importers.items import (
     Imported,
+    ImportedFeedback,
     Importer,
     Item,
-    Judgements,
     Quarantined,
     Sample,
     converted,
     excerpt,
     reference,
 )
-from fine_tuning.data_collection.importers.json_records import Record
+from fine_tuning.data_collection.importers.json_records import ParsedRecord
 from fine_tuning.data_collection.importers.source import Source
 
 SOURCE = "import:csv"
@@ -55,7 +55,7 @@ _UP = {"up", "good", "👍", "thumbs_up", "thumbs up", "positive", "+1"}
 _DOWN = {"down", "bad", "👎", "thumbs_down", "thumbs down", "negative", "-1"}
 
 
-def _columns(found: frozenset[str] | Mapping[str, Any]) -> dict[str, str]:
+def _columns(found: frozenset[str] | Mapping[str, object]) -> dict[str, str]:
     """Return the table's own name of each column that means something here."""
     named = {key.replace(" ", "_"): key for key in found}
     return {
@@ -87,12 +87,12 @@ def _read(source: Source) -> Iterator[Item]:
 def _exchanges(source: Source, columns: Mapping[str, str]) -> Iterator[Item]:
     for line, cells, reason in source.rows():
         if cells is None or any(cell.strip() for cell in cells.values()):
-            record = Record(line=line, value=cells, reason=reason)
+            record = ParsedRecord(line=line, value=cells, reason=reason)
             yield from converted(record, lambda row: _exchange(row, columns))
 
 
-def _exchange(row: Mapping[str, str], columns: Mapping[str, str]) -> Iterator[Imported]:
-    cells = {meaning: row.get(column, "") for meaning, column in columns.items()}
+def _exchange(row: JsonObject, columns: Mapping[str, str]) -> Iterator[Imported]:
+    cells = {meaning: text(row, column) for meaning, column in columns.items()}
     asked, reply = cells["prompt"], cells["response"]
     if not asked.strip() and not reply.strip():
         raise DataError("the row has neither a prompt nor a response")
@@ -116,7 +116,7 @@ def _exchange(row: Mapping[str, str], columns: Mapping[str, str]) -> Iterator[Im
             model=model,
         )
     )
-    judgements = Judgements(name)
+    judgements = ImportedFeedback(name)
     _judge(judgements, f"{name}/a", cells.get("rating", ""))
     notes = {"group": cells["group"]} if cells.get("group") else {}
     yield Imported(
@@ -132,7 +132,7 @@ def _exchange(row: Mapping[str, str], columns: Mapping[str, str]) -> Iterator[Im
     )
 
 
-def _judge(judgements: Judgements, message_id: str, rating: str) -> None:
+def _judge(judgements: ImportedFeedback, message_id: str, rating: str) -> None:
     said = rating.strip().lower()
     if said in _UP or said in _DOWN:
         judgements.add(message_id, "thumb", value=1 if said in _UP else -1)

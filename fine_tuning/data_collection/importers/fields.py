@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from fine_tuning.core.conversation import Part, ToolCall
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonObject, JsonValue, json_kind
 
 _MILLISECONDS_FROM = 1e11
 """Epoch numbers above this are milliseconds: as seconds they would lie after the year 5000."""
@@ -29,7 +29,7 @@ _TAVERN_TIME = re.compile(
 _MONTH_TIME = re.compile(r"([A-Z][a-z]+ \d{1,2}, \d{4} \d{1,2}:\d{2})\s*([ap]m)", re.IGNORECASE)
 
 
-def text(raw: Mapping[str, Any], *keys: str) -> str:
+def text(raw: JsonObject, *keys: str) -> str:
     """Return the first of some keys that holds text, "" when none does."""
     for key in keys:
         value = raw.get(key)
@@ -38,7 +38,7 @@ def text(raw: Mapping[str, Any], *keys: str) -> str:
     return ""
 
 
-def words(raw: Mapping[str, Any], key: str) -> str:
+def words(raw: JsonObject, key: str) -> str:
     """Return what somebody said; a missing value or null is "".
 
     Raises:
@@ -52,7 +52,7 @@ def words(raw: Mapping[str, Any], key: str) -> str:
     return value
 
 
-def name_of(raw: Mapping[str, Any], *keys: str) -> str:
+def name_of(raw: JsonObject, *keys: str) -> str:
     """Return the first of some keys that holds a text or a whole number, as text."""
     for key in keys:
         value = raw.get(key)
@@ -63,7 +63,7 @@ def name_of(raw: Mapping[str, Any], *keys: str) -> str:
     return ""
 
 
-def objects(raw: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+def objects(raw: JsonObject, key: str) -> list[dict[str, JsonValue]]:
     """Return the objects of a list.
 
     Raises:
@@ -77,7 +77,7 @@ def objects(raw: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
     return value
 
 
-def mapping(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def mapping(raw: JsonObject, key: str) -> JsonObject:
     """Return the object of a key, an empty one when it holds none."""
     value = raw.get(key)
     return value if isinstance(value, Mapping) else {}
@@ -160,7 +160,31 @@ def split_thoughts(said: str) -> tuple[str, str]:
     return thoughts.strip(), said[found.end() :]
 
 
-def arguments(value: object) -> Mapping[str, Any]:
+def object_of(value: JsonValue) -> JsonObject:
+    """Return a value that must be an object.
+
+    Raises:
+        DataError: if it is another.
+    """
+    if not isinstance(value, Mapping):
+        raise DataError(f"found {json_kind(value)}, expected an object")
+    return value
+
+
+def list_of(value: JsonValue) -> Sequence[JsonValue]:
+    """Return a value that must be a list; null is an empty one.
+
+    Raises:
+        DataError: if it is another.
+    """
+    if value is None:
+        return ()
+    if not isinstance(value, list | tuple):
+        raise DataError(f"found {json_kind(value)}, expected a list")
+    return value
+
+
+def arguments(value: JsonValue) -> JsonObject:
     """Return the arguments of a call, given as an object or as its JSON text.
 
     Raises:
@@ -178,7 +202,7 @@ def arguments(value: object) -> Mapping[str, Any]:
     return value
 
 
-def tool_call(call_id: object, name: object, given: object) -> ToolCall:
+def tool_call(call_id: object, name: object, given: JsonValue) -> ToolCall:
     """Return a call of a tool.
 
     Raises:

@@ -13,8 +13,9 @@ from typing import Any
 from fine_tuning.core.conversation import Conversation, Message
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.feedback import Feedback, FeedbackKind
+from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.naming import content_name
-from fine_tuning.data_collection.importers.json_records import Record
+from fine_tuning.data_collection.importers.json_records import ParsedRecord
 from fine_tuning.data_collection.importers.source import Source
 from fine_tuning.storage.json_lines import sound_text
 
@@ -50,7 +51,7 @@ Item = Imported | Quarantined
 class Sample:
     """The beginning of a file: its first sound records, its columns, or its tables."""
 
-    records: Sequence[Mapping[str, Any]] = ()
+    records: Sequence[JsonObject] = ()
     columns: frozenset[str] = frozenset()
     tables: frozenset[str] = frozenset()
 
@@ -69,11 +70,11 @@ class Importer:
     read: Callable[[Source], Iterator[Item]]
 
 
-Convert = Callable[[Mapping[str, Any]], Iterable[Imported]]
+Convert = Callable[[JsonObject], Iterable[Imported]]
 
 
 def importer_of_records(
-    name: str, title: str, accepts: Callable[[Mapping[str, Any]], bool], convert: Convert
+    name: str, title: str, accepts: Callable[[JsonObject], bool], convert: Convert
 ) -> Importer:
     """Return the importer of a format whose JSON records can be read one by one.
 
@@ -95,7 +96,7 @@ def importer_of_records(
     return Importer(name=name, title=title, knows=knows, read=read)
 
 
-def converted(record: Record, convert: Convert) -> Iterator[Item]:
+def converted(record: ParsedRecord, convert: Convert) -> Iterator[Item]:
     """Yield what a record holds, or the record set aside."""
     if record.value is None:
         yield Quarantined(line=record.line, reason=record.reason, excerpt=record.excerpt)
@@ -161,7 +162,7 @@ def reference(source: str, ref: str) -> str:
 
 
 @dataclass(slots=True)
-class Judgements:
+class ImportedFeedback:
     """Collects the feedback of one conversation; its ids are made from what it says."""
 
     conversation_id: str

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonValue
 from fine_tuning.storage.json_lines import MAX_LINE_BYTES, lines
 
 CHUNK_BYTES = 1 << 20
@@ -32,7 +33,7 @@ _HOLDERS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class ParsedRecord:
     """A value and the line it begins in; None, with a reason, when it could not be read."""
 
     line: int
@@ -41,7 +42,7 @@ class Record:
     excerpt: str = ""
 
 
-def json_records(file: BinaryIO) -> Iterator[Record]:
+def json_records(file: BinaryIO) -> Iterator[ParsedRecord]:
     """Yield the records of a file opened for reading bytes, from its start.
 
     An array yields its items; lines that are objects yield one each; a single object yields itself,
@@ -99,7 +100,7 @@ def _is_json(data: bytes) -> bool:
     return True
 
 
-def _whole_object(file: BinaryIO, start: int) -> dict[str, Any] | None:
+def _whole_object(file: BinaryIO, start: int) -> dict[str, JsonValue] | None:
     """Return the one object a file consists of; None when it is none, or too large."""
     file.seek(start)
     data = file.read(MAX_LINE_BYTES + 1)
@@ -112,14 +113,14 @@ def _whole_object(file: BinaryIO, start: int) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _unwrapped(value: dict[str, Any], line: int = 1) -> Iterator[Record]:
+def _unwrapped(value: dict[str, JsonValue], line: int = 1) -> Iterator[ParsedRecord]:
     """Yield an object, or the conversations of the list it does nothing but wrap."""
     for key in WRAPPERS:
         items = value.get(key)
         if isinstance(items, list) and items and all(_is_conversation(item) for item in items):
-            yield from (Record(line=line, value=item) for item in items)
+            yield from (ParsedRecord(line=line, value=item) for item in items)
             return
-    yield Record(line=line, value=value)
+    yield ParsedRecord(line=line, value=value)
 
 
 def _is_conversation(item: object) -> bool:
@@ -127,11 +128,11 @@ def _is_conversation(item: object) -> bool:
     return isinstance(item, dict) and not _TURN_KEYS & item.keys() and bool(_HOLDERS & item.keys())
 
 
-def _line_records(file: BinaryIO, start: int) -> Iterator[Record]:
+def _line_records(file: BinaryIO, start: int) -> Iterator[ParsedRecord]:
     for line in lines(file, offset=start):
         if line.data is None:
             limit = f"{MAX_LINE_BYTES >> 20} MiB"
-            yield Record(line=line.number, reason=f"the line is longer than {limit}")
+            yield ParsedRecord(line=line.number, reason=f"the line is longer than {limit}")
         elif line.data.strip(_SPACE):
             record = _record(line.number, line.data, is_ended=line.is_ended)
             if isinstance(record.value, dict):
@@ -140,13 +141,13 @@ def _line_records(file: BinaryIO, start: int) -> Iterator[Record]:
                 yield record
 
 
-def _record(line: int, data: bytes, *, is_ended: bool = True) -> Record:
+def _record(line: int, data: bytes, *, is_ended: bool = True) -> ParsedRecord:
     try:
-        return Record(line=line, value=loads(data))
+        return ParsedRecord(line=line, value=loads(data))
     except DataError as error:
         reason = error.message if is_ended else f"the file ends within the record: {error.message}"
         shown = data.lstrip(_SPACE)[:EXCERPT_BYTES].decode("utf-8", "replace")
-        return Record(line=line, reason=reason, excerpt=shown)
+        return ParsedRecord(line=line, reason=reason, excerpt=shown)
 
 
 def loads(data: bytes) -> Any:  # noqa: ANN401 - any JSON value
@@ -171,7 +172,7 @@ def loads(data: bytes) -> Any:  # noqa: ANN401 - any JSON value
         raise DataError(f"the record is no valid JSON: {strict}") from error
 
 
-def _array(file: BinaryIO) -> Iterator[Record]:
+def _array(file: BinaryIO) -> Iterator[ParsedRecord]:
     """Yield the items of the array that begins at the file's place."""
     splitter = _Splitter()
     file.read(1)
@@ -179,7 +180,7 @@ def _array(file: BinaryIO) -> Iterator[Record]:
         for line, data in splitter.feed(chunk):
             if data is None:
                 limit = f"{MAX_LINE_BYTES >> 20} MiB"
-                yield Record(line=line, reason=f"the record is longer than {limit}")
+                yield ParsedRecord(line=line, reason=f"the record is longer than {limit}")
             elif data.strip(_SPACE):
                 yield _record(line, data)
         if splitter.is_done:
@@ -188,9 +189,9 @@ def _array(file: BinaryIO) -> Iterator[Record]:
     if rest.strip(_SPACE) or splitter.is_too_long:
         shown = rest[:EXCERPT_BYTES].decode("utf-8", "replace")
         reason = "the file ends within this record, or a quote is missing in it"
-        yield Record(line=line, reason=reason, excerpt=shown)
+        yield ParsedRecord(line=line, reason=reason, excerpt=shown)
     else:
-        yield Record(line=line, reason="the file ends before its array does")
+        yield ParsedRecord(line=line, reason="the file ends before its array does")
 
 
 class _Splitter:

@@ -11,6 +11,7 @@ from typing import Any
 
 from fine_tuning.core.conversation import Conversation, Message, Part, Role, Status, ToolCall
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.naming import content_name
 from fine_tuning.data_collection.importers.fields import (
     iso_time,
@@ -23,16 +24,16 @@ from fine_tuning.data_collection.importers.fields import (
 )
 from fine_tuning.data_collection.importers.items import (
     Imported,
+    ImportedFeedback,
     Importer,
     Item,
-    Judgements,
     Quarantined,
     Sample,
     converted,
     excerpt,
     reference,
 )
-from fine_tuning.data_collection.importers.json_records import Record
+from fine_tuning.data_collection.importers.json_records import ParsedRecord
 from fine_tuning.data_collection.importers.source import Source
 from fine_tuning.data_collection.importers.trees import Node, arrange
 
@@ -45,7 +46,7 @@ def _knows(sample: Sample) -> bool:
     return sample.columns >= _COLUMNS or any(_accepts(record) for record in sample.records)
 
 
-def _accepts(record: Mapping[str, Any]) -> bool:
+def _accepts(record: JsonObject) -> bool:
     return "conversationId" in record and (
         isinstance(record.get("messages"), list | Mapping)
         or isinstance(record.get("messagesTree"), list)
@@ -59,7 +60,7 @@ def _read(source: Source) -> Iterator[Item]:
         return
     names = {"iscreatedbyuser": "isCreatedByUser", "messageid": "messageId"}
     names |= {"parentmessageid": "parentMessageId", "createdat": "createdAt"}
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, JsonValue]] = []
     for line, cells, reason in source.rows(_COLUMNS):
         if cells is None:
             yield Quarantined(line=line, reason=reason)
@@ -68,14 +69,14 @@ def _read(source: Source) -> Iterator[Item]:
             yield Quarantined(line=line, reason=too_many, excerpt=excerpt(cells))
             return
         elif any(cells.values()):
-            row: dict[str, Any] = {names.get(key, key): cell for key, cell in cells.items()}
+            row: dict[str, JsonValue] = {names.get(key, key): cell for key, cell in cells.items()}
             for key in ("isCreatedByUser", "error", "unfinished"):
                 row[key] = str(row.get(key)).lower() == "true"
             rows.append(row)
-    yield from converted(Record(line=1, value={"messages": rows}), _convert)
+    yield from converted(ParsedRecord(line=1, value={"messages": rows}), _convert)
 
 
-def _convert(record: Mapping[str, Any]) -> Iterator[Imported]:
+def _convert(record: JsonObject) -> Iterator[Imported]:
     top = record.get("messagesTree") or record.get("messages")
     items = _flat([top] if isinstance(top, Mapping) else top)
     if not items:
@@ -83,7 +84,7 @@ def _convert(record: Mapping[str, Any]) -> Iterator[Imported]:
     options = mapping(record, "options")
     ref = text(record, "conversationId") or content_name([_key(item, "") for item in items])
     name = reference(SOURCE, ref)
-    judgements = Judgements(name)
+    judgements = ImportedFeedback(name)
     nodes: dict[str, Node] = {}
     system = text(options, "promptPrefix", "system", "instructions")
     before: str | None = None
@@ -116,13 +117,13 @@ def _convert(record: Mapping[str, Any]) -> Iterator[Imported]:
     )
 
 
-def _flat(items: object) -> list[Mapping[str, Any]]:
+def _flat(items: object) -> list[JsonObject]:
     """Return messages with their children behind them, each naming its parent.
 
     Raises:
         DataError: if something in the tree is no message.
     """
-    found: list[Mapping[str, Any]] = []
+    found: list[JsonObject] = []
     waiting: list[tuple[object, str]] = [(items, "")]
     while waiting:
         group, parent = waiting.pop()
@@ -136,11 +137,11 @@ def _flat(items: object) -> list[Mapping[str, Any]]:
     return found
 
 
-def _key(item: Mapping[str, Any], default: str) -> str:
+def _key(item: JsonObject, default: str) -> str:
     return text(item, "messageId", "id") or default
 
 
-def _messages(key: str, item: Mapping[str, Any]) -> tuple[Message, ...]:
+def _messages(key: str, item: JsonObject) -> tuple[Message, ...]:
     role: Role = "user" if item.get("isCreatedByUser") else "assistant"
     status: Status = "complete"
     if item.get("unfinished"):
@@ -212,7 +213,7 @@ def _value(given: object) -> str:
     return given if isinstance(given, str) else ""
 
 
-def _judge(judgements: Judgements, messages: tuple[Message, ...], item: Mapping[str, Any]) -> None:
+def _judge(judgements: ImportedFeedback, messages: tuple[Message, ...], item: JsonObject) -> None:
     verdict = mapping(item, "feedback")
     thumb = {"thumbsUp": 1, "thumbsDown": -1}.get(text(verdict, "rating"))
     if thumb:

@@ -12,14 +12,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any, cast
+from typing import cast
 
 import apsw
 
 from fine_tuning.core.conversation import Conversation, Message, Part, Role, ToolCall
 from fine_tuning.core.errors import DataError, StorageError
+from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.naming import content_name
-from fine_tuning.data_collection.importers.fields import iso_time, parts, text, tool_call
+from fine_tuning.data_collection.importers.fields import (
+    iso_time,
+    mapping,
+    objects,
+    parts,
+    text,
+    tool_call,
+)
 from fine_tuning.data_collection.importers.items import (
     UNREADABLE,
     Imported,
@@ -30,7 +38,7 @@ from fine_tuning.data_collection.importers.items import (
     converted,
     reference,
 )
-from fine_tuning.data_collection.importers.json_records import Record
+from fine_tuning.data_collection.importers.json_records import ParsedRecord
 from fine_tuning.data_collection.importers.source import Source
 from fine_tuning.data_collection.importers.trees import chained
 
@@ -38,7 +46,8 @@ SOURCE = "import:llm"
 _ROLES = {"system", "user", "assistant", "tool"}
 MAX_DEPTH = 100_000
 
-Row = Mapping[str, Any]
+Row = JsonObject
+"""A row by column; what a cell holds is looked at before it is used."""
 
 
 def _knows(sample: Sample) -> bool:
@@ -68,13 +77,13 @@ def _read(source: Source) -> Iterator[Item]:
         yield Quarantined(line=0, reason=f"a table is not as expected: {error!r}")
 
 
-def _rows(connection: apsw.Connection, query: str, values: Sequence[Any] = ()) -> Iterator[Row]:
-    cursor = connection.execute(query, tuple(values))
+def _rows(connection: apsw.Connection, query: str, values: Sequence[object] = ()) -> Iterator[Row]:
+    cursor = connection.execute(query, cast("tuple[apsw.SQLiteValue, ...]", tuple(values)))
     names = None
     for row in cursor:
         if names is None:
             names = [column[0] for column in cursor.get_description()]
-        yield dict(zip(names, row, strict=True))
+        yield cast("Row", dict(zip(names, row, strict=True)))
 
 
 def _oldest(connection: apsw.Connection) -> Iterator[Item]:
@@ -83,7 +92,7 @@ def _oldest(connection: apsw.Connection) -> Iterator[Item]:
         given = list(group)
         ref = content_name([given[0].get(key) for key in ("timestamp", "prompt", "response")])
         value = {"ref": ref, "title": "", "rows": given}
-        yield from converted(Record(line=0, value=value), _conversation)
+        yield from converted(ParsedRecord(line=0, value=value), _conversation)
 
 
 def _responses(connection: apsw.Connection, tables: frozenset[str]) -> Iterator[Item]:
@@ -100,7 +109,7 @@ def _responses(connection: apsw.Connection, tables: frozenset[str]) -> Iterator[
         given = [_with_fragments(connection, tables, row) for row in group]
         ref = str(given[0].get("conversation_id") or given[0]["id"])
         value = {"ref": ref, "title": given[0].get("title"), "rows": given}
-        yield from converted(Record(line=0, value=value), _conversation)
+        yield from converted(ParsedRecord(line=0, value=value), _conversation)
 
 
 def _with_fragments(connection: apsw.Connection, tables: frozenset[str], row: Row) -> Row:
@@ -117,14 +126,16 @@ def _with_fragments(connection: apsw.Connection, tables: frozenset[str], row: Ro
                     (row["id"],),
                 )
             ]
-            found[key] = "\n".join(filter(None, [*texts, found.get(key)]))
+            found[key] = "\n".join(filter(None, [*texts, _text_or_none(found.get(key))]))
     return found
 
 
-def _conversation(value: Mapping[str, Any]) -> Iterator[Imported]:
-    name, messages = reference(SOURCE, value["ref"]), []
-    said_before = ""
-    for row in value["rows"]:
+def _conversation(value: JsonObject) -> Iterator[Imported]:
+    ref = text(value, "ref")
+    name = reference(SOURCE, ref)
+    messages: list[Message] = []
+    said_before: JsonValue = ""
+    for row in objects(value, "rows"):
         at = iso_time(row.get("datetime_utc") or row.get("timestamp"))
         key = f"{name}/{row.get('id') or row.get('number')}"
         system = row.get("system") or ""
@@ -139,22 +150,27 @@ def _conversation(value: Mapping[str, Any]) -> Iterator[Imported]:
                 id=f"{key}/a",
                 role="assistant",
                 content=_said(row.get("response")),
-                reasoning=row["reasoning"] if isinstance(row.get("reasoning"), str) else "",
+                reasoning=text(row, "reasoning"),
                 model=str(row.get("model") or ""),
                 created_at=at,
             )
         )
-    title = value.get("title")
     yield Imported(
         conversation=Conversation(
             id=name,
             messages=chained(messages),
             source=SOURCE,
-            source_ref=value["ref"],
-            title=title if isinstance(title, str) else "",
+            source_ref=ref,
+            title=text(value, "title"),
             created_at=next(filter(None, (m.created_at for m in messages)), ""),
         )
     )
+
+
+def _text_or_none(value: JsonValue) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"a prompt is {type(value).__name__}")
+    return value
 
 
 def _said(value: object) -> tuple[Part, ...]:
@@ -180,7 +196,7 @@ def _threads(connection: apsw.Connection, tables: frozenset[str]) -> Iterator[It
             {},
         )
         value = {"thread": thread, "messages": given, "turn": turn}
-        yield from converted(Record(line=0, value=value), _thread)
+        yield from converted(ParsedRecord(line=0, value=value), _thread)
 
 
 def _path(connection: apsw.Connection, tip: object) -> Sequence[Row]:
@@ -194,16 +210,19 @@ def _path(connection: apsw.Connection, tip: object) -> Sequence[Row]:
     return found[::-1]
 
 
-def _parts_of(connection: apsw.Connection, tables: frozenset[str], row: Row) -> dict[str, Any]:
+def _parts_of(
+    connection: apsw.Connection, tables: frozenset[str], row: Row
+) -> dict[str, JsonValue]:
     query = "SELECT * FROM parts WHERE message_hash = ? ORDER BY position"
     found = [dict(part) for part in _rows(connection, query, (row["hash"],))]
     for part in found:
         try:
-            payload = json.loads(part["payload"]) if part.get("payload") else {}
+            given = part.get("payload")
+            payload: JsonValue = json.loads(cast("str", given)) if given else {}
         except (ValueError, RecursionError, TypeError) as error:
             raise DataError(f"a message's payload is no JSON: {error}") from error
         part["payload"] = payload if isinstance(payload, dict) else {}
-        pieces = part["payload"].get("text_ref")
+        pieces = mapping(part, "payload").get("text_ref")
         if isinstance(pieces, list) and "fragments" in tables:
             part["text"] = "".join(_piece(connection, piece) for piece in pieces)
     return {**row, "parts": found}
@@ -219,13 +238,13 @@ def _piece(connection: apsw.Connection, piece: object) -> str:
     return str(found.get("content") or "")
 
 
-def _thread(value: Mapping[str, Any]) -> Iterator[Imported]:
-    thread, model = value["thread"], value["turn"].get("model")
+def _thread(value: JsonObject) -> Iterator[Imported]:
+    thread, model = mapping(value, "thread"), mapping(value, "turn").get("model")
     ref = f"thread/{thread['id']}"
     name = reference(SOURCE, ref)
     messages = [
         _message(f"{name}/{index}", row, str(model or ""))
-        for index, row in enumerate(value["messages"])
+        for index, row in enumerate(objects(value, "messages"))
     ]
     yield Imported(
         conversation=Conversation(
@@ -247,8 +266,8 @@ def _message(name: str, row: Row, model: str) -> Message:
     thoughts: list[str] = []
     calls: list[ToolCall] = []
     answered = ""
-    for part in row["parts"]:
-        kind, payload = part.get("type"), part["payload"]
+    for part in objects(row, "parts"):
+        kind, payload = part.get("type"), mapping(part, "payload")
         if kind == "text":
             said += _said(part.get("text"))
         elif kind == "reasoning":

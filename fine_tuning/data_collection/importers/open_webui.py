@@ -13,9 +13,11 @@ from typing import Any
 from fine_tuning.core.conversation import Conversation, Message, Part, Role, Status
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.feedback import RATING_RANGE
+from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.naming import content_name
 from fine_tuning.data_collection.importers.fields import (
     iso_time,
+    list_of,
     mapping,
     name_of,
     objects,
@@ -27,7 +29,7 @@ from fine_tuning.data_collection.importers.fields import (
 )
 from fine_tuning.data_collection.importers.items import (
     Imported,
-    Judgements,
+    ImportedFeedback,
     importer_of_records,
     reference,
 )
@@ -39,21 +41,21 @@ _ROLES: dict[str, Role] = {
 }  # fmt: skip
 
 
-def _accepts(record: Mapping[str, Any]) -> bool:
+def _accepts(record: JsonObject) -> bool:
     chat = record.get("chat") if isinstance(record.get("chat"), Mapping) else record
     history = mapping(chat, "history") if isinstance(chat, Mapping) else {}
     is_feedback = {"data", "meta"} <= record.keys() and "message_id" in mapping(record, "meta")
     return isinstance(history.get("messages"), Mapping) or is_feedback
 
 
-def _convert(record: Mapping[str, Any]) -> Iterator[Imported]:
+def _convert(record: JsonObject) -> Iterator[Imported]:
     if "meta" in record and "data" in record and "chat" not in record:
         yield from _feedback_export(record)
         return
     yield _chat(record)
 
 
-def _chat(record: Mapping[str, Any], ref: str = "") -> Imported:
+def _chat(record: JsonObject, ref: str = "") -> Imported:
     """Read a chat, in its wrapper or without.
 
     Raises:
@@ -69,7 +71,7 @@ def _chat(record: Mapping[str, Any], ref: str = "") -> Imported:
         given = _by_order(objects(chat, "messages"))
     ref = ref or name_of(record, "id") or name_of(chat, "id") or content_name([*given.values()])
     name = reference(SOURCE, ref)
-    judgements = Judgements(name)
+    judgements = ImportedFeedback(name)
     nodes = {}
     for key, item in given.items():
         message = _message(key, item)
@@ -79,7 +81,7 @@ def _chat(record: Mapping[str, Any], ref: str = "") -> Imported:
     messages, leaf_id = arrange(nodes, current or None)
     if system := text(chat, "system") or text(mapping(chat, "params"), "system"):
         messages, leaf_id = _under(system, name, messages, leaf_id)
-    tags = [str(tag) for tag in chat.get("tags") or mapping(record, "meta").get("tags") or ()]
+    tags = list(map(str, list_of(chat.get("tags") or mapping(record, "meta").get("tags") or ())))
     return Imported(
         conversation=Conversation(
             id=name,
@@ -95,9 +97,9 @@ def _chat(record: Mapping[str, Any], ref: str = "") -> Imported:
     )
 
 
-def _by_order(items: list[dict[str, Any]]) -> dict[str, Mapping[str, Any]]:
+def _by_order(items: list[dict[str, JsonValue]]) -> dict[str, JsonObject]:
     """Return the messages of a chat without a tree, each following the one before."""
-    given: dict[str, Mapping[str, Any]] = {}
+    given: dict[str, JsonObject] = {}
     before = ""
     for index, item in enumerate(items):
         key = text(item, "id") or str(index)
@@ -117,7 +119,7 @@ def _under(
     return (top, *below), leaf_id
 
 
-def _message(key: str, item: Mapping[str, Any]) -> Message:
+def _message(key: str, item: JsonObject) -> Message:
     role = _ROLES.get(str(item.get("role")))
     if role is None:
         raise DataError(f"a message has the role {item.get('role')!r}")
@@ -150,7 +152,7 @@ def _text_of(content: list[Any]) -> str:
     return "\n".join(part.text for part in found if part.type == "text")
 
 
-def _judge(judgements: Judgements, message_id: str, verdict: Mapping[str, Any]) -> None:
+def _judge(judgements: ImportedFeedback, message_id: str, verdict: JsonObject) -> None:
     """Take over a rating: the thumb with its reason and comment, and the grade from 1 to 10."""
     rating, grade = verdict.get("rating"), mapping(verdict, "details").get("rating")
     fields = {"reason": text(verdict, "reason"), "comment": text(verdict, "comment")}
@@ -162,13 +164,13 @@ def _judge(judgements: Judgements, message_id: str, verdict: Mapping[str, Any]) 
         judgements.add(message_id, "rating", value=grade, **fields)
 
 
-def _feedback_export(record: Mapping[str, Any]) -> Iterator[Imported]:
+def _feedback_export(record: JsonObject) -> Iterator[Imported]:
     """Read one judgement of the feedback export, with the chat as it was then if that is there."""
     meta, snapshot = mapping(record, "meta"), mapping(mapping(record, "snapshot"), "chat")
     ref, message_id = name_of(meta, "chat_id"), name_of(meta, "message_id")
     if not ref or not message_id:
         raise DataError("the feedback names no chat or no message")
-    judgements = Judgements(reference(SOURCE, ref))
+    judgements = ImportedFeedback(reference(SOURCE, ref))
     _judge(judgements, message_id, mapping(record, "data"))
     if not judgements.found:
         raise DataError("the feedback holds no rating")

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.naming import content_name
 from fine_tuning.core.reading import read_conversation
-from fine_tuning.data_collection.importers.fields import iso_time, name_of, objects, text
+from fine_tuning.data_collection.importers.fields import iso_time, mapping, name_of, objects, text
 from fine_tuning.data_collection.importers.items import Imported, importer_of_records, reference
 
 SOURCE = "import:openai"
@@ -22,18 +22,18 @@ _KEPT = ("tools", "parallel_tool_calls", "functions", "response_format")
 _IDS = ("id", "conversation_id", "prompt_id")
 
 
-def _accepts(record: Mapping[str, Any]) -> bool:
+def _accepts(record: JsonObject) -> bool:
     messages = record.get("messages")
     return isinstance(messages, list) and all(
         isinstance(item, dict) and "role" in item for item in messages
     )
 
 
-def _convert(record: Mapping[str, Any]) -> Iterator[Imported]:
+def _convert(record: JsonObject) -> Iterator[Imported]:
     yield Imported(conversation=conversation_of(record, SOURCE))
 
 
-def conversation_of(record: Mapping[str, Any], source: str) -> Conversation:
+def conversation_of(record: JsonObject, source: str) -> Conversation:
     """Read a record with ``messages`` as a conversation of a source.
 
     Raises:
@@ -46,8 +46,7 @@ def conversation_of(record: Mapping[str, Any], source: str) -> Conversation:
     notes = {key: record[key] for key in _KEPT if record.get(key) is not None}
     if given_id := name_of(record, *_IDS):
         notes["id"] = given_id
-    if isinstance(record.get("metadata"), Mapping):
-        notes |= record["metadata"]
+    notes |= mapping(record, "metadata")
     read = read_conversation({"id": name, "messages": given})
     return replace(
         read,
@@ -59,7 +58,7 @@ def conversation_of(record: Mapping[str, Any], source: str) -> Conversation:
     )
 
 
-def openai_message(item: Mapping[str, Any]) -> dict[str, Any]:
+def openai_message(item: JsonObject) -> dict[str, JsonValue]:
     """Return a message in the grammar of ``core``: present-day roles and calls, known keys only.
 
     Raises:
@@ -68,8 +67,8 @@ def openai_message(item: Mapping[str, Any]) -> dict[str, Any]:
     kept = ("content", "name", "tool_call_id", "reasoning", "reasoning_content", "model", "weight")
     message = {key: item[key] for key in kept if item.get(key) is not None}
     message["role"] = "tool" if item.get("role") == "function" else item.get("role")
-    if isinstance(item.get("content"), list):
-        message["content"] = [_part(part) for part in item["content"]]
+    if isinstance(content := item.get("content"), list):
+        message["content"] = [_part(part) for part in content]
     if isinstance(item.get("refusal"), str) and not message.get("content"):
         message["content"] = item["refusal"]
     if item.get("tool_calls"):
@@ -79,7 +78,7 @@ def openai_message(item: Mapping[str, Any]) -> dict[str, Any]:
     return message
 
 
-def _part(part: object) -> dict[str, Any]:
+def _part(part: object) -> dict[str, JsonValue]:
     if isinstance(part, str):
         return {"type": "text", "text": part}
     if not isinstance(part, Mapping):

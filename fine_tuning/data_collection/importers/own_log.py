@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import apsw
 
@@ -14,6 +13,7 @@ from fine_tuning.core.conversation import SCHEMA, Conversation
 from fine_tuning.core.errors import DataError, StorageError
 from fine_tuning.core.feedback import Feedback
 from fine_tuning.core.formats import TURN, detect_format
+from fine_tuning.core.json_value import JsonObject
 from fine_tuning.data_collection.importers.items import (
     EXCERPT_CHARS,
     UNREADABLE,
@@ -33,7 +33,7 @@ from fine_tuning.storage.sqlite_store import SqliteConversationStore
 _TABLES = {"conversation", "message"}
 
 
-def _is_own(record: Mapping[str, Any]) -> bool:
+def _is_own(record: JsonObject) -> bool:
     if record.get("schema") in (SCHEMA, FEEDBACK_SCHEMA):  # a tuple: it may be no text
         return True
     try:

@@ -13,17 +13,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from fine_tuning.core.conversation import Conversation, Message
 from fine_tuning.core.errors import DataError
-from fine_tuning.core.json_value import JsonValue
+from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.naming import content_name
 from fine_tuning.core.reading import read_conversation
 from fine_tuning.data_collection.importers.fields import mapping, objects, text
 from fine_tuning.data_collection.importers.items import (
     Imported,
-    Judgements,
+    ImportedFeedback,
     importer_of_records,
     reference,
 )
@@ -33,10 +32,10 @@ SOURCE = "import:preference"
 _QUESTIONS = ("prompt", "question", "instruction", "input")
 _SPEAKERS = re.compile(r"\n\n(Human|Assistant): ?")
 
-Turns = list[dict[str, Any]]
+Turns = list[dict[str, JsonValue]]
 
 
-def _accepts(record: Mapping[str, Any]) -> bool:
+def _accepts(record: JsonObject) -> bool:
     keys = record.keys()
     return (
         {"preferred_output", "non_preferred_output"} <= keys
@@ -45,7 +44,7 @@ def _accepts(record: Mapping[str, Any]) -> bool:
     )
 
 
-def _convert(record: Mapping[str, Any]) -> Iterator[Imported]:
+def _convert(record: JsonObject) -> Iterator[Imported]:
     if "label" in record and "completion" in record:
         yield _labelled(record)
         return
@@ -62,7 +61,7 @@ def _convert(record: Mapping[str, Any]) -> Iterator[Imported]:
     yield _pair(record, prompt, chosen, rejected)
 
 
-def _pair(record: Mapping[str, Any], prompt: Turns, chosen: Turns, rejected: Turns) -> Imported:
+def _pair(record: JsonObject, prompt: Turns, chosen: Turns, rejected: Turns) -> Imported:
     ref = content_name([prompt, chosen, rejected])
     name = reference(SOURCE, ref)
     asked = _messages(name, prompt)
@@ -71,7 +70,7 @@ def _pair(record: Mapping[str, Any], prompt: Turns, chosen: Turns, rejected: Tur
     worse = _messages(f"{name}/rejected", rejected, end)
     if better[0].role != "assistant" or worse[0].role != "assistant":
         raise DataError("a reply to compare is not the assistant's")
-    judgements = Judgements(name)
+    judgements = ImportedFeedback(name)
     judgements.add(better[0].id, "choice", rejected_id=worse[0].id)
     return Imported(
         conversation=Conversation(
@@ -86,7 +85,7 @@ def _pair(record: Mapping[str, Any], prompt: Turns, chosen: Turns, rejected: Tur
     )
 
 
-def _labelled(record: Mapping[str, Any]) -> Imported:
+def _labelled(record: JsonObject) -> Imported:
     prompt, reply, label = _turns(record["prompt"]), record["completion"], record["label"]
     if label not in {1, 0, -1}:  # true and false are 1 and 0
         raise DataError(f"'label' is {label!r}, expected true or false")
@@ -95,13 +94,13 @@ def _labelled(record: Mapping[str, Any]) -> Imported:
     messages = _messages(name, prompt)
     end = messages[-1].id if messages else None
     replies = _messages(f"{name}/reply", _turns(reply, "assistant"), end)
-    judgements = Judgements(name)
+    judgements = ImportedFeedback(name)
     judgements.add(replies[-1].id, "thumb", value=1 if label == 1 else -1)
     found = Conversation(id=name, messages=(*messages, *replies), source=SOURCE, source_ref=ref)
     return Imported(conversation=found, feedback=tuple(judgements.found))
 
 
-def _sides(record: Mapping[str, Any]) -> tuple[Turns, Turns, Turns]:
+def _sides(record: JsonObject) -> tuple[Turns, Turns, Turns]:
     """Return the question, the better and the worse reply, whatever their shape."""
     if "preferred_output" in record:
         asked = [openai_message(item) for item in objects(mapping(record, "input"), "messages")]
@@ -145,7 +144,7 @@ def _messages(name: str, turns: Turns, parent: str | None = None) -> tuple[Messa
     )
 
 
-def _tools(record: Mapping[str, Any]) -> JsonValue:
+def _tools(record: JsonObject) -> JsonValue:
     return record.get("tools") or mapping(record, "input").get("tools")
 
 

@@ -7,15 +7,16 @@ Real files hold conversations without turns, ones that begin with a reply, and c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from fine_tuning.core.conversation import Conversation, Message, Role
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.naming import content_name
 from fine_tuning.data_collection.importers.fields import (
     arguments,
     name_of,
+    object_of,
     objects,
     parts,
     text,
@@ -38,7 +39,7 @@ _ROLES: dict[str, Role] = {
 _CHUNK = re.compile(r"(.+)_(\d+)")
 
 
-def _turns_key(record: Mapping[str, Any]) -> str:
+def _turns_key(record: JsonObject) -> str:
     """Return the key under which a record has its turns, "" when it has none."""
     for key in _LISTS:
         turns = record.get(key)
@@ -53,14 +54,14 @@ def _is_turn(turn: object) -> bool:
     return "from" in turn or {"role", "content"} <= turn.keys() or {"human", "assistant"} <= {*turn}
 
 
-def _accepts(record: Mapping[str, Any]) -> bool:
+def _accepts(record: JsonObject) -> bool:
     key = _turns_key(record)
     return key not in {"", "messages"} or bool(
-        key == "messages" and any("from" in turn for turn in record["messages"])
+        key == "messages" and any("from" in turn for turn in objects(record, "messages"))
     )
 
 
-def _convert(record: Mapping[str, Any]) -> Iterator[Imported]:
+def _convert(record: JsonObject) -> Iterator[Imported]:
     key = _turns_key(record)
     if not key:
         raise DataError("the record has no list of turns with 'from' and 'value'")
@@ -74,7 +75,7 @@ def _convert(record: Mapping[str, Any]) -> Iterator[Imported]:
     for index, turn in enumerate(turns):
         messages += _messages(f"{name}/{index}", turn)
     chunk = _CHUNK.fullmatch(given)
-    notes: dict[str, Any] = {"id": given} if given else {}
+    notes: dict[str, JsonValue] = {"id": given} if given else {}
     if chunk:
         notes["group"] = chunk[1]
     if record.get("tools"):
@@ -91,7 +92,7 @@ def _convert(record: Mapping[str, Any]) -> Iterator[Imported]:
     )
 
 
-def _messages(name: str, turn: Mapping[str, Any]) -> list[Message]:
+def _messages(name: str, turn: JsonObject) -> list[Message]:
     """Return the message of a turn, or both of one that holds question and reply.
 
     Raises:
@@ -110,8 +111,11 @@ def _messages(name: str, turn: Mapping[str, Any]) -> list[Message]:
     weight = 0 if turn.get("weight") == 0 else 1
     if str(speaker).lower() == "function_call":
         called = arguments(said)
-        calls = called.get("value") if isinstance(called.get("value"), list) else [called]
-        made = tuple(tool_call("", call.get("name"), call.get("arguments")) for call in calls or ())
+        several = called.get("value")
+        calls = several if isinstance(several, list) else [called]
+        made = tuple(
+            tool_call("", call.get("name"), call.get("arguments")) for call in map(object_of, calls)
+        )
         return [Message(id=name, role=role, tool_calls=made, weight=weight)]
     return [Message(id=name, role=role, content=parts(said), weight=weight)]
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 from fine_tuning.core.conversation import Conversation, Message
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.naming import content_name
 from fine_tuning.data_collection.importers.fields import (
     iso_time,
     mapping,
+    objects,
     parts,
     split_thoughts,
     text,
@@ -25,16 +26,16 @@ from fine_tuning.data_collection.importers.fields import (
 from fine_tuning.data_collection.importers.items import (
     UNREADABLE,
     Imported,
+    ImportedFeedback,
     Importer,
     Item,
-    Judgements,
     Quarantined,
     Sample,
     converted,
     excerpt,
     reference,
 )
-from fine_tuning.data_collection.importers.json_records import Record
+from fine_tuning.data_collection.importers.json_records import ParsedRecord
 from fine_tuning.data_collection.importers.source import Source
 
 SOURCE = "import:silly-tavern"
@@ -50,8 +51,8 @@ def _knows(sample: Sample) -> bool:
 
 def _read(source: Source) -> Iterator[Item]:
     """Gather the lines of the file, which is one conversation, and yield it."""
-    facts: Mapping[str, Any] = {}
-    spoken: list[Mapping[str, Any]] = []
+    facts: JsonObject = {}
+    spoken: list[JsonObject] = []
     for record in source.records():
         value = record.value
         if not isinstance(value, Mapping):
@@ -69,12 +70,12 @@ def _read(source: Source) -> Iterator[Item]:
                 spoken.append(value)
             except (DataError, *UNREADABLE) as error:
                 yield Quarantined(line=record.line, reason=str(error), excerpt=excerpt(value))
-    made = Record(line=1, value={"facts": facts, "messages": spoken})
+    made = ParsedRecord(line=1, value={"facts": facts, "messages": spoken})
     yield from converted(made, _convert)
 
 
-def _convert(record: Mapping[str, Any]) -> Iterator[Imported]:
-    facts, items = record["facts"], record["messages"]
+def _convert(record: JsonObject) -> Iterator[Imported]:
+    facts, items = mapping(record, "facts"), objects(record, "messages")
     if not items:
         raise DataError("the chat holds no message")
     notes = mapping(facts, "chat_metadata")
@@ -82,7 +83,7 @@ def _convert(record: Mapping[str, Any]) -> Iterator[Imported]:
     beginning = [words(item, "mes") for item in items[:2]]
     ref = text(notes, "integrity") or content_name([who, beginning])
     name = reference(SOURCE, ref)
-    judgements = Judgements(name)
+    judgements = ImportedFeedback(name)
     messages: list[Message] = []
     parent: str | None = None
     hidden = 0
@@ -114,7 +115,7 @@ def _convert(record: Mapping[str, Any]) -> Iterator[Imported]:
     )
 
 
-def _texts(item: Mapping[str, Any]) -> list[str]:
+def _texts(item: JsonObject) -> list[str]:
     """Return all the replies of a message, or its text.
 
     Raises:
@@ -128,12 +129,12 @@ def _texts(item: Mapping[str, Any]) -> list[str]:
     return [*swipes]
 
 
-def _kept(item: Mapping[str, Any], count: int) -> int:
+def _kept(item: JsonObject, count: int) -> int:
     chosen = item.get("swipe_id")
     return chosen if isinstance(chosen, int) and 0 <= chosen < count else 0
 
 
-def _alternatives(name: str, item: Mapping[str, Any], who: list[str]) -> list[Message]:
+def _alternatives(name: str, item: JsonObject, who: list[str]) -> list[Message]:
     """Return the replies of a message; the one kept is what ``mes`` says, which may be edited."""
     said = _texts(item)
     kept = _kept(item, len(said))

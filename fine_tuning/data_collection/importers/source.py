@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, cast
 import apsw
 
 from fine_tuning.core.errors import DataError, StorageError
-from fine_tuning.data_collection.importers.json_records import Record, json_records
+from fine_tuning.data_collection.importers.json_records import ParsedRecord, json_records
 from fine_tuning.storage.atomic import storage_errors
 from fine_tuning.storage.json_lines import MAX_LINE_BYTES, lines
 
@@ -60,7 +60,7 @@ class Source:
         """Whether the first thing a file says can begin an array or an object."""
         return self._head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in {b"[", b"{"}
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[ParsedRecord]:
         """Yield the JSON records, those of every member for an archive.
 
         Raises:
@@ -81,7 +81,7 @@ class Source:
                 with archive.open(name) as member:
                     yield from json_records(cast("BinaryIO", member))
 
-    def member_records(self, pattern: str) -> Iterator[Record]:
+    def member_records(self, pattern: str) -> Iterator[ParsedRecord]:
         """Yield the records of an archive's members whose name fits; none for a plain file."""
         if not self.is_zip:
             return

@@ -11,6 +11,7 @@ import time
 import streamlit as st
 
 from fine_tuning.integration.app.common import told, workbench
+from fine_tuning.workbench.access import Access
 
 DELAY_S = 1.0
 LONGEST_DELAY_S = 30.0
@@ -27,7 +28,7 @@ class WrongTries:
     def check(self, password: str) -> bool:
         """Tell whether a password is right; a wrong one is answered late, later each time."""
         with self._mutex:  # others wait, so that many browsers guess no faster than one
-            is_right = workbench().check_password(password)
+            is_right = _access().check_password(password)
             self._number = 0 if is_right else self._number + 1
             if not is_right:
                 time.sleep(min(DELAY_S * 2 ** (self._number - 1), LONGEST_DELAY_S))
@@ -49,13 +50,18 @@ def let_in() -> None:
         st.stop()
 
 
+def _access() -> Access:
+    return Access(workbench().context.workspace.home)
+
+
 def _is_let_in() -> bool:
     if st.session_state.get(WELCOME_KEY):
         return True
-    if not workbench().has_password:
+    access = _access()
+    if not access.has_password:
         visitor = st.context.ip_address  # None for this machine's own browser
         if isinstance(visitor, str):
-            workbench().require_password(visitor)
+            access.require_password(visitor)
         return True
     with st.form("password", width=420):
         st.subheader("Fine-tuning")

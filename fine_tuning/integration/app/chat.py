@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 import streamlit as st
 
 from fine_tuning.core.errors import FineTuningError
+from fine_tuning.data_collection.chat_session import ChatSession
+from fine_tuning.data_collection.chat_turns import TRIAL, Turn
+from fine_tuning.data_collection.feedback_summary import FeedbackSummary
 from fine_tuning.integration.app.chat_draft import keep_draft
 from fine_tuning.integration.app.chat_list import show_list, show_menu
 from fine_tuning.integration.app.chat_reply import end_what_is_under_way, fulfil
@@ -26,7 +29,6 @@ from fine_tuning.integration.app.common import (
     told,
     workbench,
 )
-from fine_tuning.workbench.talking import TRIAL, Opinions, Talk, Turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +36,7 @@ class Seen:
     """The chat as it was read for this run."""
 
     turns: tuple[Turn, ...] = ()
-    opinions: Opinions = field(default_factory=Opinions)
+    opinions: FeedbackSummary = field(default_factory=FeedbackSummary)
 
 
 WARMTH_HELP = (
@@ -69,16 +71,16 @@ def show() -> None:
         fulfil(talk, wanted, picked)
 
 
-def _read(talk: Talk) -> Seen:
+def _read(talk: ChatSession) -> Seen:
     """Read the chat; one that cannot be read is told, and looks empty."""
     try:
-        return Seen(turns=tuple(talk.turns()), opinions=talk.verdicts())
+        return Seen(turns=tuple(talk.turns()), opinions=talk.feedback_summary())
     except FineTuningError as error:
         st.session_state["notice"] = error
         return Seen()
 
 
-def _show_head(talk: Talk, seen: Seen) -> Picked:
+def _show_head(talk: ChatSession, seen: Seen) -> Picked:
     """Show model, consent and menu in one line; return who is talked to."""
     title = seen.opinions.title
     if title:
@@ -108,7 +110,7 @@ def _show_head(talk: Talk, seen: Seen) -> Picked:
     return Picked(model=model, other=other, temperature=warmth)
 
 
-def _show_consent(talk: Talk, seen: Seen) -> None:
+def _show_consent(talk: ChatSession, seen: Seen) -> None:
     if not talk.is_recording:
         st.caption(
             "Nothing is recorded (data_collection.enabled is off): this chat is gone on reload."
@@ -129,7 +131,7 @@ def _show_consent(talk: Talk, seen: Seen) -> None:
     )  # fmt: skip
 
 
-def _ask(talk: Talk, text: str, picked: Picked) -> None:
+def _ask(talk: ChatSession, text: str, picked: Picked) -> None:
     """Record a question and wish for its reply; what cannot be recorded is kept on the page."""
     st.session_state.pop("failed", None)
     try:
@@ -145,7 +147,7 @@ def _ask(talk: Talk, text: str, picked: Picked) -> None:
     wish(asked_id, both, TRIAL if picked.other else "")
 
 
-def _show_unsent(talk: Talk, picked: Picked) -> None:
+def _show_unsent(talk: ChatSession, picked: Picked) -> None:
     """Show a message that could not be recorded, with a way to send it again."""
     text = st.session_state.get("unsent")
     if not text:
@@ -168,7 +170,7 @@ def _show_welcome() -> None:
     """Say what to do; who has nothing yet is offered the demo."""
     bench = workbench()
     with told():
-        is_first = not bench.store.count() and not bench.versions()
+        is_first = not bench.context.store.count() and not bench.models.register.versions()
         empty_state(
             "Say hello to your model. Rate and edit its replies: training uses that feedback.",
             demo=is_first,

@@ -14,10 +14,11 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from fine_tuning.core.errors import FineTuningError, RuntimeFailedError
+from fine_tuning.data_collection.chat_session import ChatSession
+from fine_tuning.data_collection.chat_turns import DRAWN, drawn_order
 from fine_tuning.integration.app.chat_state import Failed, Picked, Wish, models
 from fine_tuning.integration.app.chat_text import rendered
 from fine_tuning.integration.app.common import duration, workbench
-from fine_tuning.workbench.talking import DRAWN, Talk, drawn_order
 
 LOOK_S = 0.1
 LEAVE_S = 2.0
@@ -82,7 +83,7 @@ def end_what_is_under_way() -> None:
         incoming.stop()
 
 
-def fulfil(talk: Talk, wanted: Wish, picked: Picked) -> None:
+def fulfil(talk: ChatSession, wanted: Wish, picked: Picked) -> None:
     """Stream the replies that are wished for, record them, and run the page anew."""
     names = drawn_order(wanted.models, wanted.asked_id)
     places = _places(len(names))
@@ -94,7 +95,7 @@ def fulfil(talk: Talk, wanted: Wish, picked: Picked) -> None:
             break
     if talk.is_recording:
         try:
-            workbench().export_if_due()
+            workbench().data.export_if_due()
         except FineTuningError as error:
             st.session_state["notice"] = error
     st.rerun()
@@ -111,13 +112,13 @@ def _places(number: int) -> list[DeltaGenerator]:
 
 
 def _stream(
-    talk: Talk, wanted: Wish, name: str, picked: Picked, place: DeltaGenerator
+    talk: ChatSession, wanted: Wish, name: str, picked: Picked, place: DeltaGenerator
 ) -> FineTuningError | None:
     """Stream one reply into its place; return what went wrong."""
     place.markdown(CURSOR)
     try:
         # Two that are compared side by side answer as they were picked; alone, one may be drawn.
-        route = workbench().answering(name, "" if wanted.note else talk.id)
+        route = workbench().models.aliases.answering(name, "" if wanted.note else talk.id)
         model = models().model(route.model)
     except FineTuningError as error:
         return error

@@ -11,9 +11,9 @@ import streamlit as st
 
 from fine_tuning.core.errors import FineTuningError
 from fine_tuning.core.ports import Sampling
+from fine_tuning.data_collection.chat_session import ChatSession
 from fine_tuning.integration.app.common import show_error, workbench
-from fine_tuning.workbench.chat_models import ChatModels, ModelChoice
-from fine_tuning.workbench.talking import Talk
+from fine_tuning.workbench.chat.models import ChatModels, ModelChoice
 from fine_tuning.workbench.workbench import Workbench
 
 ADDRESS = "chat"
@@ -57,43 +57,43 @@ class Picked:
 def models() -> ChatModels:
     """Return the models of this process's workbench, shared by everyone who chats."""
     bench = workbench()
-    return _models(str(bench.workspace.home), bench)
+    return _models(str(bench.context.workspace.home), bench)
 
 
 @st.cache_resource(show_spinner=False, on_release=lambda held: held.close())
 def _models(home: str, _bench: Workbench) -> ChatModels:  # noqa: ARG001 - the cache's key
-    return ChatModels(_bench)
+    return _bench.chat.open_models()
 
 
 def choices() -> list[ModelChoice]:
     """Return the models to pick from; while the runtime does not answer, the base only."""
     bench = workbench()
     try:
-        return _choices(str(bench.workspace.home), bench)
+        return _choices(str(bench.context.workspace.home), bench)
     except FineTuningError as error:
         show_error(error)
-        base = bench.settings.training.base_model
+        base = bench.context.settings.training.base_model
         return [ModelChoice(name=base, label=f"{base} (base, not tuned)", kind="base")]
 
 
 @st.cache_data(ttl=CHOICES_KEPT_S, show_spinner=False)
 def _choices(home: str, _bench: Workbench) -> list[ModelChoice]:  # noqa: ARG001 - as above
-    return _bench.model_choices()
+    return _bench.chat.model_choices()
 
 
-def current_talk() -> Talk:
+def current_talk() -> ChatSession:
     """Return the chat that the address names, or a new one."""
     wanted = st.query_params.get(ADDRESS, "")
-    talk: Talk | None = st.session_state.get("talk")
+    talk: ChatSession | None = st.session_state.get("talk")
     if talk is None or (wanted and wanted != talk.id):
-        talk = workbench().talk(wanted)
+        talk = workbench().chat.session(wanted)
         st.session_state["talk"] = talk
     return talk
 
 
 def open_chat(conversation_id: str = "") -> None:
     """Show another chat from the next run on; "" begins a new one."""
-    st.session_state["talk"] = workbench().talk(conversation_id)
+    st.session_state["talk"] = workbench().chat.session(conversation_id)
     for key in ("wish", "failed", "editing", "unsent"):
         st.session_state.pop(key, None)
     if conversation_id:

@@ -121,7 +121,7 @@ def empty_state(
                 help="Some minutes on this computer; you can watch it on the page Train.",
             ):
                 with told():
-                    workbench().start_demo()
+                    workbench().jobs.start_demo()
                     go_to("train")
 
 

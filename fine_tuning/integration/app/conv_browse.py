@@ -7,10 +7,9 @@ from typing import Any
 
 import streamlit as st
 
+from fine_tuning.data_collection.conversation_index import Listed, Listing, Order, Rating, Wanted
 from fine_tuning.integration.app.common import count, told
-from fine_tuning.integration.app.conv_detail import show_conversation
 from fine_tuning.integration.app.conv_state import (
-    OPEN,
     PAGE,
     REASON,
     known_outcome,
@@ -27,8 +26,7 @@ from fine_tuning.integration.app.conv_words import (
     times,
     title_of,
 )
-from fine_tuning.workbench.browsing import Outcome
-from fine_tuning.workbench.listing import Listed, Listing, Order, Rating, Wanted
+from fine_tuning.workbench.data.review import Outcome
 from fine_tuning.workbench.workbench import Workbench
 
 PER_PAGE = 20
@@ -41,11 +39,7 @@ FILTERS: dict[str, Any] = {
 
 
 def show(bench: Workbench, listing: Listing) -> None:
-    """Show the list, or the conversation that is open."""
-    if (name := st.session_state.get(OPEN)) is not None:
-        with told():
-            show_conversation(bench, listing, name)
-        return
+    """Show the list."""
     outcome, is_current = known_outcome(bench, listing)
     wanted = _filters(listing, outcome)
     with told(), st.spinner("Searching …", show_time=False):

@@ -6,13 +6,13 @@ import streamlit as st
 
 from fine_tuning.core.conversation import Message
 from fine_tuning.core.feedback import Feedback
+from fine_tuning.data_collection.conversation_index import Listing
 from fine_tuning.integration.app.common import plain, told, when
 from fine_tuning.integration.app.conv_state import OPEN, known_outcome
 from fine_tuning.integration.app.conv_words import NO_WORDS, facts, reason_name, times, title_of
 from fine_tuning.integration.app.word_diff import word_diff
-from fine_tuning.workbench.browsing import Drop, Looked
-from fine_tuning.workbench.listing import Listing
-from fine_tuning.workbench.queueing import Decision
+from fine_tuning.workbench.data.review import Drop, Looked
+from fine_tuning.workbench.data.review_queue import Decision
 from fine_tuning.workbench.workbench import Workbench
 
 AVATARS = {"user": ":material/person:", "assistant": ":material/smart_toy:"}
@@ -25,7 +25,7 @@ def show_conversation(bench: Workbench, listing: Listing, name: str) -> None:
     if row is None:
         st.info("This conversation is gone.")
         return
-    looked = bench.look_at(name)
+    looked = bench.data.review.look_at(name)
     ratings = listing.ratings(name)
     st.subheader(title_of(row), anchor=False)
     st.caption(facts(row, sorted(ratings)))
@@ -137,7 +137,7 @@ def _decisions(bench: Workbench, name: str, *, is_decided: bool) -> None:
 def decide(bench: Workbench, name: str, decision: Decision) -> None:
     """Record a decision; for callbacks."""
     with told():
-        bench.decide(name, decision)
+        bench.data.queue.decide(name, decision)
 
 
 def _forget(bench: Workbench, name: str) -> None:
@@ -148,7 +148,7 @@ def _forget(bench: Workbench, name: str) -> None:
         )
         if st.button("Forget for good", type="primary", key="conv-forget"):
             with told():
-                found = bench.forget(name)
+                found = bench.data.eraser.forget(name)
                 _open(None)
                 told_too = (
                     f" To train again: {', '.join(found.to_retrain)}." if found.to_retrain else ""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import streamlit as st
 
+from fine_tuning.data_collection.conversation_index import Listing
 from fine_tuning.integration.app.common import size, told, when
 from fine_tuning.integration.app.conversations import progress_in
-from fine_tuning.workbench.listing import Listing
 from fine_tuning.workbench.workbench import Workbench
 
 FORMATS = {
@@ -33,13 +33,13 @@ def show(bench: Workbench, listing: Listing) -> None:
         "Only what is trained on is written: clean, redacted, with your corrections. "
         "Nothing leaves this computer."
     )
-    files = {name: _file(bench.workspace.exports, name) for name in FORMATS}
+    files = {name: _file(bench.context.workspace.exports, name) for name in FORMATS}
     are_there = any(path.exists() for path in files.values())
     label = "Write the files again" if are_there else "Write the files"
     if st.button(label, type="primary", key="conv-export", icon=":material/save:"):
         place = st.empty()
         with told():
-            bench.telling(progress_in(place)).export()
+            bench.with_progress(progress_in(place)).data.export()
             st.rerun()
         place.empty()
     for name, path in files.items():

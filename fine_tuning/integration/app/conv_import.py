@@ -8,12 +8,18 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from fine_tuning.core.errors import FineTuningError
+from fine_tuning.data_collection.conversation_index import Listing
+from fine_tuning.data_collection.file_import import (
+    MAX_UPLOAD_BYTES,
+    ImportReport,
+    import_formats,
+    safe_name,
+    upload_format,
+)
 from fine_tuning.integration.app.common import count, plain, show_error, size, told
 from fine_tuning.integration.app.conv_state import PART
 from fine_tuning.integration.app.conv_words import times
 from fine_tuning.integration.app.findings import capital
-from fine_tuning.workbench.importing import MAX_UPLOAD_BYTES, ImportReport, safe_name
-from fine_tuning.workbench.listing import Listing
 from fine_tuning.workbench.workbench import Workbench
 
 TYPES = ["json", "jsonl", "ndjson", "zip", "csv", "tsv", "txt", "db", "sqlite", "sqlite3"]
@@ -38,8 +44,8 @@ def show(bench: Workbench, listing: Listing) -> None:
     if len(files) > MAX_FILES:
         st.error(f"{len(files)} files at once, expected {MAX_FILES} or fewer.")
         return
-    titles = bench.import_formats()
-    chosen = {file.file_id: _format_of(bench, file, titles) for file in files}
+    titles = import_formats()
+    chosen = {file.file_id: _format_of(file, titles) for file in files}
     if st.button("Import", type="primary", key="conv-import", icon=":material/upload:"):
         _import(bench, files, chosen)
         if not listing.rows:  # the page is another one from now on
@@ -52,12 +58,12 @@ def _round() -> int:
     return len(st.session_state.get(DONE, ()))
 
 
-def _format_of(bench: Workbench, file: UploadedFile, titles: dict[str, str]) -> str:
+def _format_of(file: UploadedFile, titles: dict[str, str]) -> str:
     """Say what a file is, and let it be chosen otherwise; return the chosen format's name."""
     known: dict[str, tuple[str, str]] = st.session_state.setdefault(DETECTED, {})
     if file.file_id not in known:
         try:
-            known[file.file_id] = bench.upload_format(file.name, file.getvalue())
+            known[file.file_id] = upload_format(file.name, file.getvalue())
         except FineTuningError as error:
             known[file.file_id] = ("", error.message)
     name, reason = known[file.file_id]
@@ -86,7 +92,9 @@ def _import(bench: Workbench, files: list[UploadedFile], chosen: dict[str, str])
 
         try:
             format_name = chosen[file.file_id] or None
-            report = bench.telling(tell).import_upload(file.name, file.getvalue(), format_name)
+            report = bench.with_progress(tell).data.importer.import_upload(
+                file.name, file.getvalue(), format_name
+            )
             done.append(report)
         except FineTuningError as error:
             done.append(error)

@@ -6,10 +6,10 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from fine_tuning.core.finding import Finding
+from fine_tuning.data_collection.conversation_index import Listing
 from fine_tuning.integration.app.common import count, percent, plain, told, when
-from fine_tuning.integration.app.conv_detail import show_changes, show_conversation
+from fine_tuning.integration.app.conv_detail import show_changes
 from fine_tuning.integration.app.conv_state import (
-    OPEN,
     browse_reason,
     known_outcome,
     open_conversation,
@@ -23,8 +23,7 @@ from fine_tuning.integration.app.conv_words import (
     title_of,
 )
 from fine_tuning.integration.app.findings import show_finding
-from fine_tuning.workbench.browsing import Outcome
-from fine_tuning.workbench.listing import Listing
+from fine_tuning.workbench.data.review import Outcome
 from fine_tuning.workbench.workbench import Workbench
 
 QUICK_TOKENS = 200_000
@@ -37,10 +36,6 @@ KINDS = ["Left out", "Changed", "Duplicates"]
 
 def show(bench: Workbench, listing: Listing) -> None:
     """Show what cleaning makes of the conversations."""
-    if (name := st.session_state.get(OPEN)) is not None:
-        with told():
-            show_conversation(bench, listing, name)
-        return
     with told():
         outcome = _checked(bench, listing)
         if outcome is None:
@@ -89,7 +84,7 @@ def _check(bench: Workbench, place: DeltaGenerator) -> Outcome:
     def tell(what: str, done: int, total: int) -> None:
         bar.progress(min(1.0, done / total) if total else 0.0, f"{what}: {count(done)}")
 
-    return bench.telling(tell).sort_out()
+    return bench.with_progress(tell).data.review.sort_out()
 
 
 def _numbers(outcome: Outcome) -> None:
@@ -174,7 +169,7 @@ def _changed(bench: Workbench, listing: Listing, outcome: Outcome) -> None:
             title_of(listing.rows[name]), key=f"changed-{name}", type="tertiary",
             on_click=open_conversation, args=(name,), wrap=False,
         )  # fmt: skip
-        show_changes(bench.look_at(name))
+        show_changes(bench.data.review.look_at(name))
 
 
 def _duplicates(listing: Listing, outcome: Outcome) -> None:

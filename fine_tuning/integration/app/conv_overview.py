@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 import altair as alt
 import streamlit as st
 
+from fine_tuning.data_collection.conversation_index import Listing
 from fine_tuning.integration.app.common import count, percent
 from fine_tuning.integration.app.conv_state import known_outcome
 from fine_tuning.integration.app.conv_words import language_name, source_name
-from fine_tuning.workbench.listing import Listing
 from fine_tuning.workbench.workbench import Workbench
 
 Rows = list[dict[str, str | float]]
@@ -86,7 +86,7 @@ def _plot_quality(listing: Listing, fates: Mapping[str, str]) -> None:
         for row in listing.rows.values()
     )
     axis = alt.X(
-        "quality:O", title="heuristic quality of the replies, 0 to 1 (says nothing about truth)",
+        "quality:O", title="heuristic quality of the replies, 0 to 1",
         axis=alt.Axis(labelOverlap=True, labelAngle=0),
     )  # fmt: skip
     _bars(_counted(pairs, "quality"), axis, "Quality", "Conversations by heuristic quality")

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import streamlit as st
 
+from fine_tuning.data_collection.conversation_index import Listing
 from fine_tuning.integration.app.common import count, plain, told, workbench
 from fine_tuning.integration.app.conv_detail import (
     decide,
     show_changes,
-    show_conversation,
     show_messages,
 )
 from fine_tuning.integration.app.conv_state import (
-    OPEN,
     known_outcome,
     open_conversation,
 )
 from fine_tuning.integration.app.conv_words import facts, title_of
-from fine_tuning.workbench.browsing import Looked
-from fine_tuning.workbench.listing import Listing
-from fine_tuning.workbench.queueing import ToReview
+from fine_tuning.workbench.data.review import Looked
+from fine_tuning.workbench.data.review_queue import ToReview
 from fine_tuning.workbench.workbench import Workbench
 
 SKIPPED = "conv-skipped"
@@ -29,18 +27,14 @@ FIXING = "conv-fixing"
 
 def show(bench: Workbench, listing: Listing) -> None:
     """Show the first conversation of the queue."""
-    if (name := st.session_state.get(OPEN)) is not None:
-        with told():
-            show_conversation(bench, listing, name)
-        return
     with told():
         outcome, _ = known_outcome(bench, listing)
-        queue = bench.review_queue(outcome)
+        queue = bench.data.queue.pending(outcome)
         skipped: set[str] = st.session_state.setdefault(SKIPPED, set())
         waiting = [one for one in queue if one.row.id not in skipped]
         decided = sum(bool(one.review) for one in listing.verdicts.values())
         _headline(len(waiting), len(queue) - len(waiting), decided)
-        if not bench.settings.data_collection.learn_from_feedback:
+        if not bench.context.settings.data_collection.learn_from_feedback:
             st.warning(
                 "Your settings leave feedback aside (data_collection.learn_from_feedback): "
                 "corrections are recorded, and not trained on."
@@ -72,7 +66,7 @@ def _nothing_left(num_skipped: int) -> None:
 
 
 def _one(bench: Workbench, listing: Listing, item: ToReview) -> None:
-    looked = bench.look_at(item.row.id)
+    looked = bench.data.review.look_at(item.row.id)
     st.subheader(title_of(item.row), anchor=False)
     st.caption(facts(item.row, sorted(listing.ratings(item.row.id))))
     for why in item.why:
@@ -89,7 +83,7 @@ def _one(bench: Workbench, listing: Listing, item: ToReview) -> None:
                 title_of(listing.rows[item.twin_id]), key="conv-close-to", type="tertiary",
                 on_click=open_conversation, args=(item.twin_id,),
             )  # fmt: skip
-            show_messages(bench.look_at(item.twin_id))
+            show_messages(bench.data.review.look_at(item.twin_id))
 
 
 def _buttons(bench: Workbench, item: ToReview) -> None:
@@ -138,7 +132,7 @@ def _fix(bench: Workbench, item: ToReview, looked: Looked) -> None:
         st.rerun()
     if is_saved:
         changed = {name: text for name, text in given.items() if text != before[name]}
-        bench.fix(item.row.id, changed)
+        bench.data.queue.fix(item.row.id, changed)
         st.session_state.pop(FIXING)
         st.session_state[LAST] = (item.row.id, "fixed")
         st.rerun()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from fine_tuning.workbench.browsing import Outcome
-from fine_tuning.workbench.listing import Listing
+from fine_tuning.data_collection.conversation_index import Listing
+from fine_tuning.workbench.data.review import Outcome
 from fine_tuning.workbench.workbench import Workbench
 
 OPEN = "conv-open"
@@ -28,5 +28,7 @@ def browse_reason(reason: str) -> None:
 
 def known_outcome(bench: Workbench, listing: Listing) -> tuple[Outcome | None, bool]:
     """Return what cleaning made of the conversations, if it is known, and whether it is current."""
-    outcome = bench.outcome()
-    return outcome, outcome is not None and outcome.version == bench.outcome_version(listing)
+    outcome = bench.data.review.outcome()
+    return outcome, outcome is not None and outcome.version == bench.data.review.outcome_version(
+        listing
+    )

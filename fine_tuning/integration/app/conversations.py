@@ -1,4 +1,4 @@
-"""The page Conversations: what was recorded, what of it is learnt, and why.
+"""The page Conversations: what was recorded, what of it is trained on, and why.
 
 Its parts stand in the modules ``conv_*``; only the one that is looked at is computed.
 """
@@ -10,9 +10,9 @@ from importlib import import_module
 import streamlit as st
 
 from fine_tuning.core.ports import Progress
-from fine_tuning.integration.app.common import count, empty_state, workbench
+from fine_tuning.data_collection.conversation_index import Listing
+from fine_tuning.integration.app.common import count, empty_state, told, workbench
 from fine_tuning.integration.app.conv_state import OPEN
-from fine_tuning.workbench.listing import Listing
 from fine_tuning.workbench.workbench import Workbench
 
 PARTS = {
@@ -27,6 +27,8 @@ EMPTY = (
     "No conversations yet. Chat with your bot and every turn is kept here, "
     "or import the chats you had elsewhere."
 )
+OPENS_ONE = ("Browse", "Training data", "Review")
+"""The parts in which a conversation can be opened, in place of the part."""
 PACKAGE = "fine_tuning.integration.app"
 
 
@@ -50,13 +52,18 @@ def show() -> None:
         on_change=_close,
         persist_state="session",
     )
-    import_module(f"{PACKAGE}.{PARTS[part or 'Browse']}").show(bench, listing)
+    part = part or "Browse"
+    if part in OPENS_ONE and (name := st.session_state.get(OPEN)) is not None:
+        with told():
+            import_module(f"{PACKAGE}.conv_detail").show_conversation(bench, listing, name)
+        return
+    import_module(f"{PACKAGE}.{PARTS[part]}").show(bench, listing)
 
 
 def read_listing(bench: Workbench) -> Listing:
     """Return the conversations as rows; the first time, show how far it is."""
     place = st.empty()
-    listing = bench.listing(progress_in(place))
+    listing = bench.data.index.listing(progress_in(place))
     place.empty()
     return listing
 

@@ -20,7 +20,7 @@ from fine_tuning.integration.app.common import (
     workbench,
 )
 from fine_tuning.integration.app.findings import SIGNS, capital, show_finding
-from fine_tuning.workbench.checkup import Checkup, engine_findings
+from fine_tuning.workbench.doctor.doctor import Checkup, engine_findings
 from fine_tuning.workbench.workbench import Workbench
 
 FRESH_S = 30.0
@@ -33,7 +33,7 @@ def show() -> None:
     st.title("Doctor", anchor=False)
     bench = workbench()
     with told():
-        home = str(bench.workspace.home)
+        home = str(bench.context.workspace.home)
         found = _checkup(home, bench)
         _head(found)
         _findings(found.findings)
@@ -48,12 +48,12 @@ def show() -> None:
 def _checkup(home: str, _bench: Workbench) -> Checkup:
     """Return what was found not long ago."""
     del home  # it tells one workspace's from another's
-    return _bench.checkup()
+    return _bench.doctor.checkup()
 
 
 @st.cache_resource(show_spinner="Checking how training computes here …")
 def _engine_facts(_bench: Workbench) -> dict[str, str]:
-    return _bench.check_engine()
+    return _bench.doctor.check_engine()
 
 
 def _head(found: Checkup) -> None:
@@ -115,7 +115,7 @@ def _data(bench: Workbench, found: Checkup) -> None:
         return
     st.caption("Too little, leaks, secrets, wrong masks: what would spoil a training.")
     if st.button("Check the data", key="doctor-check-data", icon=":material/fact_check:"):
-        _run(DATA, bench.check_data)
+        _run(DATA, bench.doctor.check_data)
     for one in st.session_state.get(DATA, ()):
         show_finding(one)
 
@@ -126,7 +126,7 @@ def _parity(bench: Workbench) -> None:
         "Computes a text with the trainer and with llama.cpp, token by token. Some minutes at most."
     )
     if st.button("Compare them", key="doctor-compare", icon=":material/balance:"):
-        _run(PARITY, lambda progress: bench.check_agreement(progress=progress))
+        _run(PARITY, lambda progress: bench.doctor.check_agreement(progress=progress))
     for one in st.session_state.get(PARITY, ()):
         _agreement(one)
 

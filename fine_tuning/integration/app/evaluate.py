@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from fine_tuning.core.run import RunOverview
+from fine_tuning.evaluation.evaluation_summary import Check, EvaluationSummary
 from fine_tuning.integration.app.common import empty_state, plain, told, when, workbench
 from fine_tuning.integration.app.evaluate_form import compare_again
 from fine_tuning.integration.app.evaluate_numbers import numbers
@@ -14,7 +15,6 @@ from fine_tuning.integration.app.evaluate_questions import test_questions
 from fine_tuning.integration.app.evaluate_replies import replies
 from fine_tuning.integration.app.train_live import at_work
 from fine_tuning.integration.app.train_runs import EVALUATE_RUN
-from fine_tuning.workbench.judged import Check, Judgement
 
 MARKS = {
     "holds": ":green[:material/check_circle:]",
@@ -33,7 +33,7 @@ def show() -> None:
     st.title("Evaluate")
     at_work("evaluate")
     with told():
-        runs = [run for run in reversed(workbench().runs()) if run.state == "finished"]
+        runs = [run for run in reversed(workbench().jobs.runs()) if run.state == "finished"]
         if not runs:
             empty_state(
                 "No model was trained yet. Train one, and see here whether it is better.",
@@ -70,7 +70,7 @@ def _name(run: RunOverview) -> str:
 def _judged(run: RunOverview, runs: list[RunOverview]) -> None:
     found = None
     with told():
-        found = workbench().judgement(str(run.folder))
+        found = workbench().evaluate.summary(str(run.folder))
     if found is None:
         if not run.is_judged:
             st.info(
@@ -97,7 +97,7 @@ def _judged(run: RunOverview, runs: list[RunOverview]) -> None:
         compare_again(run, runs)
 
 
-def _verdict(found: Judgement) -> None:
+def _verdict(found: EvaluationSummary) -> None:
     made = datetime.fromtimestamp(found.made_s, UTC)
     text = f"**{plain(found.answer)}.** {plain(found.sentence)}"
     shown = {"good": st.success, "bad": st.error}.get(found.tone, st.warning)
@@ -120,7 +120,7 @@ def _reasons(checks: tuple[Check, ...]) -> None:
         )
 
 
-def _downloads(found: Judgement) -> None:
+def _downloads(found: EvaluationSummary) -> None:
     st.caption("The full report, with seeds and hashes.")
     with st.container(horizontal=True):
         for suffix, path in found.files.items():

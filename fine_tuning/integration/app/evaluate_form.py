@@ -32,7 +32,7 @@ def compare_again(run: RunOverview, runs: list[RunOverview], *, is_first: bool =
     )
     deploy = st.checkbox(
         "Deploy if better",
-        value=workbench().settings.deployment.auto_deploy,
+        value=workbench().context.settings.deployment.auto_deploy,
         help="Serves it with proof, and lets your chatbot answer as it.",
         key=f"deploy-{run.folder}",
     )
@@ -44,7 +44,7 @@ def compare_again(run: RunOverview, runs: list[RunOverview], *, is_first: bool =
         key=f"compare-{run.folder}",
     ):
         with told():
-            workbench().start_evaluation(
+            workbench().jobs.start_evaluation(
                 str(run.folder), against, beside=beside, judge=judge, deploy_if_better=deploy
             )
             st.rerun()

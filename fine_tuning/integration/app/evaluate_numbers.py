@@ -7,8 +7,8 @@ from typing import Any
 import altair as alt
 import streamlit as st
 
+from fine_tuning.evaluation.evaluation_summary import EvaluationSummary, Measured
 from fine_tuning.integration.app.common import count, plain
-from fine_tuning.workbench.judged import Judgement, Measured
 
 COLORS = {"better": "#2f9e6b", "worse": "#d1594d", "no clear difference": "#8b95a3"}
 WORDS = {"better": "better", "worse": "worse", "open": "no clear difference", "none": "-"}
@@ -16,7 +16,7 @@ ROW_PX = 30
 LABEL_PX = 170
 
 
-def numbers(found: Judgement) -> None:
+def numbers(found: EvaluationSummary) -> None:
     """Show them, for each model the candidate was compared with."""
     names = list(dict.fromkeys(one.against for one in found.measured))
     for name in names:

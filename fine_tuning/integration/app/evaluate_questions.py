@@ -25,9 +25,9 @@ def test_questions(run: RunOverview) -> None:
         is_added = st.form_submit_button("Add the question", icon=":material/add:")
     if is_added:
         with told():
-            workbench().add_question(question, facts.splitlines(), name)
+            workbench().evaluate.questions.add(question, facts.splitlines(), name)
             st.success("Added. The next comparison asks it.", icon=":material/check:")
-    known = workbench().test_questions(name)
+    known = workbench().evaluate.questions.read(name)
     if not known:
         st.info("No test question yet.", icon=":material/quiz:")
         return
@@ -46,7 +46,7 @@ def test_questions(run: RunOverview) -> None:
                 type="tertiary",
             ):
                 with told():
-                    workbench().remove_question(one.id, name)
+                    workbench().evaluate.questions.remove(one.id, name)
                     st.rerun()
         if len(known) > st.session_state.get("questions-shown", SHOWN) and st.button("Show all"):
             st.session_state["questions-shown"] = len(known)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
+from fine_tuning.evaluation.evaluation_summary import EvaluationSummary, ItemKind, JudgedItem
 from fine_tuning.integration.app.common import count, plain
 from fine_tuning.integration.app.word_diff import word_diff
-from fine_tuning.workbench.judged import ItemKind, JudgedItem, Judgement
 
 PER_PAGE = 8
 KINDS: dict[ItemKind, str] = {
@@ -17,7 +17,7 @@ KINDS: dict[ItemKind, str] = {
 ORDERS = ("Worst first", "Best first")
 
 
-def replies(found: Judgement) -> None:
+def replies(found: EvaluationSummary) -> None:
     """Show them, a page at a time."""
     kinds = [kind for kind in KINDS if found.of(kind)]
     if not kinds:

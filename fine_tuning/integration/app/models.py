@@ -42,7 +42,7 @@ def show() -> None:
     if said := st.session_state.pop(SAID, ""):
         st.success(plain(said), icon=":material/check_circle:")
     with told():
-        versions = list(reversed(workbench().versions()))
+        versions = list(reversed(workbench().models.register.versions()))
         if not versions:
             empty_state(
                 "No model was trained yet. Every training makes a version, and here you choose "
@@ -52,7 +52,7 @@ def show() -> None:
                 demo=True,
             )
             return
-        pointings = workbench().pointings()
+        pointings = workbench().models.aliases.pointings()
         _in_use(pointings, versions)
         timeline, compare, history, disk = st.tabs(["Versions", "Compare", "History", "Disk"])
         with timeline:
@@ -68,7 +68,10 @@ def show() -> None:
 def _in_use(pointings: list[Pointing], versions: list[ModelVersion]) -> None:
     if not pointings:
         st.info("No version is in use yet: your chatbot answers as the base model.")
-    splits = {(one.traffic.runtime, one.traffic.alias): one for one in workbench().splits()}
+    splits = {
+        (one.traffic.runtime, one.traffic.alias): one
+        for one in workbench().models.ab_tests.splits()
+    }
     for one in pointings:
         with st.container(border=True):
             words = one.version or f"the base model of {one.family}"
@@ -81,7 +84,7 @@ def _in_use(pointings: list[Pointing], versions: list[ModelVersion]) -> None:
                 help="Rollback: the version before answers again, at once.",
             ):
                 with told(), st.spinner("Rolling back"):
-                    done = workbench().rollback(one.family)
+                    done = workbench().models.aliases.rollback(one.family)
                     _say(f"{done.alias} answers as {done.version} again; it was {done.before}.")
             if split := splits.get((one.runtime, one.alias)):
                 show_split(split, _say)
@@ -138,25 +141,26 @@ def _buttons(version: ModelVersion, *, is_served: bool, is_in_use: bool) -> None
         if version.adapter_path is not None and not is_served:
             if st.button("Deploy and use", icon=":material/rocket_launch:", key=f"dep-{name}"):
                 with told():
-                    bench.start_deployment(name)
+                    bench.jobs.start_deployment(name)
                     st.rerun()
             if st.button("Deploy only", key=f"only-{name}", type="tertiary"):
                 with told():
-                    bench.start_deployment(name, switch=False)
+                    bench.jobs.start_deployment(name, switch=False)
                     st.rerun()
         if is_served and not is_in_use:
             if st.button("Use", icon=":material/swap_horiz:", type="primary", key=f"use-{name}"):
                 with told(), st.spinner(f"Loading {plain(name)}"):
-                    done = bench.switch(name)
+                    done = bench.models.aliases.switcher().switch(name)
                     _say(f"{done.alias} answers as {done.version}; before: {done.before}.")
             if st.button("Withdraw", key=f"out-{name}", type="tertiary"):
                 with told():
-                    _say(f"{bench.withdraw(name)} is gone from the runtime; its files stay.")
+                    served_name = bench.models.aliases.switcher().withdraw(name)
+                    _say(f"{served_name} is gone from the runtime; its files stay.")
         if is_in_use and st.button(
             "Use the base model", key=f"base-{name}", type="tertiary", icon=":material/block:"
         ):
             with told(), st.spinner("Switching"):
-                done = bench.switch(f"{version.family}:base")
+                done = bench.models.aliases.switcher().switch(f"{version.family}:base")
                 _say(f"{done.alias} answers as the base model; before: {done.before}.")
         _stage_button(version)
 
@@ -167,16 +171,17 @@ def _stage_button(version: ModelVersion) -> None:
     if version.stage == "challenger":
         if st.button("Archive", key=f"archive-{name}", type="tertiary"):
             with told():
-                _say(f"{workbench().archive_version(name).name} is archived.")
+                _say(f"{workbench().models.register.registry().archive(name).name} is archived.")
     elif version.stage == "archived" and st.button(
         "Restore", key=f"promote-{name}", type="tertiary"
     ):
         with told():
-            _say(f"{workbench().promote_version(name).name} is a challenger again.")
+            version = workbench().models.register.registry().promote(name)
+            _say(f"{version.name} is a challenger again.")
 
 
 def _history() -> None:
-    events = workbench().history()
+    events = workbench().models.history()
     st.dataframe(
         [
             {

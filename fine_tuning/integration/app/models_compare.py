@@ -18,7 +18,7 @@ def compare_versions(names: Sequence[str]) -> None:
     left, right = st.columns(2)
     first = left.selectbox("Version", names, index=1, key="diff-first")
     second = right.selectbox("and", names, index=0, key="diff-second")
-    found = workbench().diff_versions(str(first), str(second))
+    found = workbench().models.lineage.diff(str(first), str(second))
     st.markdown(
         f"- **Conversations**: {count(found.num_shared)} in both, {count(len(found.added))} only "
         f"in {plain(found.second)}, {count(len(found.removed))} only in {plain(found.first)}\n"

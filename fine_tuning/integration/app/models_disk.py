@@ -12,7 +12,7 @@ KEEP = 3
 def prune() -> None:
     """Show what versions take, what could go and why the rest stays; remove on confirmation."""
     bench = workbench()
-    disk = bench.disk_use()
+    disk = bench.models.disk_use()
     st.metric("All versions together", size(disk.size_bytes))
     if served := sum(disk.served_bytes.values()):
         st.caption(f"{size(served)} of it are served copies.")
@@ -25,7 +25,7 @@ def prune() -> None:
             width=280,
         )
     )
-    plan = bench.prune_versions(keep=keep, is_trial=True)
+    plan = bench.models.prune(keep=keep, is_trial=True)
     if not plan.size_bytes:
         st.info("Nothing to prune: every version is needed or among the newest.")
     else:
@@ -54,6 +54,6 @@ def prune() -> None:
         key=f"prune-sure-{keep}",
     )
     if st.button("Remove the files", icon=":material/delete:", disabled=not is_sure):
-        done = bench.prune_versions(keep=keep)
+        done = bench.models.prune(keep=keep)
         st.session_state["models-said"] = f"{size(done.size_bytes)} freed."
         st.rerun()

@@ -13,7 +13,7 @@ from fine_tuning.integration.app.conv_words import times
 if TYPE_CHECKING:
     from fine_tuning.model_management.switchings import Pointing
     from fine_tuning.model_management.versions import ModelVersion
-    from fine_tuning.workbench.splitting import Split, Tally
+    from fine_tuning.workbench.models.ab_test import Split, Tally
 
 Say = Callable[[str], None]
 """Shows the page anew, with a sentence on what was done."""
@@ -37,11 +37,11 @@ def show_split(found: Split, say: Say) -> None:
     with st.container(horizontal=True):
         if st.button(f"Use {plain(second.version)} for all", key=f"split-take-{family}"):
             with told(), st.spinner("Switching"):
-                done = bench.switch(second.version)
+                done = bench.models.aliases.switcher().switch(second.version)
                 say(f"{done.alias} answers as {done.version}; the A/B test is over.")
         if st.button(f"Back to {plain(first.version)} for all", key=f"split-end-{family}"):
             with told():
-                bench.end_split(family)
+                bench.models.aliases.end_split(family)
                 say(f"{found.traffic.alias} answers as {first.version} again in all conversations.")
 
 
@@ -83,5 +83,5 @@ def offer_split(pointing: Pointing, versions: Sequence[ModelVersion], say: Say) 
         )
         if st.button("Start", icon=":material/play_arrow:", key=f"split-start-{key}"):
             with told(), st.spinner(f"Loading {plain(other)}"):
-                done = workbench().split_traffic(other, share / 100)
+                done = workbench().models.aliases.switcher().split(other, share / 100)
                 say(f"{done.version} answers {percent(done.share)} of the conversations.")

@@ -65,7 +65,7 @@ def details(version: ModelVersion) -> None:
 
 
 def _lineage(version: ModelVersion) -> None:
-    origins = workbench().origins(version.name)
+    origins = workbench().models.lineage.origins(version.name)
     splits = Counter(origin.split for origin in origins)
     tested = splits.get("test", 0)
     served = [one.name for one in version.deployments if one.state == "active"]
@@ -136,7 +136,7 @@ def _notes(version: ModelVersion) -> None:
         text = st.text_input("Note", placeholder="Trained after the new price list")
         if st.form_submit_button("Save note", icon=":material/edit_note:") and text.strip():
             with told():
-                workbench().note_version(version.name, text.strip())
+                workbench().models.register.registry().note(version.name, text.strip())
                 st.rerun()
 
 
@@ -156,7 +156,7 @@ def _files(version: ModelVersion) -> None:
     st.caption(f"Run folder: `{version.run_folder}`")
     if st.button("Verify files", icon=":material/verified:", key=f"verify-{version.name}"):
         with told():
-            wrong = workbench().verify_version(version.name)
+            wrong = workbench().models.register.registry().verify(version.name)
             for sentence in wrong:
                 st.error(plain(sentence))
             if not wrong:

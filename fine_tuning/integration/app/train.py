@@ -18,7 +18,7 @@ def show() -> None:
     with told():
         if _has_conversations():
             new_training()
-        elif not workbench().runs() and not workbench().jobs():
+        elif not workbench().jobs.runs() and not workbench().jobs.all():
             empty_state(
                 "There is nothing to train on yet. Chat with your model or import chats you had "
                 "elsewhere, then train on them.",
@@ -36,7 +36,7 @@ def show() -> None:
 
 def _has_conversations() -> bool:
     try:
-        workbench().require_recorded()
+        workbench().data.pipeline.require_recorded()
     except DataError:
         return False
     return True

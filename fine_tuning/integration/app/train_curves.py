@@ -49,7 +49,7 @@ def _losses(folder: str, stamp: tuple[int, int]) -> list[dict[str, Any]]:
     del stamp  # of the file, so that more events are read again
     trained: list[tuple[int, float]] = []
     rows: list[dict[str, Any]] = []
-    for event in workbench().run_events(folder):
+    for event in workbench().jobs.run_events(folder):
         if event.kind == "step":
             trained.append((event.step, float(event.values.get("loss") or 0)))
         elif event.kind == "validation" and event.values.get("validation_loss") is not None:

@@ -20,8 +20,8 @@ from fine_tuning.integration.app.common import (
     workbench,
 )
 from fine_tuning.integration.app.train_settings import edited_settings
-from fine_tuning.workbench.base_choices import BaseChoice
-from fine_tuning.workbench.job_queue import Job
+from fine_tuning.jobs.job import Job
+from fine_tuning.workbench.base_models import BaseChoice
 
 CHOICES_KEPT_S = 30
 
@@ -29,13 +29,15 @@ CHOICES_KEPT_S = 30
 @st.cache_data(ttl=CHOICES_KEPT_S, show_spinner=False)
 def _base_choices(home: str, wanted: str) -> list[BaseChoice]:
     del home, wanted  # what it depends on besides what is installed
-    return workbench().base_choices()
+    return workbench().models.bases.choices()
 
 
 def installed_bases() -> list[BaseChoice]:
     """Return the base models to pick from, looked up now and then."""
     bench = workbench()
-    return _base_choices(str(bench.workspace.home), bench.settings.training.base_model)
+    return _base_choices(
+        str(bench.context.workspace.home), bench.context.settings.training.base_model
+    )
 
 
 def new_training() -> None:
@@ -56,7 +58,7 @@ def new_training() -> None:
     overrides: dict[str, Any] = {}
     with st.expander("Advanced settings", icon=":material/tune:"), told():
         st.caption("Every setting, explained. What you leave unchanged follows the preset above.")
-        overrides = edited_settings(bench.preset_settings(preset), preset)
+        overrides = edited_settings(bench.jobs.preset_settings(preset), preset)
     then_compare = st.checkbox(
         "Compare with the base model after training",
         value=True,
@@ -64,7 +66,7 @@ def new_training() -> None:
         "better model is deployed automatically where deployment.auto_deploy says so.",
     )
     try:
-        bench.preset_settings(preset, overrides, base)
+        bench.jobs.preset_settings(preset, overrides, base)
     except ConfigError as error:
         show_error(error)
         return
@@ -74,7 +76,7 @@ def new_training() -> None:
 def _pick_base(bases: list[BaseChoice]) -> str:
     about = {one.name: one for one in bases}
     names = sorted(about, key=lambda name: (not about[name].fits, not about[name].can_train))
-    wanted = workbench().settings.training.base_model
+    wanted = workbench().context.settings.training.base_model
     chosen = st.selectbox(
         "Base model",
         names,
@@ -120,7 +122,7 @@ def _what_it_takes(known: Job | None) -> dict[str, str]:
 
 def _start(base: str, preset: str, overrides: dict[str, Any], *, then_compare: bool) -> None:
     bench = workbench()
-    known = bench.forecast_job(overrides, base)
+    known = bench.jobs.forecast_job(overrides, base)
     is_made = known is not None and known.state == "finished"
     fresh = known if is_made else None
     if st.session_state.get("train-forecast-of") != fresh:
@@ -130,7 +132,7 @@ def _start(base: str, preset: str, overrides: dict[str, Any], *, then_compare: b
     with st.container(horizontal=True):
         if st.button("Start training", type="primary", icon=":material/play_arrow:"):
             with told():
-                bench.start_training(preset, overrides, base=base, then_compare=then_compare)
+                bench.jobs.start_training(preset, overrides, base=base, then_compare=then_compare)
                 st.rerun()
         if not is_made and st.button(
             "Forecast",
@@ -139,7 +141,7 @@ def _start(base: str, preset: str, overrides: dict[str, Any], *, then_compare: b
             help="Computes a few batches to forecast time, memory and disk; about half a minute.",
         ):
             with told():
-                bench.start_forecast(overrides, base)
+                bench.jobs.start_forecast(overrides, base)
                 st.rerun()
 
 

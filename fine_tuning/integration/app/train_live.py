@@ -14,17 +14,11 @@ from fine_tuning.core.errors import FineTuningError
 from fine_tuning.core.run import RunOverview
 from fine_tuning.integration.app.common import duration, plain, show_error, size, told, workbench
 from fine_tuning.integration.app.train_curves import loss_chart
-from fine_tuning.workbench.job_queue import Job, JobProgress
+from fine_tuning.jobs.job import Job, JobProgress
+from fine_tuning.jobs.kinds import KINDS
 
 REFRESH_S = 2.0
 UNDER_WAY = ("running", "queued")
-TITLES = {
-    "train": "Training",
-    "evaluate": "Comparing",
-    "deploy": "Deploying",
-    "demo": "The demo",
-    "forecast": "Forecasting time and memory",
-}
 STATES = {
     "running": (":material/play_circle:", "running", "blue"),
     "queued": (":material/schedule:", "waiting", "gray"),
@@ -45,8 +39,8 @@ def at_work(place: str) -> None:
     is_busy = False
     with told():
         bench = workbench()
-        is_busy = any(job.state in UNDER_WAY for job in bench.jobs()) or any(
-            run.state == "running" for run in bench.runs()
+        is_busy = any(job.state in UNDER_WAY for job in bench.jobs.all()) or any(
+            run.state == "running" for run in bench.jobs.runs()
         )
     st.fragment(_panel, run_every=REFRESH_S if is_busy else None)(place)
 
@@ -54,11 +48,11 @@ def at_work(place: str) -> None:
 def _panel(place: str) -> None:
     with told():
         bench = workbench()
-        jobs = bench.jobs()
+        jobs = bench.jobs.all()
         busy = [job.id for job in jobs if job.state in UNDER_WAY]
         elsewhere = [
             run
-            for run in bench.runs()
+            for run in bench.jobs.runs()
             if run.state == "running" and run.pid not in {job.pid for job in jobs}
         ]
         busy += [run.run_id for run in elsewhere]
@@ -83,7 +77,8 @@ def _tell_ends(jobs: list[Job]) -> None:
 
 def title_of(job: Job) -> str:
     """Return what a job is called."""
-    return f"{TITLES[job.kind]} {plain(job.run_id)}".strip() if job.kind != "demo" else "The demo"
+    title = plain(KINDS.title(job.kind))
+    return title if job.kind == "demo" else f"{title} {plain(job.run_id)}".strip()
 
 
 def _card(job: Job, place: str) -> None:
@@ -96,7 +91,7 @@ def _card(job: Job, place: str) -> None:
             word = "Pausing" if job.wish == "pause" else "Stopping"
             st.caption(f"{word}: progress is being saved.")
         if job.state == "running":
-            _progress(workbench().job_progress(job.id))
+            _progress(workbench().jobs.progress(job.id))
             if job.kind in {"train", "demo"}:
                 _curves(job.run_id, is_demo=job.kind == "demo")
         elif job.sentence:
@@ -128,7 +123,7 @@ def _progress(known: JobProgress) -> None:
 
 
 def _curves(run_id: str, *, is_demo: bool) -> None:
-    runs = [r for r in workbench().runs() if r.run_id == run_id and r.is_demo == is_demo]
+    runs = [r for r in workbench().jobs.runs() if r.run_id == run_id and r.is_demo == is_demo]
     if not runs or runs[0].state == "finished":
         return
     loss_chart(runs[0])
@@ -142,18 +137,18 @@ def _buttons(job: Job, place: str) -> None:
             and not job.wish
             and st.button("Pause", icon=":material/pause:", key=f"{place}-pause-{job.id}")
         ):
-            _do(bench.pause_job, job.id)
+            _do(bench.jobs.pause, job.id)
         if job.state == "paused" and st.button(
             "Resume", icon=":material/play_arrow:", key=f"{place}-resume-{job.id}", type="primary"
         ):
-            _do(bench.resume_job, job.id)
+            _do(bench.jobs.resume, job.id)
         if job.wish != "stop" and st.button(
             "Stop",
             icon=":material/stop:",
             key=f"{place}-stop-{job.id}",
             help="Progress is saved; it can be resumed later.",
         ):
-            _do(bench.remove_job if job.state == "paused" else bench.stop_job, job.id)
+            _do(bench.jobs.remove if job.state == "paused" else bench.jobs.stop, job.id)
 
 
 def _do(what: Callable[[str], object], job_id: str) -> None:
@@ -170,7 +165,7 @@ def _foreign_card(run: RunOverview, place: str) -> None:
     with st.container(border=True):
         st.markdown(f"**:material/terminal: Training {plain(run.run_id)}** :blue-badge[running]")
         st.caption("Started from the command line.")
-        events = workbench().run_events(run.run_id)
+        events = workbench().jobs.run_events(run.run_id)
         steps = [event for event in events if event.kind == "step"]
         told_of = [_number(e.values["num_steps"]) for e in events if "num_steps" in e.values]
         total = told_of[-1] if told_of else 0.0
@@ -185,7 +180,7 @@ def _foreign_card(run: RunOverview, place: str) -> None:
             _progress(known)
         loss_chart(run)
         if st.button("Stop", icon=":material/stop:", key=f"{place}-interrupt-{run.run_id}"):
-            workbench().interrupt_run(run.run_id)
+            workbench().jobs.interrupt_run(run.run_id)
 
 
 def _number(value: float | str | None) -> float:

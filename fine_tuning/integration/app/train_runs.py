@@ -19,7 +19,7 @@ from fine_tuning.integration.app.common import (
 )
 from fine_tuning.integration.app.train_curves import loss_chart
 from fine_tuning.integration.app.train_live import STATES, title_of
-from fine_tuning.workbench.job_queue import Job
+from fine_tuning.jobs.job import Job
 
 EVALUATE_RUN = "evaluate-run"
 SHOWN_JOBS = 8
@@ -28,8 +28,8 @@ SHOWN_JOBS = 8
 def earlier_runs() -> None:
     """Show interrupted and finished runs, and earlier work that did not end well."""
     bench = workbench()
-    runs = list(reversed(bench.runs()))
-    jobs = bench.jobs()
+    runs = list(reversed(bench.jobs.runs()))
+    jobs = bench.jobs.all()
     for job in reversed([one for one in jobs if one.state in {"failed", "stopped"}][-SHOWN_JOBS:]):
         _ended_badly(job)
     known = {(job.run_id, job.kind == "demo") for job in jobs if job.kind in {"train", "demo"}}
@@ -54,11 +54,11 @@ def _ended_badly(job: Job) -> None:
         with st.container(horizontal=True):
             if st.button("Resume", icon=":material/play_arrow:", key=f"again-{job.id}"):
                 with told():
-                    workbench().resume_job(job.id)
+                    workbench().jobs.resume(job.id)
                     st.rerun()
             if st.button("Remove from the list", key=f"remove-{job.id}", type="tertiary"):
                 with told():
-                    workbench().remove_job(job.id)
+                    workbench().jobs.remove(job.id)
                     st.rerun()
 
 
@@ -73,7 +73,7 @@ def _interrupted(run: RunOverview) -> None:
             "Resume", icon=":material/play_arrow:", key=f"go-on-{run.run_id}"
         ):
             try:
-                workbench().start_resuming(run.run_id)
+                workbench().jobs.start_resuming(run.run_id)
             except FineTuningError as error:
                 show_error(error)
             else:

@@ -18,12 +18,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fine_tuning.core.errors import FineTuningError
-from fine_tuning.runtimes.loadable import Catalog
+from fine_tuning.runtimes.loadable import ModelCatalog
 from fine_tuning.runtimes.serving.creation import Creation
 from fine_tuning.runtimes.serving.http import HttpError, error_answer, status_of
 from fine_tuning.runtimes.serving.ollama_api import OllamaApi
 from fine_tuning.runtimes.serving.openai_api import OpenAiApi
-from fine_tuning.runtimes.serving.pool import Limits, Pool
+from fine_tuning.runtimes.serving.pool import Pool, PoolLimits
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "")
 CLIENT_LEFT = 499
 
 
-class Guard:
+class RequestGuard:
     """Lets in who may ask.
 
     With a token, whoever brings it. Without one, only programs of this machine: a page from
@@ -80,7 +80,9 @@ def _hostname(host: str) -> str | None:
         return None
 
 
-def make_app(catalog: Catalog, limits: Limits | None = None, *, token: str = "") -> Starlette:
+def make_app(
+    catalog: ModelCatalog, limits: PoolLimits | None = None, *, token: str = ""
+) -> Starlette:
     """Return the application.
 
     Args:
@@ -88,7 +90,7 @@ def make_app(catalog: Catalog, limits: Limits | None = None, *, token: str = "")
         limits: What loaded models may use.
         token: What every request must bring; "" lets in only this machine's programs.
     """
-    pool = Pool(catalog, limits or Limits())
+    pool = Pool(catalog, limits or PoolLimits())
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -107,7 +109,7 @@ def make_app(catalog: Catalog, limits: Limits | None = None, *, token: str = "")
                 allow_methods=["GET", "POST", "DELETE", "HEAD"],
                 allow_headers=["*"],
             ),
-            Middleware(Guard, token=token),
+            Middleware(RequestGuard, token=token),
         ],
         exception_handlers={
             FineTuningError: _tell,

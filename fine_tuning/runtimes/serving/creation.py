@@ -12,13 +12,13 @@ import re
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from fine_tuning.core.errors import DataError, DeploymentError
+from fine_tuning.core.json_value import JsonValue
 from fine_tuning.core.ports import ModelRecipe
 from fine_tuning.runtimes.serving.http import NDJSON, HttpError, answer, body_of, ndjson, streamed
 from fine_tuning.runtimes.serving.pool import Pool
@@ -81,7 +81,7 @@ class Creation:
             raise HttpError(400, "invalid model name")
         recipe = await asyncio.to_thread(self._recipe, asked)
 
-        async def lines() -> AsyncIterator[dict[str, Any]]:
+        async def lines() -> AsyncIterator[dict[str, JsonValue]]:
             yield {"status": "creating the model"}
             await asyncio.to_thread(self._catalog.create, name, recipe)
             yield {"status": "success"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, suppress
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import orjson
 from starlette.requests import ClientDisconnect, Request
@@ -18,6 +18,7 @@ from fine_tuning.core.errors import (
     ModelNotFoundError,
     RuntimeUnavailableError,
 )
+from fine_tuning.core.json_value import JsonValue
 from fine_tuning.runtimes.llama_answers import RequestRefusedError
 
 MAX_BODY_BYTES = 8 << 20
@@ -57,7 +58,7 @@ def status_of(error: FineTuningError) -> int:
     return next((status for kind, status in STATUS if isinstance(error, kind)), 500)
 
 
-def error_value(path: str, status: int, sentence: str) -> dict[str, Any]:
+def error_value(path: str, status: int, sentence: str) -> dict[str, JsonValue]:
     """Return an error in the words of the interface that was asked."""
     if not path.startswith(OPENAI_PREFIX):
         return {"error": sentence}

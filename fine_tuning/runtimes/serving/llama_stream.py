@@ -9,8 +9,9 @@ from typing import Any
 import httpx
 
 from fine_tuning.core.errors import DataError, RuntimeFailedError, RuntimeUnavailableError
-from fine_tuning.runtimes.embedded import Access
+from fine_tuning.runtimes.embedded import ServerAccess
 from fine_tuning.runtimes.llama_answers import event_of, failure_of
+from fine_tuning.runtimes.llama_api import StreamEvent
 from fine_tuning.runtimes.llama_client import CONNECT_TIMEOUT_S
 
 JSON = {"Content-Type": "application/json"}
@@ -23,7 +24,7 @@ class LlamaStream:
         access: Where the server listens.
     """
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: ServerAccess) -> None:
         self._http = httpx.AsyncClient(
             base_url=access.address,
             headers={"Authorization": f"Bearer {access.key}"},
@@ -33,7 +34,7 @@ class LlamaStream:
             trust_env=False,
         )
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
+    async def post(self, path: str, body: Mapping[str, object]) -> Any:  # noqa: ANN401 - JSON
         """Return the JSON answer of a POST.
 
         Raises:
@@ -49,7 +50,7 @@ class LlamaStream:
             raise failure_of(response)
         return response.json()
 
-    async def events(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
+    async def events(self, path: str, body: Mapping[str, object]) -> AsyncIterator[StreamEvent]:
         """Yield the server-sent events of a POST; raises as :meth:`post` does, or half-way."""
         content = _content({**body, "stream": True})
         try:
@@ -70,7 +71,7 @@ class LlamaStream:
         await self._http.aclose()
 
 
-def _content(body: Mapping[str, Any]) -> bytes:
+def _content(body: Mapping[str, object]) -> bytes:
     try:
         return json.dumps(body, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:

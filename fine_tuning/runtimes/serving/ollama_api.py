@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonValue
+from fine_tuning.runtimes.llama_api import TokenProbability, ToolCallDelta
 from fine_tuning.runtimes.loadable import LoadableModel
+from fine_tuning.runtimes.ollama_answers import MessagePart, StreamLine
 from fine_tuning.runtimes.serving import ollama_forms as forms
 from fine_tuning.runtimes.serving.http import (
     NDJSON,
@@ -24,16 +26,16 @@ from fine_tuning.runtimes.serving.http import (
 )
 from fine_tuning.runtimes.serving.pool import Pool
 from fine_tuning.runtimes.serving.requests import (
-    Asking,
-    Chat,
+    ChatRequest,
     Copy,
     Embed,
-    Generate,
+    GenerateRequest,
     Named,
     Options,
+    ReplyRequest,
     read_request,
 )
-from fine_tuning.runtimes.serving.work import Outcome, Work, embed, rendered, reply
+from fine_tuning.runtimes.serving.work import ReplyOutcome, Work, embed, rendered, reply
 
 # The newest of Ollama's interfaces that is spoken here; clients switch features on by it.
 SPOKEN_VERSION = "0.34.2"
@@ -116,7 +118,7 @@ class OllamaApi:
 
     async def chat(self, request: Request) -> Response:
         """Answer a conversation."""
-        asked = read_request(Chat, await body_of(request))
+        asked = read_request(ChatRequest, await body_of(request))
         model = await self._find(asked.model)
         if not asked.messages:
             return await self._load_only(model, asked, {"message": _EMPTY_MESSAGE})
@@ -137,7 +139,7 @@ class OllamaApi:
 
     async def generate(self, request: Request) -> Response:
         """Answer a prompt."""
-        asked = read_request(Generate, await body_of(request))
+        asked = read_request(GenerateRequest, await body_of(request))
         model = await self._find(asked.model)
         for name in ("suffix", "template", "context", "images"):
             if getattr(asked, name):
@@ -162,7 +164,7 @@ class OllamaApi:
         asked = read_request(Embed, await body_of(request))
         if asked.input is None:
             raise DataError("the request has no field 'input', expected a text or a list of texts")
-        outcome = Outcome()
+        outcome = ReplyOutcome()
         texts = [asked.input] if isinstance(asked.input, str) else asked.input
         vectors = await self._embedded(request, asked.model, texts, outcome)
         return answer(
@@ -180,11 +182,11 @@ class OllamaApi:
         asked = read_request(Embed, await body_of(request))
         if asked.prompt is None:
             raise DataError("the request has no field 'prompt', expected a text")
-        vectors = await self._embedded(request, asked.model, [asked.prompt], Outcome())
+        vectors = await self._embedded(request, asked.model, [asked.prompt], ReplyOutcome())
         return answer({"embedding": vectors[0] if vectors else []})
 
     async def _embedded(
-        self, request: Request, name: str, texts: list[str], outcome: Outcome
+        self, request: Request, name: str, texts: list[str], outcome: ReplyOutcome
     ) -> list[list[float]]:
         model = await self._find(name)
         if not texts or not any(texts):
@@ -198,7 +200,7 @@ class OllamaApi:
         return await asyncio.to_thread(self._catalog.find, name)
 
     async def _load_only(
-        self, model: LoadableModel, asked: Asking, empty: Mapping[str, Any]
+        self, model: LoadableModel, asked: ReplyRequest, empty: StreamLine
     ) -> Response:
         """Load or unload a model, as a request without a prompt asks for."""
         unloads = asked.keep_alive in {0, "0", "0s"}
@@ -219,9 +221,9 @@ class OllamaApi:
     async def _reply(
         self,
         request: Request,
-        asked: Asking,
+        asked: ReplyRequest,
         work: Work,
-        lines: AsyncIterator[dict[str, Any]],
+        lines: AsyncIterator[StreamLine],
     ) -> Response:
         if asked.stream is not False:
             response = await streamed(request, lines, ndjson, NDJSON)
@@ -231,27 +233,41 @@ class OllamaApi:
             response.background = _Unload(self._pool, work.model)  # type: ignore[assignment]
         return response
 
-    async def _chat_lines(self, asked: Chat, work: Work) -> AsyncIterator[dict[str, Any]]:
-        outcome, deltas = Outcome(), []
+    async def _chat_lines(self, asked: ChatRequest, work: Work) -> AsyncIterator[StreamLine]:
+        outcome = ReplyOutcome()
+        deltas: list[ToolCallDelta] = []
         top = _top(asked)
         async for piece in reply(self._pool, work, outcome):
             deltas += list(piece.tool_calls)
             if piece.text or piece.thinking or piece.log_probabilities:
                 yield forms.chat_line(asked.model, piece, top)
-        last = {"model": asked.model, "created_at": forms.now(), "message": dict(_EMPTY_MESSAGE)}
+        message: MessagePart = {**_EMPTY_MESSAGE}
         if deltas:
-            last["message"]["tool_calls"] = forms.calls(deltas)  # type: ignore[index]
-        yield {**last, **forms.figures(outcome)}
+            message["tool_calls"] = forms.calls(deltas)
+        last: StreamLine = {
+            "model": asked.model,
+            "created_at": forms.now(),
+            "message": message,
+            **forms.figures(outcome),
+        }
+        yield last
 
-    async def _generate_lines(self, asked: Generate, work: Work) -> AsyncIterator[dict[str, Any]]:
-        outcome, top = Outcome(), _top(asked)
+    async def _generate_lines(
+        self, asked: GenerateRequest, work: Work
+    ) -> AsyncIterator[StreamLine]:
+        outcome, top = ReplyOutcome(), _top(asked)
         async for piece in reply(self._pool, work, outcome):
             yield forms.generate_line(asked.model, piece, top)
-        last = {"model": asked.model, "created_at": forms.now(), "response": ""}
-        yield {**last, **forms.figures(outcome)}
+        last: StreamLine = {
+            "model": asked.model,
+            "created_at": forms.now(),
+            "response": "",
+            **forms.figures(outcome),
+        }
+        yield last
 
 
-_EMPTY_MESSAGE: Mapping[str, Any] = {"role": "assistant", "content": ""}
+_EMPTY_MESSAGE: MessagePart = {"role": "assistant", "content": ""}
 
 
 class _Unload:
@@ -264,27 +280,39 @@ class _Unload:
         await self._pool.unload(self._model)
 
 
-async def _joined(lines: AsyncIterator[dict[str, Any]]) -> dict[str, Any]:
+async def _joined(lines: AsyncIterator[StreamLine]) -> StreamLine:
     """Return the lines of a stream as the one answer of a request without streaming."""
-    whole: dict[str, Any] = {}
-    texts = {"content": "", "thinking": "", "response": ""}
-    told: list[Any] = []
+    whole: StreamLine = {}
+    content = thinking = response = ""
+    probabilities: list[TokenProbability] = []
     async for line in lines:
-        said = line.get("message") or line
-        for key in texts:
-            texts[key] += said.get(key) or ""
-        told += line.get("logprobs") or []
+        part: MessagePart = line.get("message") or {}
+        content += part.get("content") or ""
+        thinking += part.get("thinking") or line.get("thinking") or ""
+        response += line.get("response") or ""
+        probabilities += line.get("logprobs") or ()
         whole = line
-    place = whole.get("message") or whole
-    place |= {key: text for key, text in texts.items() if text}
-    return whole | ({"logprobs": told} if told else {})
+    message = whole.get("message")
+    if message is not None:
+        if content:
+            message["content"] = content
+        if thinking:
+            message["thinking"] = thinking
+    else:
+        if thinking:
+            whole["thinking"] = thinking
+        if response:
+            whole["response"] = response
+    if probabilities:
+        whole["logprobs"] = probabilities
+    return whole
 
 
-def _options(options: Options | None) -> dict[str, Any]:
+def _options(options: Options | None) -> dict[str, JsonValue]:
     return options.model_dump(exclude_none=True) if options else {}
 
 
-def _top(asked: Asking) -> int | None:
+def _top(asked: ReplyRequest) -> int | None:
     return (asked.top_logprobs or 0) if asked.logprobs else None
 
 

@@ -7,18 +7,28 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonValue
 from fine_tuning.gguf.reader import GgufFile
-from fine_tuning.gguf.values import StringArray
+from fine_tuning.gguf.values import MetadataValue, StringArray
+from fine_tuning.runtimes.llama_api import FunctionDelta, TokenProbability, ToolCallDelta
 from fine_tuning.runtimes.loadable import LoadableModel, tagged_name
+from fine_tuning.runtimes.ollama_answers import (
+    MessagePart,
+    ModelDetails,
+    ModelRow,
+    OllamaCall,
+    ShownModel,
+    StreamLine,
+)
 from fine_tuning.runtimes.ollama_modelfile import Modelfile
 from fine_tuning.runtimes.serving.pool import Engine
-from fine_tuning.runtimes.serving.requests import Chat, Generate, OllamaMessage
-from fine_tuning.runtimes.serving.work import Outcome, Piece
+from fine_tuning.runtimes.serving.requests import ChatRequest, GenerateRequest, OllamaMessage
+from fine_tuning.runtimes.serving.work import Piece, ReplyOutcome
 
 NS_PER_S = 1e9
 TEMPLATE_KEY = "tokenizer.chat_template"
@@ -32,7 +42,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat().replace("+00:00", "Z")
 
 
-def message(raw: OllamaMessage) -> dict[str, Any]:
+def message(raw: OllamaMessage) -> dict[str, object]:
     """Return a message in OpenAI's form.
 
     Raises:
@@ -40,7 +50,7 @@ def message(raw: OllamaMessage) -> dict[str, Any]:
     """
     if raw.images:
         raise DataError("a message holds images, and the embedded runtime reads only text")
-    turn: dict[str, Any] = {"role": raw.role, "content": raw.content or ""}
+    turn: dict[str, object] = {"role": raw.role, "content": raw.content or ""}
     if raw.tool_calls:
         turn["tool_calls"] = [_call(call, index) for index, call in enumerate(raw.tool_calls)]
     optional = {
@@ -51,7 +61,7 @@ def message(raw: OllamaMessage) -> dict[str, Any]:
     return turn | {key: value for key, value in optional.items() if value}
 
 
-def _call(raw: Mapping[str, Any], index: int) -> dict[str, Any]:
+def _call(raw: Mapping[str, object], index: int) -> dict[str, object]:
     function = raw.get("function")
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
         raise DataError(f"a tool call holds {function!r}, expected an object with a 'name'")
@@ -63,12 +73,12 @@ def _call(raw: Mapping[str, Any], index: int) -> dict[str, Any]:
     }
 
 
-def calls(deltas: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def calls(deltas: Sequence[ToolCallDelta]) -> list[OllamaCall]:
     """Join OpenAI's deltas of tool calls into Ollama's whole calls."""
     joined: dict[int, dict[str, str]] = {}
     for delta in deltas:
         call = joined.setdefault(delta.get("index", 0), {"name": "", "arguments": ""})
-        function = delta.get("function") or {}
+        function: FunctionDelta = delta.get("function") or {}
         call["name"] += function.get("name") or ""
         call["arguments"] += function.get("arguments") or ""
     return [
@@ -83,14 +93,15 @@ def calls(deltas: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _object(text: str) -> Any:  # noqa: ANN401 - JSON
+def _object(text: str) -> JsonValue:
     try:
-        return json.loads(text or "{}")
+        value: JsonValue = json.loads(text or "{}")
     except ValueError:
         return {"arguments": text}
+    return value
 
 
-def response_format(wanted: str | Mapping[str, Any] | None) -> dict[str, Any]:
+def response_format(wanted: str | Mapping[str, object] | None) -> dict[str, object]:
     """Return llama-server's field for Ollama's ``format``.
 
     Raises:
@@ -106,51 +117,54 @@ def response_format(wanted: str | Mapping[str, Any] | None) -> dict[str, Any]:
     return {"response_format": {"type": "json_object"}}
 
 
-def thinking_fields(request: Chat | Generate) -> dict[str, Any]:
+def thinking_fields(request: ChatRequest | GenerateRequest) -> dict[str, object]:
     """Return llama-server's fields for Ollama's ``think``."""
     if request.think is None:
         return {}
-    fields: dict[str, Any] = {"chat_template_kwargs": {"enable_thinking": bool(request.think)}}
-    return fields
+    return {"chat_template_kwargs": {"enable_thinking": bool(request.think)}}
 
 
-def log_probabilities(told: Sequence[Mapping[str, Any]], top: int) -> list[dict[str, Any]]:
+def log_probabilities(told: Sequence[TokenProbability], top: int) -> list[TokenProbability]:
     """Return tokens with their probabilities."""
-    return [
-        {**_token(one), **({"top_logprobs": [_token(o) for o in likeliest]} if top else {})}
-        for one in told
-        for likeliest in [(one.get("top_logprobs") or ())[:top]]
-    ]
+    tokens = [_token(one) for one in told]
+    if top:
+        for token, one in zip(tokens, told, strict=True):
+            token["top_logprobs"] = [_token(o) for o in (one.get("top_logprobs") or ())[:top]]
+    return tokens
 
 
-def _token(one: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: one[key] for key in ("token", "logprob", "bytes") if key in one}
+def _token(one: TokenProbability) -> TokenProbability:
+    token: TokenProbability = {"token": one["token"], "logprob": one["logprob"]}
+    if "bytes" in one:
+        token["bytes"] = one["bytes"]
+    return token
 
 
-def chat_line(name: str, piece: Piece, top: int | None) -> dict[str, Any]:
+def chat_line(name: str, piece: Piece, top: int | None) -> StreamLine:
     """Return one line of a chat's stream."""
-    said: dict[str, Any] = {"role": "assistant", "content": piece.text}
+    said: MessagePart = {"role": "assistant", "content": piece.text}
     if piece.thinking:
         said["thinking"] = piece.thinking
-    line = {"model": name, "created_at": now(), "message": said, "done": False}
-    return line | _told(piece, top)
+    line: StreamLine = {"model": name, "created_at": now(), "message": said, "done": False}
+    return _with_probabilities(line, piece, top)
 
 
-def generate_line(name: str, piece: Piece, top: int | None) -> dict[str, Any]:
+def generate_line(name: str, piece: Piece, top: int | None) -> StreamLine:
     """Return one line of a generation's stream."""
-    line: dict[str, Any] = {"model": name, "created_at": now(), "response": piece.text}
+    line: StreamLine = {"model": name, "created_at": now(), "response": piece.text}
     if piece.thinking:
         line["thinking"] = piece.thinking
-    return line | {"done": False} | _told(piece, top)
+    line["done"] = False
+    return _with_probabilities(line, piece, top)
 
 
-def _told(piece: Piece, top: int | None) -> dict[str, Any]:
-    if top is None or not piece.log_probabilities:
-        return {}
-    return {"logprobs": log_probabilities(piece.log_probabilities, top)}
+def _with_probabilities(line: StreamLine, piece: Piece, top: int | None) -> StreamLine:
+    if top is not None and piece.log_probabilities:
+        line["logprobs"] = log_probabilities(piece.log_probabilities, top)
+    return line
 
 
-def figures(outcome: Outcome) -> dict[str, Any]:
+def figures(outcome: ReplyOutcome) -> StreamLine:
     """Return what the last line of a reply tells."""
     return {
         "done": True,
@@ -168,7 +182,7 @@ def _ns(seconds: float) -> int:
     return int(seconds * NS_PER_S)
 
 
-def listed(model: LoadableModel) -> dict[str, Any]:
+def listed(model: LoadableModel) -> ModelRow:
     """Return a model's row of /api/tags."""
     return {
         "name": tagged_name(model.name),
@@ -180,19 +194,18 @@ def listed(model: LoadableModel) -> dict[str, Any]:
     }
 
 
-def running(model: LoadableModel, engine: Engine) -> dict[str, Any]:
+def running(model: LoadableModel, engine: Engine) -> ModelRow:
     """Return a loaded model's row of /api/ps."""
     row = listed(model)
     del row["modified_at"]
-    return row | {
-        "size": engine.size_bytes,
-        "size_vram": 0,
-        "expires_at": NEVER.isoformat(),
-        "context_length": engine.server.context_tokens,
-    }
+    row["size"] = engine.size_bytes
+    row["size_vram"] = 0
+    row["expires_at"] = NEVER.isoformat()
+    row["context_length"] = engine.server.context_tokens
+    return row
 
 
-def details(model: LoadableModel) -> dict[str, Any]:
+def details(model: LoadableModel) -> ModelDetails:
     """Return what Ollama tells of every model."""
     facts = _facts(model.base_path, model.base_path.stat().st_mtime_ns)
     family = str(facts["metadata"].get("general.architecture", ""))
@@ -206,7 +219,7 @@ def details(model: LoadableModel) -> dict[str, Any]:
     }
 
 
-def shown(model: LoadableModel) -> dict[str, Any]:
+def shown(model: LoadableModel) -> ShownModel:
     """Return the answer of /api/show."""
     facts = _facts(model.base_path, model.base_path.stat().st_mtime_ns)
     metadata = facts["metadata"]
@@ -217,7 +230,7 @@ def shown(model: LoadableModel) -> dict[str, Any]:
         system=model.system,
         parameters=model.parameters,
     )
-    answer = {
+    answer: ShownModel = {
         "modelfile": modelfile.to_text(),
         "parameters": "\n".join(
             f"{key:<30} {json.dumps(one) if isinstance(one, str) else one}"
@@ -230,11 +243,21 @@ def shown(model: LoadableModel) -> dict[str, Any]:
         "capabilities": ["completion", *(["tools"] if "tools" in template else [])],
         "modified_at": (model.modified_at or datetime.fromtimestamp(0, UTC)).isoformat(),
     }
-    return answer | ({"system": model.system} if model.system else {})
+    if model.system:
+        answer["system"] = model.system
+    return answer
+
+
+class FileFacts(TypedDict):
+    """What a model's file says of it: its small metadata, and how large it is in what type."""
+
+    metadata: dict[str, JsonValue]
+    num_parameters: int
+    quantization: str
 
 
 @lru_cache(maxsize=64)
-def _facts(path: Path, _mtime_ns: int) -> dict[str, Any]:
+def _facts(path: Path, _mtime_ns: int) -> FileFacts:
     """Read a file's small metadata once."""
     with GgufFile.open(path) as file:
         metadata = {key: _plain(value) for key, value in file.metadata.items()}
@@ -249,12 +272,13 @@ def _facts(path: Path, _mtime_ns: int) -> dict[str, Any]:
     }
 
 
-def _plain(value: object) -> Any:  # noqa: ANN401 - JSON
+def _plain(value: MetadataValue) -> JsonValue:
     """Return a value as JSON; a long list is left out, as Ollama does."""
     if isinstance(value, StringArray):
         return list(value) if len(value) <= MANY else None
     if isinstance(value, np.ndarray):
-        return value.tolist() if value.size <= MANY else None
+        numbers: JsonValue = value.tolist() if value.size <= MANY else None
+        return numbers
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     return value

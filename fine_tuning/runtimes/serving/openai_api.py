@@ -7,7 +7,6 @@ import base64
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
 
 import numpy as np
 from starlette.requests import Request
@@ -15,7 +14,23 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonValue
+from fine_tuning.runtimes.llama_api import TokenProbability, ToolCallDelta
 from fine_tuning.runtimes.loadable import LoadableModel
+from fine_tuning.runtimes.openai_answers import (
+    AnswerChoice,
+    AssistantMessage,
+    ChatProbabilities,
+    Head,
+    ListedModel,
+    MessageDelta,
+    OpenAiAnswer,
+    OpenAiChunk,
+    Said,
+    TextProbabilities,
+    TokenUsage,
+    WholeCall,
+)
 from fine_tuning.runtimes.serving.http import SSE, answer, body_of, sse, streamed, while_connected
 from fine_tuning.runtimes.serving.pool import Pool
 from fine_tuning.runtimes.serving.requests import (
@@ -26,7 +41,7 @@ from fine_tuning.runtimes.serving.requests import (
     OpenAiMessage,
     read_request,
 )
-from fine_tuning.runtimes.serving.work import Outcome, Piece, Work, embed, reply
+from fine_tuning.runtimes.serving.work import Piece, ReplyOutcome, Work, embed, reply
 
 OWNER = "fine-tuning"
 PASSED_ON = ("logit_bias",)
@@ -116,14 +131,14 @@ class OpenAiApi:
     async def _reply(
         self, request: Request, asked: OpenAiAsking, work: Work, form: _Chat
     ) -> Response:
-        outcome = Outcome()
+        outcome = ReplyOutcome()
         pieces = reply(self._pool, work, outcome)
         if not asked.stream:
             whole = await while_connected(request, _gathered(pieces))
             return answer(form.whole(whole, outcome))
         with_usage = bool(asked.stream_options and asked.stream_options.include_usage)
 
-        async def chunks() -> AsyncIterator[dict[str, Any]]:
+        async def chunks() -> AsyncIterator[OpenAiChunk]:
             is_first = True
             async for piece in pieces:
                 yield form.chunk(piece, is_first=is_first)
@@ -146,14 +161,14 @@ class _Chat:
 
     def __init__(self, model: str, kind: str, prefix: str) -> None:
         self._kind = kind
-        self._head = {
+        self._head: Head = {
             "id": f"{prefix}-{secrets.token_hex(12)}",
             "created": int(time.time()),
             "model": model,
             "system_fingerprint": OWNER,
         }
 
-    def whole(self, piece: Piece, outcome: Outcome) -> dict[str, Any]:
+    def whole(self, piece: Piece, outcome: ReplyOutcome) -> OpenAiAnswer:
         """Return a reply at once."""
         return {
             **self._head,
@@ -162,30 +177,34 @@ class _Chat:
             "usage": _usage(outcome),
         }
 
-    def chunk(self, piece: Piece, *, is_first: bool) -> dict[str, Any]:
+    def chunk(self, piece: Piece, *, is_first: bool) -> OpenAiChunk:
         """Return a piece of a reply."""
         delta = self._delta(piece)
         if is_first:
             delta = self._first(delta)
         return self._chunk([self._choice(delta, piece, None)])
 
-    def last(self, outcome: Outcome) -> dict[str, Any]:
+    def last(self, outcome: ReplyOutcome) -> OpenAiChunk:
         """Return the piece that ends a reply."""
         return self._chunk([self._choice(self._delta(Piece()), Piece(), outcome.reason)])
 
-    def usage_chunk(self, outcome: Outcome) -> dict[str, Any]:
+    def usage_chunk(self, outcome: ReplyOutcome) -> OpenAiAnswer:
         """Return the piece after the last, which tells the figures."""
         return {**self._chunk([]), "usage": _usage(outcome)}
 
-    def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
+    def _chunk(self, choices: list[AnswerChoice]) -> OpenAiChunk:
         return {**self._head, "object": f"{self._kind}.chunk", "choices": choices}
 
-    def _first(self, delta: dict[str, Any]) -> dict[str, Any]:
-        said = {"role": "assistant", "content": "", **delta["delta"]}
-        return {"delta": said}
+    def _first(self, delta: Said) -> Said:
+        first: MessageDelta = {"role": "assistant", "content": "", **delta["delta"]}
+        return {"delta": first}
 
-    def _said(self, piece: Piece) -> dict[str, Any]:
-        said: dict[str, Any] = {"role": "assistant", "content": piece.text or None, "refusal": None}
+    def _said(self, piece: Piece) -> Said:
+        said: AssistantMessage = {
+            "role": "assistant",
+            "content": piece.text or None,
+            "refusal": None,
+        }
         if piece.thinking:
             said["reasoning_content"] = piece.thinking
         if piece.tool_calls:
@@ -194,16 +213,18 @@ class _Chat:
             said["content"] = piece.text
         return {"message": said}
 
-    def _delta(self, piece: Piece) -> dict[str, Any]:
-        told = {
-            "content": piece.text,
-            "reasoning_content": piece.thinking,
-            "tool_calls": list(piece.tool_calls),
-        }
-        return {"delta": {key: value for key, value in told.items() if value}}
+    def _delta(self, piece: Piece) -> Said:
+        delta: MessageDelta = {}
+        if piece.text:
+            delta["content"] = piece.text
+        if piece.thinking:
+            delta["reasoning_content"] = piece.thinking
+        if piece.tool_calls:
+            delta["tool_calls"] = list(piece.tool_calls)
+        return {"delta": delta}
 
-    def _choice(self, said: dict[str, Any], piece: Piece, reason: str | None) -> dict[str, Any]:
-        told = {"content": list(piece.log_probabilities), "refusal": None}
+    def _choice(self, said: Said, piece: Piece, reason: str | None) -> AnswerChoice:
+        told: ChatProbabilities = {"content": list(piece.log_probabilities), "refusal": None}
         return {
             "index": 0,
             **said,
@@ -215,22 +236,22 @@ class _Chat:
 class _Text(_Chat):
     """The form of answers to texts."""
 
-    def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
+    def _chunk(self, choices: list[AnswerChoice]) -> OpenAiChunk:
         return {**self._head, "object": self._kind, "choices": choices}
 
-    def _first(self, delta: dict[str, Any]) -> dict[str, Any]:
+    def _first(self, delta: Said) -> Said:
         return delta
 
-    def _said(self, piece: Piece) -> dict[str, Any]:
+    def _said(self, piece: Piece) -> Said:
         return {"text": piece.text}
 
-    def _delta(self, piece: Piece) -> dict[str, Any]:
+    def _delta(self, piece: Piece) -> Said:
         return {"text": piece.text}
 
-    def _choice(self, said: dict[str, Any], piece: Piece, reason: str | None) -> dict[str, Any]:
+    def _choice(self, said: Said, piece: Piece, reason: str | None) -> AnswerChoice:
         told = list(piece.log_probabilities)
         tops = [one.get("top_logprobs") or () for one in told]
-        logprobs = {
+        logprobs: TextProbabilities = {
             "tokens": [one["token"] for one in told],
             "token_logprobs": [one["logprob"] for one in told],
             "top_logprobs": [{o["token"]: o["logprob"] for o in top} for top in tops],
@@ -245,8 +266,8 @@ async def _gathered(pieces: AsyncIterator[Piece]) -> Piece:
     """Join the pieces of a reply."""
     texts: list[str] = []
     thoughts: list[str] = []
-    deltas: list[Any] = []
-    told: list[Any] = []
+    deltas: list[ToolCallDelta] = []
+    told: list[TokenProbability] = []
     async for piece in pieces:
         texts.append(piece.text)
         thoughts.append(piece.thinking)
@@ -260,9 +281,9 @@ async def _gathered(pieces: AsyncIterator[Piece]) -> Piece:
     )
 
 
-def _whole_calls(deltas: Sequence[Any]) -> list[dict[str, Any]]:
+def _whole_calls(deltas: Sequence[ToolCallDelta]) -> list[WholeCall]:
     """Join the deltas of tool calls into whole ones."""
-    joined: dict[int, dict[str, Any]] = {}
+    joined: dict[int, WholeCall] = {}
     for delta in deltas:
         call = joined.setdefault(
             delta.get("index", 0),
@@ -270,11 +291,11 @@ def _whole_calls(deltas: Sequence[Any]) -> list[dict[str, Any]]:
         )
         call["id"] = delta.get("id") or call["id"]
         for key, text in (delta.get("function") or {}).items():
-            call["function"][key] = call["function"].get(key, "") + (text or "")
+            call["function"][key] = call["function"].get(key, "") + str(text or "")
     return [joined[index] for index in sorted(joined)]
 
 
-def _usage(outcome: Outcome) -> dict[str, Any]:
+def _usage(outcome: ReplyOutcome) -> TokenUsage:
     return {
         "prompt_tokens": outcome.prompt_tokens,
         "completion_tokens": outcome.reply_tokens,
@@ -283,7 +304,7 @@ def _usage(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _options(asked: OpenAiAsking, limit: int | None) -> dict[str, Any]:
+def _options(asked: OpenAiAsking, limit: int | None) -> dict[str, JsonValue]:
     """Return OpenAI's settings by Ollama's names."""
     names = (
         "temperature", "top_p", "top_k", "min_p", "repeat_penalty", "seed", "stop",
@@ -293,7 +314,7 @@ def _options(asked: OpenAiAsking, limit: int | None) -> dict[str, Any]:
     return options | ({"num_predict": limit} if limit is not None else {})
 
 
-def _message(raw: OpenAiMessage) -> dict[str, Any]:
+def _message(raw: OpenAiMessage) -> dict[str, JsonValue]:
     """Return a message as llama-server reads it.
 
     Raises:
@@ -310,7 +331,7 @@ def _message(raw: OpenAiMessage) -> dict[str, Any]:
     return raw.model_dump(include=set(names), exclude_none=True) | {"content": raw.content or ""}
 
 
-def _listed(model: LoadableModel) -> dict[str, Any]:
+def _listed(model: LoadableModel) -> ListedModel:
     created = int(model.modified_at.timestamp()) if model.modified_at else 0
     return {"id": model.name, "object": "model", "created": created, "owned_by": OWNER}
 

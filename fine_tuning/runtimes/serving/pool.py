@@ -13,12 +13,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from fine_tuning.core.errors import FineTuningError
+from fine_tuning.core.json_value import number_at
 from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.runtimes.embedded import EMBEDDED_TOKENS, EmbeddedServer
-from fine_tuning.runtimes.loadable import Catalog, LoadableModel
+from fine_tuning.runtimes.loadable import LoadableModel, ModelCatalog
 from fine_tuning.runtimes.serving.llama_stream import LlamaStream
 from fine_tuning.runtimes.serving.slots import NONE, Slots
 
@@ -65,12 +65,12 @@ class Lease:
     """
 
     engine: Engine
-    fields: dict[str, Any]
+    fields: dict[str, object]
     load_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class PoolLimits:
     """What a pool may use.
 
     Args:
@@ -92,8 +92,8 @@ class Limits:
 class Pool:
     """All loaded servers of one event loop."""
 
-    catalog: Catalog
-    limits: Limits
+    catalog: ModelCatalog
+    limits: PoolLimits
     engines: list[Engine] = field(default_factory=list)
     _loading: asyncio.Lock = field(default_factory=asyncio.Lock)
     _closing: set[asyncio.Task[None]] = field(default_factory=set)
@@ -123,7 +123,7 @@ class Pool:
         adapter = engine.adapters.index(chosen) if chosen else NONE
         try:
             async with engine.slots.place(adapter, prompt) as place:
-                fields: dict[str, Any] = {} if embeds else {"id_slot": place.index}
+                fields: dict[str, object] = {} if embeds else {"id_slot": place.index}
                 fields["cache_prompt"] = reuse and place.reuses
                 if engine.adapters:
                     fields["lora"] = [{"id": adapter, "scale": 1.0}] if adapter != NONE else []
@@ -164,7 +164,7 @@ class Pool:
     async def _load(self, key: Key, model: LoadableModel) -> Engine:
         """Load a base with all adapters the catalog has for it."""
         adapters = () if key.embeds else await asyncio.to_thread(self._adapters_of, key, model)
-        context = int(model.parameters.get("num_ctx") or self.limits.context_tokens)
+        context = int(number_at(model.parameters, "num_ctx") or self.limits.context_tokens)
         count = 1 if key.embeds else self.limits.parallel
         context = EMBEDDED_TOKENS if key.embeds else context
         size = await asyncio.to_thread(memory_bytes, key.base, context * count)

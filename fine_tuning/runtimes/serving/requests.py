@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Sequence
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError
+from pydantic_core import ErrorDetails
 
 from fine_tuning.core.errors import DataError
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 Stop = str | list[str]
-Json = dict[str, Any]
+Json = dict[str, JsonValue]
 KeepAlive = str | float | int
 Think = bool | Literal["low", "medium", "high", "max"]
 TopLogprobs = Annotated[int, Field(ge=0, le=20)]
@@ -76,7 +77,7 @@ class Options(Request):
     rope_frequency_scale: float | None = None
 
 
-class Asking(Request):
+class ReplyRequest(Request):
     """What /api/chat and /api/generate share."""
 
     model: Name
@@ -104,14 +105,14 @@ class OllamaMessage(Request):
     tool_call_id: str | None = None
 
 
-class Chat(Asking):
+class ChatRequest(ReplyRequest):
     """POST /api/chat."""
 
     messages: list[OllamaMessage] | None = None
     tools: list[Json] | None = None
 
 
-class Generate(Asking):
+class GenerateRequest(ReplyRequest):
     """POST /api/generate."""
 
     prompt: str | None = None
@@ -198,7 +199,7 @@ class OpenAiMessage(Request):
     tool_calls: list[Json] | None = None
     tool_call_id: str | None = None
     refusal: str | None = None
-    annotations: list[Any] | None = None
+    annotations: list[object] | None = None
     audio: Json | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
@@ -296,7 +297,7 @@ def read_request(kind: type[Kind], body: bytes) -> Kind:
         raise DataError(f"the request is not JSON: {error}") from None
 
 
-def _sentence(kind: type[Request], problems: Sequence[Mapping[str, Any]]) -> str:
+def _sentence(kind: type[Request], problems: Sequence[ErrorDetails]) -> str:
     problem = problems[0]
     place = ".".join(str(step) for step in problem["loc"] if not _is_type(step)) or "the request"
     if problem["type"] == "extra_forbidden":

@@ -8,17 +8,27 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from fine_tuning.core.errors import DataError, RuntimeFailedError
+from fine_tuning.core.json_value import JsonObject
+from fine_tuning.runtimes.llama_api import (
+    EmbeddingList,
+    RenderedPrompt,
+    ReplyDelta,
+    StreamEvent,
+    TokenList,
+    TokenProbabilities,
+    TokenProbability,
+    ToolCallDelta,
+)
 from fine_tuning.runtimes.llama_client import SYSTEM_ROLES
-from fine_tuning.runtimes.loadable import LoadableModel
+from fine_tuning.runtimes.loadable import LoadableModel, texts_in
 from fine_tuning.runtimes.serving.pool import Lease, Pool
 
 # Ollama's defaults for what a request leaves open (ollama: api/types.go, DefaultOptions).
-DEFAULT_SAMPLING: Mapping[str, Any] = {
+DEFAULT_SAMPLING: Mapping[str, float] = {
     "temperature": 0.8,
     "top_k": 40,
     "top_p": 0.9,
@@ -29,7 +39,6 @@ SAMPLING = (
     *DEFAULT_SAMPLING,
     "typical_p", "repeat_last_n", "presence_penalty", "frequency_penalty", "seed",
 )  # fmt: skip
-EMPTY: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,34 +53,34 @@ class Work:
     """
 
     model: LoadableModel
-    messages: Sequence[Mapping[str, Any]] = ()
+    messages: Sequence[Mapping[str, object]] = ()
     prompt: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    options: JsonObject = field(default_factory=dict)
+    fields: Mapping[str, object] = field(default_factory=dict)
     top_log_probabilities: int | None = None
 
     @property
-    def with_system(self) -> list[Mapping[str, Any]]:
+    def with_system(self) -> list[Mapping[str, object]]:
         """The messages, after the model's own system prompt unless they bring one."""
         turns = list(self.messages)
         if self.model.system and not (turns and turns[0].get("role") in SYSTEM_ROLES):
             turns.insert(0, {"role": "system", "content": self.model.system})
         return turns
 
-    def body(self) -> dict[str, Any]:
+    def body(self) -> dict[str, object]:
         """Return llama-server's request, but for the slot."""
         given = {**self.model.parameters, **self.options}
-        body: dict[str, Any] = {
+        body: dict[str, object] = {
             **DEFAULT_SAMPLING,
             **{key: given[key] for key in SAMPLING if given.get(key) is not None},
             **self.fields,
             "stop": self.stop,
             "return_progress": True,
         }
-        if "seed" in body:
-            body["seed"] %= 1 << 32
+        if isinstance(seed := body.get("seed"), int | float):
+            body["seed"] = seed % (1 << 32)
         limit = given.get("num_predict")
-        if limit is not None and limit >= 0:
+        if isinstance(limit, int | float) and limit >= 0:
             body["n_predict" if self.prompt is not None else "max_tokens"] = limit
         if self.prompt is not None:
             body["prompt"] = self.prompt
@@ -81,7 +90,7 @@ class Work:
             body["messages"] = self.with_system
             body["stream_options"] = {"include_usage": True}
             if self.top_log_probabilities is not None:
-                body |= {"logprobs": True, "top_logprobs": self.top_log_probabilities}
+                body["logprobs"], body["top_logprobs"] = True, self.top_log_probabilities
         return body
 
     @property
@@ -90,7 +99,7 @@ class Work:
         asked = self.options.get("stop")
         if asked is None:
             return list(self.model.stop)
-        return [asked] if isinstance(asked, str) else list(asked)
+        return [asked] if isinstance(asked, str) else texts_in(asked)
 
     @property
     def is_repeatable(self) -> bool:
@@ -108,12 +117,12 @@ class Piece:
 
     text: str = ""
     thinking: str = ""
-    tool_calls: Sequence[Mapping[str, Any]] = ()
-    log_probabilities: Sequence[Mapping[str, Any]] = ()
+    tool_calls: Sequence[ToolCallDelta] = ()
+    log_probabilities: Sequence[TokenProbability] = ()
 
 
 @dataclass(slots=True, kw_only=True)
-class Outcome:
+class ReplyOutcome:
     """How a reply ended, filled in when it did; durations in seconds."""
 
     reason: str = ""
@@ -131,7 +140,7 @@ class Outcome:
         return time.monotonic() - self.begin_s
 
 
-async def reply(pool: Pool, work: Work, outcome: Outcome) -> AsyncIterator[Piece]:
+async def reply(pool: Pool, work: Work, outcome: ReplyOutcome) -> AsyncGenerator[Piece, None]:
     """Yield a reply piece by piece.
 
     Args:
@@ -171,17 +180,17 @@ async def rendered(pool: Pool, work: Work) -> str:
 
 
 async def _rendered(lease: Lease, work: Work) -> str:
-    body: dict[str, Any] = {"messages": work.with_system, "add_generation_prompt": True}
+    body: dict[str, object] = {"messages": work.with_system, "add_generation_prompt": True}
     if tools := work.fields.get("tools"):
         body["tools"] = tools
     try:
-        answer = await lease.engine.stream.post("/apply-template", body)
+        answer: RenderedPrompt = await lease.engine.stream.post("/apply-template", body)
     except RuntimeFailedError as error:
         raise DataError(f"the chat template refuses the messages: {error.message}") from error
     return str(answer["prompt"])
 
 
-async def _within_room(lease: Lease, work: Work, body: Mapping[str, Any]) -> dict[str, int]:
+async def _within_room(lease: Lease, work: Work, body: Mapping[str, object]) -> dict[str, float]:
     """Return where a reply must end so that it fits a request's own ``num_ctx`` with its prompt.
 
     A wish for more room than the model was loaded with changes nothing.
@@ -190,17 +199,19 @@ async def _within_room(lease: Lease, work: Work, body: Mapping[str, Any]) -> dic
         DataError: if the prompt alone does not fit.
     """
     room = work.options.get("num_ctx")
-    if not room or room >= lease.engine.server.context_tokens:
+    if not isinstance(room, int | float) or not room or room >= lease.engine.server.context_tokens:
         return {}
     prompt = await _rendered(lease, work) if work.prompt is None else work.prompt
     asked = {"content": prompt, "add_special": True, "parse_special": True}
-    count = len((await lease.engine.stream.post("/tokenize", asked))["tokens"])
+    answer: TokenList = await lease.engine.stream.post("/tokenize", asked)
+    count = len(answer["tokens"])
     if count >= room:
         raise DataError(
             f"the prompt has {count} tokens, expected fewer than the request's num_ctx of {room}"
         )
     key = "max_tokens" if work.prompt is None else "n_predict"
-    return {key: min(body.get(key, room), room - count)}
+    limit = body.get(key)
+    return {key: min(limit if isinstance(limit, int | float) else room, room - count)}
 
 
 async def embed(
@@ -212,43 +223,45 @@ async def embed(
         FineTuningError: if the model cannot be loaded, or a text is too long.
     """
     async with pool.lease(model, "", embeds=True) as lease:
-        answer = await lease.engine.stream.post("/v1/embeddings", {"input": list(texts)})
+        asked = {"input": list(texts)}
+        answer: EmbeddingList = await lease.engine.stream.post("/v1/embeddings", asked)
     vectors = sorted(answer["data"], key=lambda row: row["index"])
     count = int(answer["usage"]["prompt_tokens"])
     return [row["embedding"] for row in vectors], count, lease.load_s
 
 
-def _own_stop(lease: Lease, work: Work) -> dict[str, Any]:
+def _own_stop(lease: Lease, work: Work) -> dict[str, list[str]]:
     """Add the turn end of a template that writes one which is no token."""
     own = lease.engine.server.chat_model.stop
     return {"stop": [*work.stop, *(text for text in own if text not in work.stop)]}
 
 
-def _beginning(body: Mapping[str, Any]) -> str:
+def _beginning(body: Mapping[str, object]) -> str:
     """Return a text that begins alike where prompts do."""
     return json.dumps([body.get("tools"), body["messages"]], ensure_ascii=False, default=str)
 
 
-def _chat_piece(event: Mapping[str, Any]) -> Piece | None:
+def _chat_piece(event: StreamEvent) -> Piece | None:
     for choice in event.get("choices") or ():
-        delta = choice.get("delta") or EMPTY
+        delta: ReplyDelta = choice.get("delta") or {}
+        told: TokenProbabilities = choice.get("logprobs") or {}
         piece = Piece(
             text=delta.get("content") or "",
             thinking=delta.get("reasoning_content") or "",
             tool_calls=delta.get("tool_calls") or (),
-            log_probabilities=(choice.get("logprobs") or EMPTY).get("content") or (),
+            log_probabilities=told.get("content") or (),
         )
         if piece.text or piece.thinking or piece.tool_calls or piece.log_probabilities:
             return piece
     return None
 
 
-def _raw_piece(event: Mapping[str, Any]) -> Piece | None:
+def _raw_piece(event: StreamEvent) -> Piece | None:
     text, told = event.get("content") or "", event.get("completion_probabilities") or ()
     return Piece(text=text, log_probabilities=told) if text or told else None
 
 
-def _take_figures(event: Mapping[str, Any], outcome: Outcome) -> None:
+def _take_figures(event: StreamEvent, outcome: ReplyOutcome) -> None:
     for choice in event.get("choices") or ():
         outcome.reason = choice.get("finish_reason") or outcome.reason
     if event.get("stop"):

@@ -6,18 +6,21 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
 from streamlit.testing.v1 import AppTest
 
 from fine_tuning.core.events import RunEvent
-from fine_tuning.workbench.job_queue import Job, JobQueue
+from fine_tuning.jobs.job import Job
+from fine_tuning.jobs.job_queue import JobQueue
 from fine_tuning.workbench.workbench import Workbench
-from tests.workbench.trained import TOPICS
+from tests.workbench.trained import TOPICS, Trained
 
 LIMIT_S = 60
 SLEEPER = """
 import sys, time
 from pathlib import Path
-from fine_tuning.workbench.job_queue import JobProgress, JobQueue
+from fine_tuning.jobs.job import JobProgress
+from fine_tuning.jobs.job_queue import JobQueue
 
 folder, job_id, lock = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 queue = JobQueue(folder, lambda job: [sys.executable, __file__, str(folder), job.id])
@@ -30,6 +33,15 @@ except KeyboardInterrupt:
     outcome = {"state": state, "sentence": "interrupted at step 3 of 12"}
 queue.end(job_id, lock, **outcome)
 """
+
+
+def settle_in(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the pages work in a trained workspace, on one thread, without a store of Ollama."""
+    monkeypatch.setenv("FINE_TUNING_HOME", str(trained.home))
+    monkeypatch.setenv("FINE_TUNING__TRAINING__BASE_MODEL", trained.name)
+    monkeypatch.setenv("FINE_TUNING__TRAINING__THREADS", "1")
+    monkeypatch.setenv("OLLAMA_MODELS", str(trained.home / "no-store"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 def page(name: str, **session: object) -> AppTest:
@@ -66,7 +78,7 @@ def press(app: AppTest, label: str) -> AppTest:
 
 
 def log_conversations(bench: Workbench) -> None:
-    logger = bench.logger()
+    logger = bench.data.logger()
     for number, topic in enumerate(TOPICS):
         logger.log_conversation(
             f"Tell me thing {number} about {topic}.", f"Of {topic} I know {number}.",
@@ -76,20 +88,22 @@ def log_conversations(bench: Workbench) -> None:
 
 def sleeping_queue(bench: Workbench) -> JobQueue:
     """Return the workspace's queue, whose jobs say how far they are and then sleep."""
-    program, folder = bench.workspace.home / "sleeper.py", bench.workspace.jobs
-    bench.workspace.home.mkdir(parents=True, exist_ok=True)
+    program, folder = bench.context.workspace.home / "sleeper.py", bench.context.workspace.jobs
+    bench.context.workspace.home.mkdir(parents=True, exist_ok=True)
     program.write_text(SLEEPER, encoding="utf-8")
     return JobQueue(folder, lambda job: [sys.executable, str(program), str(folder), job.id])
 
 
 def sleeping_job(bench: Workbench, run_id: str = "monday") -> Job:
     params = {"run_id": run_id, "preset": "quick", "base": "embedded"}
-    return sleeping_queue(bench).add("train", params, bench.settings.model_dump(mode="json"))
+    return sleeping_queue(bench).add(
+        "train", params, bench.context.settings.model_dump(mode="json")
+    )
 
 
 def write_begun_run(bench: Workbench, run_id: str, *, pid: int = 0, num_steps: int = 12) -> Path:
     """Write the folder of a run that was begun elsewhere, at work in a process or left."""
-    folder = bench.workspace.runs / run_id
+    folder = bench.context.workspace.runs / run_id
     folder.mkdir(parents=True)
     about = {"run_id": run_id, "base_name": "embedded", "created_at": "2026-02-01T00:00:00+00:00"}
     (folder / "settings.json").write_text(json.dumps(about), encoding="utf-8")

@@ -14,11 +14,9 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 import fine_tuning
-from fine_tuning.config.schema import Settings
-from fine_tuning.config.workspace import Workspace
 from fine_tuning.integration.app.access import DELAY_S, WrongTries
 from fine_tuning.integration.app.common import count, duration, percent, plain, size, when
-from fine_tuning.workbench.workbench import Workbench
+from fine_tuning.workbench.access import Access
 
 MAIN = Path(fine_tuning.__file__).parent / "integration" / "app" / "main.py"
 PASSWORD = "correct horse"  # noqa: S105 - of a test
@@ -52,7 +50,7 @@ def test_without_a_password_this_machine_sees_the_pages() -> None:
 
 
 def test_a_password_stands_before_every_page(home: Path) -> None:
-    Workbench(Settings(), Workspace(home=home)).set_password(PASSWORD)
+    Access(home).set_password(PASSWORD)
     page = opened()
     assert not page.chat_input
     assert [field.label for field in page.text_input] == ["Password"]
@@ -69,7 +67,7 @@ def test_a_password_stands_before_every_page(home: Path) -> None:
 
 
 def test_wrong_tries_wait_for_each_other(home: Path) -> None:
-    Workbench(Settings(), Workspace(home=home)).set_password(PASSWORD)
+    Access(home).set_password(PASSWORD)
     tries, found = WrongTries(), []
     threads = [
         threading.Thread(target=lambda: found.append(tries.check("wrong horse"))) for _ in range(2)
@@ -84,7 +82,7 @@ def test_wrong_tries_wait_for_each_other(home: Path) -> None:
 
 
 def test_a_damaged_password_file_lets_nobody_in(home: Path) -> None:
-    Workbench(Settings(), Workspace(home=home)).set_password(PASSWORD).write_bytes(b"nothing")
+    Access(home).set_password(PASSWORD).write_bytes(b"nothing")
     page = opened()
     page.text_input[0].set_value(PASSWORD)
     page.button[0].click().run()

@@ -15,6 +15,7 @@ from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
 from fine_tuning.workbench.workbench import Workbench
 from tests.integration.test_ollama_integration import serve
 from tests.ollama_stand_in.server import StandIn
+from tests.workbench.on_ollama import trained_on_ollama
 from tests.workbench.trained import NAME, Trained, write_trained
 
 MAIN = Path(fine_tuning.__file__).parent / "integration" / "app" / "main.py"
@@ -75,11 +76,8 @@ def errors(page: AppTest) -> str:
 
 @pytest.fixture(scope="module")
 def on_ollama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Trained, StandIn]]:
-    folder = tmp_path_factory.mktemp("on-ollama")
-    trained = write_trained(folder)
-    with StandIn(folder, generation="0.33.0") as server:
-        server.add_model(NAME, trained.base)
-        yield trained, server
+    with trained_on_ollama(tmp_path_factory.mktemp("on-ollama")) as made:
+        yield made
 
 
 @pytest.fixture
@@ -105,9 +103,9 @@ def test_a_chat_is_replied_to_rated_edited_and_found_again(
 ) -> None:
     page, bench, server = chatting
     say(page, "Tell me about *owls*.")
-    (row,) = bench.chats().rows
+    (row,) = bench.chat.chats().rows
     assert page.query_params["chat"] == row.id
-    talk = bench.talk(row.id)
+    talk = bench.chat.session(row.id)
     reply = talk.turns()[0].shown
     assert reply
     assert said(page) == ["Tell me about \\*owls\\*\\.", rendered(reply.text).strip()]
@@ -116,9 +114,9 @@ def test_a_chat_is_replied_to_rated_edited_and_found_again(
     click(page, "Save")
     assert said(page)[1] == "Owls hunt at night."
     assert "edited by you" in " ".join(caption.value for caption in page.caption)
-    assert talk.verdicts().corrections == {reply.id: "Owls hunt at night."}
+    assert talk.feedback_summary().corrections == {reply.id: "Owls hunt at night."}
     say(page, "And tea?")
-    trained = Trained(home=bench.workspace.home, base=Path(), name=NAME)
+    trained = Trained(home=bench.context.workspace.home, base=Path(), name=NAME)
     again = opened(monkeypatch, trained, url=server.url, chat=row.id)
     assert said(again) == said(page)
     assert len(said(again)) == 4
@@ -129,14 +127,14 @@ def test_the_same_thumb_again_takes_it_back(
 ) -> None:
     page, bench, _ = chatting
     say(page, "Tell me about bells.")
-    talk = bench.talk(bench.chats().rows[0].id)
+    talk = bench.chat.session(bench.chat.chats().rows[0].id)
     reply = talk.turns()[0].shown
     assert reply
     for pressed, thumbs in ((0, {reply.id: -1}), (None, {}), (1, {reply.id: 1})):
         page.get("feedback")[0].set_value(pressed)
         run(page)
-        assert talk.verdicts().thumbs == thumbs
-    values = [one.value for one in bench.store.feedback()]
+        assert talk.feedback_summary().thumbs == thumbs
+    values = [one.value for one in bench.context.store.feedback()]
     assert values == [-1, 0, 1], "nothing said is removed"
 
 
@@ -144,14 +142,14 @@ def test_another_reply_is_chosen_or_not(chatting: tuple[AppTest, Workbench, Stan
     page, bench, _ = chatting
     say(page, "Tell me about rain.")
     click(page, "Regenerate")
-    (row,) = bench.chats().rows
-    talk = bench.talk(row.id)
+    (row,) = bench.chat.chats().rows
+    talk = bench.chat.session(row.id)
     (turn,) = talk.turns()
     assert len(turn.replies) == 2
     assert turn.is_open
     assert len(said(page)) == 3, "the question and both replies"
     click(page, "This one is better")
-    assert talk.verdicts().choices == {
+    assert talk.feedback_summary().choices == {
         frozenset(one.id for one in turn.replies): (turn.replies[0].id, turn.replies[1].id)
     }
     assert talk.turns()[0].shown == turn.replies[0]
@@ -161,7 +159,7 @@ def test_another_reply_is_chosen_or_not(chatting: tuple[AppTest, Workbench, Stan
     assert talk.turns()[0].shown == turn.replies[1]
     click(page, "Regenerate")
     click(page, "Both are alike")
-    assert len(talk.verdicts().choices) == 1
+    assert len(talk.feedback_summary().choices) == 1
 
 
 def test_a_server_that_dies_loses_nothing(
@@ -175,13 +173,13 @@ def test_a_server_that_dies_loses_nothing(
         server.faults.die_after_pieces = None
     assert "stopped half" in errors(page)
     assert said(page)[0] == "Tell me about bread\\."
-    (row,) = bench.chats().rows
-    (turn,) = bench.talk(row.id).turns()
+    (row,) = bench.chat.chats().rows
+    (turn,) = bench.chat.session(row.id).turns()
     assert turn.shown
     assert turn.shown.status == "error"
     click(page, "Try again")
     assert not page.error
-    assert bench.talk(row.id).turns()[0].replies[-1].status == "complete"
+    assert bench.chat.session(row.id).turns()[0].replies[-1].status == "complete"
 
 
 def test_without_a_runtime_the_question_waits_with_a_button(
@@ -193,7 +191,7 @@ def test_without_a_runtime_the_question_waits_with_a_button(
     say(page, "Is anybody there?")
     assert said(page) == ["Is anybody there?"]
     assert "No Ollama server answers" in errors(page)
-    assert trained.bench().chats().total == 1
+    assert trained.bench().chat.chats().total == 1
     with StandIn(tmp_path / "late", generation="0.33.0") as server:
         server.add_model(NAME, trained.base)
         st.cache_resource.clear()
@@ -207,13 +205,13 @@ def test_what_cannot_be_recorded_stays_on_the_page(
     chatting: tuple[AppTest, Workbench, StandIn],
 ) -> None:
     page, bench, _ = chatting
-    bench.workspace.conversations.mkdir(parents=True)
+    bench.context.workspace.conversations.mkdir(parents=True)
     say(page, "Do not lose me.")
     assert "a folder" in errors(page)
     assert said(page) == ["Do not lose me\\."]
-    bench.workspace.conversations.rmdir()
+    bench.context.workspace.conversations.rmdir()
     click(page, "Try again")
-    assert bench.chats().rows[0].title == "Do not lose me."
+    assert bench.chat.chats().rows[0].title == "Do not lose me."
     assert len(said(page)) == 2
 
 
@@ -233,12 +231,12 @@ def test_chats_are_exported_when_it_is_time(
     chatting: tuple[AppTest, Workbench, StandIn], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, bench, server = chatting
-    mine = Trained(home=bench.workspace.home, base=Path(), name=NAME)
+    mine = Trained(home=bench.context.workspace.home, base=Path(), name=NAME)
     more = {"DATA_COLLECTION__AUTO_EXPORT": "true", "DATA_COLLECTION__EXPORT_INTERVAL": "1"}
     page = opened(monkeypatch, mine, url=server.url, **more)
     say(page, "Tell me about glass, please.")
     assert not page.error
-    assert list(bench.workspace.exports.iterdir())
+    assert list(bench.context.workspace.exports.iterdir())
 
 
 def test_names_search_consent_and_forgetting(
@@ -248,11 +246,11 @@ def test_names_search_consent_and_forgetting(
     say(page, "Tell me about kites.")
     next(t for t in page.text_input if t.label == "Name of this chat").set_value("My <b>kites</b>")
     click(page, "Rename")
-    assert bench.chats().rows[0].title == "My <b>kites</b>"
+    assert bench.chat.chats().rows[0].title == "My <b>kites</b>"
     assert "My \\<b\\>kites\\</b\\>" in [one.value for one in page.subheader]
     next(t for t in page.toggle if t.label == "Consent to training").set_value(False)
     run(page)
-    assert not bench.chats().rows[0].has_consent
+    assert not bench.chat.chats().rows[0].has_consent
     click(page, "New chat")
     assert not said(page)
     page.text_input(key="chat-words").set_value("zebra")
@@ -260,13 +258,13 @@ def test_names_search_consent_and_forgetting(
     assert "No chat contains these words." in [one.value for one in page.caption]
     page.text_input(key="chat-words").set_value("KITES")
     run(page)
-    page.button(key=f"chat-{bench.chats().rows[0].id}").click()
+    page.button(key=f"chat-{bench.chat.chats().rows[0].id}").click()
     run(page)
     assert said(page)[0] == "Tell me about kites\\."
     click(page, "Forget this chat …")
     assert "No data set and no model was made with it." in [one.value for one in page.markdown]
     click(page, "Forget")
-    assert bench.chats().total == 0
+    assert bench.chat.chats().total == 0
     assert not said(page)
 
 
@@ -276,14 +274,14 @@ def test_two_versions_reply_blindly(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for number in (1, 2):
         serve(trained, runtime, "embedded", number, str(trained.base))
     bench = trained.bench()
-    bench.switch("support:1")
+    bench.models.aliases.switcher().switch("support:1")
     page = opened(monkeypatch, trained)
     assert page.selectbox(key="model").options[:2] == ["support:1 (in use)", "support:2"]
     page.toggle(key="is-trial").set_value(True)
     run(page)
     page.selectbox(key="other").select("fine_tuned_support:2")
     say(page, "Tell me about the moon.")
-    (turn,) = bench.talk(bench.chats().rows[0].id).turns()
+    (turn,) = bench.chat.session(bench.chat.chats().rows[0].id).turns()
     assert {one.model for one in turn.replies} == {
         "fine_tuned_support:champion",
         "fine_tuned_support:2",
@@ -291,20 +289,20 @@ def test_two_versions_reply_blindly(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     shown = " ".join(one.value for one in [*page.caption, *page.markdown])
     assert "fine_tuned" not in shown, "who is who is not told before the choice"
     click(page, "This one is better")
-    kept = bench.talk(bench.chats().rows[0].id).turns()[0].shown
+    kept = bench.chat.session(bench.chat.chats().rows[0].id).turns()[0].shown
     assert kept
     assert kept.model.replace("_", "\\_").replace(":", "\\:") in " ".join(
         one.value for one in page.caption
     )
-    bench.split_traffic("support:2", 0.5)
+    bench.models.aliases.switcher().split("support:2", 0.5)
     st.cache_data.clear()  # the models to pick from are kept for some seconds
     page = opened(monkeypatch, trained)
     assert page.selectbox(key="model").value == "fine_tuned_support:champion"
     assert page.selectbox(key="model").options[0] == "A/B: support:1 or support:2"
     say(page, "Tell me about salt.")
-    talk = bench.talk(bench.chats().rows[0].id)
+    talk = bench.chat.session(bench.chat.chats().rows[0].id)
     reply = talk.turns()[0].shown
-    route = bench.answering("fine_tuned_support:champion", talk.id)
+    route = bench.models.aliases.answering("fine_tuned_support:champion", talk.id)
     assert reply
     assert (reply.model, reply.metadata["version"]) == (route.model, route.version)
     assert "fine_tuned" not in " ".join(one.value for one in page.caption), "thumbs are blind"
@@ -315,7 +313,7 @@ def test_many_chats_are_listed_a_page_at_a_time(
 ) -> None:
     trained, server = on_ollama
     mine = Trained(home=tmp_path, base=trained.base, name=NAME)
-    logger = mine.bench().logger()
+    logger = mine.bench().data.logger()
     for number in range(40):
         logger.log_conversation(f"Question {number}", "Answer.", session_id=f"chat-{number}")
     page = opened(monkeypatch, mine, url=server.url)

@@ -14,11 +14,11 @@ from fine_tuning.config.loader import load_settings
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.conversation import Conversation, Message, Part
 from fine_tuning.core.feedback import Feedback
+from fine_tuning.data_collection.file_import import MAX_UPLOAD_BYTES, safe_name
 from fine_tuning.integration.app.conv_export import FORMATS
 from fine_tuning.integration.app.conv_words import REASONS
 from fine_tuning.integration.app.conversations import PARTS
 from fine_tuning.integration.app.word_diff import MOST_TOKENS, word_diff
-from fine_tuning.workbench.importing import MAX_UPLOAD_BYTES, safe_name
 from fine_tuning.workbench.workbench import Workbench
 from tests.integration.app.scenes import labels, page, press, words
 
@@ -91,13 +91,13 @@ def some_chats(home: Path) -> Workbench:
         id="f", conversation_id="disliked", message_id="disliked/1", kind="thumb", value=-1,
         reason="wrong",
     )  # fmt: skip
-    bench.store.append_many(chats, [thumb])
+    bench.context.store.append_many(chats, [thumb])
     return bench
 
 
 def many_chats(home: Path, number: int) -> Workbench:
     bench = bench_at(home)
-    bench.store.append_many(
+    bench.context.store.append_many(
         [
             chat(
                 f"c{n}", f"What is number {n} about {TOPICS[n % 10]} and {TOPICS[n // 10 % 10]}?",
@@ -185,7 +185,7 @@ def test_a_log_that_cannot_be_read_is_said_in_a_sentence(
 
 
 def test_the_list_names_facts_and_fates(home: Path) -> None:
-    some_chats(home).sort_out()
+    some_chats(home).data.review.sort_out()
     text = seen(page("conversations"))
     assert "7 conversations" in text
     assert "left out: too short" in text
@@ -195,7 +195,7 @@ def test_the_list_names_facts_and_fates(home: Path) -> None:
 
 
 def test_the_list_is_searched_filtered_and_ordered(home: Path) -> None:
-    some_chats(home).sort_out()
+    some_chats(home).data.review.sort_out()
     app = page("conversations")
 
     def shown() -> list[str]:
@@ -251,7 +251,7 @@ def test_many_conversations_come_in_pages(home: Path) -> None:
 
 def test_what_people_say_is_shown_letter_by_letter(home: Path) -> None:
     bench = bench_at(home)
-    bench.store.append_many([chat("bad", HOSTILE, HOSTILE + " " + HOSTILE, title=HOSTILE)])
+    bench.context.store.append_many([chat("bad", HOSTILE, HOSTILE + " " + HOSTILE, title=HOSTILE)])
     app = page("conversations")
     label = app.button(key="open-bad").label
     assert label.replace("\\", "") == HOSTILE
@@ -281,7 +281,7 @@ def test_a_conversation_opens_in_place_of_the_list_and_closes(home: Path) -> Non
 
 
 def test_why_one_is_left_out_and_what_stays_for_it(home: Path) -> None:
-    some_chats(home).sort_out()
+    some_chats(home).data.review.sort_out()
     app = page("conversations", **{"conv-open": "twin"})
     assert "Left out: duplicate" in words(app)
     app.button(key="conv-twin").click().run()
@@ -297,9 +297,9 @@ def test_deciding_in_a_conversation_is_recorded_and_can_be_taken_back(home: Path
     assert "Left out: too short" in words(app)
     app.button(key="conv-accept").click().run()
     assert "This conversation is trained on." in words(app)
-    assert bench.reviewed() == {"short": True}
+    assert bench.data.pipeline.reviewed() == {"short": True}
     app.button(key="conv-open-again").click().run()
-    assert bench.reviewed() == {}
+    assert bench.data.pipeline.reviewed() == {}
     app.button(key="conv-reject").click().run()
     assert "Left out: you rejected it" in words(app)
 
@@ -309,7 +309,7 @@ def test_forgetting_a_conversation_leads_back_to_the_list(home: Path) -> None:
     app = page("conversations", **{"conv-open": "private"})
     app.button(key="conv-forget").click().run()
     assert not app.exception
-    assert bench.store.conversation("private") is None
+    assert bench.context.store.conversation("private") is None
     assert "6 conversations" in words(app)
 
 
@@ -340,7 +340,7 @@ def test_many_are_checked_on_demand_and_the_outcome_says_when_it_is_old(
     assert not app.metric
     press(app, "Check all conversations")
     assert [metric.value for metric in app.metric] == ["7", "3", "4", "3"]
-    bench.decide("short", "accept")
+    bench.data.queue.decide("short", "accept")
     app.run()
     assert "changed" in words(app)
     press(app, "Check again")
@@ -356,7 +356,7 @@ def test_what_cannot_be_remembered_is_shown_nevertheless(home: Path) -> None:
 
 def test_a_reason_leads_to_all_it_left_out(home: Path) -> None:
     bench = bench_at(home)
-    bench.store.append_many([chat(f"s{n}", f"h{n}", "yo", day=n) for n in range(8)])
+    bench.context.store.append_many([chat(f"s{n}", f"h{n}", "yo", day=n) for n in range(8)])
     app = part("Training data")
     press(app, "List all 8")
     assert app.session_state["conv-part"] == "Browse"
@@ -398,7 +398,7 @@ def test_every_reason_of_cleaning_has_words() -> None:
 
 
 def test_plots_have_labelled_axes_with_units(home: Path) -> None:
-    some_chats(home).sort_out()
+    some_chats(home).data.review.sort_out()
     app = part("Overview")
     found: list[dict[str, Any]] = []
 
@@ -426,15 +426,15 @@ def test_plots_have_labelled_axes_with_units(home: Path) -> None:
 
 def test_the_review_begins_with_the_thumb_down_and_records_decisions(home: Path) -> None:
     bench = some_chats(home)
-    bench.sort_out()
+    bench.data.review.sort_out()
     app = part("Review")
     assert "What holds the tail?" in seen(app).replace("\\", "")
     assert "You gave a thumb down" in words(app)
     app.button(key="review-reject").click().run()
-    assert bench.reviewed() == {"disliked": False}
+    assert bench.data.pipeline.reviewed() == {"disliked": False}
     assert "Which wood is best?" in seen(app).replace("\\", "")
     app.button(key="conv-undo").click().run()
-    assert bench.reviewed() == {}
+    assert bench.data.pipeline.reviewed() == {}
     assert "You gave a thumb down" in words(app)
 
 
@@ -446,8 +446,8 @@ def test_a_reply_that_is_fixed_is_what_is_learnt(home: Path) -> None:
     better = "Spruce, as it is light and straight and bends before it breaks."
     app.text_area(key="fix-refusal/1").set_value(better)
     press(app, "Save and accept")
-    assert bench.reviewed() == {"refusal": True}
-    learnt = {c.id: c.path()[-1].text for c in bench.clean().kept}
+    assert bench.data.pipeline.reviewed() == {"refusal": True}
+    learnt = {c.id: c.path()[-1].text for c in bench.data.clean().kept}
     assert learnt["refusal"] == better
     again = part("Browse", **{"conv-open": "refusal"})
     assert better in [one.value for one in again.text]
@@ -460,7 +460,7 @@ def test_fixing_can_be_left_and_an_empty_reply_is_refused(home: Path) -> None:
     app.text_area(key="fix-disliked/1").set_value("  ")
     press(app, "Save and accept")
     assert "empty text" in app.error[0].value.replace("\\", "")
-    assert bench.reviewed() == {}
+    assert bench.data.pipeline.reviewed() == {}
     press(app, "Cancel")
     assert not app.text_area
 
@@ -470,7 +470,7 @@ def test_a_review_that_is_done_says_so(home: Path) -> None:
     app = part("Review")
     assert "Nothing left to review" in words(app)
     some = some_chats(home / "other")
-    assert some.review_queue()
+    assert some.data.queue.pending()
 
 
 # Import
@@ -489,7 +489,7 @@ def test_a_dropped_file_is_told_apart_imported_and_reported(home: Path) -> None:
     app.button(key="conv-import").click().run()
     assert not app.error
     app = part("Import")
-    assert bench_at(home).store.count() == 1
+    assert bench_at(home).context.store.count() == 1
     again = drop(app, ("conversations.json", json.dumps(CHATGPT).encode()))
     again.button(key="conv-import").click().run()
     assert "0 new conversations" in words(again)
@@ -522,7 +522,7 @@ def test_a_file_that_holds_nothing_is_said_so(home: Path, data: bytes) -> None:
     assert len(app.error) == 1
     told = app.error[0].value.replace("\\", "")
     assert told.startswith("The file x.json holds no conversation"), "nobody knows its folder"
-    assert bench_at(home).store.count() == 0
+    assert bench_at(home).context.store.count() == 0
 
 
 @pytest.mark.parametrize(
@@ -541,7 +541,7 @@ def test_a_file_that_holds_nothing_is_said_so(home: Path, data: bytes) -> None:
 def test_names_of_uploads_do_no_harm(home: Path, name: str, harmless: str) -> None:
     assert safe_name(name) == harmless
     bench = bench_at(home)
-    report = bench.import_upload(name, json.dumps(CHATGPT).encode())
+    report = bench.data.importer.import_upload(name, json.dumps(CHATGPT).encode())
     assert report.path == Path(harmless)
     assert {path.name for path in home.iterdir()} <= {"conversations.jsonl", "records.db"} | {
         "records.db-wal", "records.db-shm", "attachments",
@@ -550,7 +550,7 @@ def test_names_of_uploads_do_no_harm(home: Path, name: str, harmless: str) -> No
 
 @pytest.mark.usefixtures("home")
 def test_a_file_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fine_tuning.workbench.importing.MAX_UPLOAD_BYTES", 1 << 20)
+    monkeypatch.setattr("fine_tuning.data_collection.file_import.MAX_UPLOAD_BYTES", 1 << 20)
     app = drop(page("conversations"), ("big.json", b" " * (1 << 21)))
     assert "2 MiB, expected at most 1 MiB" in words(app).replace("\\", "")
     assert app.file_uploader[0].proto.max_upload_size_mb == MAX_UPLOAD_BYTES >> 20
@@ -561,7 +561,9 @@ def test_a_file_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_every_format_is_written_and_offered(home: Path) -> None:
     bench = some_chats(home)
-    bench.fix("refusal", {"refusal/1": "Spruce, as it is light and straight and strong."})
+    bench.data.queue.fix(
+        "refusal", {"refusal/1": "Spruce, as it is light and straight and strong."}
+    )
     app = part("Export")
     assert not app.download_button
     press(app, "Write the files")

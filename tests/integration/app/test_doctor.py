@@ -15,10 +15,10 @@ from fine_tuning.config.loader import load_settings
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.errors import RuntimeFailedError
 from fine_tuning.integration.app import doctor
-from fine_tuning.workbench import checkup
-from fine_tuning.workbench.checkup import Checkup, engine_findings
+from fine_tuning.workbench.doctor import doctor as checkup
+from fine_tuning.workbench.doctor.doctor import Checkup, engine_findings
 from fine_tuning.workbench.workbench import Workbench
-from tests.integration.app.scenes import labels, log_conversations, page, press, words
+from tests.integration.app.scenes import labels, log_conversations, page, press, settle_in, words
 from tests.ollama_stand_in.server import StandIn
 from tests.workbench.trained import Trained, write_trained
 
@@ -29,12 +29,8 @@ NOBODY = "http://127.0.0.1:9"
 @pytest.fixture
 def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
     made = write_trained(tmp_path)
-    monkeypatch.setenv("FINE_TUNING_HOME", str(made.home))
-    monkeypatch.setenv("FINE_TUNING__TRAINING__BASE_MODEL", made.name)
-    monkeypatch.setenv("FINE_TUNING__TRAINING__THREADS", "1")
+    settle_in(made, monkeypatch)
     monkeypatch.setenv("FINE_TUNING__DEPLOYMENT__OLLAMA_BASE_URL", NOBODY)
-    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "no-store"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return made
 
 
@@ -83,7 +79,7 @@ def test_it_names_programs_models_data_and_disk(bench: Workbench) -> None:
     for name in ("Python: 3.", "PyTorch: ", "llama.cpp (xllamacpp): ", "SQLite: 3.", "Streamlit: "):
         assert name in text
     assert f"Ollama: not reached at {NOBODY}" in text
-    assert f"{bench.store.count():,} in conversations.jsonl" in text
+    assert f"{bench.context.store.count():,} in conversations.jsonl" in text
     assert "kernels: " in text
     assert "compute dtype: " in text
     assert "conversations.jsonl: " in text
@@ -96,7 +92,7 @@ def test_trouble_is_named_with_what_helps(
     bench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log_conversations(bench)
-    with bench.workspace.conversations.open("a") as log:
+    with bench.context.workspace.conversations.open("a") as log:
         log.write("no json\n")
     monkeypatch.setenv("FINE_TUNING__TRAINING__BASE_MODEL", "nobody:7b")
     memory = psutil.virtual_memory()._replace(available=1 << 30)
@@ -119,8 +115,10 @@ def test_trouble_is_named_with_what_helps(
 def test_a_workspace_that_cannot_be_read_comes_first(
     bench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench.workspace.home.mkdir(parents=True)
-    (bench.workspace.home / "c.db").write_bytes(b"this is no database, but it is long " * 20)
+    bench.context.workspace.home.mkdir(parents=True)
+    (bench.context.workspace.home / "c.db").write_bytes(
+        b"this is no database, but it is long " * 20
+    )
     monkeypatch.setenv("FINE_TUNING__DATA_COLLECTION__LOG_FILE", "c.db")
     app = show()
     assert "stop: the conversations cannot be read" in report(app)
@@ -185,13 +183,13 @@ def test_a_check_that_fails_is_a_sentence(
     assert len(app.error) == 1
     assert "no answer" in app.error[0].value
     with pytest.raises(RuntimeFailedError, match="No module named"):
-        bench.check_data()
+        bench.doctor.check_data()
 
 
 def test_an_error_of_the_process_is_raised_with_its_next_step(bench: Workbench) -> None:
     log_conversations(bench)
     with pytest.raises(RuntimeFailedError, match="nobody"):
-        bench.check_agreement("nobody:7b")
+        bench.doctor.check_agreement("nobody:7b")
 
 
 def test_agreement_is_said_in_words(bench: Workbench) -> None:
@@ -218,9 +216,9 @@ def test_looking_again_looks_again(bench: Workbench) -> None:
 
 
 def test_a_checkup_is_plain_values(bench: Workbench) -> None:
-    found = bench.checkup()
+    found = bench.doctor.checkup()
     assert isinstance(found, Checkup)
     json.dumps([dict(found.facts), dict(found.disk_bytes)])
     assert sum(found.disk_bytes.values()) == sum(
-        path.stat().st_size for path in bench.workspace.home.rglob("*") if path.is_file()
+        path.stat().st_size for path in bench.context.workspace.home.rglob("*") if path.is_file()
     )

@@ -33,7 +33,7 @@ def test_without_a_run_the_way_to_one_is_shown(bench: Workbench) -> None:
     app = page("evaluate")
     assert "No model was trained yet" in words(app)
     assert labels(app) == ["Train a model", "Load the sample conversations and train the demo"]
-    assert not bench.workspace.jobs.exists()
+    assert not bench.context.workspace.jobs.exists()
 
 
 def test_a_run_that_was_not_compared_offers_to(trained: Trained) -> None:
@@ -111,12 +111,12 @@ def test_a_test_question_is_added_and_taken_out(trained: Trained, bench: Workben
     app.text_input[0].set_value("When do we get paid?")
     app.text_area[0].set_value("the 26th\n")
     press(app, "Add the question")
-    (added,) = bench.test_questions()
+    (added,) = bench.evaluate.questions.read()
     assert added.key_facts == ("the 26th",)
     app.run()
     assert "When do we get paid?" in words(app)
     app.button(key=f"drop-{added.id}").click().run()
-    assert bench.test_questions() == ()
+    assert bench.evaluate.questions.read() == ()
 
 
 def test_a_question_without_facts_is_a_sentence(trained: Trained, bench: Workbench) -> None:
@@ -126,7 +126,7 @@ def test_a_question_without_facts_is_a_sentence(trained: Trained, bench: Workben
     app.text_input[0].set_value("When do we get paid?")
     press(app, "Add the question")
     assert "expected at least one" in words(app)
-    assert bench.test_questions() == ()
+    assert bench.evaluate.questions.read() == ()
 
 
 def test_the_report_can_be_taken_along(trained: Trained, bench: Workbench) -> None:
@@ -151,16 +151,16 @@ def test_comparing_joins_the_queue_with_what_was_chosen(trained: Trained, bench:
     trained.add_run(1)
     trained.add_run(2)
     other = sleeping_job(bench)  # holds the runner, so that what is asked for waits
-    app = page("evaluate", **{"evaluate-run": str(bench.workspace.runs / "run2")})
+    app = page("evaluate", **{"evaluate-run": str(bench.context.workspace.runs / "run2")})
     next(one for one in app.selectbox if one.label == "Compare with").set_value(
-        str(bench.workspace.runs / "run1")
+        str(bench.context.workspace.runs / "run1")
     ).run()
     app.multiselect[0].set_value(["base"]).run()
     press(app, "Compare")
-    asked = bench.jobs()[-1]
+    asked = bench.jobs.all()[-1]
     assert (asked.kind, asked.run_id, asked.state) == ("evaluate", "run2", "queued")
-    assert asked.params["against"] == str(bench.workspace.runs / "run1")
+    assert asked.params["against"] == str(bench.context.workspace.runs / "run1")
     assert asked.params["beside"] == ["base"]
     assert "Against run1" in words(app)
-    bench.stop_job(asked.id)
-    bench.stop_job(other.id)
+    bench.jobs.stop(asked.id)
+    bench.jobs.stop(other.id)

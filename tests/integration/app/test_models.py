@@ -50,7 +50,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         patch.setenv("OMP_NUM_THREADS", "1")
         for number in (1, 2):
             made.add_run(number)
-            made.bench().deploy(f"run{number}")
+            made.bench().models.deployment.deploy(f"run{number}")
     return made
 
 
@@ -58,7 +58,7 @@ def test_without_a_version_the_way_to_one_is_shown(bench: Workbench) -> None:
     app = page("models")
     assert "No model was trained yet" in words(app)
     assert labels(app) == ["Train a model", "Load the sample conversations and train the demo"]
-    assert not bench.workspace.models.exists()
+    assert not bench.context.workspace.models.exists()
 
 
 def test_a_version_that_is_not_deployed_can_be(trained: Trained, bench: Workbench) -> None:
@@ -73,10 +73,10 @@ def test_a_version_that_is_not_deployed_can_be(trained: Trained, bench: Workbenc
     assert "It was not deployed yet" in said
     other = sleeping_job(bench)  # holds the runner, so that what is asked for waits
     press(app, "Deploy and use")
-    asked = bench.jobs()[-1]
+    asked = bench.jobs.all()[-1]
     assert (asked.kind, asked.run_id, asked.params["switch"]) == ("deploy", "run1", True)
-    bench.stop_job(asked.id)
-    bench.stop_job(other.id)
+    bench.jobs.stop(asked.id)
+    bench.jobs.stop(other.id)
 
 
 def test_the_settings_of_a_run_by_the_defaults_are_not_listed(trained: Trained) -> None:
@@ -103,14 +103,14 @@ def test_what_is_in_use_is_proven_switched_and_rolled_back(
     app.button(key="use-support:1").click().run()
     assert not app.exception
     assert "answers as support\\:1" in app.success[0].value
-    assert [one.version for one in bench.pointings()] == ["support:1"]
+    assert [one.version for one in bench.models.aliases.pointings()] == ["support:1"]
     press(app, "Roll back")
     assert "answers as support\\:2 again" in app.success[0].value
     app.button(key="base-support:2").click().run()
-    assert [one.version for one in bench.pointings()] == [""]
+    assert [one.version for one in bench.models.aliases.pointings()] == [""]
     assert "the base model of support" in words(app)
     press(app, "Roll back")
-    assert [one.version for one in bench.pointings()] == ["support:2"]
+    assert [one.version for one in bench.models.aliases.pointings()] == ["support:2"]
 
 
 def test_a_version_is_tried_on_some_conversations(
@@ -122,26 +122,26 @@ def test_a_version_is_tried_on_some_conversations(
     app.select_slider[0].set_value(30)
     press(app, "Start")
     assert "support\\:1 answers 30 % of the conversations" in app.success[0].value
-    (traffic,) = bench.traffic()
+    (traffic,) = bench.models.aliases.traffic()
     assert (traffic.version, traffic.share) == ("support:1", 0.3)
     assert "support\\:2 answers 70 % of the conversations, support\\:1 30 %" in words(app)
     assert words(app).count("0 conversations, no thumb yet") == 2
     press(app, "Back to support\\:2 for all")
-    assert bench.traffic() == []
+    assert bench.models.aliases.traffic() == []
     press(app, "Start")
     press(app, "Use support\\:1 for all")
-    assert [one.version for one in bench.pointings()] == ["support:1"]
-    assert bench.traffic() == []
+    assert [one.version for one in bench.models.aliases.pointings()] == ["support:1"]
+    assert bench.models.aliases.traffic() == []
     press(app, "Roll back")
-    assert [one.version for one in bench.pointings()] == ["support:2"]
+    assert [one.version for one in bench.models.aliases.pointings()] == ["support:2"]
 
 
 def test_a_version_is_put_aside_and_taken_up_again(trained: Trained, bench: Workbench) -> None:
     trained.add_run()
     app = press(page("models"), "Archive")
-    assert bench.version("support:1").stage == "archived"
+    assert bench.models.versions.find("support:1").stage == "archived"
     press(app, "Restore")
-    assert bench.version("support:1").stage == "challenger"
+    assert bench.models.versions.find("support:1").stage == "challenger"
 
 
 def test_a_runtime_that_is_down_is_a_sentence_and_changes_nothing(
@@ -150,13 +150,13 @@ def test_a_runtime_that_is_down_is_a_sentence_and_changes_nothing(
     settings_of(deployed, monkeypatch)
     monkeypatch.setenv("FINE_TUNING__DEPLOYMENT__RUNTIME", "ollama")
     monkeypatch.setenv("FINE_TUNING__DEPLOYMENT__OLLAMA_BASE_URL", "http://127.0.0.1:9")
-    before = deployed.bench().pointings()
+    before = deployed.bench().models.aliases.pointings()
     app = page("models")  # what is known is shown without the runtime
     assert not app.error
     press(app, "Roll back")
     (error,) = app.error
     assert "No Ollama server answers" in error.value
-    assert deployed.bench().pointings() == before
+    assert deployed.bench().models.aliases.pointings() == before
 
 
 def test_two_versions_are_compared(trained: Trained) -> None:
@@ -175,7 +175,9 @@ def test_a_note_is_kept_and_files_are_checked(trained: Trained, bench: Workbench
     app = page("models")
     app.text_input[0].set_value("After the <b>new</b> price list")
     press(app, "Save note")
-    assert bench.version("support:1").notes[0].text == "After the <b>new</b> price list"
+    assert (
+        bench.models.versions.find("support:1").notes[0].text == "After the <b>new</b> price list"
+    )
     assert "After the \\<b\\>new" in words(app)
     press(app, "Verify files")
     assert "All files are unchanged" in words(app)
@@ -193,11 +195,11 @@ def test_the_plan_is_shown_before_anything_is_removed(trained: Trained, bench: W
     keep.set_value(1).run()
     remove = next(one for one in app.button if one.label == "Remove the files")
     assert remove.disabled
-    assert bench.version("support:1").present
+    assert bench.models.versions.find("support:1").present
     app.checkbox[0].check().run()
     press(app, "Remove the files")
-    assert not bench.version("support:1").present
-    assert bench.version("support:2").present
+    assert not bench.models.versions.find("support:1").present
+    assert bench.models.versions.find("support:2").present
     assert "freed" in app.success[0].value
     assert "files pruned" in words(app)
 
@@ -218,16 +220,18 @@ def test_a_version_that_learnt_from_what_was_forgotten_says_so(
     trained: Trained, bench: Workbench
 ) -> None:
     trained.add_run()
-    registry = bench.registry()
-    Lineage(registry).record_dataset(bench.version("support:1").snapshot, {"train": ["talk-1"]})
-    bench.mark_for_retraining("talk-1", "it was forgotten")
+    registry = bench.models.register.registry()
+    Lineage(registry).record_dataset(
+        bench.models.versions.find("support:1").snapshot, {"train": ["talk-1"]}
+    )
+    bench.models.lineage.mark_for_retraining("talk-1", "it was forgotten")
     assert "trained on 1 conversations that were forgotten" in words(page("models"))
 
 
 def test_a_damaged_registry_is_a_sentence(trained: Trained, bench: Workbench) -> None:
     trained.add_run()
-    bench.versions()
-    for file in bench.workspace.models.glob("*.db*"):
+    bench.models.register.versions()
+    for file in bench.context.workspace.models.glob("*.db*"):
         file.write_bytes(b"no database" * 500)
     app = page("models")
     (error,) = app.error

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 
 from fine_tuning.integration.app.train_curves import MAX_POINTS, TRAINING, VALIDATION, losses
-from fine_tuning.workbench.job_queue import DIED
+from fine_tuning.jobs.job_queue import DIED
 from fine_tuning.workbench.workbench import Workbench
 from tests.integration.app.scenes import (
     labels,
     log_conversations,
     page,
     press,
+    settle_in,
     sleeping_job,
     sleeping_queue,
     words,
@@ -34,11 +35,7 @@ ROOT = Path(__file__).resolve().parents[3]
 @pytest.fixture
 def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
     made = write_trained(tmp_path)
-    monkeypatch.setenv("FINE_TUNING_HOME", str(made.home))
-    monkeypatch.setenv("FINE_TUNING__TRAINING__BASE_MODEL", made.name)
-    monkeypatch.setenv("FINE_TUNING__TRAINING__THREADS", "1")
-    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "no-store"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    settle_in(made, monkeypatch)
     return made
 
 
@@ -46,10 +43,10 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
 def bench(trained: Trained) -> Iterator[Workbench]:
     made = trained.bench()
     yield made
-    for job in made.jobs():
+    for job in made.jobs.all():
         if job.state in {"queued", "running"}:
-            made.stop_job(job.id)
-    wait_for(lambda: all(job.state != "running" for job in made.jobs()))
+            made.jobs.stop(job.id)
+    wait_for(lambda: all(job.state != "running" for job in made.jobs.all()))
 
 
 def wait_for(holds: Callable[[], bool]) -> None:
@@ -63,7 +60,7 @@ def test_nothing_yet_offers_a_chat_and_the_demo(bench: Workbench) -> None:
     app = page("train")
     assert "There is nothing to train on yet" in words(app)
     assert labels(app) == ["Start a chat", "Load the sample conversations and train the demo"]
-    assert bench.jobs() == []
+    assert bench.jobs.all() == []
 
 
 def test_the_form_offers_what_is_installed_and_says_what_presets_mean(bench: Workbench) -> None:
@@ -71,7 +68,9 @@ def test_the_form_offers_what_is_installed_and_says_what_presets_mean(bench: Wor
     app = page("train")
     assert not app.error
     (bases, *_) = app.selectbox
-    assert any(option.startswith(bench.settings.training.base_model) for option in bases.options)
+    assert any(
+        option.startswith(bench.context.settings.training.base_model) for option in bases.options
+    )
     assert all("fits: about" in option for option in bases.options)
     assert app.radio[0].options == ["Quick", "Balanced", "Thorough"]
     assert "Time and memory are not known yet" in words(app)
@@ -87,7 +86,7 @@ def test_every_training_setting_has_a_widget_and_its_sentence(bench: Workbench) 
         for one in kind
         if one.key and one.key.startswith("set-balanced-training.")
     }
-    fields = type(bench.settings.training).model_fields
+    fields = type(bench.context.settings.training).model_fields
     assert set(shown) == set(fields) - {"base_model", "output_dir"}
     for name, widget in shown.items():
         assert " ".join((fields[name].description or "").split())[:40] in widget.help
@@ -112,7 +111,7 @@ def test_started_trainings_wait_in_a_queue_with_what_was_chosen(bench: Workbench
     app = page("train")
     app.number_input(key="set-balanced-training.lora_r").set_value(8).run()
     press(app, "Start training")
-    queued = bench.jobs()[-1]
+    queued = bench.jobs.all()[-1]
     assert queued.state == "queued"
     assert queued.settings["training"]["lora_r"] == 8
     assert queued.settings["training"]["learning_rate"] == 1e-3
@@ -122,14 +121,14 @@ def test_started_trainings_wait_in_a_queue_with_what_was_chosen(bench: Workbench
 
 def test_work_is_seen_paused_and_stopped(bench: Workbench) -> None:
     job = sleeping_job(bench)
-    wait_for(lambda: bench.job_progress(job.id).fraction is not None)
+    wait_for(lambda: bench.jobs.progress(job.id).fraction is not None)
     app = page("train")
     said = words(app)
     assert "Training monday" in said
     assert "running" in said
     assert "Quick, on embedded" in said
     press(app, "Pause")
-    wait_for(lambda: bench.job(job.id).state == "paused")
+    wait_for(lambda: bench.jobs.find(job.id).state == "paused")
     app.run()
     assert "interrupted at step 3 of 12" in words(app)
     assert {"Resume", "Stop"} <= set(labels(app))
@@ -137,22 +136,22 @@ def test_work_is_seen_paused_and_stopped(bench: Workbench) -> None:
 
 def test_a_killed_job_says_so_and_can_go_on(bench: Workbench) -> None:
     job = sleeping_job(bench)
-    wait_for(lambda: bench.job_progress(job.id).fraction is not None)
-    os.kill(bench.job(job.id).pid, signal.SIGKILL)
-    wait_for(lambda: bench.job(job.id).state == "failed")
+    wait_for(lambda: bench.jobs.progress(job.id).fraction is not None)
+    os.kill(bench.jobs.find(job.id).pid, signal.SIGKILL)
+    wait_for(lambda: bench.jobs.find(job.id).state == "failed")
     app = page("train")
     assert "failed" in words(app)
     assert DIED[:40].capitalize() in words(app)
     press(app, "Remove from the list")
-    assert bench.jobs() == []
+    assert bench.jobs.all() == []
 
 
 def test_a_job_that_failed_says_why_and_what_helps(bench: Workbench) -> None:
     queue = sleeping_queue(bench)
     job = sleeping_job(bench)
-    wait_for(lambda: bench.job_progress(job.id).fraction is not None)
-    os.kill(bench.job(job.id).pid, signal.SIGKILL)
-    wait_for(lambda: bench.job(job.id).state == "failed")
+    wait_for(lambda: bench.jobs.progress(job.id).fraction is not None)
+    os.kill(bench.jobs.find(job.id).pid, signal.SIGKILL)
+    wait_for(lambda: bench.jobs.find(job.id).state == "failed")
     path = queue.folder / f"{job.id}.json"
     text = path.read_text(encoding="utf-8").replace(DIED, "memory ran out in step 3")
     path.write_text(text.replace('"next_command": ""', '"next_command": "choose less"'))
@@ -171,14 +170,14 @@ def test_a_run_of_the_command_line_is_seen_and_an_interrupted_one_can_go_on(
     assert "Started from the command line" in said
     assert "Run wednesday" in said
     assert "It left a checkpoint" in said
-    states = {run.run_id: run.state for run in bench.runs()}
+    states = {run.run_id: run.state for run in bench.jobs.runs()}
     assert states == {"tuesday": "running", "wednesday": "interrupted"}
 
 
 def test_a_process_with_the_number_of_a_dead_one_works_on_no_run(bench: Workbench) -> None:
     folder = write_begun_run(bench, "tuesday", pid=os.getpid())
     os.utime(folder / ".lock", (0, 0))  # written long before this process began
-    assert [run.state for run in bench.runs()] == ["interrupted"]
+    assert [run.state for run in bench.jobs.runs()] == ["interrupted"]
 
 
 def test_finished_runs_are_listed_with_their_curves(trained: Trained, bench: Workbench) -> None:
@@ -187,7 +186,7 @@ def test_finished_runs_are_listed_with_their_curves(trained: Trained, bench: Wor
     app = page("train")
     (table,) = app.dataframe
     assert list(table.value["Run"]) == ["run3", "run2", "run1"]
-    rows = losses(bench.runs()[0])
+    rows = losses(bench.jobs.runs()[0])
     assert [row["what"] for row in rows].count(TRAINING) == MAX_POINTS
     assert [row["loss"] for row in rows if row["what"] == VALIDATION] == [2.0]
     assert "Evaluate" in labels(app)
@@ -195,7 +194,7 @@ def test_finished_runs_are_listed_with_their_curves(trained: Trained, bench: Wor
 
 def test_a_torn_run_hides_no_other(trained: Trained, bench: Workbench) -> None:
     trained.add_run()
-    torn = bench.workspace.runs / "torn"
+    torn = bench.context.workspace.runs / "torn"
     torn.mkdir()
     (torn / "manifest.json").write_text("{", encoding="utf-8")
     (table,) = page("train").dataframe

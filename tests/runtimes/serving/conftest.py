@@ -15,7 +15,7 @@ from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
 from fine_tuning.runtimes.loadable import LoadableModel
 from fine_tuning.runtimes.serving.app import make_app
 from fine_tuning.runtimes.serving.catalog import EmbeddedCatalog
-from fine_tuning.runtimes.serving.pool import Limits, Pool
+from fine_tuning.runtimes.serving.pool import Pool, PoolLimits
 from fine_tuning.runtimes.serving.server import serving
 from tests.runtimes.tiny_chat import write_tiny_adapter, write_tiny_chat
 
@@ -61,7 +61,7 @@ def catalog(folder: Path) -> EmbeddedCatalog:
     return EmbeddedCatalog(runtime, folder / "blobs", lambda: [base])
 
 
-def open_served(folder: Path, limits: Limits, token: str = "") -> Iterator[Served]:
+def open_served(folder: Path, limits: PoolLimits, token: str = "") -> Iterator[Served]:
     offered = catalog(folder)
     app = make_app(offered, limits, token=token)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -74,4 +74,4 @@ def open_served(folder: Path, limits: Limits, token: str = "") -> Iterator[Serve
 
 @pytest.fixture(scope="session")
 def served(models: Path) -> Iterator[Served]:
-    yield from open_served(models, Limits(parallel=2, context_tokens=512, threads=1))
+    yield from open_served(models, PoolLimits(parallel=2, context_tokens=512, threads=1))

@@ -14,7 +14,7 @@ import pytest
 
 from fine_tuning.core.errors import ConfigError
 from fine_tuning.runtimes.serving.listening import is_loopback, listen
-from fine_tuning.runtimes.serving.pool import Limits
+from fine_tuning.runtimes.serving.pool import PoolLimits
 from fine_tuning.runtimes.token_file import read_token
 from tests.runtimes.serving.conftest import Served, open_served
 
@@ -125,7 +125,7 @@ def test_pages_from_elsewhere_may_not_ask(served: Served) -> None:
 
 @pytest.fixture(scope="module")
 def guarded(models: Path) -> Iterator[Served]:
-    yield from open_served(models, Limits(parallel=1, context_tokens=256, threads=1), TOKEN)
+    yield from open_served(models, PoolLimits(parallel=1, context_tokens=256, threads=1), TOKEN)
 
 
 def test_a_token_is_asked_of_every_request(guarded: Served) -> None:

@@ -19,7 +19,7 @@ from fine_tuning.core.ports import ModelRecipe, Sampling
 from fine_tuning.runtimes.announcing import SERVERS, Announcement, announced, load_on_servers
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
-from fine_tuning.runtimes.serving.pool import Limits
+from fine_tuning.runtimes.serving.pool import PoolLimits
 from fine_tuning.runtimes.serving.slots import BusyError, Slots
 from fine_tuning.runtimes.token_file import read_token
 from fine_tuning.storage.atomic import write_file
@@ -47,7 +47,7 @@ def alone(models: Path) -> dict[str, str]:
 @pytest.fixture
 def single(models: Path) -> Iterator[Served]:
     yield from open_served(
-        models, Limits(parallel=1, context_tokens=512, threads=1, max_waiting=60)
+        models, PoolLimits(parallel=1, context_tokens=512, threads=1, max_waiting=60)
     )
 
 
@@ -82,7 +82,7 @@ def test_a_chat_goes_on_from_what_was_computed(single: Served) -> None:
 
 
 def test_too_many_waiting_are_told_to_come_again(models: Path) -> None:
-    limits = Limits(parallel=1, context_tokens=512, threads=1, max_waiting=1)
+    limits = PoolLimits(parallel=1, context_tokens=512, threads=1, max_waiting=1)
     for served in open_served(models, limits):
         served.chat("base", "load")
 
@@ -122,7 +122,7 @@ def test_a_client_that_leaves_stops_its_reply(single: Served, stream: bool) -> N
 
 
 def test_models_make_room_for_each_other(models: Path) -> None:
-    limits = Limits(parallel=1, context_tokens=256, threads=1, memory_bytes=1)
+    limits = PoolLimits(parallel=1, context_tokens=256, threads=1, memory_bytes=1)
     for served in open_served(models, limits):
         for name in ("one", "merged", "two:3"):
             assert served.chat(name, "Hello")["done"]
@@ -134,7 +134,7 @@ def test_models_make_room_for_each_other(models: Path) -> None:
 def test_a_version_made_later_is_served_without_a_restart(models: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(models, folder)
-    for served in open_served(folder, Limits(parallel=1, context_tokens=512, threads=1)):
+    for served in open_served(folder, PoolLimits(parallel=1, context_tokens=512, threads=1)):
         before = served.chat("one", QUESTION)["message"]["content"]
         adapter = write_tiny_adapter(folder / "new.gguf", seed=900)
         runtime = EmbeddedRuntime(folder / "models")
@@ -149,7 +149,7 @@ def test_a_warm_up_makes_the_first_request_wait_for_nothing(models: Path, tmp_pa
     shutil.copytree(models, folder)
     runtime = EmbeddedRuntime(folder / "models")
     token = read_token(tmp_path / "token")
-    limits = Limits(parallel=1, context_tokens=512, threads=1)
+    limits = PoolLimits(parallel=1, context_tokens=512, threads=1)
     for served in open_served(folder, limits, token):
         assert served.chat("one", QUESTION)["load_duration"] > 0
         adapter = write_tiny_adapter(folder / "new.gguf", seed=900)
@@ -172,7 +172,7 @@ def test_a_server_that_died_is_not_asked(models: Path, tmp_path: Path) -> None:
     with announced(tmp_path, "http://127.0.0.1:9", None):  # alive, and listens no longer
         assert load_on_servers(tmp_path, "one") == 0
     assert not list((tmp_path / SERVERS).iterdir())
-    for served in open_served(models, Limits(parallel=1, context_tokens=512, threads=1)):
+    for served in open_served(models, PoolLimits(parallel=1, context_tokens=512, threads=1)):
         with (
             announced(tmp_path, served.url, None),
             pytest.raises(RuntimeFailedError, match="did not load 'nobody'"),

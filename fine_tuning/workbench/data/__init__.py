@@ -1,0 +1,1 @@
+"""Conversations and data sets: recording, cleaning, reviewing, preparing, exporting, forgetting."""

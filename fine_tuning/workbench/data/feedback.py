@@ -1,0 +1,92 @@
+"""What people say about recorded replies, and the preference pairs it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from fine_tuning.core.errors import DataError
+from fine_tuning.core.feedback import FeedbackKind
+from fine_tuning.core.preference import PreferencePair
+from fine_tuning.data_collection.conversation_logger import ConversationLogger
+from fine_tuning.data_collection.feedback_summary import preference_pairs
+from fine_tuning.data_collection.preference_files import clean_pairs, write_pairs
+from fine_tuning.workbench.context import Context
+from fine_tuning.workbench.data.cleaning_pipeline import CleaningPipeline
+
+
+class FeedbackLog:
+    """Feedback on recorded replies.
+
+    Args:
+        context: The store.
+        pipeline: Cleans the pairs that are written.
+        logger: Opens a logger of the workspace's log.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        pipeline: CleaningPipeline,
+        logger: Callable[[], ConversationLogger],
+    ) -> None:
+        self._context = context
+        self._pipeline = pipeline
+        self._logger = logger
+
+    def record(  # noqa: PLR0913 - one per field of a judgement
+        self,
+        session_id: str,
+        message_id: str,
+        kind: FeedbackKind,
+        *,
+        value: int = 0,
+        text: str = "",
+        rejected_id: str = "",
+        reason: str = "",
+        comment: str = "",
+    ) -> str:
+        """Note what a person said about a recorded reply; return the judgement's id.
+
+        Raises:
+            DataError: if there is no such reply, or the judgement says nothing.
+            StorageError: if it could not be written.
+        """
+        stored = self._context.store.conversation(session_id)
+        replies = {m.id for m in stored.messages if m.role == "assistant"} if stored else set()
+        for name in filter(None, (message_id, rejected_id)):
+            if name not in replies:
+                raise DataError(
+                    f"conversation {session_id!r} has no reply {name!r}, expected one recorded",
+                    next_command="fine-tuning stats --json",
+                )
+        return self._logger().log_feedback(
+            message_id,
+            kind,
+            value=value,
+            text=text,
+            rejected_id=rejected_id,
+            reason=reason,
+            comment=comment,
+            session_id=session_id,
+        )
+
+    def counts(self) -> dict[str, Any]:
+        """Count what people said, what is learnt from it, and the pairs it makes."""
+        stats = self._logger().get_conversation_stats()["feedback"]
+        return {**stats, "preference_pairs": sum(1 for _ in self.preference_pairs())}
+
+    def preference_pairs(self) -> Iterator[PreferencePair]:
+        """Yield what people preferred: edited replies, choices, thumbs that differ."""
+        return preference_pairs(self._context.store)
+
+    def write_preference_pairs(self, path: Path) -> int:
+        """Write the pairs as TRL reads them, ``prompt``, ``chosen``, ``rejected``; return how many.
+
+        They are redacted and cleaned by the settings, as an export is.
+
+        Raises:
+            StorageError: if the file cannot be written; an old one there stays as it was.
+        """
+        return write_pairs(path, clean_pairs(self.preference_pairs(), self._pipeline.cleaner()))

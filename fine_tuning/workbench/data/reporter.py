@@ -1,0 +1,71 @@
+"""Looking at the data before training: statistics, the report, masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fine_tuning.core.clock import iso
+from fine_tuning.data_collection.data_report import DataReport, data_page
+from fine_tuning.data_collection.preflight import recorded_findings
+from fine_tuning.data_collection.profile import Profile
+from fine_tuning.data_collection.statistics import conversation_statistics
+from fine_tuning.data_preparation.formatter import examples_from
+from fine_tuning.data_preparation.masking import show_mask
+from fine_tuning.data_preparation.snapshot import Snapshot
+from fine_tuning.storage.atomic import write_file
+from fine_tuning.workbench.base_models import BaseModels
+from fine_tuning.workbench.context import Context
+from fine_tuning.workbench.data.cleaning_pipeline import CleaningPipeline, kept_of
+
+
+class DataReporter:
+    """What a user looks at between recording and training.
+
+    Args:
+        context: Workspace, store and clock.
+        pipeline: Cleans what was recorded.
+        bases: Opens the model whose masks are shown.
+    """
+
+    def __init__(self, context: Context, pipeline: CleaningPipeline, bases: BaseModels) -> None:
+        self._context = context
+        self._pipeline = pipeline
+        self._bases = bases
+
+    def report(self) -> DataReport:
+        """Return what is known of the recorded conversations: counts, spreads, findings.
+
+        Raises:
+            DataError: if none are recorded.
+        """
+        self._pipeline.require_recorded()
+        run, spread, pairs = self._pipeline.stream(), Profile(), 0
+        for conversation in kept_of(run):
+            spread.add(conversation)
+            pairs += sum(len(example.targets) for example in examples_from([conversation]))
+        store = self._context.store
+        recorded = conversation_statistics(store.conversations(), store.feedback())
+        return DataReport(
+            recorded={key: n for key, n in recorded.items() if key != "turns_per_session"},
+            profile=spread,
+            counts=run.counts,
+            findings=recorded_findings(run.counts, pairs),
+        )
+
+    def write(self, report: DataReport, file: Path) -> Path:
+        """Write a report as one HTML file that loads nothing.
+
+        Raises:
+            StorageError: if it cannot be written.
+        """
+        made_at = iso(self._context.clock.now())
+        page = data_page(report, source=self._context.workspace.conversations.name, made_at=made_at)
+        write_file(file, page.to_html().encode())
+        return file
+
+    def masks(self, snapshot: Snapshot, count: int, *, ansi: bool = True) -> list[str]:
+        """Return the text of a data set's first sequences, with what is learnt in colour."""
+        base = self._bases.find(snapshot.manifest["base_model"]["name"])
+        records = snapshot.split("train").records[:count]
+        with self._bases.open(base) as server:
+            return [show_mask(one.tokenized, server.tokenizer, ansi=ansi) for one in records]

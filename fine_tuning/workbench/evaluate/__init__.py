@@ -1,0 +1,1 @@
+"""Evaluation: is a run better than its base, or than earlier runs?"""

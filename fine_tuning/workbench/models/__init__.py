@@ -1,0 +1,1 @@
+"""Tuned models: versions, lineage, deployment, aliases, A/B tests, files to take along."""

@@ -1,0 +1,144 @@
+"""Aliases: the name a chatbot asks for, and which version answers to it, or which two.
+
+Moving an alias is the :class:`~fine_tuning.model_management.model_switcher.ModelSwitcher`'s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fine_tuning.core.errors import DeploymentError
+from fine_tuning.model_management.deployment_target import DeploymentTarget
+from fine_tuning.model_management.model_registry import ModelRegistry
+from fine_tuning.model_management.model_switcher import (
+    BASE,
+    CHAMPION_TAG,
+    ModelSwitcher,
+    Switched,
+)
+from fine_tuning.model_management.router import Route, Router, deployed_as
+from fine_tuning.model_management.switchings import Pointing, Traffic, pointings, splits
+from fine_tuning.workbench.context import Context
+from fine_tuning.workbench.models.targets import open_target
+from fine_tuning.workbench.register import VersionRegister
+
+
+class Aliases:
+    """The aliases of a workspace's families.
+
+    Args:
+        context: Settings and workspace.
+        register: The versions aliases point at.
+    """
+
+    def __init__(self, context: Context, register: VersionRegister) -> None:
+        self._context = context
+        self._versions = register
+
+    def pointings(self) -> list[Pointing]:
+        """Return what every alias points at."""
+        return (
+            pointings(ModelRegistry(self._context.workspace.models))
+            if self._versions.exists
+            else []
+        )
+
+    def base_behind(self, name: str) -> Pointing | None:
+        """Return what an alias, ``support:champion`` or ``support:base`` points at if the base.
+
+        None for any other name, and while a version answers.
+        """
+        family, _, tag = name.lower().rpartition(":")
+        for one in self.pointings():
+            is_family = family == one.family and tag in {CHAMPION_TAG, BASE}
+            if not one.version and (name.lower() == one.alias.lower() or is_family):
+                return one
+        return None
+
+    def target(self) -> DeploymentTarget:
+        """Return the runtime tuned models are deployed to, by the settings and what answers.
+
+        Raises:
+            RuntimeUnavailableError: if Ollama was asked for or is in use, and does not answer.
+        """
+        used = {one.runtime for one in self.pointings()}
+        return open_target(
+            self._context.settings.deployment, self._context.workspace.models, used=used
+        )
+
+    def switcher(self) -> ModelSwitcher:
+        """Return what moves the aliases of that runtime."""
+        target = self.target()
+        return ModelSwitcher(
+            self._versions.registry(),
+            target.runtime,
+            runtime_name=target.name,
+            prefix=self._context.settings.deployment.model_name_prefix,
+        )
+
+    def rollback(self, family: str | None = None) -> Switched:
+        """Let the alias of a family, or of the only one there is, answer as it did before.
+
+        Raises:
+            DeploymentError: if there is nothing to roll back to, or several families could be
+                meant; then nothing has changed.
+        """
+        return self.switcher().rollback(family or self._only_family())
+
+    def end_split(self, family: str | None = None) -> bool:
+        """Let the champion answer every session again; False if it did already."""
+        return self.switcher().end_split(family or self._only_family())
+
+    def traffic(self) -> list[Traffic]:
+        """Return how the sessions of aliases are split between two versions, where they are."""
+        return (
+            splits(ModelRegistry(self._context.workspace.models)) if self._versions.exists else []
+        )
+
+    def answering(self, name: str, session_id: str = "") -> Route:
+        """Return which model answers who asks for a name, and as which version.
+
+        Args:
+            name: An alias, or any other name of the runtime.
+            session_id: The session, which stays with one of two versions while an alias's sessions
+                are split between them; "" draws none.
+
+        Returns:
+            ``version`` is ``support:base`` for an alias that answers as the base model, and "" for
+            a model that is none of the registry's.
+        """
+        found = [one for one in self.pointings() if one.alias.lower() == name.lower()]
+        if len(found) > 1:  # the same name on several runtimes
+            used = self.target().name
+            found = [one for one in found if one.runtime == used]
+        if not found:
+            return Route(model=name, version=self._deployed_as(name))
+        (pointing,) = found
+        route = Route(model=name, version=pointing.version)
+        if session_id:
+            file = ModelRegistry(self._context.workspace.models)
+            route = Router(file, runtime=pointing.runtime, alias=pointing.alias).route(session_id)
+        return replace(route, version=route.version or f"{pointing.family}:{BASE}")
+
+    def _deployed_as(self, name: str) -> str:
+        return (
+            deployed_as(ModelRegistry(self._context.workspace.models), name)
+            if self._versions.exists
+            else ""
+        )
+
+    def router(self, family: str | None = None) -> Router:
+        """Return what tells a chatbot which model answers which session."""
+        switcher = self.switcher()
+        alias = switcher.alias_of(family or self._only_family())
+        return Router(self._versions.registry(), runtime=switcher.journal.runtime, alias=alias)
+
+    def _only_family(self) -> str:
+        families = sorted({one.family for one in self.pointings()})
+        if len(families) != 1:
+            found = f"aliases of {', '.join(families)}" if families else "no alias yet"
+            raise DeploymentError(
+                f"there are {found}, expected the name of one family",
+                next_command="fine-tuning models",
+            )
+        return families[0]

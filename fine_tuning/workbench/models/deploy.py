@@ -1,0 +1,224 @@
+"""Deploying: from a version in the registry to a proven model a chatbot talks to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fine_tuning.core.errors import DeploymentError, FineTuningError
+from fine_tuning.core.ports import Progress, ServedModel
+from fine_tuning.core.run import Run
+from fine_tuning.model_management.artefacts import MERGED, is_mergeable, write_merged
+from fine_tuning.model_management.deployment_target import Deployable
+from fine_tuning.model_management.ladder import Way
+from fine_tuning.model_management.model_deployer import Deployed, Deployer
+from fine_tuning.model_management.model_switcher import Switched
+from fine_tuning.model_management.ollama_target import OllamaTarget
+from fine_tuning.model_management.proof import LONGEST_PROMPT_TOKENS, prove
+from fine_tuning.model_management.proof_parts import Proof
+from fine_tuning.model_management.versions import ModelVersion, served_name
+from fine_tuning.runtimes.base_model import BaseModel
+from fine_tuning.runtimes.embedded import missing_template
+from fine_tuning.runtimes.load_check import check_model
+from fine_tuning.workbench.catalog import Catalog
+from fine_tuning.workbench.context import Context
+from fine_tuning.workbench.models.aliases import Aliases
+from fine_tuning.workbench.models.engine_reference import EngineReference, open_reference
+from fine_tuning.workbench.models.modelfiles import Modelfiles
+from fine_tuning.workbench.models.proof_prompts import choose_prompts, has_tools
+
+BETTER = "promote"
+ARTEFACTS = "artefacts"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """What became of a version: where it answers, and what the chatbot's alias did."""
+
+    deployed: Deployed
+    switched: Switched | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        switched = self.switched.to_dict() if self.switched else None
+        return {**self.deployed.to_dict(), "switched": switched}
+
+
+class VersionDeployment:
+    """Has versions served.
+
+    Args:
+        context: Settings and progress.
+        catalog: Base models, data sets, runs and versions.
+        aliases: The runtime, and the names a chatbot asks for.
+        modelfiles: What Ollama needs to serve a version elsewhere.
+    """
+
+    def __init__(
+        self, context: Context, catalog: Catalog, aliases: Aliases, modelfiles: Modelfiles
+    ) -> None:
+        self._context = context
+        self._bases = catalog.bases
+        self._datasets = catalog.datasets
+        self._versions = catalog.register
+        self._runs = catalog.runs
+        self._aliases = aliases
+        self._modelfiles = modelfiles
+
+    def deploy(
+        self, name: str | Run = "latest", *, way: Way | None = None, switch: bool = True
+    ) -> Deployment:
+        """Serve a version, prove it, and let the chatbot's alias answer as it.
+
+        Args:
+            name: A version or a run, by its name or itself.
+            way: The one way to serve it by; None tries the best first.
+            switch: Move the alias ``<prefix><family>:champion`` to it.
+
+        Raises:
+            ModelNotFoundError: if there is no such version.
+            DeploymentError: if it could not be proven; then what was served before still is.
+            RuntimeUnavailableError: if Ollama was asked for and does not answer.
+        """
+        target = self._aliases.target()
+        run = self._runs.find(name)
+        version = self._versions.register(run)
+        base = self._bases.of_run(run)
+        with open_reference(
+            base.path,
+            run.adapter_file,
+            system=base.system,
+            threads=self._context.settings.training.threads,
+        ) as reference:
+            deployer = Deployer(
+                self._versions.registry(), target, partial(self._proof, run, reference)
+            )
+            deployed = deployer.deploy(
+                self._deployable(version, run, base, reference),
+                only=way,
+                progress=self._context.progress,
+            )
+            ollama = target.runtime if isinstance(target, OllamaTarget) else None
+            told = partial(ollama.settings, deployed.name) if ollama else None
+            self._modelfiles.keep(run, told=told, prompts=reference)
+        switched = self._aliases.switcher().switch(version.name) if switch else None
+        return Deployment(deployed=deployed, switched=switched)
+
+    def deploy_if_better(self, run_name: str, outcome: str) -> Deployment | None:
+        """Deploy a run when the settings ask for it and its verdict is to promote it.
+
+        Returns:
+            None when it was not the time.
+
+        Raises:
+            FineTuningError: as :meth:`deploy` raises.
+        """
+        if not self._context.settings.deployment.auto_deploy or outcome != BETTER:
+            return None
+        return self.deploy(run_name)
+
+    def recover(self) -> list[str]:
+        """Finish or undo what killed deployments left; returns a sentence for each.
+
+        Asks no server when there is nothing to do. What cannot be done now is told, and done by the
+        next deployment.
+        """
+        left = self._versions.registry().deployments.unfinished() if self._versions.exists else []
+        if not left:
+            return []
+        try:
+            done = Deployer(
+                self._versions.registry(), self._aliases.target(), _nothing_to_prove
+            ).recover()
+        except FineTuningError as error:
+            done = [f"what was left could not be tidied yet: {error.message}"]
+        still = {one.id for one in self._versions.registry().deployments.unfinished()}
+        return done + [
+            f"the deployment of {one.version} to {one.runtime} did not end; "
+            f"next: fine-tuning deploy {one.version}"
+            for one in left
+            if one.id in still
+        ]
+
+    def _proof(
+        self,
+        run: Run,
+        reference: EngineReference,
+        served: ServedModel,
+        base: ServedModel | None,
+    ) -> Proof:
+        data, longest = self._datasets.of_run(run), _longest_prompt_tokens(self._bases.of_run(run))
+        chosen = choose_prompts(
+            data,
+            self._context.settings.evaluation.test_prompts,
+            lambda messages: reference.reads(messages, longest),
+        )
+        return prove(
+            served,
+            reference,
+            chosen.prompts,
+            base=base,
+            told=chosen.sentence,
+            is_tools_trained=has_tools(data),
+            longest_prompt_tokens=longest,
+            progress=self._context.progress,
+        )
+
+    def _deployable(
+        self, version: ModelVersion, run: Run, base: BaseModel, reference: EngineReference
+    ) -> Deployable:
+        has_template = check_model(base.path).has_chat_template
+        return Deployable(
+            version=version.name,
+            served_as=served_name(
+                self._context.settings.deployment.model_name_prefix, version.family, version.number
+            ),
+            base_name=base.name,
+            base_path=base.path,
+            base_digest=base.digest(),
+            adapter=run.adapter_file,
+            is_mergeable=is_mergeable(run.adapter_file),
+            merged=partial(self._merged, version, run, base),
+            prompt=reference.prompt,
+            system=base.system,
+            is_tools_trained=has_tools(self._datasets.of_run(run)),
+            # A template that is not the model's own may end turns with a text that is no token.
+            stop=() if has_template else (reference.end_of_turn.strip(),),
+        )
+
+    def _merged(
+        self,
+        version: ModelVersion,
+        run: Run,
+        base: BaseModel,
+        _way: Way,
+        progress: Progress | None,
+    ) -> Path:
+        """Return the merged file of a version, written when it is not there."""
+        found = next((one.path for one in version.present if one.kind == MERGED), None)
+        if found is not None and found.is_file():
+            return found
+        out = run.folder / ARTEFACTS / f"{MERGED}.gguf"
+        write_merged(
+            base.path,
+            run.adapter_file,
+            out,
+            chat_template=missing_template(check_model(base.path)),
+            progress=progress,
+        )
+        self._versions.registry().add_artefact(version.name, MERGED, out)
+        return out
+
+
+def _longest_prompt_tokens(base: BaseModel) -> int:
+    """Return how long a prompt must arrive whole; half of a base's room is left to replies."""
+    asked = json.loads(base.parameters).get("num_ctx", 0) if base.parameters else 0
+    rooms = [room for room in (check_model(base.path).context_tokens, int(asked)) if room]
+    return min([LONGEST_PROMPT_TOKENS, *(room // 2 for room in rooms)])
+
+
+def _nothing_to_prove(_served: ServedModel, _base: ServedModel | None) -> Proof:
+    raise DeploymentError("a model was to be proven, expected only names to be tidied")

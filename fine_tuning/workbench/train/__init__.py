@@ -1,0 +1,1 @@
+"""Training: checks before it, forecasts, runs begun and gone on with."""

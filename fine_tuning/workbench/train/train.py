@@ -1,0 +1,214 @@
+"""The facade of training: start a run, go on with one, forecast and check before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fine_tuning.core.errors import (
+    ConfigError,
+    DataError,
+    RuntimeFailedError,
+    RuntimeUnavailableError,
+    TrainingError,
+)
+from fine_tuning.core.ports import RunListener
+from fine_tuning.core.run import MANIFEST_FILE, Run
+from fine_tuning.data_preparation.snapshot import Snapshot
+from fine_tuning.runtimes.base_model import EMBEDDED, BaseModel
+from fine_tuning.runtimes.ollama_client import OllamaClient
+from fine_tuning.runtimes.ollama_probe import probe
+from fine_tuning.training.events_file import Listeners
+from fine_tuning.training.plan import TrainingData, TrainingPlan
+from fine_tuning.workbench.catalog import Catalog
+from fine_tuning.workbench.context import Context
+from fine_tuning.workbench.data.data import Data
+from fine_tuning.workbench.plans import UNKNOWN_RUNTIME, training_plan
+from fine_tuning.workbench.process import loading
+from fine_tuning.workbench.runs import finished_runs
+from fine_tuning.workbench.train.preflight import Preflight
+
+if TYPE_CHECKING:
+    from fine_tuning.training.adapter_run import AdapterTrainer
+    from fine_tuning.training.adapter_run import BaseModel as TrainingBase
+    from fine_tuning.training.forecast import Forecast
+    from fine_tuning.training.run import Listening
+    from fine_tuning.training.starting_point import StartingPoint
+
+
+class Train:
+    """What a user does with runs.
+
+    Args:
+        context: Settings, workspace and clock.
+        catalog: Base models, data sets, runs and versions.
+        data: Prepares data sets.
+        on_finished: Called with each run once it is a version.
+
+    Attributes:
+        preflight: What would spoil a training, before it begins.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        catalog: Catalog,
+        data: Data,
+        on_finished: Callable[[Run], None],
+    ) -> None:
+        self._context = context
+        self._data = data
+        self._bases = catalog.bases
+        self._runs = catalog.runs
+        self._versions = catalog.register
+        self._on_finished = on_finished
+        self.preflight = Preflight(context, data, catalog.bases, self.counted_forecast)
+
+    def train(
+        self,
+        snapshot: Snapshot | None = None,
+        *,
+        run_id: str = "",
+        listener: RunListener | None = None,
+        start_from: str = "",
+    ) -> Run:
+        """Train an adapter; the finished run becomes a version in the registry.
+
+        Args:
+            snapshot: What to learn; None prepares the recorded conversations first.
+            run_id: The run's name; "" makes one from the time.
+            listener: Hears the run's events.
+            start_from: A version (or run) whose adapter is trained on; "" begins with a fresh one.
+
+        Raises:
+            ModelNotFoundError: if there is no such version, or its files were pruned.
+            FineTuningError: as preparing and the trainer raise.
+        """
+        start = self._starting_point(start_from) if start_from else None
+        trainer, data, base = self._training_task(snapshot)
+        folder, listening = self._new_folder(run_id), _listening(listener)
+        run = trainer.train(data, base, folder, listening, start_from=start)
+        self._register(run)
+        return run
+
+    def _starting_point(self, name: str) -> StartingPoint:
+        from fine_tuning.training.starting_point import StartingPoint  # noqa: PLC0415 - torch is slow to load
+
+        run = self._runs.find(name)
+        return StartingPoint(name=self._versions.register(run).name, adapter_file=run.adapter_file)
+
+    def forecast(self, snapshot: Snapshot | None = None, *, start_from: str = "") -> Forecast:
+        """Tell what :meth:`train` would take, from a few timed batches; no run is begun.
+
+        Raises:
+            OutOfMemoryError: if it cannot fit into memory; says what would.
+            StorageError: if it cannot fit onto the disk.
+            FineTuningError: as preparing and opening the model raise.
+        """
+        start = self._starting_point(start_from) if start_from else None
+        trainer, data, base = self._training_task(snapshot)
+        return trainer.forecast(data, base, self._new_folder(""), start_from=start)
+
+    def mode_remark(self, run: Run) -> str:
+        """Tell what fast mode gained and lost; "" for a run that adapts every layer."""
+        from fine_tuning.training.fast_mode import mode_remark  # noqa: PLC0415 - torch is slow to load
+
+        return mode_remark(run, finished_runs(self._context.workspace))
+
+    def counted_forecast(self, snapshot: Snapshot, base: BaseModel) -> Forecast:
+        """Tell what memory and disk training on a data set would take; nothing is computed.
+
+        Raises:
+            OutOfMemoryError: if it cannot fit into memory; says what would.
+            StorageError: if it cannot fit onto the disk.
+            FineTuningError: as opening the model raises.
+        """
+        trainer, data, found = self._training_task(snapshot, base)
+        return trainer.forecast(data, found, self._new_folder(""), is_timed=False)
+
+    def _training_task(
+        self, snapshot: Snapshot | None, base: BaseModel | None = None
+    ) -> tuple[AdapterTrainer, TrainingData, TrainingBase]:
+        from fine_tuning.training.adapter_run import BaseModel as TrainingBase  # noqa: PLC0415 - torch is slow to load
+
+        base = base or self._bases.find()
+        snapshot = snapshot or self._data.prepare(base)
+        made_for = dict(snapshot.manifest.get("base_model") or {})
+        if made_for.get("digest") not in (None, base.digest()):
+            raise DataError(
+                f"data set {snapshot.name} was tokenized for {made_for.get('name')}, "
+                f"expected one made for {base.name}",
+                next_command="fine-tuning prepare",
+            )
+        data = TrainingData(
+            train=snapshot.split("train").examples,
+            validation=snapshot.split("validation").examples,
+            snapshot=snapshot.name,
+        )
+        plan = training_plan(self._context.settings.training, *self._takes_adapters(base))
+        trainer = _trainer(self._context.settings.training.method, plan)
+        return trainer, data, TrainingBase(path=base.path, name=base.name, digest=base.digest())
+
+    def _new_folder(self, run_id: str) -> Path:
+        return self._run_folder(run_id or self._context.clock.now().strftime("%Y%m%d-%H%M%S"))
+
+    def resume(self, run_id: str, listener: RunListener | None = None) -> Run:
+        """Go on with an interrupted run; its own settings hold.
+
+        Raises:
+            TrainingError: if there is no such run, or it cannot go on.
+        """
+        from fine_tuning.training.run_folder import RunFolder  # noqa: PLC0415 - torch is slow to load
+
+        folder = self._context.workspace.runs / run_id
+        if not folder.is_dir():
+            raise TrainingError(
+                f"no run {run_id!r} in {self._context.workspace.runs}, "
+                "expected one that was started there"
+            )
+        method = RunFolder(folder).settings().method
+        run = _trainer(method).resume(folder, _listening(listener))
+        self._register(run)
+        return run
+
+    def _register(self, run: Run) -> None:
+        self._versions.register(run)
+        self._on_finished(run)
+
+    def is_finished(self, run_id: str) -> bool:
+        """Tell whether a run has its manifest."""
+        return (self._context.workspace.runs / run_id / MANIFEST_FILE).exists()
+
+    def _takes_adapters(self, base: BaseModel) -> tuple[bool | None, str]:
+        """Tell whether the runtime of a base model serves adapters, and why that is believed."""
+        if base.source == EMBEDDED:
+            return True, "the embedded llama.cpp takes them"
+        if self._context.settings.training.adapter != "auto":
+            return None, UNKNOWN_RUNTIME
+        try:
+            with closing(OllamaClient(self._context.settings.deployment.ollama_base_url)) as client:
+                facts = probe(client)
+        except (RuntimeUnavailableError, RuntimeFailedError) as error:
+            return None, error.message
+        return facts.takes_adapters, facts.adapters_reason
+
+    def _run_folder(self, name: str) -> Path:
+        if Path(name).name != name or name.startswith("."):
+            raise ConfigError(f"run id {name!r} is not a valid folder name")
+        return self._context.workspace.runs / name
+
+
+def _trainer(method: str, plan: TrainingPlan | None = None) -> AdapterTrainer:
+    with loading("torch"):
+        from fine_tuning.training.lora_trainer import LoRATrainer  # noqa: PLC0415 - it is slow
+        from fine_tuning.training.qlora_trainer import QLoRATrainer  # noqa: PLC0415 - as above
+
+    return {"lora": LoRATrainer, "qlora": QLoRATrainer}[method](plan)
+
+
+def _listening(listener: RunListener | None) -> Listening:
+    from fine_tuning.training.run import Listening  # noqa: PLC0415 - torch is slow to load
+
+    return Listening(listener=listener) if listener else Listening(listener=Listeners(()))
