@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_shape import ShapeError, build
+from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.evaluation.metrics import MetricResult
 from fine_tuning.evaluation.questions import Question
 
@@ -49,7 +51,7 @@ class SuiteResult:
         known = ", ".join(metric.name for metric in self.metrics)
         raise DataError(f"suite {self.suite!r} has no metric {name!r}, it has {known}")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         return {
             "suite": self.suite,
@@ -60,22 +62,16 @@ class SuiteResult:
         }
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+    def from_dict(cls, raw: JsonObject) -> Self:
         """Read the form :meth:`to_dict` writes.
 
         Raises:
             DataError: if a field is missing or of the wrong type.
         """
         try:
-            return cls(
-                suite=raw["suite"],
-                model=raw["model"],
-                item_ids=tuple(raw["item_ids"]),
-                clusters=tuple(raw["clusters"]),
-                metrics=tuple(MetricResult.from_dict(metric) for metric in raw["metrics"]),
-            )
-        except (KeyError, TypeError) as error:
-            raise DataError(f"a suite's result cannot be read: {error!r}") from error
+            return build(raw, cls)
+        except ShapeError as error:
+            raise DataError(f"a suite's result cannot be read: {error}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +100,7 @@ class HeldOutResult:
         """Share of target tokens that were the model's first choice."""
         return self.suite.metric("accuracy").value
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         return {
             "loss": self.loss,
@@ -135,7 +131,7 @@ class Answer:
         pairs = zip(self.question.key_facts, self.found, strict=True)
         return tuple(fact for fact, found in pairs if not found)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         return {
             "question": self.question.to_dict(),
@@ -157,7 +153,7 @@ class QuestionsResult:
         """Share of questions whose reply states every key fact."""
         return self.suite.metric("fact_recall").value
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         return {
             "fact_recall": self.fact_recall,
@@ -178,7 +174,7 @@ class RepliesResult:
     replies: tuple[str, ...]
     references: tuple[str, ...]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         return {
             "prompts": list(self.prompts),
@@ -195,6 +191,6 @@ class SideBySide:
     prompt: str
     replies: Mapping[str, str]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         return {"prompt": self.prompt, "replies": dict(self.replies)}
