@@ -14,9 +14,9 @@ from typing import Literal
 
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.json_value import JsonValue
+from fine_tuning.core.loops import Outcome
 from fine_tuning.evaluation.comparison import ComparedMetric, Comparison
 
-Outcome = Literal["promote", "reject", "not enough evidence"]
 Finding = Literal["holds", "fails", "undecided"]
 MIN_CLUSTERS = 8
 """Fewer independent items than this decide nothing, however clear they look."""
