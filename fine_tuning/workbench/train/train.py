@@ -17,6 +17,7 @@ from fine_tuning.core.errors import (
     RuntimeUnavailableError,
     TrainingError,
 )
+from fine_tuning.core.extras import require
 from fine_tuning.core.loops import SettingValue, TrainedVersion
 from fine_tuning.core.ports import RunListener
 from fine_tuning.core.run import MANIFEST_FILE, Run
@@ -90,9 +91,11 @@ class Train:
             settings: The settings of this run; None takes those in force.
 
         Raises:
+            MissingDependencyError: if a library of the extra ``train`` is not installed.
             ModelNotFoundError: if there is no such version, or its files were pruned.
             FineTuningError: as preparing and the trainer raise.
         """
+        require("train")
         start = self._starting_point(start_from) if start_from else None
         trainer, data, base = self._training_task(snapshot, settings=settings)
         folder, listening = self._new_folder(run_id), _listening(listener)
@@ -127,10 +130,12 @@ class Train:
         """Tell what :meth:`train` would take, from a few timed batches; no run is begun.
 
         Raises:
+            MissingDependencyError: if a library of the extra ``train`` is not installed.
             OutOfMemoryError: if it cannot fit into memory; says what would.
             StorageError: if it cannot fit onto the disk.
             FineTuningError: as preparing and opening the model raise.
         """
+        require("train")
         start = self._starting_point(start_from) if start_from else None
         trainer, data, base = self._training_task(snapshot)
         return trainer.forecast(data, base, self._new_folder(""), start_from=start)
@@ -191,8 +196,10 @@ class Train:
         """Go on with an interrupted run; its own settings hold.
 
         Raises:
+            MissingDependencyError: if a library of the extra ``train`` is not installed.
             TrainingError: if there is no such run, or it cannot go on.
         """
+        require("train")
         from fine_tuning.training.run_folder import RunFolder  # noqa: PLC0415 - torch is slow to load
 
         folder = self._context.workspace.runs / run_id
