@@ -143,7 +143,7 @@ def test_a_job_names_what_is_missing_and_the_command(tmp_path: Path) -> None:
     queue = JobQueue(home.jobs, lambda job: [*command_line, job.id])
     job = queue.add("load", {}, {}, module="needing")
     deadline = time.monotonic() + 60
-    while (ended := queue.find(job.id)).state not in {"finished", "failed"}:
+    while (ended := queue.job(job.id)).state not in {"finished", "failed"}:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert ended.sentence == "training a model needs torch, which is not installed"

@@ -110,7 +110,13 @@ class Train:
         start_from: str = "",
         settings: Mapping[str, SettingValue] | None = None,
     ) -> TrainedVersion:
-        """Train on a data set, by its name; see :class:`core.loops.AdapterTrainer`."""
+        """Train on a data set, by its name; see :class:`core.loops.AdapterTrainer`.
+
+        Args:
+            data: The data set's name.
+            start_from: A version (or run) whose adapter is trained on; "" begins with a fresh one.
+            settings: Values that replace those in force, by their names.
+        """
         snapshot = self._datasets.find(data)
         wanted = with_values(self._context.settings, settings or {})
         run = self.train(snapshot, start_from=start_from, settings=wanted)
@@ -128,6 +134,10 @@ class Train:
 
     def forecast(self, snapshot: Snapshot | None = None, *, start_from: str = "") -> Forecast:
         """Tell what :meth:`train` would take, from a few timed batches; no run is begun.
+
+        Args:
+            snapshot: What to train on; None prepares the recorded conversations first.
+            start_from: A version (or run) whose adapter would be trained on; "" for a fresh one.
 
         Raises:
             MissingDependencyError: if a library of the extra ``train`` is not installed.
@@ -148,6 +158,10 @@ class Train:
 
     def counted_forecast(self, snapshot: Snapshot, base: BaseModel) -> Forecast:
         """Tell what memory and disk training on a data set would take; nothing is computed.
+
+        Args:
+            snapshot: What would be trained on.
+            base: The base model, one the data set was made for.
 
         Raises:
             OutOfMemoryError: if it cannot fit into memory; says what would.
@@ -194,6 +208,10 @@ class Train:
 
     def resume(self, run_id: str, listener: RunListener | None = None) -> Run:
         """Go on with an interrupted run; its own settings hold.
+
+        Args:
+            run_id: The run's name.
+            listener: Hears the run's events.
 
         Raises:
             MissingDependencyError: if a library of the extra ``train`` is not installed.
