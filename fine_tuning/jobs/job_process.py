@@ -73,15 +73,15 @@ def _outcome(home: Path, module: str, queue: JobQueue, job_id: str) -> dict[str,
     except FineTuningError as error:
         return _failed(error.message, error.next_command)
     except Exception as error:
-        return _unexpected(error, queue, job_id)
+        logger.exception("job %s failed", job_id)
+        return _unexpected(error, queue)
     return {"state": "finished", "sentence": done.sentence, "result": dict(done.values)}
 
 
-def _unexpected(error: Exception, queue: JobQueue, job_id: str) -> dict[str, object]:
+def _unexpected(error: Exception, queue: JobQueue) -> dict[str, object]:
     """Return what an error not meant for users says: a library that is missing, or a fault."""
     if isinstance(error, ImportError) and (missing := missing_extra(error)):
         return _failed(missing.message, missing.next_command)
-    logger.error("job %s failed", job_id, exc_info=error)
     where = f"{queue.folder / RUNNER_LOG} tells more"
     return _failed(f"unexpected {type(error).__name__}: {error}", where)
 
