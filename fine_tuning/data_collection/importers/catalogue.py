@@ -15,7 +15,8 @@ from fine_tuning.data_collection.importers.anything_llm import ANYTHING_LLM
 from fine_tuning.data_collection.importers.chatgpt import CHATGPT
 from fine_tuning.data_collection.importers.claude import CLAUDE
 from fine_tuning.data_collection.importers.csv_table import CSV_TABLE
-from fine_tuning.data_collection.importers.items import Importer, Item, Sample
+from fine_tuning.data_collection.importers.importer import Importer, Sample
+from fine_tuning.data_collection.importers.items import Item
 from fine_tuning.data_collection.importers.librechat import LIBRECHAT
 from fine_tuning.data_collection.importers.llm_logs import LLM_LOGS
 from fine_tuning.data_collection.importers.open_webui import OPEN_WEBUI
