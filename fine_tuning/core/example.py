@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from fine_tuning.core.conversation import Message
-from fine_tuning.core.errors import DataError
+from fine_tuning.core.errors import DataError, data_errors
 from fine_tuning.core.naming import content_name
 
 
@@ -110,12 +110,10 @@ class TokenizedExample:
         Raises:
             DataError: if a field is missing or of the wrong type, or a law of the mask is broken.
         """
-        try:
+        with data_errors("a tokenized example"):
             return cls(
                 example_id=str(raw["example_id"]),
                 conversation_id=str(raw["conversation_id"]),
                 ids=tuple(int(i) for i in raw["ids"]),
                 mask=tuple(int(bit) for bit in raw["mask"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"a tokenized example cannot be read: {error!r}") from error

@@ -12,7 +12,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
-from fine_tuning.core.errors import DataError
+from fine_tuning.core.errors import DataError, data_errors
 from fine_tuning.core.example import TokenizedExample
 
 
@@ -161,7 +161,7 @@ class TrainingItem:
             DataError: if a field is missing or of the wrong type, or a law is broken.
         """
         example = TokenizedExample.from_dict(raw)
-        try:
+        with data_errors("a training item"):
             return cls(
                 example_id=example.example_id,
                 conversation_id=example.conversation_id,
@@ -172,8 +172,6 @@ class TrainingItem:
                 label=float(raw["label"]),
                 sampling_weight=float(raw["sampling_weight"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"a training item cannot be read: {error!r}") from error
 
 
 def item_from_dict(raw: Mapping[str, Any]) -> Item:

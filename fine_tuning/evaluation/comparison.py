@@ -13,9 +13,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from fine_tuning.core.errors import DataError
+from fine_tuning.core.errors import DataError, data_errors
 from fine_tuning.evaluation import resampling
-from fine_tuning.evaluation.metrics import MetricResult
+from fine_tuning.evaluation.metrics import MetricResult, metric_named
 from fine_tuning.evaluation.results import SuiteResult
 
 RESAMPLES = 10_000
@@ -97,11 +97,7 @@ class Comparison:
         Raises:
             DataError: if the suite was not judged by it.
         """
-        for row in self.rows:
-            if row.name == name:
-                return row
-        known = ", ".join(row.name for row in self.rows)
-        raise DataError(f"the comparison on {self.suite!r} has no metric {name!r}, it has {known}")
+        return metric_named(self.rows, name, f"the comparison on {self.suite!r}")
 
     def power_sentence(self, name: str) -> str:
         """Say in one sentence what this set could not have shown."""
@@ -127,11 +123,9 @@ class Comparison:
         Raises:
             DataError: if a field is missing or unknown.
         """
-        try:
+        with data_errors("a comparison"):
             rows = tuple(ComparedMetric.from_dict(row) for row in raw["rows"])
             return cls(**{**raw, "rows": rows})
-        except (KeyError, TypeError) as error:
-            raise DataError(f"a comparison cannot be read: {error!r}") from error
 
 
 def compare(

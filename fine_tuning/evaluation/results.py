@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from fine_tuning.core.errors import DataError
-from fine_tuning.evaluation.metrics import MetricResult
+from fine_tuning.core.errors import DataError, data_errors
+from fine_tuning.evaluation.metrics import MetricResult, metric_named
 from fine_tuning.evaluation.questions import Question
 
 
@@ -43,11 +43,7 @@ class SuiteResult:
         Raises:
             DataError: if the suite was not judged by it.
         """
-        for metric in self.metrics:
-            if metric.name == name:
-                return metric
-        known = ", ".join(metric.name for metric in self.metrics)
-        raise DataError(f"suite {self.suite!r} has no metric {name!r}, it has {known}")
+        return metric_named(self.metrics, name, f"suite {self.suite!r}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -66,7 +62,7 @@ class SuiteResult:
         Raises:
             DataError: if a field is missing or of the wrong type.
         """
-        try:
+        with data_errors("a suite's result"):
             return cls(
                 suite=raw["suite"],
                 model=raw["model"],
@@ -74,8 +70,6 @@ class SuiteResult:
                 clusters=tuple(raw["clusters"]),
                 metrics=tuple(MetricResult.from_dict(metric) for metric in raw["metrics"]),
             )
-        except (KeyError, TypeError) as error:
-            raise DataError(f"a suite's result cannot be read: {error!r}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
