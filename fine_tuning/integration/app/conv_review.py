@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from fine_tuning.data_collection.conversation_index import Listing
-from fine_tuning.integration.app.common import count, plain, told, workbench
+from fine_tuning.integration.app.common import told, workbench
 from fine_tuning.integration.app.conv_detail import (
     decide,
     show_changes,
@@ -16,6 +16,7 @@ from fine_tuning.integration.app.conv_state import (
     open_conversation,
 )
 from fine_tuning.integration.app.conv_words import facts, title_of
+from fine_tuning.integration.app.formatting import count, plain
 from fine_tuning.workbench.data.review import Looked
 from fine_tuning.workbench.data.review_queue import ToReview
 from fine_tuning.workbench.workbench import Workbench
