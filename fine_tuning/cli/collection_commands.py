@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fine_tuning.cli.options import Shared, shared_options
 from fine_tuning.cli.output import answer, facts, progress_bars, say
 from fine_tuning.core.errors import ConfigError, DataError
+from fine_tuning.core.json_value import JsonValue, number_of, trusted
 
 if TYPE_CHECKING:
     from fine_tuning.data_collection.file_import import ImportReport
@@ -43,7 +44,7 @@ def import_files(
 
     Example: fine-tuning import conversations.json
     """
-    reports: list[dict[str, Any]] = []
+    reports: list[dict[str, JsonValue]] = []
     failed: DataError | None = None
     with progress_bars() as progress:
         bench = shared.open(progress=progress)
@@ -74,7 +75,7 @@ def _tell(report: ImportReport) -> None:
         say(f"  {report.num_quarantined} records were set aside; see {report.quarantine}")
 
 
-def _as_value(report: ImportReport) -> dict[str, Any]:
+def _as_value(report: ImportReport) -> dict[str, JsonValue]:
     return {
         "file": str(report.path),
         "format": report.format,
@@ -89,9 +90,9 @@ def _as_value(report: ImportReport) -> dict[str, Any]:
     }
 
 
-def _total(reports: list[dict[str, Any]]) -> str:
+def _total(reports: list[dict[str, JsonValue]]) -> str:
     new, known, feedback, aside = (
-        sum(report[key] for report in reports)
+        sum(int(number_of(report, key)) for report in reports)
         for key in ("new", "known", "feedback", "quarantined")
     )
     return (
@@ -148,24 +149,24 @@ def feedback(
     if not given or session is None:
         raise ConfigError(NEEDED, next_command=LIKE_THIS)
     ids = [
-        bench.data.feedback.record(session, message, **one, reason=reason, comment=comment)
+        bench.data.feedback.record(session, message, **trusted(one), reason=reason, comment=comment)
         for one in given
     ]
     answer({"feedback": ids}, as_json=shared.as_json, text=f"feedback saved: {len(ids)}")
 
 
-def _show_counts(counts: dict[str, Any], *, as_json: bool) -> None:
+def _show_counts(counts: dict[str, JsonValue], *, as_json: bool) -> None:
     rows = {name.replace("_", " "): number for name, number in counts.items()}
     answer(counts, as_json=as_json, table=facts("feedback", rows))
 
 
-def _thumb(up: bool, down: bool, none: bool) -> list[dict[str, Any]]:
+def _thumb(up: bool, down: bool, none: bool) -> list[dict[str, JsonValue]]:
     if up + down + none > 1:
         raise ConfigError(NEEDED, next_command=LIKE_THIS)
     return [{"kind": "thumb", "value": up - down}] if up or down or none else []
 
 
-def _others(rating: int | None, edit: str | None, over: str | None) -> list[dict[str, Any]]:
+def _others(rating: int | None, edit: str | None, over: str | None) -> list[dict[str, JsonValue]]:
     fields: list[tuple[str, str, int | str | None]] = [
         ("rating", "value", rating),
         ("correction", "text", edit),

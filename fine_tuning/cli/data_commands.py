@@ -47,18 +47,19 @@ def stats(
             table=facts(str(bench.context.workspace.conversations), shown),
         )
         return
+    from fine_tuning.data_collection.profile import most, spread_of
+
     value = {**recorded, **report.to_dict()}
     shown = {k: item for k, item in value.items() if not isinstance(item, dict | list)}
-    shown |= {f"feedback: {k}": number for k, number in value["feedback"].items() if number}
+    shown |= {f"feedback: {k}": number for k, number in recorded["feedback"].items() if number}
     shown |= {"kept by cleaning": report.counts["kept"]}
     for name in ("turns", "exchange_chars", "tokens", "quality"):
-        spread = value["clean"][name]
+        spread = spread_of(report.profile.spreads[name])
         shown[f"kept: {name}"] = ", ".join(
             f"{SPREAD_WORDS.get(k, k)} {number:g}" for k, number in spread.items()
         )
-    shown["kept: languages"] = ", ".join(
-        f"{k} {number}" for k, number in value["clean"]["languages"].items()
-    )
+    languages = most(report.profile.languages)
+    shown["kept: languages"] = ", ".join(f"{k} {number}" for k, number in languages.items())
     rows = {key.replace("_", " "): item for key, item in shown.items()}
     recorded_in = str(bench.context.workspace.conversations)
     answer(value, as_json=shared.as_json, table=facts(recorded_in, rows))

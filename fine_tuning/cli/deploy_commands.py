@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from fine_tuning.cli.options import Shared, shared_options
 from fine_tuning.cli.output import MIB, answer, facts, progress_bars, say
 from fine_tuning.core.errors import ConfigError
+from fine_tuning.core.json_value import JsonObject, list_at, trusted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from fine_tuning.workbench.models.deploy import Deployment
 
 app = typer.Typer()
@@ -55,9 +54,9 @@ def deploy(
     show_deployment(done, as_json=shared.as_json)
 
 
-def proof_rows(proof: Mapping[str, Any]) -> dict[str, str]:
+def proof_rows(proof: JsonObject) -> dict[str, str]:
     """Return the parts of a proof, a row each: what was found, in words and figures."""
-    parts = proof.get("parts") or ()
+    parts = trusted(list_at(proof, "parts"))
     return {f"proof: {part['name']}": f"{part['outcome']}: {part['sentence']}" for part in parts}
 
 

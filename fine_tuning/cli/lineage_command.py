@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -80,7 +80,7 @@ def _show_trace(bench: Workbench, name: str, *, as_json: bool) -> None:
     from dataclasses import asdict
 
     trace = bench.models.lineage.trace_conversation(name)
-    rows: dict[str, Any] = {f"data set {name}": split for name, split in trace.datasets.items()}
+    rows: dict[str, object] = {f"data set {name}": split for name, split in trace.datasets.items()}
     for use in trace.uses:
         learnt = f"trained on it ({use.split})" if use.is_learnt else "only tested on it"
         rows[use.version] = learnt + (f", through {use.via}" if use.via != use.version else "")

@@ -108,7 +108,7 @@ def shared_options(
 
         @functools.wraps(command)
         def with_options(**given: object) -> None:
-            values: dict[str, Any] = {name: given.pop(name) for name in options}
+            values: Any = {name: given.pop(name) for name in options}
             values["overrides"] = tuple(values["overrides"] or ())
             cast("Callable[..., None]", command)(Shared(**values), **given)
 

@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from fine_tuning.core.ports import Progress as ProgressCallback
@@ -45,7 +51,7 @@ def answer(value: object, *, as_json: bool, text: str = "", table: Table | None 
         results.print(text, markup=False, highlight=False)
 
 
-def facts(title: str, rows: dict[str, Any]) -> Table:
+def facts(title: str, rows: Mapping[str, object]) -> Table:
     """Return a two-column table."""
     grid = Table(title=title, show_header=False, title_justify="left")
     grid.add_column(overflow="fold")
@@ -70,7 +76,7 @@ def progress_bars() -> Iterator[ProgressCallback]:
     with Progress(
         *columns, console=remarks, transient=True, disable=not remarks.is_terminal
     ) as bars:
-        tasks: dict[str, Any] = {}
+        tasks: dict[str, TaskID] = {}
 
         def tell(what: str, done: int, total: int) -> None:
             if what not in tasks:

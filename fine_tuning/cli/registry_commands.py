@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -139,7 +139,7 @@ def show(
     from fine_tuning.workbench.plans import chosen_settings
 
     value = version.to_dict()
-    rows: dict[str, Any] = {
+    rows: dict[str, object] = {
         version.made_word: version.created_at[:16].replace("T", " "),
         "stage": version.stage,
         "base": f"{version.base_name} ({version.base_digest})",
@@ -184,7 +184,7 @@ def diff(
     Example: fine-tuning models diff support:2 support:3
     """
     found = shared.open().models.lineage.diff(first, second)
-    rows: dict[str, Any] = {
+    rows: dict[str, object] = {
         "base": " -> ".join(found.base) if found.base else "the same",
         "parents": " -> ".join(", ".join(one) or "none" for one in found.parents)
         if found.parents
@@ -311,7 +311,7 @@ def prune(
     """
     bench = shared.open()
     plan = bench.models.prune(keep=keep, is_trial=dry_run)
-    rows: dict[str, Any] = {
+    rows: dict[str, object] = {
         item.version: f"{'would be removed' if dry_run else 'removed'}: "
         f"{len(item.artefacts)} files, {item.size_bytes / MIB:.1f} MiB"
         for item in plan.prunable
@@ -345,7 +345,7 @@ def export_model(
     bench = shared.open()
     made = bench.models.exporter.export(name, kind, folder)
     value = made.to_dict()
-    rows: dict[str, Any] = {
+    rows: dict[str, object] = {
         "version": made.version,
         "files": ", ".join(value["files"]),
         "size": f"{made.size_bytes / MIB:.1f} MiB",

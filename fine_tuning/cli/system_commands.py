@@ -12,6 +12,7 @@ import typer
 from fine_tuning.cli.options import AsJson, Base, Home, Shared, shared_options
 from fine_tuning.cli.output import GIB, answer, command, facts, progress_bars, results, say
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import object_at
 
 if TYPE_CHECKING:
     from fine_tuning.core.finding import Finding
@@ -158,7 +159,7 @@ def show_findings(findings: Sequence[Finding], *, as_json: bool) -> None:
         details = (finding.detail, *finding.examples)
         for line in filter(None, details):
             results.print(f"          {line}", style="dim", markup=False, highlight=False)
-        for name, number in finding.numbers.get("histogram", {}).items():
+        for name, number in object_at(finding.numbers, "histogram").items():
             results.print(f"          {name:>14} tokens: {number}", style="dim", highlight=False)
         if finding.fix and finding.severity != "good":
             results.print(f"          -> {finding.fix}", markup=False, highlight=False)

@@ -19,6 +19,7 @@ from fine_tuning.config.reference import settings_reference
 from fine_tuning.config.schema import Settings
 from fine_tuning.config.yaml_text import bare, parse_mapping, parse_value
 from fine_tuning.core.errors import ConfigError
+from fine_tuning.core.json_value import JsonObject, JsonValue
 
 PREFIX = "FINE_TUNING__"
 SHIPPED_FILE = Path(__file__).with_name("fine_tuning_config.yaml")
@@ -91,9 +92,7 @@ def load_with_places(
     return Loaded(settings, {dotted: item.place for dotted, item in given.items()})
 
 
-def with_values(
-    settings: Settings, values: Mapping[str, Any], *, place: str = "chosen"
-) -> Settings:
+def with_values(settings: Settings, values: JsonObject, *, place: str = "chosen") -> Settings:
     """Return settings with others in place of some.
 
     Args:
@@ -121,7 +120,7 @@ def with_values(
 
 def _validated(given: Mapping[str, Given], problems: list[str]) -> Settings:
     """Return the settings, or raise with what was found here and before."""
-    nested: dict[str, dict[str, Any]] = {}
+    nested: dict[str, dict[str, JsonValue]] = {}
     for dotted, item in given.items():
         section, key = dotted.split(".")
         nested.setdefault(section, {})[key] = item.value

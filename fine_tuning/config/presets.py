@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from fine_tuning.core.errors import ConfigError
+from fine_tuning.core.json_value import JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,7 @@ class Preset:
 
     name: str
     meaning: str
-    values: Mapping[str, Any]
+    values: JsonObject
 
 
 QUICK = Preset(

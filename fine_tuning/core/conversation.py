@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self, cast, get_args
 
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonObject, JsonValue, trusted
 from fine_tuning.core.naming import content_name
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
@@ -31,16 +32,16 @@ class Part:
 
     type: str = "text"
     text: str = ""
-    data: Mapping[str, Any] = field(default_factory=dict)
+    data: JsonObject = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return the OpenAI form of the part."""
         if self.type == "text":
             return {"type": "text", "text": self.text}
         return {"type": self.type, self.type: dict(self.data)}
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+    def from_dict(cls, raw: JsonObject) -> Self:
         """Read the OpenAI form of a part.
 
         Raises:
@@ -50,9 +51,10 @@ class Part:
         if not isinstance(kind, str):
             raise DataError(f"a message part has type {kind!r}, expected a string such as 'text'")
         if kind == "text":
-            if not isinstance(raw.get("text"), str):
-                raise DataError(f"a text part holds {raw.get('text')!r}, expected a string")
-            return cls(text=raw["text"])
+            text = raw.get("text")
+            if not isinstance(text, str):
+                raise DataError(f"a text part holds {text!r}, expected a string")
+            return cls(text=text)
         data = raw.get(kind, {})
         return cls(type=kind, data=data if isinstance(data, Mapping) else {"value": data})
 
@@ -63,9 +65,9 @@ class ToolCall:
 
     id: str
     name: str
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    arguments: JsonObject = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return the call with its arguments as an object (Ollama and chat templates want that)."""
         return {
             "id": self.id,
@@ -74,19 +76,20 @@ class ToolCall:
         }
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+    def from_dict(cls, raw: JsonObject) -> Self:
         """Read the form :meth:`to_dict` writes.
 
         Raises:
             DataError: if the function's name or arguments are not of the expected type.
         """
         function = raw.get("function")
-        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        name = function.get("name") if isinstance(function, Mapping) else None
+        if not isinstance(function, Mapping) or not isinstance(name, str):
             raise DataError(f"a tool call holds {function!r}, expected an object with a 'name'")
         arguments = function.get("arguments", {})
         if not isinstance(arguments, Mapping):
-            raise DataError(f"tool call {function['name']!r} has arguments that are not an object")
-        return cls(id=str(raw.get("id", "")), name=function["name"], arguments=arguments)
+            raise DataError(f"tool call {name!r} has arguments that are not an object")
+        return cls(id=str(raw.get("id", "")), name=name, arguments=arguments)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +112,7 @@ class Message:
     status: Status = "complete"
     weight: int = 1
     created_at: str = ""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: JsonObject = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -131,9 +134,9 @@ class Message:
         others = tuple(part for part in self.content if part.type != "text")
         return replace(self, content=(Part(text=text), *others))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return the message as plain JSON values; fields at their default are left out."""
-        raw: dict[str, Any] = {"id": self.id, "role": self.role}
+        raw: dict[str, JsonValue] = {"id": self.id, "role": self.role}
         raw["content"] = (
             self.text
             if all(part.type == "text" for part in self.content) and len(self.content) <= 1
@@ -149,7 +152,7 @@ class Message:
         return raw
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any], *, id: str = "") -> Self:  # noqa: A002 - field name
+    def from_dict(cls, raw: JsonObject, *, id: str = "") -> Self:  # noqa: A002 - field name
         """Read a message; text content may be a string or a list of parts.
 
         Args:
@@ -172,18 +175,19 @@ class Message:
         else:
             kind = type(content).__name__
             raise DataError(f"a message's content is {kind}, expected text or a list of parts")
-        fields = {key: raw[key] for key in _MESSAGE_DEFAULTS if raw.get(key) is not None}
+        line = trusted(raw)
+        fields = {key: line[key] for key in _MESSAGE_DEFAULTS if line.get(key) is not None}
         return cls(
             id=str(raw.get("id") or id),
             role=cast("Role", role),
             content=parts,
-            tool_calls=tuple(ToolCall.from_dict(call) for call in raw.get("tool_calls") or ()),
-            metadata=raw.get("metadata") or {},
+            tool_calls=tuple(ToolCall.from_dict(call) for call in line.get("tool_calls") or ()),
+            metadata=line.get("metadata") or {},
             **fields,
         )
 
 
-_MESSAGE_DEFAULTS: dict[str, Any] = {
+_MESSAGE_DEFAULTS: dict[str, JsonValue] = {
     "parent_id": None,
     "name": "",
     "tool_call_id": "",
@@ -215,7 +219,7 @@ class Conversation:
     source_ref: str = ""
     title: str = ""
     created_at: str = ""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: JsonObject = field(default_factory=dict)
 
     def path(self, leaf_id: str | None = None) -> tuple[Message, ...]:
         """Return the messages from the root to a leaf, oldest first.
@@ -267,9 +271,9 @@ class Conversation:
             ]
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return the conversation as plain JSON values, the interchange form (schema ``ft/1``)."""
-        raw: dict[str, Any] = {
+        raw: dict[str, JsonValue] = {
             "schema": SCHEMA,
             "id": self.id,
             "messages": [message.to_dict() for message in self.messages],
@@ -282,7 +286,7 @@ class Conversation:
         return raw
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+    def from_dict(cls, raw: JsonObject) -> Self:
         """Read the interchange form; messages without parents are chained in order.
 
         Raises:
@@ -313,9 +317,10 @@ class Conversation:
                 )
             seen.add(message.id)
             messages.append(message)
-        fields = {key: raw[key] for key in _CONVERSATION_DEFAULTS if raw.get(key) is not None}
+        line = trusted(raw)
+        fields = {key: line[key] for key in _CONVERSATION_DEFAULTS if line.get(key) is not None}
         return cls(
-            id=identity, messages=tuple(messages), metadata=raw.get("metadata") or {}, **fields
+            id=identity, messages=tuple(messages), metadata=line.get("metadata") or {}, **fields
         )
 
     @classmethod
@@ -331,7 +336,7 @@ class Conversation:
         return cls.from_dict({"id": id or content_name(raw), "messages": raw, **fields})
 
 
-_CONVERSATION_DEFAULTS: dict[str, Any] = {
+_CONVERSATION_DEFAULTS: dict[str, JsonValue] = {
     "leaf_id": None,
     "source": "chat",
     "source_ref": "",

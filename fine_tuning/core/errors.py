@@ -21,9 +21,6 @@ Only the surfaces (command line, page) turn an error into text and an exit code.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 
 class FineTuningError(Exception):
     """Base of all errors shown to users.
@@ -121,16 +118,3 @@ class InterruptedRunError(FineTuningError):
     """The user pressed Ctrl-C; the run can be resumed."""
 
     exit_code = 130
-
-
-@contextmanager
-def data_errors(what: str) -> Iterator[None]:
-    """Turn what reading stored values may raise into one sentence about ``what`` is read.
-
-    Raises:
-        DataError: if the body finds a field missing or of the wrong type.
-    """
-    try:
-        yield
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{what} cannot be read: {error!r}") from error

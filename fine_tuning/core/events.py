@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Literal, Self
+
+from fine_tuning.core.json_value import JsonObject, JsonValue, trusted
 
 EventKind = Literal[
     "started", "step", "validation", "checkpoint", "resumed", "remark", "finished", "failed"
@@ -26,17 +28,17 @@ class RunEvent:
     step: int = 0
     values: Mapping[str, Value] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return one flat JSON object."""
         return {"kind": self.kind, "time": self.time, "step": self.step, **self.values}
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+    def from_dict(cls, raw: JsonObject) -> Self:
         """Read the form :meth:`to_dict` writes."""
-        own = {"kind", "time", "step"}
+        own, line = {"kind", "time", "step"}, trusted(raw)
         return cls(
-            kind=raw["kind"],
-            time=raw["time"],
-            step=int(raw.get("step", 0)),
-            values={key: value for key, value in raw.items() if key not in own},
+            kind=line["kind"],
+            time=line["time"],
+            step=int(line.get("step", 0)),
+            values={key: value for key, value in line.items() if key not in own},
         )

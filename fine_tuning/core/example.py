@@ -6,12 +6,13 @@ of equal length by construction; ``mask[i] == 1`` means *the model is asked to p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 from fine_tuning.core.conversation import Message
-from fine_tuning.core.errors import DataError, data_errors
+from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_shape import data_errors
+from fine_tuning.core.json_value import JsonObject, JsonValue, trusted
 from fine_tuning.core.naming import content_name
 
 
@@ -94,7 +95,7 @@ class TokenizedExample:
         """How often an epoch sees it: once."""
         return 1.0
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values; the mask as a string of 0 and 1."""
         return {
             "example_id": self.example_id,
@@ -104,7 +105,7 @@ class TokenizedExample:
         }
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+    def from_dict(cls, raw: JsonObject) -> Self:
         """Read the form :meth:`to_dict` writes.
 
         Raises:
@@ -114,6 +115,6 @@ class TokenizedExample:
             return cls(
                 example_id=str(raw["example_id"]),
                 conversation_id=str(raw["conversation_id"]),
-                ids=tuple(int(i) for i in raw["ids"]),
-                mask=tuple(int(bit) for bit in raw["mask"]),
+                ids=tuple(int(i) for i in trusted(raw["ids"])),
+                mask=tuple(int(bit) for bit in trusted(raw["mask"])),
             )

@@ -13,10 +13,10 @@ cannot express is refused, never bent. Source: TRL, docs/source/dataset_formats.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from fine_tuning.core.conversation import Conversation, Message
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonValue
 from fine_tuning.core.naming import canonical_json
 from fine_tuning.core.preference import LabelledReply, PreferencePair
 
@@ -24,7 +24,7 @@ DPO, KTO = "trl_dpo", "trl_kto"
 _SPEAKERS = {"system": "system", "developer": "system", "user": "human", "tool": "observation"}
 
 
-def to_openai(conversation: Conversation) -> dict[str, Any]:
+def to_openai(conversation: Conversation) -> dict[str, JsonValue]:
     """Return the branch as OpenAI's fine-tuning service reads it.
 
     Raises:
@@ -33,8 +33,8 @@ def to_openai(conversation: Conversation) -> dict[str, Any]:
     return {"messages": [_openai_message(message) for message in _texts_only(conversation)]}
 
 
-def _openai_message(message: Message) -> dict[str, Any]:
-    raw: dict[str, Any] = {"role": message.role, "content": message.text}
+def _openai_message(message: Message) -> dict[str, JsonValue]:
+    raw: dict[str, JsonValue] = {"role": message.role, "content": message.text}
     if message.tool_calls:
         raw["tool_calls"] = [
             {
@@ -51,7 +51,7 @@ def _openai_message(message: Message) -> dict[str, Any]:
     return raw
 
 
-def to_sharegpt(conversation: Conversation) -> dict[str, Any]:
+def to_sharegpt(conversation: Conversation) -> dict[str, JsonValue]:
     """Return the branch in ShareGPT's shape; a tool call is a turn of its own.
 
     Raises:
@@ -68,7 +68,7 @@ def to_sharegpt(conversation: Conversation) -> dict[str, Any]:
     return {"conversations": turns}
 
 
-def to_trl_sft(conversation: Conversation) -> dict[str, Any]:
+def to_trl_sft(conversation: Conversation) -> dict[str, JsonValue]:
     """Return the branch as TRL's SFTTrainer reads it.
 
     Raises:
@@ -77,7 +77,7 @@ def to_trl_sft(conversation: Conversation) -> dict[str, Any]:
     return {"messages": [_plain(message) for message in _learnt_only(conversation)]}
 
 
-def to_trl_dpo(pair: PreferencePair) -> dict[str, Any]:
+def to_trl_dpo(pair: PreferencePair) -> dict[str, JsonValue]:
     """Return a pair as TRL's DPOTrainer reads it."""
     return {
         "prompt": [_plain(message) for message in pair.prompt],
@@ -86,7 +86,7 @@ def to_trl_dpo(pair: PreferencePair) -> dict[str, Any]:
     }
 
 
-def to_trl_kto(labelled: LabelledReply) -> dict[str, Any]:
+def to_trl_kto(labelled: LabelledReply) -> dict[str, JsonValue]:
     """Return a judged reply as TRL's KTOTrainer reads it."""
     return {
         "prompt": [_plain(message) for message in labelled.prompt],
@@ -95,7 +95,7 @@ def to_trl_kto(labelled: LabelledReply) -> dict[str, Any]:
     }
 
 
-WRITTEN: dict[str, Callable[[Conversation], dict[str, Any]]] = {
+WRITTEN: dict[str, Callable[[Conversation], dict[str, JsonValue]]] = {
     "openai": to_openai,
     "sharegpt": to_sharegpt,
     "trl_sft": to_trl_sft,
@@ -103,8 +103,8 @@ WRITTEN: dict[str, Callable[[Conversation], dict[str, Any]]] = {
 """The shapes that are written of conversations; each gives one record."""
 
 
-def _plain(message: Message) -> dict[str, Any]:
-    raw: dict[str, Any] = {"role": message.role, "content": message.text}
+def _plain(message: Message) -> dict[str, JsonValue]:
+    raw: dict[str, JsonValue] = {"role": message.role, "content": message.text}
     if message.tool_calls:
         raw["tool_calls"] = [call.to_dict() for call in message.tool_calls]
     return raw

@@ -6,11 +6,11 @@ unless asked for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, Self, TypedDict, get_args
+from typing import Literal, Self, TypedDict, get_args
 
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonObject, JsonValue, trusted
 
 FeedbackKind = Literal["thumb", "rating", "correction", "choice", "review", "consent", "title"]
 KINDS: tuple[str, ...] = get_args(FeedbackKind)
@@ -87,12 +87,12 @@ class Feedback:
         if not holds:
             raise DataError(f"{self.kind} feedback has {found}")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return the feedback as plain JSON values."""
         return {spec.name: getattr(self, spec.name) for spec in fields(self)}
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+    def from_dict(cls, raw: JsonObject) -> Self:
         """Read the form :meth:`to_dict` writes.
 
         Raises:
@@ -102,4 +102,4 @@ class Feedback:
         missing = {"id", "conversation_id", "message_id", "kind"} - raw.keys()
         if missing:
             raise DataError(f"feedback lacks {', '.join(sorted(missing))}")
-        return cls(**{key: value for key, value in raw.items() if key in known})
+        return cls(**{key: value for key, value in trusted(raw).items() if key in known})

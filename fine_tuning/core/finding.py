@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
+
+from fine_tuning.core.json_value import JsonObject, JsonValue
 
 Severity = Literal["stop", "warning", "note", "good"]
 
@@ -23,10 +24,10 @@ class Finding:
     title: str
     detail: str = ""
     fix: str = ""
-    numbers: Mapping[str, Any] = field(default_factory=dict)
+    numbers: JsonObject = field(default_factory=dict)
     examples: tuple[str, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         return {
             "check": self.check,

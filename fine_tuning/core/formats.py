@@ -18,12 +18,14 @@ from typing import Any, cast
 
 from fine_tuning.core.conversation import ROLES, Conversation, Message
 from fine_tuning.core.errors import ConfigError, DataError
+from fine_tuning.core.json_value import JsonObject, JsonValue, text_at, trusted
 from fine_tuning.core.naming import content_name
 from fine_tuning.core.reading import read_conversation
 
 FORMATS: tuple[str, ...] = ("chatml", "alpaca", "instruction")
 TURN = "turn"
 """The name :func:`detect_format` gives a logged turn: {"user_message", "bot_response", ...}."""
+TURN_TEXTS = ("user_message", "bot_response")
 
 Pair = tuple[str, str]
 
@@ -41,7 +43,7 @@ def check_format(name: str) -> str:
     raise ConfigError(f"format {name!r} is unknown, expected one of {', '.join(FORMATS)}{hint}")
 
 
-def to_records(conversation: Conversation, format: str) -> list[dict[str, Any]]:  # noqa: A002
+def to_records(conversation: Conversation, format: str) -> list[dict[str, JsonValue]]:  # noqa: A002
     """Return the records of a conversation's current branch.
 
     Raises:
@@ -56,7 +58,7 @@ def to_records(conversation: Conversation, format: str) -> list[dict[str, Any]]:
     return to_instruction(conversation)
 
 
-def from_records(records: Sequence[Mapping[str, Any]], format: str) -> list[Conversation]:  # noqa: A002
+def from_records(records: Sequence[JsonObject], format: str) -> list[Conversation]:  # noqa: A002
     """Read records back; ids are made from content.
 
     Instruction records whose history continues the record before them join its conversation.
@@ -77,7 +79,7 @@ def from_records(records: Sequence[Mapping[str, Any]], format: str) -> list[Conv
     return list(from_instruction(records))
 
 
-def to_chatml(conversation: Conversation) -> dict[str, Any]:
+def to_chatml(conversation: Conversation) -> dict[str, JsonValue]:
     """Return the branch in OpenAI's and TRL's shape; tool-call arguments stay objects.
 
     Ids, times and metadata are left out; ``weight`` stands where a turn must not be learnt.
@@ -91,7 +93,7 @@ def to_chatml(conversation: Conversation) -> dict[str, Any]:
     return {"messages": [_chatml_message(message) for message in path]}
 
 
-def _chatml_message(message: Message) -> dict[str, Any]:
+def _chatml_message(message: Message) -> dict[str, JsonValue]:
     kept = ("role", "content", "name", "tool_calls", "tool_call_id", "weight")
     raw = message.to_dict()
     record = {key: raw[key] for key in kept if key in raw}
@@ -100,7 +102,7 @@ def _chatml_message(message: Message) -> dict[str, Any]:
     return record
 
 
-def from_chatml(record: Mapping[str, Any]) -> Conversation:
+def from_chatml(record: JsonObject) -> Conversation:
     """Read a ChatML record, or a whole ``ft/1`` conversation, which is one with more fields.
 
     Raises:
@@ -142,7 +144,7 @@ def exchanges(conversation: Conversation) -> tuple[str, list[Pair]]:
     return system, list(zip(texts[::2], texts[1::2], strict=True))
 
 
-def to_alpaca(conversation: Conversation) -> dict[str, Any]:
+def to_alpaca(conversation: Conversation) -> dict[str, JsonValue]:
     """Return one record: the last exchange, earlier ones as history (LLaMA-Factory's shape).
 
     Every key is always there, so that a file has the same columns in every row.
@@ -161,16 +163,16 @@ def to_alpaca(conversation: Conversation) -> dict[str, Any]:
     }
 
 
-def from_alpaca(record: Mapping[str, Any]) -> Conversation:
+def from_alpaca(record: JsonObject) -> Conversation:
     """Read an Alpaca record; a non-empty ``input`` follows the instruction after an empty line."""
     question = str(record["instruction"])
     if record.get("input"):
         question = f"{question}\n\n{record['input']}"
     pairs = [*_history(record), (question, str(record["output"]))]
-    return _conversation(record.get("system") or "", pairs)
+    return _conversation(str(record.get("system") or ""), pairs)
 
 
-def to_instruction(conversation: Conversation) -> list[dict[str, Any]]:
+def to_instruction(conversation: Conversation) -> list[dict[str, JsonValue]]:
     """Return one record per exchange, each with the exchanges before it as history.
 
     Raises:
@@ -188,7 +190,7 @@ def to_instruction(conversation: Conversation) -> list[dict[str, Any]]:
     ]
 
 
-def from_instruction(records: Iterable[Mapping[str, Any]]) -> Iterator[Conversation]:
+def from_instruction(records: Iterable[JsonObject]) -> Iterator[Conversation]:
     """Read instruction records, one conversation in memory at a time.
 
     A record with a history equal to the conversation so far continues it; any other begins one.
@@ -205,8 +207,10 @@ def from_instruction(records: Iterable[Mapping[str, Any]]) -> Iterator[Conversat
         yield _conversation(system, pairs)
 
 
-def _history(record: Mapping[str, Any]) -> list[Pair]:
-    return [(str(question), str(answer)) for question, answer in record.get("history") or ()]
+def _history(record: JsonObject) -> list[Pair]:
+    return [
+        (str(question), str(answer)) for question, answer in trusted(record.get("history") or ())
+    ]
 
 
 def _conversation(system: str, pairs: Iterable[Pair]) -> Conversation:
@@ -216,7 +220,7 @@ def _conversation(system: str, pairs: Iterable[Pair]) -> Conversation:
     return Conversation.from_turns(cast("Any", turns))
 
 
-def validate_record(record: Mapping[str, Any], format: str) -> list[str]:  # noqa: A002
+def validate_record(record: JsonObject, format: str) -> list[str]:  # noqa: A002
     """Return what keeps a record from being trained on, in words; [] when nothing does.
 
     Raises:
@@ -231,7 +235,7 @@ def validate_record(record: Mapping[str, Any], format: str) -> list[str]:  # noq
     return _pair_problems(record, reply)
 
 
-def _chatml_problems(record: Mapping[str, Any]) -> list[str]:
+def _chatml_problems(record: JsonObject) -> list[str]:
     messages = record.get("messages")
     if not isinstance(messages, list) or not messages:
         return ["'messages' is missing or empty, expected a list of messages"]
@@ -263,7 +267,7 @@ def _message_problems(message: object) -> list[str]:
     return []
 
 
-def _pair_problems(record: Mapping[str, Any], reply: str) -> list[str]:
+def _pair_problems(record: JsonObject, reply: str) -> list[str]:
     problems = [
         f"{key!r} is {type(record.get(key)).__name__}, expected text"
         for key in ("instruction", reply)
@@ -274,7 +278,7 @@ def _pair_problems(record: Mapping[str, Any], reply: str) -> list[str]:
         for key in ("input", "system")
         if record.get(key) is not None and not isinstance(record[key], str)
     ]
-    if not problems and not record[reply].strip():
+    if not problems and not text_at(record, reply).strip():
         problems.append(f"{reply!r} is empty, so there is nothing to learn")
     history = record.get("history") or []
     if not isinstance(history, list) or not all(map(_is_pair, history)):
@@ -290,7 +294,7 @@ def _is_pair(value: object) -> bool:
     )
 
 
-def detect_format(record: Mapping[str, Any]) -> str:
+def detect_format(record: JsonObject) -> str:
     """Return the shape of a record: one of :data:`FORMATS`, or :data:`TURN`.
 
     Raises:
@@ -311,13 +315,13 @@ def detect_format(record: Mapping[str, Any]) -> str:
 
 _KEYS: dict[str, set[str]] = {
     "chatml": {"messages"},
-    TURN: {"user_message", "bot_response"},
+    TURN: set(TURN_TEXTS),
     "alpaca": {"instruction", "output"},
     "instruction": {"instruction", "response"},
 }
 
 
-def as_conversation(item: Conversation | Mapping[str, Any]) -> Conversation:
+def as_conversation(item: Conversation | JsonObject) -> Conversation:
     """Return a conversation as it is, or read one from any shape this module knows.
 
     Raises:
@@ -328,7 +332,7 @@ def as_conversation(item: Conversation | Mapping[str, Any]) -> Conversation:
     name = detect_format(item)
     if name in FORMATS and name != "chatml" and (problems := validate_record(item, name)):
         raise DataError(f"a record is no {name} record: {problems[0]}")
-    readers: dict[str, Callable[[Mapping[str, Any]], Conversation]] = {
+    readers: dict[str, Callable[[JsonObject], Conversation]] = {
         "chatml": from_chatml,
         "alpaca": from_alpaca,
         "instruction": lambda record: next(from_instruction([record])),
@@ -337,7 +341,7 @@ def as_conversation(item: Conversation | Mapping[str, Any]) -> Conversation:
     return readers[name](item)
 
 
-def each_conversation(items: Iterable[Conversation | Mapping[str, Any]]) -> Iterator[Conversation]:
+def each_conversation(items: Iterable[Conversation | JsonObject]) -> Iterator[Conversation]:
     """Yield :func:`as_conversation` of every item; each item is one conversation.
 
     Raises:
@@ -350,12 +354,25 @@ def each_conversation(items: Iterable[Conversation | Mapping[str, Any]]) -> Iter
             raise DataError(f"conversation {index}: {error.message}") from error
 
 
-def as_conversations(items: Iterable[Conversation | Mapping[str, Any]]) -> list[Conversation]:
+def as_conversations(items: Iterable[Conversation | JsonObject]) -> list[Conversation]:
     """Return what :func:`each_conversation` yields, as a list."""
     return list(each_conversation(items))
 
 
-def from_turn(record: Mapping[str, Any]) -> Conversation:
+def text_of(record: JsonObject, key: str) -> str:
+    """Return the text under a key.
+
+    Raises:
+        KeyError: if there is none.
+        DataError: if it is no text.
+    """
+    text = record[key]
+    if not isinstance(text, str):
+        raise DataError(f"{key!r} is {type(text).__name__}, expected text")
+    return text
+
+
+def from_turn(record: JsonObject) -> Conversation:
     """Read one logged turn: ``user_message``, ``bot_response`` and what was noted with them.
 
     ``timestamp`` dates both messages, ``metadata`` goes to the reply, and ``session_id`` is kept
@@ -364,10 +381,7 @@ def from_turn(record: Mapping[str, Any]) -> Conversation:
     Raises:
         DataError: if a text is not text, or the metadata is not an object.
     """
-    texts, notes = (record["user_message"], record["bot_response"]), record.get("metadata") or {}
-    for key, text in zip(("user_message", "bot_response"), texts, strict=True):
-        if not isinstance(text, str):
-            raise DataError(f"{key!r} is {type(text).__name__}, expected text")
+    texts, notes = [text_of(record, key) for key in TURN_TEXTS], record.get("metadata") or {}
     if not isinstance(notes, Mapping):
         raise DataError(f"'metadata' is {type(notes).__name__}, expected an object")
     time, session = (str(record.get(key) or "") for key in ("timestamp", "session_id"))

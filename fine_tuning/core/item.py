@@ -8,12 +8,14 @@ each target counts, which items are compared with each other, how often an epoch
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
-from fine_tuning.core.errors import DataError, data_errors
+from fine_tuning.core.errors import DataError
 from fine_tuning.core.example import TokenizedExample
+from fine_tuning.core.json_shape import data_errors
+from fine_tuning.core.json_value import JsonObject, JsonValue, trusted
 
 
 class Item(Protocol):
@@ -66,7 +68,7 @@ class Item(Protocol):
         """How often an epoch sees it; 0.25 is one epoch in four, 2 is twice in each."""
         ...
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         ...
 
@@ -137,7 +139,7 @@ class TrainingItem:
         """How many tokens are predicted."""
         return sum(self.mask)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values: those of an example, and what this adds."""
         example = TokenizedExample(
             example_id=self.example_id,
@@ -154,7 +156,7 @@ class TrainingItem:
         }
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+    def from_dict(cls, raw: JsonObject) -> Self:
         """Read the form :meth:`to_dict` writes.
 
         Raises:
@@ -167,14 +169,14 @@ class TrainingItem:
                 conversation_id=example.conversation_id,
                 ids=example.ids,
                 mask=example.mask,
-                weights=tuple(float(weight) for weight in raw["weights"]),
+                weights=tuple(float(weight) for weight in trusted(raw["weights"])),
                 group=str(raw["group"]),
-                label=float(raw["label"]),
-                sampling_weight=float(raw["sampling_weight"]),
+                label=float(trusted(raw["label"])),
+                sampling_weight=float(trusted(raw["sampling_weight"])),
             )
 
 
-def item_from_dict(raw: Mapping[str, Any]) -> Item:
+def item_from_dict(raw: JsonObject) -> Item:
     """Read an item as its ``to_dict`` wrote it.
 
     Raises:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias, Union
+from typing import Any, TypeAlias, Union
 
 JsonValue: TypeAlias = Union[  # noqa: UP007 - `json_shape` looks at it when a program runs
     str, int, float, bool, Sequence["JsonValue"], Mapping[str, "JsonValue"], None
@@ -64,3 +64,64 @@ def list_at(raw: JsonObject, key: str) -> Sequence[JsonValue]:
     """Return the list under a key; an empty one where there is none. A text is no list."""
     value = raw.get(key)
     return value if isinstance(value, list | tuple) else ()
+
+
+def object_of(raw: JsonObject, key: str) -> dict[str, JsonValue]:
+    """Return the object under a key.
+
+    Raises:
+        KeyError: if there is nothing.
+        TypeError: if it is another kind of value.
+    """
+    value = raw[key]
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{key} is {json_kind(value)}, expected an object")
+    return dict(value)
+
+
+def list_of(raw: JsonObject, key: str) -> Sequence[JsonValue]:
+    """Return the list under a key.
+
+    Raises:
+        KeyError: if there is nothing.
+        TypeError: if it is another kind of value; a text is no list.
+    """
+    value = raw[key]
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"{key} is {json_kind(value)}, expected a list")
+    return value
+
+
+def text_of(raw: JsonObject, key: str) -> str:
+    """Return the text under a key.
+
+    Raises:
+        KeyError: if there is nothing.
+        TypeError: if it is another kind of value.
+    """
+    value = raw[key]
+    if not isinstance(value, str):
+        raise TypeError(f"{key} is {json_kind(value)}, expected a text")
+    return value
+
+
+def number_of(raw: JsonObject, key: str) -> float:
+    """Return the number under a key, also where it is written as a text.
+
+    Raises:
+        KeyError: if there is nothing.
+        TypeError: if it is another kind of value.
+        ValueError: if a text is no number.
+    """
+    value = raw[key]
+    if not isinstance(value, int | float | str):
+        raise TypeError(f"{key} is {json_kind(value)}, expected a number")
+    return float(value)
+
+
+def trusted(raw: object) -> Any:  # noqa: ANN401 - the point of it
+    """Return JSON unchecked, for readers of a stored form that are too hot to look at each value.
+
+    Wrong kinds of values end where the value that is made of them refuses them.
+    """
+    return raw

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from fine_tuning.core.conversation import Conversation, Message
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonObject, JsonValue, trusted
 
 _UNREADABLE = (AttributeError, KeyError, TypeError, ValueError, RecursionError)
 
 
-def read_conversation(record: Mapping[str, Any]) -> Conversation:
+def read_conversation(record: JsonObject) -> Conversation:
     """Read a dictionary with ``messages``: OpenAI's shape, or a whole ``ft/1`` conversation.
 
     Raises:
@@ -34,7 +34,7 @@ def read_conversation(record: Mapping[str, Any]) -> Conversation:
     return conversation
 
 
-def _plain_message(item: object) -> object:
+def _plain_message(item: JsonValue) -> JsonValue:
     """Undo two habits of other tools: arguments as a JSON string, reasoning by another name."""
     if not isinstance(item, Mapping):
         return item
@@ -42,16 +42,16 @@ def _plain_message(item: object) -> object:
     thoughts = message.get("reasoning_content") or message.get("thinking")
     if thoughts and "reasoning" not in message:
         message["reasoning"] = thoughts
-    if message.get("tool_calls"):
-        message["tool_calls"] = [_plain_call(call) for call in message["tool_calls"]]
+    if calls := message.get("tool_calls"):
+        message["tool_calls"] = [_plain_call(call) for call in trusted(calls)]
     return message
 
 
-def _plain_call(call: Mapping[str, Any]) -> dict[str, Any]:
+def _plain_call(call: JsonObject) -> dict[str, JsonValue]:
     function = call.get("function")
-    if isinstance(function, Mapping) and isinstance(function.get("arguments"), str):
-        arguments = json.loads(function["arguments"] or "{}")
-        return {**call, "function": {**function, "arguments": arguments}}
+    arguments = function.get("arguments") if isinstance(function, Mapping) else None
+    if isinstance(function, Mapping) and isinstance(arguments, str):
+        return {**call, "function": {**function, "arguments": json.loads(arguments or "{}")}}
     return dict(call)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from fine_tuning.core.finding import Finding
+from fine_tuning.data_collection.cleaning_counts import AlikeRecord, CleaningCounts
 from fine_tuning.data_collection.profile import Profile, most, spread_of
 from fine_tuning.pages import charts
 from fine_tuning.pages.page import Block, Figure, Notice, Page, Section, Table, Text, Tone
@@ -26,12 +26,12 @@ class DataReport:
     the cleaning.
     """
 
-    recorded: Mapping[str, Any]
+    recorded: Mapping[str, object]
     profile: Profile
-    counts: Mapping[str, Any]
+    counts: CleaningCounts
     findings: Sequence[Finding]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain JSON values."""
         return {
             **self.recorded,
@@ -69,7 +69,7 @@ def _findings(findings: Sequence[Finding]) -> Iterator[Block]:
         yield Notice(f"{MARKS[finding.severity]}: {finding.title}", text, TONES[finding.severity])
 
 
-def _cleaning(counts: Mapping[str, Any]) -> Iterator[Block]:
+def _cleaning(counts: CleaningCounts) -> Iterator[Block]:
     yield Text(
         f"{counts['in']:,} recorded = {counts['kept']:,} kept + "
         f"{sum(counts['dropped'].values()):,} left out. Every one that is left out is listed with "
@@ -106,7 +106,7 @@ def _example(examples: Sequence[Sequence[str]]) -> str:
     return told[0] if told else ""
 
 
-def _review(pairs: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
+def _review(pairs: Sequence[AlikeRecord]) -> Iterator[Block]:
     yield Text(
         "Pairs that share many words, yet not enough to be near duplicates. They are kept; "
         "similarity is that of their words, not of their meaning."
@@ -160,13 +160,14 @@ def _unit(name: str) -> str:
     return "exchanges" if name == "exchange_chars" else "conversations"
 
 
-def _recorded(recorded: Mapping[str, Any]) -> Iterator[Block]:
+def _recorded(recorded: Mapping[str, object]) -> Iterator[Block]:
     rows = [
         [name.replace("_", " "), f"{value:,}" if isinstance(value, int | float) else str(value)]
         for name, value in recorded.items()
         if not isinstance(value, Mapping | list)
     ]
     yield Table(["", ""], rows, "Before cleaning.", frozenset({1}))
-    if feedback := recorded.get("feedback"):
+    feedback = recorded.get("feedback")
+    if isinstance(feedback, Mapping) and feedback:
         told = [[name.replace("_", " "), f"{value:,}"] for name, value in feedback.items()]
         yield Table(["", ""], told, "Feedback.", frozenset({1}))

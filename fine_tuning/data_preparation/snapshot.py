@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fine_tuning.core.conversation import Message
-from fine_tuning.core.errors import DataError, data_errors
+from fine_tuning.core.errors import DataError
 from fine_tuning.core.example import Example, TokenizedExample
+from fine_tuning.core.json_shape import data_errors
 from fine_tuning.core.naming import canonical_json, content_name, file_sha256
 from fine_tuning.data_preparation.manifest import (
     DatasetFacts,

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Self
 
 from fine_tuning.core.conversation import Message
 from fine_tuning.core.errors import FineTuningError
+from fine_tuning.core.json_value import JsonValue, trusted
 from fine_tuning.core.naming import content_name
 from fine_tuning.core.ports import GREEDY, Progress, Sampling, ServedModel, ServedReply
 from fine_tuning.evaluation.cache import ResultCache
@@ -41,7 +42,7 @@ class GivenReply:
             tokens_per_s=reply.tokens_per_s,
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         return asdict(self)
 
@@ -98,7 +99,7 @@ class Answerer:
         names = [self._reply_name(messages) for messages in conversations]
         wanted = dict(zip(names, conversations, strict=True))
         kept = self._cache.find(list(wanted)) if self._cache else {}
-        replies = {name: GivenReply(**raw) for name, raw in kept.items()}
+        replies = {name: GivenReply(**trusted(raw)) for name, raw in kept.items()}
         open_names = [name for name in wanted if name not in replies]
         if progress:
             progress(what, len(replies), len(wanted))

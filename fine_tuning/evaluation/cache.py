@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from fine_tuning.core.json_value import JsonValue
 from fine_tuning.core.naming import canonical_json
 from fine_tuning.storage.database import Database
 
@@ -35,13 +35,13 @@ class ResultCache:
     def __init__(self, path: Path) -> None:
         self._database = Database(path, migrations=_MIGRATIONS, application_id=_APPLICATION_ID)
 
-    def find(self, names: Sequence[str]) -> dict[str, Any]:
+    def find(self, names: Sequence[str]) -> dict[str, JsonValue]:
         """Return the results that are there, by name.
 
         Raises:
             StorageError: if the file cannot be read.
         """
-        found: dict[str, Any] = {}
+        found: dict[str, JsonValue] = {}
         with self._database.reading() as connection:
             for start in range(0, len(names), _NAMES_AT_ONCE):
                 part = list(names[start : start + _NAMES_AT_ONCE])
@@ -53,7 +53,7 @@ class ResultCache:
                 found.update({str(name): json.loads(str(value)) for name, value in rows})
         return found
 
-    def keep(self, results: dict[str, Any]) -> None:
+    def keep(self, results: dict[str, JsonValue]) -> None:
         """Write results, all or none; a name that is there keeps its first result.
 
         Raises:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from fine_tuning.core.conversation import Message, Part
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonObject, object_of
 from fine_tuning.evaluation.checks import CHECK_KINDS, Check, passes
 from fine_tuning.evaluation.item_files import read_items
 
@@ -43,14 +43,14 @@ class Canary:
         return passes(reply, self.check)
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+    def from_dict(cls, raw: JsonObject) -> Self:
         """Read one line of a file of canaries.
 
         Raises:
             DataError: if a field is missing or of the wrong type.
         """
         try:
-            return cls(id=str(raw["id"]), prompt=str(raw["prompt"]), check=dict(raw["check"]))
+            return cls(id=str(raw["id"]), prompt=str(raw["prompt"]), check=object_of(raw, "check"))
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"a canary cannot be read: {error!r}, expected id, prompt and check"

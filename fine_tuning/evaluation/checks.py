@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonObject, list_of, number_of, object_of, text_of
 from fine_tuning.evaluation.facts import contains_fact
 from fine_tuning.evaluation.metrics import is_refusal
 
-Check = Mapping[str, Any]
+Check = JsonObject
 _NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 _FENCE = re.compile(r"```(?:\w+)?\s*(.*?)```", re.DOTALL)
@@ -33,7 +33,7 @@ def passes(reply: str, check: Check) -> bool:
         DataError: if the check is of an unknown kind or lacks a field.
     """
     kind = check.get("kind")
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise DataError(f"a check has kind {kind!r}, expected one of {', '.join(sorted(_KINDS))}")
     try:
         return _KINDS[kind](reply, check)
@@ -45,12 +45,14 @@ def _number(reply: str, check: Check) -> bool:
     """A sentence or line ends its calculation with the number, in digits or as a word."""
     text = _SPELLED.sub(lambda word: str(_UNITS.index(word.group().lower())), reply)
     last = (_NUMBER.findall(part)[-1:] for part in _SENTENCE_END.split(text))
-    return any(float(n.replace(",", "")) == float(check["value"]) for found in last for n in found)
+    return any(
+        float(n.replace(",", "")) == number_of(check, "value") for found in last for n in found
+    )
 
 
 def _contains(reply: str, check: Check) -> bool:
     """All of ``all`` and one of ``any`` stand in the reply; either may be absent."""
-    needed, accepted = check.get("all", ()), check.get("any", ())
+    needed, accepted = _texts(check, "all"), _texts(check, "any")
     if not needed and not accepted:
         raise KeyError("any")
     has_any = not accepted or any(contains_fact(reply, word) for word in accepted)
@@ -58,32 +60,36 @@ def _contains(reply: str, check: Check) -> bool:
 
 
 def _not_contains(reply: str, check: Check) -> bool:
-    return bool(reply.strip()) and not any(contains_fact(reply, word) for word in check["any"])
+    return bool(reply.strip()) and not any(
+        contains_fact(reply, word) for word in _texts(check, "any", needed=True)
+    )
 
 
 def _regex(reply: str, check: Check) -> bool:
-    return re.search(check["pattern"], reply.strip()) is not None
+    return re.search(text_of(check, "pattern"), reply.strip()) is not None
 
 
 def _words(reply: str, check: Check) -> bool:
     """The number of words lies between ``min`` and ``max``; an empty reply never passes."""
     count = len(reply.split())
-    return max(1, int(check.get("min", 1))) <= count <= int(check.get("max", count))
+    bounds = {"min": 1, "max": count, **check}
+    least, most = int(number_of(bounds, "min")), int(number_of(bounds, "max"))
+    return max(1, least) <= count <= most
 
 
 def _items(reply: str, check: Check) -> bool:
     """The reply is one line of comma-separated short items, ``exactly`` so many."""
     parts = [part.strip() for part in reply.strip().rstrip(".").split(",")]
-    return len(parts) == int(check["exactly"]) and all(
+    return len(parts) == int(number_of(check, "exactly")) and all(
         part and len(part.split()) <= _ITEM_WORDS for part in parts
     )
 
 
 def _lines(reply: str, check: Check) -> bool:
     """``exactly`` so many lines match ``pattern``."""
-    pattern = re.compile(check["pattern"])
+    pattern = re.compile(text_of(check, "pattern"))
     found = sum(pattern.match(line) is not None for line in reply.splitlines())
-    return found == int(check["exactly"])
+    return found == int(number_of(check, "exactly"))
 
 
 def _json(reply: str, check: Check) -> bool:
@@ -98,9 +104,19 @@ def _json(reply: str, check: Check) -> bool:
 
 def _word_among(reply: str, check: Check) -> bool:
     """The right word is there, and is the last of the words offered that the reply names."""
-    offered = [check["right"], *check["others"]]
-    places = {word: reply.lower().rfind(str(word).lower()) for word in offered}
-    return places[check["right"]] >= 0 and places[check["right"]] == max(places.values())
+    right = str(check["right"])
+    offered = [right, *map(str, list_of(check, "others"))]
+    places = {word: reply.lower().rfind(word.lower()) for word in offered}
+    return places[right] >= 0 and places[right] == max(places.values())
+
+
+def _texts(check: Check, key: str, *, needed: bool = False) -> Sequence[str]:
+    """Return the words under a key; none where there is none, unless they are needed."""
+    return [str(word) for word in list_of(check, key)] if needed or key in check else []
+
+
+def _parts(check: Check) -> Sequence[Check]:
+    return [object_of({"checks": part}, "checks") for part in list_of(check, "checks")]
 
 
 _ITEM_WORDS = 3
@@ -115,6 +131,6 @@ _KINDS: dict[str, Callable[[str, Check], bool]] = {
     "json": _json,
     "word_among": _word_among,
     "refusal": lambda reply, _: is_refusal(reply),
-    "all_of": lambda reply, check: all(passes(reply, part) for part in check["checks"]),
+    "all_of": lambda reply, check: all(passes(reply, part) for part in _parts(check)),
 }
 CHECK_KINDS = tuple(sorted(_KINDS))

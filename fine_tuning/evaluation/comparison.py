@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
-from fine_tuning.core.errors import DataError, data_errors
+from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_shape import build, data_errors
+from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.evaluation import resampling
 from fine_tuning.evaluation.metrics import MetricResult, metric_named
 from fine_tuning.evaluation.results import SuiteResult
@@ -68,14 +70,18 @@ class ComparedMetric:
             return None
         return (-self.high, -self.low) if self.higher_is_better is False else (self.low, self.high)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         return {spec.name: getattr(self, spec.name) for spec in fields(self)}
 
     @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> Self:
-        """Read the form :meth:`to_dict` writes."""
-        return cls(**raw)
+    def from_dict(cls, raw: JsonObject) -> Self:
+        """Read the form :meth:`to_dict` writes.
+
+        Raises:
+            ShapeError: if a field is missing or of the wrong type.
+        """
+        return build(raw, cls)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,21 +117,20 @@ class Comparison:
             f"{row.name} below {size} ({roughly}{self.power:.0%} power)"
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         raw = {spec.name: getattr(self, spec.name) for spec in fields(self)}
         return {**raw, "rows": [row.to_dict() for row in self.rows]}
 
     @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> Self:
+    def from_dict(cls, raw: JsonObject) -> Self:
         """Read the form :meth:`to_dict` writes.
 
         Raises:
-            DataError: if a field is missing or unknown.
+            DataError: if a field is missing or of the wrong type.
         """
         with data_errors("a comparison"):
-            rows = tuple(ComparedMetric.from_dict(row) for row in raw["rows"])
-            return cls(**{**raw, "rows": rows})
+            return build(raw, cls)
 
 
 def compare(

@@ -11,9 +11,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonValue
 
 ORDER = 8
 MIN_WORDS = 4
@@ -31,7 +31,7 @@ class Overlap:
     share: float
     words: str
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         return {
             "item_id": self.item_id,
@@ -59,7 +59,7 @@ class ContaminationReport:
         """The items to test on."""
         return frozenset(self.clean) | frozenset(self.unjudged)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         return {
             "clean": list(self.clean),

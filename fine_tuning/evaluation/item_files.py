@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonObject
 
 
 class Item(Protocol):
@@ -21,7 +22,7 @@ class Item(Protocol):
 T = TypeVar("T", bound=Item)
 
 
-def read_items(path: Path, read: Callable[[Mapping[str, Any]], T], noun: str) -> tuple[T, ...]:
+def read_items(path: Path, read: Callable[[JsonObject], T], noun: str) -> tuple[T, ...]:
     """Read a JSONL file in order; blank lines are passed over.
 
     Args:

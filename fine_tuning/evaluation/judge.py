@@ -13,9 +13,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from fine_tuning.core.conversation import Message, Part
+from fine_tuning.core.json_value import JsonValue
 from fine_tuning.evaluation.evaluator import ReplyMany
 from fine_tuning.evaluation.preference import ReplyPair, Winner, candidate_first, preference_suites
 from fine_tuning.evaluation.results import SuiteResult
@@ -55,7 +56,7 @@ class Judgement:
         """Whether both orders led to the same winner."""
         return not self.slots or _winners(self.slots)[0] == _winners(self.slots)[1]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         return asdict(self)
 
@@ -109,7 +110,7 @@ class JudgeResult:
             )
         return tuple(found)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         return {
             "judge": self.judge,

@@ -13,9 +13,11 @@ import string
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, Self, TypeVar
+from typing import Literal, Protocol, Self, TypeVar
 
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_shape import build
+from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.evaluation.questions import Question
 
 Aggregation = Literal["mean", "geometric_mean", "corpus"]
@@ -60,7 +62,7 @@ class MetricResult:
     aggregation: Aggregation = "mean"
     signature: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         return {
             "name": self.name,
@@ -74,9 +76,13 @@ class MetricResult:
         }
 
     @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> Self:
-        """Read the form :meth:`to_dict` writes."""
-        return cls(**{**raw, "items": tuple(raw["items"]), "weights": tuple(raw["weights"])})
+    def from_dict(cls, raw: JsonObject) -> Self:
+        """Read the form :meth:`to_dict` writes.
+
+        Raises:
+            ShapeError: if a field is missing or of the wrong type.
+        """
+        return build(raw, cls)
 
 
 class Named(Protocol):

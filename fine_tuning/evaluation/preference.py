@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonValue
 from fine_tuning.core.naming import unit_interval
 from fine_tuning.evaluation.metrics import MetricResult
 from fine_tuning.evaluation.results import SuiteResult
@@ -40,7 +41,7 @@ class ReplyPair:
         """Whether both replies are the same text: then there is nothing to judge."""
         return self.reference.strip() == self.candidate.strip()
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         return asdict(self)
 

@@ -7,14 +7,16 @@ is generated. What this does not know: engines, runtimes, and what a drop means 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from fine_tuning.core.conversation import Message, Part
-from fine_tuning.core.errors import DataError, data_errors
+from fine_tuning.core.errors import DataError
 from fine_tuning.core.example import TokenizedExample
+from fine_tuning.core.json_shape import data_errors
+from fine_tuning.core.json_value import JsonObject, list_of, object_of
 from fine_tuning.core.ports import PromptRenderer, Tokenizer
 from fine_tuning.evaluation.checks import CHECK_KINDS, Check, passes
 from fine_tuning.evaluation.item_files import read_items
@@ -62,7 +64,7 @@ class ProbeItem:
         return (Message(id=self.id, role="user", content=(Part(text=self.prompt),)),)
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+    def from_dict(cls, raw: JsonObject) -> Self:
         """Read one line of a file of tasks.
 
         Raises:
@@ -73,8 +75,8 @@ class ProbeItem:
                 id=str(raw["id"]),
                 skill=str(raw["skill"]),
                 prompt=str(raw["prompt"]),
-                check=dict(raw["check"]),
-                choices=tuple(map(str, raw["choices"])),
+                check=object_of(raw, "check"),
+                choices=tuple(map(str, list_of(raw, "choices"))),
                 lead=str(raw.get("lead", "")),
             )
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from fine_tuning.core.conversation import Message, Part
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.evaluation.facts import contains_any
 from fine_tuning.evaluation.item_files import read_items
 
@@ -33,7 +34,7 @@ class Question:
     accept: tuple[tuple[str, ...], ...] = ()
     accept_whole: tuple[str, ...] = ()
     fact: str = ""
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: JsonObject = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse a question nothing can answer."""
@@ -74,9 +75,9 @@ class Question:
             for fact, others in zip(self.key_facts, accept, strict=True)
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values, the form of one line."""
-        raw: dict[str, Any] = {
+        raw: dict[str, JsonValue] = {
             "id": self.id,
             "question": self.question,
             "key_facts": list(self.key_facts),
@@ -90,7 +91,7 @@ class Question:
         return {**raw, **self.extra}
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+    def from_dict(cls, raw: JsonObject) -> Self:
         """Read one line's object.
 
         ``accept`` may be a flat list (each wording stands for the whole answer), a list of lists
@@ -99,18 +100,17 @@ class Question:
         Raises:
             DataError: if a field is missing, of the wrong type, or breaks a rule of the class.
         """
-        identity = raw.get("id")
-        if not isinstance(identity, str) or not isinstance(raw.get("question"), str):
+        identity, question = raw.get("id"), raw.get("question")
+        if not isinstance(identity, str) or not isinstance(question, str):
             raise DataError(
-                f"a question holds id {identity!r} and question {raw.get('question')!r}, "
-                "expected two strings"
+                f"a question holds id {identity!r} and question {question!r}, expected two strings"
             )
         facts = _strings(identity, "key_facts", raw.get("key_facts"))
         accept, accept_whole = _accepted(identity, facts, raw.get("accept"))
         known = {"id", "question", "key_facts", "accept", "fact"}
         return cls(
             id=identity,
-            question=raw["question"],
+            question=question,
             key_facts=facts,
             accept=accept,
             accept_whole=accept_whole,

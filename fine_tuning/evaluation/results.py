@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
-from fine_tuning.core.errors import DataError, data_errors
+from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_shape import build, data_errors
+from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.evaluation.metrics import MetricResult, metric_named
 from fine_tuning.evaluation.questions import Question
 
@@ -45,7 +47,7 @@ class SuiteResult:
         """
         return metric_named(self.metrics, name, f"suite {self.suite!r}")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         return {
             "suite": self.suite,
@@ -56,20 +58,14 @@ class SuiteResult:
         }
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+    def from_dict(cls, raw: JsonObject) -> Self:
         """Read the form :meth:`to_dict` writes.
 
         Raises:
             DataError: if a field is missing or of the wrong type.
         """
         with data_errors("a suite's result"):
-            return cls(
-                suite=raw["suite"],
-                model=raw["model"],
-                item_ids=tuple(raw["item_ids"]),
-                clusters=tuple(raw["clusters"]),
-                metrics=tuple(MetricResult.from_dict(metric) for metric in raw["metrics"]),
-            )
+            return build(raw, cls)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +94,7 @@ class HeldOutResult:
         """Share of target tokens that were the model's first choice."""
         return self.suite.metric("accuracy").value
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         return {
             "loss": self.loss,
@@ -129,7 +125,7 @@ class Answer:
         pairs = zip(self.question.key_facts, self.found, strict=True)
         return tuple(fact for fact, found in pairs if not found)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         return {
             "question": self.question.to_dict(),
@@ -151,7 +147,7 @@ class QuestionsResult:
         """Share of questions whose reply states every key fact."""
         return self.suite.metric("fact_recall").value
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         return {
             "fact_recall": self.fact_recall,
@@ -172,7 +168,7 @@ class RepliesResult:
     replies: tuple[str, ...]
     references: tuple[str, ...]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         return {
             "prompts": list(self.prompts),
@@ -189,6 +185,6 @@ class SideBySide:
     prompt: str
     replies: Mapping[str, str]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         return {"prompt": self.prompt, "replies": dict(self.replies)}

@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonValue
+from fine_tuning.core.loops import Outcome
 from fine_tuning.evaluation.comparison import ComparedMetric, Comparison
 
-Outcome = Literal["promote", "reject", "not enough evidence"]
 Finding = Literal["holds", "fails", "undecided"]
 MIN_CLUSTERS = 8
 """Fewer independent items than this decide nothing, however clear they look."""
@@ -44,7 +45,7 @@ class Policy:
     guards: tuple[Guard, ...] = ()
     min_clusters: int = MIN_CLUSTERS
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         return asdict(self)
 
@@ -58,7 +59,7 @@ class Reason:
     sentence: str
     items_needed: int | None = None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         return {
             "check": self.check,
@@ -83,7 +84,7 @@ class Verdict:
         needed = [r.items_needed for r in self.reasons if r.items_needed is not None]
         return max(needed, default=None)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         return {
             "candidate": self.candidate,

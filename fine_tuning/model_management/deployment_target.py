@@ -6,12 +6,13 @@ of things and how they are undone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.ports import AliasingRuntime, Progress, ServedModel
 from fine_tuning.model_management.ladder import Rung, Way
 from fine_tuning.model_management.tools_check import Prompt
@@ -57,7 +58,7 @@ class Made:
     """A model that was made: its way, and what was decided, each with its reason."""
 
     rung: Rung
-    decisions: Mapping[str, Any] = field(default_factory=dict)
+    decisions: JsonObject = field(default_factory=dict)
 
 
 class DeploymentTarget(Protocol):

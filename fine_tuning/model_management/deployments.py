@@ -6,12 +6,10 @@ a killed process left behind is known. Knows no runtime.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import apsw
 
 from fine_tuning.core.errors import DeploymentError
+from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.naming import canonical_json
 from fine_tuning.model_management.registry_file import RegistryFile
 from fine_tuning.model_management.registry_rows import read_deployments
@@ -29,7 +27,7 @@ class Deployments:
         self._file = file
 
     def begin(
-        self, name: str, runtime: str, served_as: str, details: Mapping[str, Any] | None = None
+        self, name: str, runtime: str, served_as: str, details: JsonObject | None = None
     ) -> Deployment:
         """Say that a version is about to be deployed, before anything is done.
 
@@ -67,7 +65,7 @@ class Deployments:
             return _by_id(connection, connection.last_insert_rowid())
 
     def finish(
-        self, deployment_id: int, *, digest: str, proof: Mapping[str, Any] | None = None
+        self, deployment_id: int, *, digest: str, proof: JsonObject | None = None
     ) -> Deployment:
         """Say that a deployment answers; one before it under the same name is retired.
 
@@ -92,9 +90,7 @@ class Deployments:
             )
             return _by_id(connection, deployment_id)
 
-    def undo(
-        self, deployment_id: int, reason: str, proof: Mapping[str, Any] | None = None
-    ) -> Deployment:
+    def undo(self, deployment_id: int, reason: str, proof: JsonObject | None = None) -> Deployment:
         """Say that a deployment failed and that its traces on the runtime are gone.
 
         Raises:
@@ -129,7 +125,7 @@ class Deployments:
         served_as: str,
         *,
         digest: str,
-        proof: Mapping[str, Any] | None = None,
+        proof: JsonObject | None = None,
     ) -> Deployment:
         """Begin and finish a deployment that was made already."""
         begun = self.begin(name, runtime, served_as)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from statistics import fmean
-from typing import Any
 
+from fine_tuning.core.json_value import JsonValue
 from fine_tuning.model_management.diagnosis import (
     BASE,
     MIN_TOKEN_AGREEMENT,
@@ -36,7 +36,7 @@ def ending_part(
         read: The replies as the model reads them that seems to have made them; None for no model.
     """
     ended = [one.reply.ended for one in answered]
-    figures: dict[str, Any] = {"num_ended": sum(ended), "num_replies": len(ended)}
+    figures: dict[str, JsonValue] = {"num_ended": sum(ended), "num_replies": len(ended)}
     part = partial(ProofPart, name=ENDING, figures=figures)
     if read is None:
         said = f"{sum(ended)} of {len(ended)} replies ended, and which model made them is open"
@@ -91,7 +91,7 @@ def output_part(answered: Sequence[Answered], diagnosis: Diagnosis, told: str = 
     """
     share, num_tokens = token_agreement(answered, diagnosis.readings[TRAINED].followed)
     by = "first tokens' log-probabilities" if diagnosis.by == "probabilities" else "greedy tokens"
-    figures: dict[str, Any] = {
+    figures: dict[str, JsonValue] = {
         "by": diagnosis.by,
         "num_prompts": len(answered),
         "prompts": told,
@@ -104,7 +104,7 @@ def output_part(answered: Sequence[Answered], diagnosis: Diagnosis, told: str = 
     }
     distance = diagnosis.readings[TRAINED].distance
     if diagnosis.scale == TRAINED:
-        return _agreeing_part(diagnosis, figures)
+        return _agreeing_part(diagnosis, share, figures)
     if diagnosis.scale is None:
         cause, said = "wrong_base", "neither the trained model nor its base: another base model"
     elif diagnosis.scale == BASE:
@@ -121,9 +121,9 @@ def output_part(answered: Sequence[Answered], diagnosis: Diagnosis, told: str = 
     )
 
 
-def _agreeing_part(diagnosis: Diagnosis, figures: dict[str, Any]) -> ProofPart:
+def _agreeing_part(diagnosis: Diagnosis, share: float, figures: dict[str, JsonValue]) -> ProofPart:
     """Check the rest of the replies, and whether the adapter could have been missed."""
-    share, distance = figures["token_agreement"], diagnosis.readings[TRAINED].distance
+    distance = diagnosis.readings[TRAINED].distance
     if share < MIN_TOKEN_AGREEMENT:
         return ProofPart(
             name=OUTPUT,

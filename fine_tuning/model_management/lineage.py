@@ -14,6 +14,7 @@ from typing import Any
 import apsw
 
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.model_management.registry_file import RegistryFile
 from fine_tuning.model_management.registry_rows import read_versions
 from fine_tuning.model_management.versions import ModelVersion
@@ -89,7 +90,7 @@ class VersionDiff:
     settings: Mapping[str, tuple[Any, Any]]
     metrics: Mapping[str, tuple[Any, Any]]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         return asdict(self)
 
@@ -242,15 +243,15 @@ def _learnt(origins: Sequence[Origin]) -> set[str]:
     return {origin.conversation_id for origin in origins if origin.split in LEARNT}
 
 
-def _changes(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+def _changes(first: JsonObject, second: JsonObject) -> dict[str, tuple[Any, Any]]:
     """Return what differs, by dotted key."""
     one, other = _flat(first), _flat(second)
     keys = [*one, *(key for key in other if key not in one)]
     return {key: (one.get(key), other.get(key)) for key in keys if one.get(key) != other.get(key)}
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flat(value: JsonObject, prefix: str = "") -> dict[str, JsonValue]:
+    flat: dict[str, JsonValue] = {}
     for key, inner in value.items():
         if isinstance(inner, Mapping):
             flat |= _flat(inner, f"{prefix}{key}.")

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from fine_tuning.core.errors import (
     DeploymentError,
@@ -21,6 +20,7 @@ from fine_tuning.core.errors import (
     ModelNotFoundError,
     RuntimeUnavailableError,
 )
+from fine_tuning.core.json_value import JsonObject, JsonValue, object_at, trusted
 from fine_tuning.core.naming import canonical_json
 from fine_tuning.core.ports import ModelInfo, Progress, ServedModel
 from fine_tuning.model_management.deployment_target import Deployable, DeploymentTarget, Made
@@ -63,12 +63,12 @@ class Deployed:
     size_bytes: int
     way: Way | None = None
     reason: str = ""
-    decisions: Mapping[str, Any] = field(default_factory=dict)
+    decisions: JsonObject = field(default_factory=dict)
     attempts: Sequence[Attempt] = ()
-    proof: Mapping[str, Any] = field(default_factory=dict)
+    proof: JsonObject = field(default_factory=dict)
     changed: bool = True
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         return {
             "version": self.version,
@@ -207,7 +207,7 @@ class Deployer:
         info = self._show(what.served_as)
         if before is None or info is None or before.name != what.served_as:
             return None
-        way = before.proof.get("way")
+        way: Way | None = trusted(before.proof.get("way"))
         if info.digest != before.digest or only not in {None, way}:
             return None
         return Deployed(
@@ -218,7 +218,7 @@ class Deployer:
             size_bytes=info.size_bytes,
             way=way,
             reason=str(before.proof.get("reason", "")),
-            decisions=before.proof.get("decisions", {}),
+            decisions=object_at(before.proof, "decisions"),
             proof=before.proof,
             changed=False,
         )
@@ -301,7 +301,7 @@ class Deployer:
                 self._target.runtime.delete(name)
 
 
-def _outcome(made: Made, proof: Proof) -> dict[str, Any]:
+def _outcome(made: Made, proof: Proof) -> dict[str, JsonValue]:
     """Return what the registry keeps of a proven deployment."""
     return {
         **proof.to_dict(),

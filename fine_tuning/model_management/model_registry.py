@@ -6,13 +6,12 @@ pruning and switching stand beside it on the same file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import apsw
 
 from fine_tuning.core.errors import DataError, DeploymentError
+from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.naming import canonical_json, file_sha256
 from fine_tuning.core.ports import Clock
 from fine_tuning.model_management.deployments import Deployments
@@ -126,7 +125,7 @@ class ModelRegistry(RegistryFile):
         return artefact
 
     def record_verdict(
-        self, name: str, verdict: Mapping[str, Any], metrics: Mapping[str, Any] | None = None
+        self, name: str, verdict: JsonObject, metrics: JsonObject | None = None
     ) -> ModelVersion:
         """Store what an evaluation found; ``metrics`` join those of training.
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from fine_tuning.core.errors import DeploymentError, FineTuningError, ModelNotFoundError
+from fine_tuning.core.json_value import JsonValue
 from fine_tuning.core.ports import AliasingRuntime, ModelInfo, ModelRecipe
 from fine_tuning.model_management.model_registry import ModelRegistry
 from fine_tuning.model_management.switchings import (
@@ -45,7 +45,7 @@ class Switched:
     warm_up_s: float = 0.0
     switch_s: float = 0.0
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         return asdict(self)
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from fine_tuning.core.conversation import Conversation, Message, Role
 from fine_tuning.core.errors import DataError, DeploymentError, FineTuningError
+from fine_tuning.core.json_value import JsonValue
 from fine_tuning.core.ports import Progress, ServedModel
 from fine_tuning.model_management.deployment_target import Deployable, Made
 from fine_tuning.model_management.ladder import Rung, Way, ladder
@@ -196,7 +196,7 @@ class OllamaTarget:
             choice.take(candidate, tools.sentence)
         return is_best
 
-    def _decisions(self, candidate: _Candidate, choice: _Choice) -> dict[str, Any]:
+    def _decisions(self, candidate: _Candidate, choice: _Choice) -> dict[str, JsonValue]:
         facts = self._runtime.facts()
         return {
             "server": f"Ollama {facts.version}",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from fine_tuning.core.conversation import Message
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonValue
 from fine_tuning.core.ports import ServedReply
 from fine_tuning.model_management.proof_parts import Cause
 from fine_tuning.model_management.reference import Reference
@@ -40,7 +41,7 @@ class PromptFinding:
     is_certain: bool = True
     is_told: bool = True
     slack_tokens: int = 0
-    figures: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, JsonValue] = field(default_factory=dict)
 
     def joined(self, long: PromptFinding, num_tokens: int) -> PromptFinding:
         """Return the finding with that about a long prompt of so many tokens."""
@@ -123,7 +124,7 @@ def check_prompts(
 
 
 def _finding(compared: Sequence[_Comparison], slack: int, *, is_known: bool) -> PromptFinding:
-    figures = {
+    figures: dict[str, JsonValue] = {
         "shapes": [one.shape for one in compared],
         "rendered": any(one.rendered is not None for one in compared),
         "expected_tokens": [one.expected_tokens for one in compared],

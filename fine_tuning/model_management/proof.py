@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fine_tuning.core.conversation import Message, Part
 from fine_tuning.core.errors import (
@@ -18,6 +18,7 @@ from fine_tuning.core.errors import (
     RuntimeFailedError,
     RuntimeUnavailableError,
 )
+from fine_tuning.core.json_value import JsonValue, number_at
 from fine_tuning.core.ports import Progress, Sampling, ServedModel, ServedReply
 from fine_tuning.model_management.diagnosis import Answered, diagnose, expected_end
 from fine_tuning.model_management.judgement import ending_part, output_part
@@ -299,7 +300,7 @@ SHOWN: Mapping[str, tuple[int, str]] = {
 def _speed_part(session: _Session) -> ProofPart:
     """Collect what the server tells about its work."""
     replies = session.replies
-    told: dict[str, Any] = {
+    told: dict[str, JsonValue] = {
         "load_s": max((r.load_s for r in replies if r.load_s is not None), default=None),
         "first_token_s": _median([r.first_token_s for r in replies]),
         "tokens_per_s": _median([r.tokens_per_s for r in replies]),
@@ -318,9 +319,9 @@ def _speed_part(session: _Session) -> ProofPart:
             excuse="no figures told",
         )
     words = [
-        show.format(told[name] / unit)
+        show.format(value / unit)
         for name, (unit, show) in SHOWN.items()
-        if told[name] is not None
+        if (value := number_at(told, name)) is not None
     ]
     sentence = ", ".join(words) + (f"; not told: {', '.join(missing)}" if missing else "")
     return ProofPart(name=SPEED, outcome="holds", sentence=sentence, figures=told)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self, get_args
+from typing import Literal, Self, get_args
 
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonObject, JsonValue, object_at, trusted
 
 Outcome = Literal["holds", "fails", "cannot tell"]
 OUTCOMES: tuple[str, ...] = get_args(Outcome)
@@ -48,14 +49,14 @@ class ProofPart:
     sentence: str
     cause: Cause = ""
     excuse: Excuse = ""
-    figures: Mapping[str, Any] = field(default_factory=dict)
+    figures: JsonObject = field(default_factory=dict)
 
     @property
     def may_stand(self) -> bool:
         """Whether a model with this part may be served."""
         return self.outcome == "holds" or (self.outcome == "cannot tell" and bool(self.excuse))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         return {
             "name": self.name,
@@ -67,14 +68,15 @@ class ProofPart:
         }
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+    def from_dict(cls, raw: JsonObject) -> Self:
         """Read the form :meth:`to_dict` writes.
 
         Raises:
             DataError: if a field is missing or not one of its words.
         """
-        outcome, cause = raw.get("outcome"), raw.get("cause", "")
-        excuse = raw.get("excuse", "")
+        part = trusted(raw)
+        outcome, cause = part.get("outcome"), part.get("cause", "")
+        excuse = part.get("excuse", "")
         is_known = cause in CAUSES and excuse in EXCUSES and "name" in raw
         if outcome not in OUTCOMES or not is_known:
             raise DataError(
@@ -87,7 +89,7 @@ class ProofPart:
             sentence=str(raw.get("sentence", "")),
             cause=cause,
             excuse=excuse,
-            figures=dict(raw.get("figures") or {}),
+            figures=object_at(raw, "figures"),
         )
 
 
@@ -147,7 +149,7 @@ class Proof:
         missing = ProofPart(name=name, outcome="cannot tell", sentence="it was not examined")
         return next((part for part in self.parts if part.name == name), missing)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         return {
             "model": self.model,
@@ -157,7 +159,7 @@ class Proof:
         }
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+    def from_dict(cls, raw: JsonObject) -> Self:
         """Read the form :meth:`to_dict` writes; the verdict is derived from the parts again.
 
         Raises:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import apsw
 
 from fine_tuning.core.errors import ConfigError
+from fine_tuning.core.json_value import JsonValue
 from fine_tuning.model_management.registry_file import RegistryFile
 from fine_tuning.model_management.registry_rows import read_versions, rows
 from fine_tuning.model_management.switchings import ROLLBACK_STEPS, needed_versions
@@ -54,7 +54,7 @@ class PrunePlan:
         sizes = {a.path: a.size_bytes for item in self.prunable for a in item.artefacts}
         return sum(sizes.values()) + self.unused_bytes
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         removed = {
             item.version: [str(artefact.path) for artefact in item.artefacts]
@@ -122,7 +122,7 @@ class Pruner:
         with self._file.database.reading() as connection:
             marked = rows(connection, ("id", "path"), "FROM artefact WHERE state = 'removing'")
         for row in marked:
-            identity, stored = row["id"], row["path"]
+            identity, stored = row["id"], str(row["path"])
             with self._file.database.writing() as connection:
                 # Asked again under the lock: the file may have been written anew meanwhile.
                 still = connection.execute(

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from fine_tuning.core.conversation import Message
+from fine_tuning.core.json_value import JsonObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Reference(Protocol):
         """The text of the trained end of turn."""
         ...
 
-    def prompt(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> str:
+    def prompt(self, messages: Sequence[Message], tools: Sequence[JsonObject] = ()) -> str:
         """Return the prompt of messages, generation prompt included.
 
         Raises:

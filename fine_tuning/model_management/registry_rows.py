@@ -9,6 +9,7 @@ from typing import Any
 import apsw
 import orjson
 
+from fine_tuning.core.json_value import JsonValue, trusted
 from fine_tuning.model_management.versions import (
     Artefact,
     Deployment,
@@ -35,7 +36,7 @@ Place = Callable[[str], Path]
 
 def rows(
     connection: apsw.Connection, columns: Sequence[str], rest: str, values: Sequence[Any] = ()
-) -> list[dict[str, Any]]:
+) -> list[dict[str, JsonValue]]:
     """Return the rows of a query by column; JSON columns are decoded.
 
     Args:
@@ -70,7 +71,7 @@ def read_artefacts(
     """Return the artefacts a condition fits, in the order in which they were added."""
     columns = ("kind", "path", "digest", "size_bytes", "state")
     found = rows(connection, columns, f"FROM artefact {where} ORDER BY id", values)
-    return [Artefact(**{**row, "path": place(row["path"])}) for row in found]
+    return [Artefact(**{**trusted(row), "path": place(str(row["path"]))}) for row in found]
 
 
 def read_deployments(
@@ -79,7 +80,7 @@ def read_deployments(
     """Return the deployments a condition fits, oldest first."""
     columns = (*_DEPLOYMENT, f"{NAME.format('deployment.version_id')} AS version")
     return [
-        Deployment(**row)
+        Deployment(**trusted(row))
         for row in rows(connection, columns, f"FROM deployment {where} ORDER BY id", values)
     ]
 
@@ -94,10 +95,10 @@ def read_events(connection: apsw.Connection, family: str | None) -> list[Event]:
         "created_at",
     )
     rest = "FROM event WHERE ?1 IS NULL OR family = ?1 ORDER BY id"
-    return [Event(**row) for row in rows(connection, columns, rest, (family,))]
+    return [Event(**trusted(row)) for row in rows(connection, columns, rest, (family,))]
 
 
-def _version(connection: apsw.Connection, place: Place, row: dict[str, Any]) -> ModelVersion:
+def _version(connection: apsw.Connection, place: Place, row: dict[str, JsonValue]) -> ModelVersion:
     own = (row["id"],)
     parents = rows(
         connection,
@@ -107,13 +108,13 @@ def _version(connection: apsw.Connection, place: Place, row: dict[str, Any]) -> 
     )
     marks = ("conversation_id", "reason", "created_at")
     return ModelVersion(
-        **{**row, "run_folder": place(row["run_folder"])},
-        parents=tuple(parent["name"] for parent in parents),
-        started_from=tuple(one["name"] for one in parents if one["kind"] == "weights"),
+        **{**trusted(row), "run_folder": place(str(row["run_folder"]))},
+        parents=tuple(str(parent["name"]) for parent in parents),
+        started_from=tuple(str(one["name"]) for one in parents if one["kind"] == "weights"),
         artefacts=tuple(read_artefacts(connection, place, "WHERE version_id = ?", own)),
         deployments=tuple(read_deployments(connection, "WHERE version_id = ?", own)),
         notes=tuple(
-            Note(**note)
+            Note(**trusted(note))
             for note in rows(
                 connection,
                 ("text", "created_at"),
@@ -122,7 +123,7 @@ def _version(connection: apsw.Connection, place: Place, row: dict[str, Any]) -> 
             )
         ),
         retraining=tuple(
-            RetrainingMark(**mark)
+            RetrainingMark(**trusted(mark))
             for mark in rows(
                 connection,
                 marks,

@@ -6,12 +6,13 @@ it replaced, so that rolling back is walking that chain. Knows no runtime: the s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import apsw
 
+from fine_tuning.core.json_value import JsonObject, trusted
 from fine_tuning.model_management.registry_file import RegistryFile
 from fine_tuning.model_management.registry_rows import NAME, rows
 
@@ -92,7 +93,10 @@ class SwitchJournal:
         """Return the switchings that were neither finished nor undone, oldest first."""
         with self._file.database.reading() as connection:
             rest = "FROM switching WHERE state = 'begun' AND runtime = ? ORDER BY id"
-            return [Pointing(**row) for row in rows(connection, _SWITCHING, rest, (self.runtime,))]
+            return [
+                Pointing(**trusted(row))
+                for row in rows(connection, _SWITCHING, rest, (self.runtime,))
+            ]
 
     def begin(self, action: Action, wanted: Pointing) -> int:
         """Write down what an alias shall point at, before anything is done; return its id."""
@@ -100,9 +104,9 @@ class SwitchJournal:
             before_id = wanted.before_id
             if before_id is None and action == "switch":
                 # The first switching of an alias can be rolled back too: to the base model.
-                start = Pointing(**{**_plain(wanted), "version": "", "target": "", "digest": ""})
+                start = replace(wanted, version="", target="", digest="")
                 before_id = self._insert(connection, "start", start, "done")
-            following = Pointing(**{**_plain(wanted), "before_id": before_id})
+            following = replace(wanted, before_id=before_id)
             return self._insert(connection, action, following, "begun")
 
     def finish(self, switching_id: int) -> None:
@@ -123,14 +127,14 @@ class SwitchJournal:
                 "FROM switching WHERE id = ?",
                 (switching_id,),
             )
-            self._end_traffic(connection, row["alias"])
+            self._end_traffic(connection, str(row["alias"]))
             if row["version_id"] is None:
                 connection.execute(
                     "UPDATE version SET stage = 'archived' WHERE family = ? AND stage = 'champion'",
                     (row["family"],),
                 )
             else:
-                version = self._file.by_id(connection, row["version_id"])
+                version = self._file.by_id(connection, trusted(row["version_id"]))
                 self._file.set_stage(connection, version, "champion")
             self._tell(connection, row, f"{row['alias']} on {row['runtime']}")
 
@@ -151,7 +155,7 @@ class SwitchJournal:
         rest = "FROM traffic WHERE runtime = ? AND alias = ?"
         with self._file.database.reading() as connection:
             found = rows(connection, _TRAFFIC, rest, (self.runtime, alias))
-        return Traffic(**found[0]) if found else None
+        return Traffic(**trusted(found[0])) if found else None
 
     def split(self, wanted: Traffic) -> None:
         """Let a version answer a share of an alias's sessions; one before it is replaced.
@@ -213,7 +217,7 @@ class SwitchJournal:
         )
         return connection.last_insert_rowid()
 
-    def _tell(self, connection: apsw.Connection, row: Mapping[str, Any], detail: str) -> None:
+    def _tell(self, connection: apsw.Connection, row: JsonObject, detail: str) -> None:
         connection.execute(
             "INSERT INTO event (family, version_id, kind, detail, created_at) "
             "VALUES (?, ?, ?, ?, ?)",
@@ -225,14 +229,14 @@ def pointings(file: RegistryFile) -> list[Pointing]:
     """Return what every alias of every runtime points at."""
     with file.database.reading() as connection:
         rest = "FROM pointing ORDER BY runtime, alias"
-        return [Pointing(**row) for row in rows(connection, _POINTING, rest)]
+        return [Pointing(**trusted(row)) for row in rows(connection, _POINTING, rest)]
 
 
 def splits(file: RegistryFile) -> list[Traffic]:
     """Return how the sessions of every alias of every runtime are split, where they are."""
     with file.database.reading() as connection:
         found = rows(connection, _TRAFFIC, "FROM traffic ORDER BY runtime, alias")
-    return [Traffic(**row) for row in found]
+    return [Traffic(**trusted(row)) for row in found]
 
 
 def needed_versions(connection: apsw.Connection, steps: int = ROLLBACK_STEPS) -> dict[int, str]:
@@ -270,8 +274,4 @@ def _one(
     connection: apsw.Connection, columns: Sequence[str], rest: str, *values: object
 ) -> Pointing | None:
     found = rows(connection, columns, rest, values)
-    return Pointing(**found[0]) if found else None
-
-
-def _plain(pointing: Pointing) -> dict[str, Any]:
-    return {key: getattr(pointing, key) for key in pointing.__slots__}
+    return Pointing(**trusted(found[0])) if found else None

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from fine_tuning.core.conversation import Conversation, Message
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonObject
 from fine_tuning.model_management.proof_parts import Cause
 
 Standing = Literal[
@@ -24,10 +25,11 @@ FINE: tuple[Standing, ...] = (
 CAUSES: Mapping[Standing, Cause] = {"other": "wrong_template", "refused": "tools_refused"}
 SHOWN_CHARACTERS = 40
 
-TOOL: Mapping[str, Any] = {
+TOOL_NAME = "get_weather"
+TOOL: JsonObject = {
     "type": "function",
     "function": {
-        "name": "get_weather",
+        "name": TOOL_NAME,
         "description": "Tell the weather of a city.",
         "parameters": {
             "type": "object",
@@ -38,7 +40,7 @@ TOOL: Mapping[str, Any] = {
 }
 ASKED = Conversation.from_turns([("user", "How is the weather in Oslo?")]).messages
 
-Rendered = Callable[[Sequence[Message], Sequence[Mapping[str, Any]]], str | None]
+Rendered = Callable[[Sequence[Message], Sequence[JsonObject]], str | None]
 """A server's rendering, None when it shows none.
 
 Raises:
@@ -49,7 +51,7 @@ Raises:
 class Prompt(Protocol):
     """The prompt of training."""
 
-    def __call__(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> str:
+    def __call__(self, messages: Sequence[Message], tools: Sequence[JsonObject] = ()) -> str:
         """Return the prompt of messages, generation prompt included.
 
         Raises:
@@ -94,7 +96,7 @@ def check_tools(
         expected = prompt(ASKED, [TOOL])
     except DataError:
         expected = ""
-    if TOOL["function"]["name"] not in expected:
+    if TOOL_NAME not in expected:
         return ToolsFinding(standing="no tools", sentence="the model's template has no tools")
     found = _told(served)
     if found is None:

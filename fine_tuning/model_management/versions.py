@@ -10,9 +10,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from fine_tuning.core.errors import ConfigError
+from fine_tuning.core.json_value import JsonObject, JsonValue, object_at, text_at
 
 Stage = Literal["champion", "challenger", "archived"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -58,8 +59,8 @@ class Deployment:
     name: str
     state: DeploymentState
     digest: str
-    details: Mapping[str, Any]
-    proof: Mapping[str, Any]
+    details: JsonObject
+    proof: JsonObject
     reason: str
     created_at: str
     ended_at: str
@@ -113,9 +114,9 @@ class NewVersion:
     snapshot: str
     artefacts: Sequence[tuple[str, Path]]
     conversations: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    verdict: Mapping[str, Any] = field(default_factory=dict)
+    settings: JsonObject = field(default_factory=dict)
+    metrics: JsonObject = field(default_factory=dict)
+    verdict: JsonObject = field(default_factory=dict)
     parents: Sequence[str] = ()
     trained_at: str = ""
 
@@ -141,9 +142,9 @@ class ModelVersion:
     base_name: str
     base_digest: str
     snapshot: str
-    settings: Mapping[str, Any]
-    metrics: Mapping[str, Any]
-    verdict: Mapping[str, Any]
+    settings: JsonObject
+    metrics: JsonObject
+    verdict: JsonObject
     created_at: str
     parents: tuple[str, ...]
     started_from: tuple[str, ...]
@@ -182,7 +183,7 @@ class ModelVersion:
         """The data set's name, or why there is none."""
         if self.snapshot:
             return self.snapshot
-        place = self.settings.get("imported", {}).get("from", "")
+        place = text_at(object_at(self.settings, "imported"), "from")
         return f"none: the adapter was imported from {place}" if place else "none"
 
     @property
@@ -206,7 +207,7 @@ class ModelVersion:
             None,
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         raw = {key: getattr(self, key) for key in self.__slots__ if key != "id"}
         return {
@@ -223,7 +224,7 @@ class ModelVersion:
         }
 
 
-def plain(value: Artefact | Deployment | Note | RetrainingMark | Event) -> dict[str, Any]:
+def plain(value: Artefact | Deployment | Note | RetrainingMark | Event) -> dict[str, JsonValue]:
     """Return a value's fields."""
     return {key: getattr(value, key) for key in value.__slots__}
 

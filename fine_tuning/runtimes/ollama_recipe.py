@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fine_tuning.core.json_value import JsonValue
+from fine_tuning.core.json_value import JsonValue, trusted
 from fine_tuning.core.ports import ModelRecipe
 from fine_tuning.runtimes.base_model import EMBEDDED, resolve_base_model
 from fine_tuning.runtimes.ollama_modelfile import Modelfile
@@ -105,7 +105,7 @@ def as_fields(recipe: ModelRecipe, base: str, adapter: str) -> dict[str, JsonVal
         "adapters": {"adapter.gguf": adapter} if adapter else None,
         "template": recipe.template,
         "system": recipe.system,
-        "parameters": dict(recipe.parameters or {}),
+        "parameters": trusted(recipe.parameters or {}),
         "renderer": more.renderer,
         "parser": more.parser,
         "requires": more.requires,
@@ -123,7 +123,7 @@ def as_text(recipe: ModelRecipe, base: str, adapter: str) -> dict[str, JsonValue
         adapters=(f"@{adapter}",) if adapter else (),
         template=recipe.template or "",
         system=recipe.system or "",
-        parameters=dict(recipe.parameters or {}),
+        parameters=trusted(recipe.parameters or {}),
         messages=more.messages,
         licenses=more.licenses,
     )

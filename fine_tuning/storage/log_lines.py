@@ -19,7 +19,7 @@ from fine_tuning.core.conversation import SCHEMA, Conversation, Message, Part
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.feedback import Feedback
 from fine_tuning.core.formats import TURN, as_conversation, detect_format
-from fine_tuning.core.json_value import JsonObject, JsonValue
+from fine_tuning.core.json_value import JsonObject, JsonValue, trusted
 from fine_tuning.core.reading import read_conversation
 
 TURN_SCHEMA = "ft-turn/1"
@@ -49,9 +49,8 @@ def entry_line(conversation: Conversation, messages: Sequence[Message], *, follo
 def full_record(conversation: Conversation) -> dict[str, JsonValue]:
     """Return the ``ft/1`` form with every parent said aloud, or a reader would chain messages."""
     raw = conversation.to_dict()
-    for item in raw["messages"]:
-        item.setdefault("parent_id", None)
-    return raw
+    messages = [{**item, "parent_id": item.get("parent_id")} for item in trusted(raw["messages"])]
+    return {**raw, "messages": messages}
 
 
 def _is_simple_turn(conversation: Conversation, messages: Sequence[Message]) -> bool:

@@ -15,6 +15,7 @@ import orjson
 
 from fine_tuning.core.conversation import Conversation, Message
 from fine_tuning.core.feedback import Feedback
+from fine_tuning.core.json_value import JsonValue, trusted
 from fine_tuning.core.ports import Skipped
 from fine_tuning.storage.atomic import file_stamp
 from fine_tuning.storage.database import BUSY_TIMEOUT_MS, Database
@@ -317,7 +318,7 @@ def _messages(connection: apsw.Connection, identity: str) -> Iterator[Message]:
 
 
 def _message(row: Mapping[str, apsw.SQLiteValue]) -> Message:
-    raw: dict[str, object] = dict(row)
+    raw: dict[str, JsonValue] = trusted(dict(row))
     for key in ("content", "tool_calls", "meta"):
         raw[key] = orjson.loads(str(row[key]))
     return Message.from_dict({**raw, "metadata": raw.pop("meta")})

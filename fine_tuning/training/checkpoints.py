@@ -11,14 +11,16 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from fine_tuning.core.json_shape import build
+from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.naming import canonical_json
 from fine_tuning.storage.atomic import storage_errors, whole_folder
 
@@ -58,10 +60,9 @@ class LoopProgress:
     peak_memory_bytes: int = 0
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+    def from_dict(cls, raw: JsonObject) -> Self:
         """Read what ``dataclasses.asdict`` made; unknown keys are ignored."""
-        known = {spec.name for spec in fields(cls)}
-        return cls(**{key: value for key, value in raw.items() if key in known})
+        return build(raw, cls)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,8 @@
 """What a training run is asked to do: the numbers of the optimizer, the schedule and the stops.
 
-Knows nothing of configuration files, models or folders; whoever reads a configuration maps its
-keys to these fields. All mistakes are reported at once, before any weight is loaded.
+Ranges, defaults and sentences of what a user can set stand in ``config.schema`` alone; a field of a
+plan says which setting it holds, and what it holds where that is left open. Knows nothing of files,
+models or folders. All mistakes are reported at once, before any weight is loaded.
 """
 
 from __future__ import annotations
@@ -9,94 +10,109 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, Self, get_args
+from typing import Any, Final, Literal, Self, get_args
 
+from fine_tuning.config.schema import ComputeDtype, Mode, Schedule, Training
 from fine_tuning.core.errors import ConfigError, DataError
 from fine_tuning.core.item import Item
+from fine_tuning.core.json_shape import ShapeError, build
+from fine_tuning.core.json_value import JsonObject, JsonValue
 
-Schedule = Literal["linear", "cosine", "constant"]
-Mode = Literal["quality", "fast"]
-ComputeDtype = Literal["auto", "float32", "bfloat16"]
 AdapterForm = Literal["lora", "mergeable"]
+ALL_LINEAR: Final = "all-linear"
+_USUAL: Final = Training()
+SETTING: Final = "setting"
+"""The key of a field's metadata under which its :class:`SettingLink` lies."""
+
+
+@dataclass(frozen=True, slots=True)
+class SettingLink:
+    """Which setting a field of a plan holds.
+
+    Attributes:
+        name: The setting within ``training``.
+        left_open: The value by which a setting says "none" or "all"; that is null or a word.
+        held: What the plan holds in its place: a number that is no setting, such as 0.
+        has_open: Whether the setting can be left open.
+    """
+
+    name: str
+    left_open: str | None = None
+    held: object = None
+    has_open: bool = False
+
+    def to_plan(self, value: object) -> object:
+        """Return the value of a plan for that of the setting."""
+        return self.held if self.has_open and value == self.left_open else value
+
+    def to_setting(self, value: JsonValue) -> JsonValue:
+        """Return what the setting says for a value of a plan, as JSON."""
+        return self.left_open if self.has_open and value == _json(self.held) else value
+
+
+def _of(name: str) -> Any:  # noqa: ANN401 - a field, of the type its annotation names
+    return _linked(SettingLink(name))
+
+
+def _of_open(name: str, held: object, left_open: str | None = None) -> Any:  # noqa: ANN401 - as above
+    return _linked(SettingLink(name, left_open, held, has_open=True))
+
+
+def _linked(link: SettingLink) -> Any:  # noqa: ANN401 - as above
+    default = link.to_plan(getattr(_USUAL, link.name))
+    return field(default=default, metadata={SETTING: link})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingPlan:
-    """The numbers of one run.
+    """The numbers of one run; those with a link are described under their setting.
 
     Raises:
         ConfigError: on construction, if a field is out of range; the message names all such fields.
     """
 
-    rank: int = 16
-    """Rank r of the two LoRA factors, 1 or more."""
-    alpha: float = 32.0
-    """LoRA's scale: the product of the factors is multiplied by alpha / rank."""
+    rank: int = _of("lora_r")
+    alpha: float = _of("lora_alpha")
     ranks: Mapping[str, int] = field(default_factory=dict)
     """Ranks of their own, by a weight's name ("blk.0.attn_q.weight") or a layer's ("attn_q")."""
     alphas: Mapping[str, float] = field(default_factory=dict)
     """Scales of their own, in the same way."""
-    use_rslora: bool = False
-    """Scale by alpha / sqrt(rank) instead (arXiv 2312.03732)."""
-    targets: tuple[str, ...] = ()
-    """Linear layers of each block to adapt, such as "attn_q"; empty adapts all of them."""
+    use_rslora: bool = _of("use_rslora")
+    targets: tuple[str, ...] = _of_open("target_modules", (), ALL_LINEAR)
     adapter: AdapterForm = "lora"
     """lora, or mergeable: on weights of 4 and 5 bits the adapter reads sums over blocks of 32, so
     that it folds into them (QA-LoRA, arXiv 2309.14717)."""
-    eight_bit: tuple[str, ...] = ()
-    """Linear layers that keep plain LoRA in a mergeable adapter, and are merged into 8 bits."""
+    eight_bit: tuple[str, ...] = _of("eight_bit_modules")
     adapter_reason: str = ""
     """Why that adapter; recorded."""
-    learning_rate: float = 2e-4
-    """Peak learning rate; LoRA wants about ten times that of full fine-tuning."""
+    learning_rate: float = _of("learning_rate")
     finds_rate: bool = False
     """Look for the learning rate before the first step; the one found takes its place."""
     rate_reason: str = ""
     """Why that rate, where it was looked for; recorded."""
-    num_epochs: int = 3
-    """Passes over the training split."""
-    batch_size: int = 4
-    """Sequences, or groups of them, in one pass through the model; sets the memory needed, not the
-    result."""
-    gradient_accumulation: int = 1
-    """Batches per optimizer step; the result depends on batch_size x gradient_accumulation only."""
-    warmup_ratio: float = 0.03
-    """Share of all steps in which the learning rate climbs to its peak, 0 to 1."""
-    schedule: Schedule = "linear"
-    """How the learning rate falls after its peak: linear, cosine or constant."""
+    num_epochs: int = _of("num_epochs")
+    batch_size: int = _of("batch_size")
+    gradient_accumulation: int = _of("gradient_accumulation")
+    warmup_ratio: float = _of("warmup_ratio")
+    schedule: Schedule = _of("schedule")  # noqa: RUF009 - makes a field
     min_learning_rate_ratio: float = 0.0
     """Share of the peak learning rate at which the fall ends, 0 to 1."""
-    weight_decay: float = 0.0
-    """Decoupled weight decay of AdamW (arXiv 1711.05101)."""
+    weight_decay: float = _of("weight_decay")
     adam_betas: tuple[float, float] = (0.9, 0.999)
     """Decay rates of AdamW's two moments, each in [0, 1)."""
-    max_grad_norm: float = 1.0
-    """Gradients of a larger norm are scaled down to this one; 0 never clips."""
-    patience: int = 3
-    """Evaluations without a lower validation loss after which the run stops; the best adapter is
-    kept. 0 trains to the end and keeps the last adapter."""
-    evaluate_every: int = 0
-    """Steps between evaluations on the validation split, besides those at each epoch's end; 0 for
-    none besides."""
-    checkpoint_every: int = 50
-    """Steps between checkpoints; 0 leaves it to the clock."""
-    checkpoint_every_s: float = 120.0
-    """Seconds between checkpoints; 0 leaves it to the steps."""
-    max_steps: int = 0
-    """Optimizer steps after which the run ends, whatever the epochs say; 0 for no limit."""
-    seed: int = 42
-    """Decides the adapter's first values and the order of the sequences."""
+    max_grad_norm: float = _of_open("max_grad_norm", 0.0)
+    patience: int = _of_open("early_stopping_patience", 0)
+    evaluate_every: int = _of_open("evaluate_every", 0)
+    checkpoint_every: int = _of_open("checkpoint_every_steps", 0)
+    checkpoint_every_s: float = _of_open("checkpoint_every_s", 0.0)
+    max_steps: int = _of_open("max_steps", 0)
+    seed: int = _of("seed")
     threads: int = 0
     """Processor threads; 0 takes what the processor offers. The number taken is recorded, because
     results are identical to the last bit only with the same one."""
-    mode: Mode = "quality"
-    """quality adapts all layers; fast the last quarter, and computes the layers below once."""
-    memory_budget: float = 0.0
-    """GiB the process may occupy; 0 takes most of what is free. It decides how the run is computed,
-    not its result."""
-    compute_dtype: ComputeDtype = "auto"
-    """Number format of the matrix products: auto, the fastest on this processor; float32 or
-    bfloat16. The one taken is recorded."""
+    mode: Mode = _of("mode")  # noqa: RUF009 - makes a field
+    memory_budget: float = _of_open("memory_budget", 0.0)
+    compute_dtype: ComputeDtype = _of("compute_dtype")  # noqa: RUF009 - makes a field
 
     def __post_init__(self) -> None:
         """Name every field that is out of range."""
@@ -141,25 +157,46 @@ class TrainingPlan:
         """Sequences behind one optimizer step."""
         return self.batch_size * self.gradient_accumulation
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        raw = asdict(self)
-        raw["targets"], raw["adam_betas"] = list(self.targets), list(self.adam_betas)
-        return raw
-
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
-        """Read the form :meth:`to_dict` writes; unknown keys are ignored.
+    def from_settings(cls, training: Training, **decided: Any) -> Self:  # noqa: ANN401 - fields of it
+        """Return the plan of settings.
+
+        Args:
+            training: The settings.
+            decided: Fields that no setting fills, or that take another value than it.
 
         Raises:
             ConfigError: if a value is out of range.
         """
-        known = {spec.name for spec in fields(cls)}
-        values = {key: value for key, value in raw.items() if key in known}
-        for key in ("targets", "eight_bit", "adam_betas"):
-            if key in values:
-                values[key] = tuple(values[key])
-        return cls(**values)
+        asked = {name: link.to_plan(getattr(training, link.name)) for name, link in links().items()}
+        return cls(**{**asked, **decided})
+
+    def to_dict(self) -> dict[str, JsonValue]:
+        """Return plain JSON values: equal to what comes back from a file."""
+        return {name: _json(value) for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, raw: JsonObject) -> Self:
+        """Read the form :meth:`to_dict` writes; unknown keys are ignored.
+
+        Raises:
+            ConfigError: if a value is out of range, or of another kind.
+        """
+        try:
+            return build(raw, cls)
+        except ShapeError as error:
+            raise ConfigError(f"a plan cannot be read: {error}") from error
+
+
+def links() -> Mapping[str, SettingLink]:
+    """Return the settings that fields of a plan hold, by field."""
+    return {
+        one.name: one.metadata[SETTING] for one in fields(TrainingPlan) if SETTING in one.metadata
+    }
+
+
+def _json(value: object) -> Any:  # noqa: ANN401 - a value of JSON
+    return list(value) if isinstance(value, tuple) else value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

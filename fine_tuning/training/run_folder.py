@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import orjson
 import torch
@@ -22,6 +22,7 @@ import torch
 from fine_tuning.core.errors import TrainingError
 from fine_tuning.core.item import Item, item_from_dict
 from fine_tuning.core.json_shape import typed
+from fine_tuning.core.json_value import JsonObject, JsonValue, object_at, trusted
 from fine_tuning.core.naming import file_sha256
 from fine_tuning.core.run import (
     ADAPTER_DIR,
@@ -91,13 +92,13 @@ class RunSettings:
     data_digests: Mapping[str, str]
     parents: tuple[str, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
         raw = {name: getattr(self, name) for name in self.__slots__}
         return {"format": FORMAT, **raw, "plan": self.plan.to_dict()}
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+    def from_dict(cls, raw: JsonObject) -> Self:
         """Read the form :meth:`to_dict` writes.
 
         Raises:
@@ -108,9 +109,9 @@ class RunSettings:
         if missing or raw.get("format") not in READABLE:
             found = f"lacks {', '.join(missing)}" if missing else f"has format {raw.get('format')}"
             raise TrainingError(f"the run's settings.json {found}, expected format {FORMAT}")
-        values = {name: raw[name] for name in cls.__slots__ if name in raw}
-        values["parents"] = tuple(raw.get("parents", ()))
-        return cls(**{**values, "plan": TrainingPlan.from_dict(raw["plan"])})
+        values = {name: trusted(raw[name]) for name in cls.__slots__ if name in raw}
+        values["parents"] = tuple(trusted(raw.get("parents", ())))
+        return cls(**{**values, "plan": TrainingPlan.from_dict(object_at(raw, "plan"))})
 
 
 class RunFolder:
@@ -229,7 +230,7 @@ class RunFolder:
         """
         with storage_errors(self.adapter_dir):
             files = {path.name: file_sha256(path) for path in sorted(self.adapter_dir.iterdir())}
-        about = {
+        about: dict[str, JsonValue] = {
             **settings.to_dict(),
             "seed": settings.plan.seed,
             "metrics": asdict(metrics),

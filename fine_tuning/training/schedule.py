@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from fine_tuning.training.plan import Schedule, TrainingPlan
+from fine_tuning.config.schema import Schedule
+from fine_tuning.training.plan import TrainingPlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

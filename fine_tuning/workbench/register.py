@@ -9,6 +9,7 @@ from typing import Any
 
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.errors import DataError, ModelNotFoundError
+from fine_tuning.core.json_value import JsonValue, trusted
 from fine_tuning.core.run import ADAPTER_GGUF, PEFT_CONFIG, PEFT_WEIGHTS, Run
 from fine_tuning.model_management.model_registry import ModelRegistry
 from fine_tuning.model_management.registry_file import DATABASE_FILE
@@ -104,8 +105,8 @@ class VersionRegister:
 
     def _new_version(self, run: Run, parents: Sequence[str] = ()) -> NewVersion:
         manifest = run.manifest
-        facts: Mapping[str, object] = manifest
-        settings = {key: facts[key] for key in PLAN_KEYS if key in facts}
+        facts = trusted(manifest)
+        settings: dict[str, JsonValue] = {key: facts[key] for key in PLAN_KEYS if key in facts}
         settings |= {"plan": manifest.get("plan", {}), "versions": manifest.get("versions", {})}
         conversations: Mapping[str, Sequence[str]] = {}
         try:
@@ -114,9 +115,9 @@ class VersionRegister:
             logger.warning("the conversations of run %s are not known: %s", run.run_id, error)
         else:
             conversations = data.conversation_ids
-            settings["data"] = data.manifest.get("settings", {})
+            settings["data"] = trusted(data.manifest.get("settings", {}))
         if "imported" in manifest:
-            settings["imported"] = manifest["imported"]
+            settings["imported"] = trusted(manifest["imported"])
         family = manifest.get("family", "") or self._family
         folder = run.adapter_dir
         return NewVersion(

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from fine_tuning.config.schema import Training
 from fine_tuning.core.naming import file_sha256
 from fine_tuning.core.ports import ModelRecipe
 from fine_tuning.data_preparation.snapshot import write_snapshot
 from fine_tuning.model_management.model_registry import ModelRegistry
 from fine_tuning.runtimes.base_model import resolve_base_model
 from fine_tuning.runtimes.embedded_runtime import ADAPTERS, EmbeddedRuntime
+from fine_tuning.workbench.plans import training_plan
 from tests.cli.running import run, run_json
 from tests.runtimes.models import write_adapter
 
@@ -97,6 +99,18 @@ def test_one_version_and_two(capsys: pytest.CaptureFixture[str]) -> None:
     }
     assert found["metrics"] == {"best_validation_loss": [2.0, 1.0]}
     assert "1 shared, 1 added, 2 removed" in run(capsys, "models", "diff", "run1", "run2")[1]
+
+
+def test_a_run_by_the_defaults_is_shown_as_one(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = home / "fine_tuned_models" / "run1" / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    plan = training_plan(Training(), takes_adapters=True)
+    path.write_text(json.dumps(manifest | {"plan": plan.to_dict()}), encoding="utf-8")
+    text = " ".join(run(capsys, "models", "show", "support:1")[1].split())
+    assert "set: training." not in text
+    assert "set: data_preparation.max_length │ 512 (default 2048)" in text
 
 
 def test_the_proof_is_shown_part_by_part(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -153,6 +153,11 @@ def test_parameters_survive_json(kind: JobKind[object]) -> None:
     assert kind.from_json(json.loads(json.dumps(kind.to_json(kind.params())))) == kind.params()
 
 
+def test_parameters_with_further_runs_survive_json() -> None:
+    params = built_in.EvaluateParams(run_id="a", run="/a", against="base", beside=("b", "c"))
+    assert built_in.EVALUATE.from_json(built_in.EVALUATE.to_json(params)) == params
+
+
 def test_parameters_that_do_not_survive_are_refused() -> None:
     assert PAINT.from_json(PAINT.to_json(Colour(name="red", shades=(1, 2)))).shades == (1, 2)
     with pytest.raises(ConfigError, match="'paint' do not survive JSON"):

@@ -378,7 +378,7 @@ def test_the_right_model_on_ollama_is_proven(ollama: StandIn, reference: EngineR
     assert [part.outcome for part in proof.parts] == ["holds"] * 4
 
 
-# The deployer's own tests plant these, too (tests/workbench/test_deploying.py).
+# The deployer's own tests plant these, too (tests/workbench/test_deploy.py).
 SLOW = ("no stop token", "four times as strong")
 
 

@@ -11,6 +11,7 @@ import torch
 
 from fine_tuning.core.errors import ConfigError, InterruptedRunError, TrainingError
 from fine_tuning.core.naming import file_sha256
+from fine_tuning.core.run import Run
 from fine_tuning.engine.adapter_files import check_same_update, read_gguf_adapter
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.peft_files import read_peft_adapter
@@ -19,7 +20,6 @@ from fine_tuning.training.fresh_adapter import fresh_adapter
 from fine_tuning.training.plan import TrainingPlan
 from fine_tuning.training.qlora_trainer import QLoRATrainer
 from fine_tuning.training.run import Listening
-from fine_tuning.training.run_folder import TrainedRun
 from fine_tuning.training.starting_point import StartingPoint
 from tests.engine.test_gradients import assert_close, own_gradients, reference_gradients
 from tests.engine.tiny import ragged_batch, write_tiny_llama
@@ -30,12 +30,12 @@ RANKS = {"attn_q": 2, "blk.1.ffn_down.weight": 6, "ffn_up": 3}
 ALPHAS = {"attn_q": 16.0, "blk.0.attn_v.weight": 3.0}
 
 
-def trained(folder: Path, plan: TrainingPlan = PLAN, **options: object) -> TrainedRun:
+def trained(folder: Path, plan: TrainingPlan = PLAN, **options: object) -> Run:
     return QLoRATrainer(plan).train(DATA, base_model(folder.parent), folder, **options)
 
 
-def version(run: TrainedRun) -> StartingPoint:
-    return StartingPoint(name="mine-v1", adapter_file=run.adapter_path / "adapter.gguf")
+def version(run: Run) -> StartingPoint:
+    return StartingPoint(name="mine-v1", adapter_file=run.adapter_file)
 
 
 def test_a_run_goes_on_from_a_version(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_a_run_goes_on_from_a_version(tmp_path: Path) -> None:
     manifest = json.loads(second.folder.joinpath("manifest.json").read_text(encoding="utf-8"))
     assert manifest["parents"] == ["mine-v1"]
     assert (manifest["plan"]["rank"], manifest["plan"]["alpha"]) == (4, 8.0)
-    adapters = [read_gguf_adapter(run.adapter_path / "adapter.gguf") for run in (first, second)]
+    adapters = [read_gguf_adapter(run.adapter_file) for run in (first, second)]
     assert adapters[0].targets == adapters[1].targets
     assert not (second.folder / "data").exists()
 
@@ -96,9 +96,7 @@ def test_a_mergeable_version_stays_mergeable(tmp_path: Path) -> None:
     plan = replace(PLAN, adapter="mergeable", eight_bit=("attn_q",), num_epochs=1)
     first = trained(tmp_path / "first", plan)
     second = trained(tmp_path / "second", PLAN, start_from=version(first))
-    forms = [
-        read_gguf_adapter(run.adapter_path / "adapter.gguf").block_sum for run in (first, second)
-    ]
+    forms = [read_gguf_adapter(run.adapter_file).block_sum for run in (first, second)]
     assert forms[0]
     assert forms[0] == forms[1]
     start_loss = curve(second.folder)["validation_loss"][0]
@@ -157,9 +155,9 @@ def test_ranks_and_scales_of_their_own_are_trained_and_folded(
         assert adapter.scale * adapter.pairs["blk.0.attn_v.weight"].gain == pytest.approx(
             3 / 4**power
         )
-        from_gguf = read_gguf_adapter(run.adapter_path / "adapter.gguf")
-        from_peft = read_peft_adapter(run.adapter_path, decoder.shape)
-        check_same_update(from_gguf, from_peft, run.adapter_path)
+        from_gguf = read_gguf_adapter(run.adapter_file)
+        from_peft = read_peft_adapter(run.adapter_dir, decoder.shape)
+        check_same_update(from_gguf, from_peft, run.adapter_dir)
         for each in (from_gguf, from_peft):
             result = evaluate_loss(decoder, each, DATA.validation)
             loss = result.loss_sum / result.num_targets

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from fine_tuning.config.schema import Settings, Training
@@ -57,3 +59,15 @@ def test_only_what_differs_from_the_defaults_is_told() -> None:
         "data_preparation.train_ratio": (0.7, 0.8),
     }
     assert chosen_settings({}) == {}, "an old version may lack them"
+
+
+def test_the_defaults_are_told_as_such_after_the_file() -> None:
+    plan = json.loads(json.dumps(training_plan(Training(), True).to_dict()))
+    assert chosen_settings({"method": "qlora", "plan": plan}) == {}
+    for training in (Training(eight_bit_modules=("attn_v",)), Training(target_modules=("attn_q",))):
+        plan = json.loads(json.dumps(training_plan(training, True).to_dict()))
+        told = chosen_settings({"method": "qlora", "plan": plan})
+        assert told in (
+            {"training.eight_bit_modules": (["attn_v"], [])},
+            {"training.target_modules": (["attn_q"], "all-linear")},
+        )

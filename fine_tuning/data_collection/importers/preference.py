@@ -130,7 +130,7 @@ def _messages(name: str, turns: Turns, parent: str | None = None) -> tuple[Messa
     )
 
 
-def _tools(record: JsonObject) -> object:
+def _tools(record: JsonObject) -> JsonValue:
     return record.get("tools") or mapping(record, "input").get("tools")
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from fine_tuning.core.json_value import list_at, trusted
 from fine_tuning.integration.app.common import told, workbench
 from fine_tuning.integration.app.formatting import count, plain, size, when
 from fine_tuning.workbench.plans import chosen_settings
@@ -124,8 +124,7 @@ def _proof(one: Deployment) -> None:
     )
     if one.reason:
         st.caption(plain(one.reason))
-    parts: list[Mapping[str, Any]] = list(one.proof.get("parts") or ())
-    for part in parts:
+    for part in trusted(list_at(one.proof, "parts")):
         name = PROOF_PARTS.get(str(part["name"]), str(part["name"]))
         mark = MARKS.get(str(part["outcome"]), "")
         st.markdown(f"{mark} **{plain(name)}**: {plain(str(part['sentence']))}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.loops import PreparedData
 from fine_tuning.data_collection.conversation_logger import ConversationLogger
 from fine_tuning.data_collection.data_cleaner import Change, CleaningReport
 from fine_tuning.data_collection.data_export import DataExporter
@@ -15,7 +16,7 @@ from fine_tuning.data_collection.feedback_summary import labelled_replies, prefe
 from fine_tuning.data_collection.file_import import FileImporter
 from fine_tuning.data_collection.preference_files import clean_labels, clean_pairs
 from fine_tuning.data_preparation.dataset_builder import DatasetBuilder, Ratios
-from fine_tuning.data_preparation.snapshot import Snapshot
+from fine_tuning.data_preparation.snapshot import SPLITS, Snapshot
 from fine_tuning.runtimes.base_model import BaseModel
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.storage.atomic import write_file
@@ -188,6 +189,17 @@ class Data:
             )
         self._history.record_dataset(snapshot)
         return snapshot
+
+    def prepare_data(self) -> PreparedData:
+        """Clean what is recorded and build a data set of it; see :class:`DataPreparer`."""
+        snapshot = self.prepare()
+        counts = {split: len(snapshot.split(split).examples) for split in SPLITS}
+        return PreparedData(
+            name=snapshot.name,
+            num_train=counts["train"],
+            num_validation=counts["validation"],
+            num_test=counts["test"],
+        )
 
     def builder(
         self, base: BaseModel, server: EmbeddedServer, clusters: dict[str, str]

@@ -10,6 +10,7 @@ import orjson
 
 from fine_tuning.core.clock import iso
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.loops import GateResult
 from fine_tuning.core.naming import canonical_json, content_name, file_sha256
 from fine_tuning.core.run import Run
 from fine_tuning.data_collection.feedback_summary import preference_pairs
@@ -114,6 +115,16 @@ class Evaluate:
         _write(report, run, iso(self._context.clock.now()))
         self._versions.record_verdict(run, report.verdict.to_dict(), _metrics(report))
         return report
+
+    def evaluate_candidate(self, candidate: str, reference: str = BASE) -> GateResult:
+        """Ask the gate about a version; see :class:`core.loops.CandidateEvaluator`."""
+        verdict = self.evaluate(candidate, against=reference).verdict
+        return GateResult(
+            candidate=candidate,
+            reference=reference,
+            outcome=verdict.outcome,
+            reasons=tuple(reason.sentence for reason in verdict.reasons),
+        )
 
     def report_file(self, run_name: str) -> Path:
         """Return where the page of a run's last evaluation lies; its Markdown lies beside it."""

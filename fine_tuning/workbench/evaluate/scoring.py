@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fine_tuning.core.example import TokenizedExample
+from fine_tuning.core.json_value import trusted
 from fine_tuning.core.naming import content_name
 from fine_tuning.evaluation.cache import ResultCache
 from fine_tuning.evaluation.relevance import first_replies
@@ -54,7 +55,7 @@ def scoring(
         names = [_score_name(name, example) for example in examples]
         found = {
             key: ExampleScore(tuple(raw[0]), tuple(bit == "1" for bit in raw[1]), raw[2])
-            for key, raw in (cache.find(names) if cache else {}).items()
+            for key, raw in trusted(cache.find(names) if cache else {}).items()
         }
         wanted = dict(zip(names, examples, strict=True))
         missing = [key for key in wanted if key not in found]

@@ -17,6 +17,7 @@ from fine_tuning.config.presets import PRESETS, find_preset
 from fine_tuning.config.schema import Settings
 from fine_tuning.core.errors import DataError, TrainingError
 from fine_tuning.core.events import RunEvent
+from fine_tuning.core.json_value import trusted
 from fine_tuning.core.naming import content_name
 from fine_tuning.core.run import RunOverview
 from fine_tuning.jobs.job import Job, JobProgress
@@ -104,7 +105,7 @@ class Jobs:
             ConfigError: if there is no such preset, or a value is not accepted; names all.
         """
         values = dict(find_preset(preset).values) if preset else {}
-        values |= overrides or {}
+        values |= trusted(overrides or {})
         if base:
             values["training.base_model"] = base
         return with_values(self._settings, values)

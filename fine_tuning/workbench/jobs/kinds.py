@@ -5,7 +5,7 @@ Light: what does the work, and the libraries it needs, are loaded in a job's own
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -36,7 +36,7 @@ class EvaluateParams:
     run_id: str
     run: str
     against: str
-    beside: Sequence[str] = ()
+    beside: tuple[str, ...] = ()
     judge: str = ""
     deploy_if_better: bool = False
 

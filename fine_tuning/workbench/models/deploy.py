@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fine_tuning.core.errors import DeploymentError, FineTuningError
+from fine_tuning.core.loops import DeployedVersion
 from fine_tuning.core.ports import Progress, ServedModel
 from fine_tuning.core.run import Run
 from fine_tuning.model_management.artefacts import MERGED, is_mergeable, write_merged
@@ -106,6 +107,11 @@ class VersionDeployment:
             self._modelfiles.keep(run, told=told, prompts=reference)
         switched = self._aliases.switcher().switch(version.name) if switch else None
         return Deployment(deployed=deployed, switched=switched)
+
+    def deploy_version(self, version: str) -> DeployedVersion:
+        """Serve a version and give it to the chatbot; see :class:`core.loops.VersionDeployer`."""
+        made = self.deploy(version)
+        return DeployedVersion(version=made.deployed.version, served_as=made.deployed.name)
 
     def deploy_if_better(self, run_name: str, outcome: str) -> Deployment | None:
         """Deploy a run when the settings ask for it and its verdict is to promote it.

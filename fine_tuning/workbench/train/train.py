@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fine_tuning.config.loader import with_values
+from fine_tuning.config.schema import Settings
 from fine_tuning.core.errors import (
     ConfigError,
     DataError,
@@ -14,6 +17,7 @@ from fine_tuning.core.errors import (
     RuntimeUnavailableError,
     TrainingError,
 )
+from fine_tuning.core.loops import SettingValue, TrainedVersion
 from fine_tuning.core.ports import RunListener
 from fine_tuning.core.run import MANIFEST_FILE, Run
 from fine_tuning.data_preparation.snapshot import Snapshot
@@ -61,6 +65,7 @@ class Train:
         self._context = context
         self._data = data
         self._bases = catalog.bases
+        self._datasets = catalog.datasets
         self._runs = catalog.runs
         self._versions = catalog.register
         self._on_finished = on_finished
@@ -73,6 +78,7 @@ class Train:
         run_id: str = "",
         listener: RunListener | None = None,
         start_from: str = "",
+        settings: Settings | None = None,
     ) -> Run:
         """Train an adapter; the finished run becomes a version in the registry.
 
@@ -81,17 +87,35 @@ class Train:
             run_id: The run's name; "" makes one from the time.
             listener: Hears the run's events.
             start_from: A version (or run) whose adapter is trained on; "" begins with a fresh one.
+            settings: The settings of this run; None takes those in force.
 
         Raises:
             ModelNotFoundError: if there is no such version, or its files were pruned.
             FineTuningError: as preparing and the trainer raise.
         """
         start = self._starting_point(start_from) if start_from else None
-        trainer, data, base = self._training_task(snapshot)
+        trainer, data, base = self._training_task(snapshot, settings=settings)
         folder, listening = self._new_folder(run_id), _listening(listener)
         run = trainer.train(data, base, folder, listening, start_from=start)
         self._register(run)
         return run
+
+    def train_adapter(
+        self,
+        data: str,
+        *,
+        start_from: str = "",
+        settings: Mapping[str, SettingValue] | None = None,
+    ) -> TrainedVersion:
+        """Train on a data set, by its name; see :class:`core.loops.AdapterTrainer`."""
+        snapshot = self._datasets.find(data)
+        wanted = with_values(self._context.settings, settings or {})
+        run = self.train(snapshot, start_from=start_from, settings=wanted)
+        return TrainedVersion(
+            version=self._versions.register(run).name,
+            run_id=run.run_id,
+            validation_loss=run.metrics.best_validation_loss,
+        )
 
     def _starting_point(self, name: str) -> StartingPoint:
         from fine_tuning.training.starting_point import StartingPoint  # noqa: PLC0415 - torch is slow to load
@@ -129,7 +153,10 @@ class Train:
         return trainer.forecast(data, found, self._new_folder(""), is_timed=False)
 
     def _training_task(
-        self, snapshot: Snapshot | None, base: BaseModel | None = None
+        self,
+        snapshot: Snapshot | None,
+        base: BaseModel | None = None,
+        settings: Settings | None = None,
     ) -> tuple[AdapterTrainer, TrainingData, TrainingBase]:
         from fine_tuning.training.adapter_run import BaseModel as TrainingBase  # noqa: PLC0415 - torch is slow to load
 
@@ -147,12 +174,18 @@ class Train:
             validation=snapshot.split("validation").examples,
             snapshot=snapshot.name,
         )
-        plan = training_plan(self._context.settings.training, *self._takes_adapters(base))
-        trainer = _trainer(self._context.settings.training.method, plan)
+        section = (settings or self._context.settings).training
+        plan = training_plan(section, *self._takes_adapters(base))
+        trainer = _trainer(section.method, plan)
         return trainer, data, TrainingBase(path=base.path, name=base.name, digest=base.digest())
 
     def _new_folder(self, run_id: str) -> Path:
-        return self._run_folder(run_id or self._context.clock.now().strftime("%Y%m%d-%H%M%S"))
+        if run_id:
+            return self._run_folder(run_id)
+        stem = self._context.clock.now().strftime("%Y%m%d-%H%M%S")
+        # A second run begun within the second is another run.
+        names = (f"{stem}-{number}" if number > 1 else stem for number in count(1))
+        return next(folder for folder in map(self._run_folder, names) if not folder.exists())
 
     def resume(self, run_id: str, listener: RunListener | None = None) -> Run:
         """Go on with an interrupted run; its own settings hold.

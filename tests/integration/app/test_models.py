@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from fine_tuning.config.schema import Training
 from fine_tuning.integration.app.models import PER_PAGE
 from fine_tuning.model_management.lineage import Lineage
+from fine_tuning.workbench.plans import training_plan
 from fine_tuning.workbench.workbench import Workbench
 from tests.integration.app.scenes import labels, page, press, sleeping_job, words
 from tests.workbench.reported import write_report
@@ -81,6 +84,17 @@ def test_a_version_that_is_not_deployed_can_be(trained: Trained, bench: Workbenc
     assert (asked.kind, asked.run_id, asked.params["switch"]) == ("deploy", "run1", True)
     bench.jobs.stop(asked.id)
     bench.jobs.stop(other.id)
+
+
+def test_the_settings_of_a_run_by_the_defaults_are_not_listed(trained: Trained) -> None:
+    folder = trained.add_run()
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    plan = training_plan(Training(), takes_adapters=True)
+    path.write_text(json.dumps(manifest | {"plan": plan.to_dict()}), encoding="utf-8")
+    tables = [table.value for table in page("models").dataframe]
+    told = [key for table in tables if "Setting" in table for key in table["Setting"]]
+    assert told == ["data_preparation.max_length"], "which the data set of these tests changed"
 
 
 def test_what_is_in_use_is_proven_switched_and_rolled_back(in_use: Workbench) -> None:

@@ -13,7 +13,7 @@ from fine_tuning.model_management.switchings import SwitchJournal
 from fine_tuning.workbench.models.ab_test import Tally
 from fine_tuning.workbench.workbench import Workbench
 from tests.model_management.registered import ALIAS, point, split
-from tests.workbench.test_conversing import Parrot
+from tests.workbench.test_chat_sessions import Parrot
 from tests.workbench.trained import write_trained
 
 SERVED = "fine_tuned_support:2"
