@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from itertools import count
 from pathlib import Path
@@ -17,7 +17,7 @@ from fine_tuning.core.errors import (
     RuntimeUnavailableError,
     TrainingError,
 )
-from fine_tuning.core.loops import SettingValue, TrainedVersion
+from fine_tuning.core.loops import SettingValues, TrainedVersion
 from fine_tuning.core.ports import RunListener
 from fine_tuning.core.run import MANIFEST_FILE, Run
 from fine_tuning.data_preparation.snapshot import Snapshot
@@ -101,11 +101,7 @@ class Train:
         return run
 
     def train_adapter(
-        self,
-        data: str,
-        *,
-        start_from: str = "",
-        settings: Mapping[str, SettingValue] | None = None,
+        self, data: str, *, start_from: str = "", settings: SettingValues | None = None
     ) -> TrainedVersion:
         """Train on a data set, by its name; see :class:`core.loops.AdapterTrainer`."""
         snapshot = self._datasets.find(data)
