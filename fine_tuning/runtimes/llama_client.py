@@ -22,6 +22,7 @@ from fine_tuning.core.ports import GREEDY, Sampling
 from fine_tuning.core.template_message import template_message
 from fine_tuning.runtimes.llama_answers import event_of, failure_of
 from fine_tuning.runtimes.llama_api import CompletionAnswer, RenderedPrompt, StreamEvent, TokenList
+from fine_tuning.runtimes.sampling_options import sampling_options
 
 CONNECT_TIMEOUT_S = 10.0
 SYSTEM_ROLES = ("system", "developer")
@@ -356,12 +357,7 @@ class LlamaChatModel:
         return {
             "prompt": prompt,
             "n_predict": sampling.max_tokens,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "top_k": sampling.top_k,
-            "min_p": 0.0,
-            "seed": sampling.seed,
-            "repeat_penalty": sampling.repeat_penalty,
+            **sampling_options(sampling),
             "stop": [*self.stop, *sampling.stop],
             "cache_prompt": self._reuse_prompt,
         }

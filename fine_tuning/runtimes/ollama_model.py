@@ -21,6 +21,7 @@ from fine_tuning.runtimes.ollama_answers import MessagePart, ModelList, ShownMod
 from fine_tuning.runtimes.ollama_client import OllamaClient
 from fine_tuning.runtimes.ollama_modelfile import parse_modelfile
 from fine_tuning.runtimes.ollama_store import OllamaName
+from fine_tuning.runtimes.sampling_options import sampling_options
 
 NS_PER_S = 1e9
 _NO_TOOLS = "does not support tools"
@@ -148,12 +149,7 @@ class OllamaServedModel:
 
     def _request(self, messages: Messages, sampling: Sampling, top: int) -> dict[str, JsonValue]:
         options: dict[str, JsonValue] = {
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "top_k": sampling.top_k,
-            "min_p": 0.0,
-            "seed": sampling.seed,
-            "repeat_penalty": sampling.repeat_penalty,
+            **sampling_options(sampling),
             "num_predict": sampling.max_tokens,
             **self._room(),
         }

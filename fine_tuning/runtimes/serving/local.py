@@ -20,6 +20,7 @@ from fine_tuning.core.json_value import JsonValue
 from fine_tuning.core.ports import GREEDY, Sampling
 from fine_tuning.runtimes.llama_client import openai_message
 from fine_tuning.runtimes.loadable import ModelCatalog
+from fine_tuning.runtimes.sampling_options import sampling_options
 from fine_tuning.runtimes.serving.pool import Pool, PoolLimits
 from fine_tuning.runtimes.serving.work import ReplyOutcome, Work, reply
 
@@ -70,12 +71,7 @@ class LocalModels:
         """
         model = self._catalog.find(name)
         options: dict[str, JsonValue] = {
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "top_k": sampling.top_k,
-            "min_p": 0.0,
-            "seed": sampling.seed,
-            "repeat_penalty": sampling.repeat_penalty,
+            **sampling_options(sampling),
             "num_predict": sampling.max_tokens,
             # A request's stop texts replace the model's, which must go on ending replies.
             **({"stop": [*model.stop, *sampling.stop]} if sampling.stop else {}),
