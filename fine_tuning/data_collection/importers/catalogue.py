@@ -46,9 +46,6 @@ IMPORTERS: dict[str, Importer] = {
         CSV_TABLE,
     )
 }
-SAMPLE_RECORDS = 20
-SAMPLE_PLACES = 200
-"""Records looked at for sound ones, when a file begins with damaged ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +112,11 @@ def importer_named(name: str) -> Importer:
     near = get_close_matches(wanted, IMPORTERS, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ConfigError(f"format {name!r} is unknown, expected one of {', '.join(IMPORTERS)}{hint}")
+
+
+SAMPLE_RECORDS = 20
+SAMPLE_PLACES = 200
+"""Records looked at for sound ones, when a file begins with damaged ones."""
 
 
 def _sample(source: Source) -> tuple[Sample, str]:
