@@ -65,32 +65,35 @@ def train(
     """
     from fine_tuning.training.progress import progress_listener
 
-    if resume is not None and any((base, dataset, run_id, shared.overrides, dry_run, start_from)):
-        raise ConfigError(
-            "a resumed run keeps the settings it was started with, expected --resume alone",
-            next_command=f"fine-tuning train --resume {resume}",
-        )
+    if resume is not None:
+        if any((base, dataset, run_id, shared.overrides, dry_run, start_from)):
+            raise ConfigError(
+                "a resumed run keeps the settings it was started with, expected --resume alone",
+                next_command=f"fine-tuning train --resume {resume}",
+            )
+        _resume(shared, resume)
+        return
     with progress_bars() as progress:
         bench = shared.open(base=base, progress=progress)
-        snapshot = None
-        if resume is None:
-            snapshot = bench.data.datasets.find(dataset) if dataset else bench.data.prepare()
+        snapshot = bench.data.datasets.find(dataset) if dataset else bench.data.prepare()
     if dry_run:
         forecast = bench.train.forecast(snapshot, start_from=start_from)
         _show_forecast(forecast, as_json=shared.as_json)
         return
     with progress_listener(sys.stderr) as listener:
-        if resume is not None:
-            if bench.train.is_finished(resume):
-                say(f"Run {resume} was finished already.")
-            run = bench.train.resume(resume, listener)
-        else:
-            run = bench.train.train(
-                snapshot, run_id=run_id, listener=listener, start_from=start_from
-            )
-    if remark := bench.train.mode_remark(run):
-        say(remark)
-    _show_run(run, bench.models.versions.of_run(str(run.folder)).name, as_json=shared.as_json)
+        run = bench.train.train(snapshot, run_id=run_id, listener=listener, start_from=start_from)
+    _show_run(bench, run, as_json=shared.as_json)
+
+
+def _resume(shared: Shared, run_id: str) -> None:
+    from fine_tuning.training.progress import progress_listener
+
+    bench = shared.open()
+    with progress_listener(sys.stderr) as listener:
+        if bench.train.is_finished(run_id):
+            say(f"Run {run_id} was finished already.")
+        run = bench.train.resume(run_id, listener)
+    _show_run(bench, run, as_json=shared.as_json)
 
 
 def _show_forecast(known: Forecast, *, as_json: bool) -> None:
@@ -109,8 +112,10 @@ def _show_forecast(known: Forecast, *, as_json: bool) -> None:
     )
 
 
-def _show_run(run: Run, version: str, *, as_json: bool) -> None:
-    metrics = run.metrics
+def _show_run(bench: Workbench, run: Run, *, as_json: bool) -> None:
+    if remark := bench.train.mode_remark(run):
+        say(remark)
+    metrics, version = run.metrics, bench.models.versions.of_run(run).name
     about = {"run_id": run.run_id, "version": version, "folder": str(run.folder)}
     value = {**about, **asdict(metrics)}
     rows = {

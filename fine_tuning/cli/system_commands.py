@@ -17,6 +17,7 @@ from fine_tuning.core.json_value import object_at
 if TYPE_CHECKING:
     from fine_tuning.core.finding import Finding
     from fine_tuning.workbench.demo import DemoResult
+    from fine_tuning.workbench.doctor.parity import ParityReport
 
 app = typer.Typer()
 PARITY_FAILED = 1
@@ -137,7 +138,14 @@ def doctor(
         )
     value = {"health": report, "parity": [one.to_dict() for one in reports]}
     answer(value, as_json=shared.as_json, table=facts("health", report))
-    for one in reports if not shared.as_json else []:
+    if not shared.as_json:
+        _show_parity(reports)
+    if any(not one.holds for one in reports):
+        raise typer.Exit(PARITY_FAILED)
+
+
+def _show_parity(reports: Sequence[ParityReport]) -> None:
+    for one in reports:
         rows = {
             "positions": one.num_positions,
             "mean KL": f"{one.mean_kl:.5f} nats",
@@ -147,8 +155,6 @@ def doctor(
             "parity": "holds" if one.holds else "FAILS",
         }
         results.print(facts(f"parity with llama.cpp: {one.name}", rows))
-    if any(not one.holds for one in reports):
-        raise typer.Exit(PARITY_FAILED)
 
 
 def show_findings(findings: Sequence[Finding], *, as_json: bool) -> None:

@@ -6,7 +6,6 @@ at a bad line: it is skipped with its number and a reason. What an object means 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +18,7 @@ import orjson
 
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.json_value import JsonValue
+from fine_tuning.core.unix_only import fcntl
 from fine_tuning.storage.atomic import sync_folder, whole_file
 
 MAX_LINE_BYTES = 64 << 20

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fine_tuning.core.errors import StorageError
+from fine_tuning.core.unix_only import fcntl
 from fine_tuning.storage.atomic import storage_errors
 
 _RETRY_S = 0.01

@@ -1,4 +1,4 @@
-"""On Windows the program says in one sentence what to use instead."""
+"""On Windows, which has no ``fcntl``, the program says in one sentence what to use instead."""
 
 from __future__ import annotations
 
@@ -7,18 +7,24 @@ import sys
 
 import pytest
 
-from fine_tuning.core.unix_only import SENTENCE, require_unix
+SENTENCE = "fine-tuning runs on Linux and macOS; on Windows, use WSL"
+WITHOUT_LOCKS = "import sys; sys.modules['fcntl'] = None; "
 
 
-def test_only_windows_is_refused() -> None:
-    require_unix()
-    require_unix("posix")
-    with pytest.raises(ImportError, match="on Windows, use WSL"):
-        require_unix("nt")
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", WITHOUT_LOCKS + code]
+    return subprocess.run(command, check=False, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("name", ["fine_tuning.cli.main", "fine_tuning.cli"])
-def test_the_command_line_says_so_without_a_traceback(name: str) -> None:
-    code = f"import os; os.name = 'nt'; import {name}"
-    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
-    assert (done.returncode, done.stderr.strip()) == (1, SENTENCE)
+def test_the_command_line_says_so_without_a_traceback() -> None:
+    done = run("from fine_tuning.__main__ import main; sys.exit(main())")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"Error: {SENTENCE}")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["ConversationLogger", "Workbench"])
+def test_what_locks_files_is_refused_by_the_same_sentence(name: str) -> None:
+    done = run(f"from fine_tuning import {name}; {name}")
+    assert done.returncode == 1
+    assert f"ImportError: {SENTENCE}" in done.stderr
