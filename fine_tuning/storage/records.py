@@ -125,43 +125,36 @@ class Records:
 
     def runs(self, kind: RunKind | None = None) -> list[RunRecord]:
         """Return the runs that are remembered, oldest first."""
-        with self._database.reading() as connection:
-            rows: Any = connection.execute(
-                "SELECT id, kind, settings, stats, started_at, finished_at FROM run "
-                "WHERE kind = ?1 OR ?1 IS NULL ORDER BY seq",
-                (kind,),
+        query = (
+            "SELECT id, kind, settings, stats, started_at, finished_at FROM run "
+            "WHERE kind = ?1 OR ?1 IS NULL ORDER BY seq"
+        )
+        return [
+            RunRecord(
+                id=name,
+                kind=found,
+                settings=orjson.loads(settings),
+                stats=orjson.loads(stats),
+                started_at=started,
+                finished_at=finished,
             )
-            return [
-                RunRecord(
-                    id=name,
-                    kind=found,
-                    settings=orjson.loads(settings),
-                    stats=orjson.loads(stats),
-                    started_at=started,
-                    finished_at=finished,
-                )
-                for name, found, settings, stats, started, finished in rows
-            ]
+            for name, found, settings, stats, started, finished in self._rows(query, kind)
+        ]
 
     def steps(self, run_id: str) -> list[StepRecord]:
         """Return what the steps of a run did, in their order."""
-        with self._database.reading() as connection:
-            rows: Any = connection.execute(
-                "SELECT name, num_in, num_changed, num_dropped, cpu_s FROM step "
-                "WHERE run_id = ? ORDER BY number",
-                (run_id,),
-            )
-            return [StepRecord(*row) for row in rows]
+        query = (
+            "SELECT name, num_in, num_changed, num_dropped, cpu_s FROM step "
+            "WHERE run_id = ? ORDER BY number"
+        )
+        return [StepRecord(*row) for row in self._rows(query, run_id)]
 
     def drops(self, run_id: str) -> list[DropRecord]:
         """Return the conversations that left a run, in the order in which they did."""
-        with self._database.reading() as connection:
-            rows: Any = connection.execute(
-                "SELECT conversation_id, reason, detail FROM drop_entry WHERE run_id = ? "
-                "ORDER BY seq",
-                (run_id,),
-            )
-            return [DropRecord(*row) for row in rows]
+        query = (
+            "SELECT conversation_id, reason, detail FROM drop_entry WHERE run_id = ? ORDER BY seq"
+        )
+        return [DropRecord(*row) for row in self._rows(query, run_id)]
 
     def add_dataset(self, name: str, *, base_model: str, run_id: str, replaces: str = "") -> None:
         """Note a data set; one that is known stays as it is.
@@ -231,6 +224,10 @@ class Records:
     def close(self) -> None:
         """Close this thread's connection; the next use opens it again."""
         self._database.close()
+
+    def _rows(self, query: str, *values: str | None) -> list[Any]:
+        with self._database.reading() as connection:
+            return list(connection.execute(query, values))
 
     def _now(self) -> str:
         return iso(self._clock.now())
