@@ -124,16 +124,11 @@ class AdapterImporter:
                     _write(place, found, known)
         run = Run(folder, read_manifest(folder / MANIFEST_FILE))
         version = self._catalog.register.register(run)
+        registry = self._catalog.register.registry()
         for file, kind in FILE_KINDS.items() if version.adapter_path is None else ():
-            self._catalog.register.registry().add_artefact(
-                version.name, kind, run.adapter_dir / file
-            )
+            registry.add_artefact(version.name, kind, run.adapter_dir / file)
         self._modelfiles.keep(run)
-        return ImportedAdapter(
-            version=self._catalog.register.registry().find(version.name),
-            form=found.form,
-            is_new=is_new,
-        )
+        return ImportedAdapter(version=registry.find(version.name), form=found.form, is_new=is_new)
 
 
 @contextmanager
