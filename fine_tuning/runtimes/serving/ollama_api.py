@@ -133,8 +133,6 @@ class OllamaApi:
             },
             top_log_probabilities=_top(asked),
         )
-        if asked.debug_render_only:
-            return await self._render_only(request, asked.model, work)
         return await self._reply(request, asked, work, self._chat_lines(asked, work))
 
     async def generate(self, request: Request) -> Response:
@@ -155,8 +153,6 @@ class OllamaApi:
             fields=forms.response_format(asked.format) | forms.thinking_fields(asked),
             top_log_probabilities=_top(asked),
         )
-        if asked.debug_render_only:
-            return await self._render_only(request, asked.model, work)
         return await self._reply(request, asked, work, self._generate_lines(asked, work))
 
     async def embed(self, request: Request) -> Response:
@@ -225,6 +221,8 @@ class OllamaApi:
         work: Work,
         lines: AsyncIterator[StreamLine],
     ) -> Response:
+        if asked.debug_render_only:
+            return await self._render_only(request, asked.model, work)
         if asked.stream is not False:
             response = await streamed(request, lines, ndjson, NDJSON)
         else:
