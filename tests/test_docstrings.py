@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,18 +27,16 @@ FACADES = [
         for path in sorted((PACKAGE / "workbench" / room).glob("*.py"))
     ),
 ]
-PUBLIC = [
-    PACKAGE / "config" / "loader.py",
-    PACKAGE / "data_collection" / "conversation_logger.py",
-    PACKAGE / "data_collection" / "data_cleaner.py",
-    PACKAGE / "data_collection" / "data_export.py",
-    PACKAGE / "data_preparation" / "formatter.py",
-    PACKAGE / "data_preparation" / "tokenizer.py",
-    PACKAGE / "integration" / "ollama_integration.py",
-    PACKAGE / "workbench" / "workbench.py",
-]
+PUBLIC = sorted(
+    {
+        Path(inspect.getfile(value))
+        for value in (getattr(fine_tuning, name) for name in fine_tuning.__all__)
+        if inspect.isclass(value) or inspect.isfunction(value)
+    }
+)
 KERNELS = {"CppKernels", "TorchKernels"}  # what they do stands in kernels/interface.py
-OPEN = {"evaluate_loss", "score_targets", "output_norm", "next_token_logits"}  # of engine/step.py
+# Of engine/step.py, which has no line left: their arguments are those of the functions above them.
+OPEN = {"evaluate_loss", "score_targets", "output_norm", "next_token_logits"}
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -47,6 +46,11 @@ class Documented:
 
     where: str
     node: _Function
+
+    @property
+    def name(self) -> str:
+        """The name, after its class's if it is a method."""
+        return self.where.partition(":")[2]
 
     @property
     def docstring(self) -> str:
@@ -135,15 +139,12 @@ def public_functions(path: Path) -> Iterator[Documented]:
 def documented() -> list[Documented]:
     """Return every function held to its sections."""
     functions = [f for path in [*ENGINE, *FACADES, *PUBLIC] for f in public_functions(path)]
-    names = {f.where: f.where.partition(":")[2] for f in functions}
-    return [
-        f
-        for f in functions
-        if names[f.where] not in OPEN and names[f.where].partition(".")[0] not in KERNELS
-    ]
+    return [f for f in functions if f.name.partition(".")[0] not in KERNELS]
 
 
 @pytest.mark.parametrize("function", documented(), ids=lambda function: function.where)
 def test_a_public_function_documents_arguments_result_and_errors(function: Documented) -> None:
     assert function.docstring
-    assert list(function.lacks()) == []
+    missing = [section for section in function.lacks() if not section.startswith("Args")]
+    assert missing == []
+    assert function.name in OPEN or not list(function.lacks())

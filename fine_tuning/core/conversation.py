@@ -44,6 +44,9 @@ class Part:
     def from_dict(cls, raw: JsonObject) -> Self:
         """Read the OpenAI form of a part.
 
+        Returns:
+            The part; of a kind other than text, its data as they stand.
+
         Raises:
             DataError: if ``type`` is missing or text is not a string.
         """
@@ -78,6 +81,9 @@ class ToolCall:
     @classmethod
     def from_dict(cls, raw: JsonObject) -> Self:
         """Read the form :meth:`to_dict` writes.
+
+        Returns:
+            The call; without an id it is "".
 
         Raises:
             DataError: if the function's name or arguments are not of the expected type.
@@ -158,6 +164,9 @@ class Message:
         Args:
             raw: The form :meth:`to_dict` writes, or an OpenAI message.
             id: The message id to use when ``raw`` carries none.
+
+        Returns:
+            The message; empty or missing content gives no parts.
 
         Raises:
             DataError: if the role is unknown or the content has the wrong type.
@@ -288,6 +297,9 @@ class Conversation:
     @classmethod
     def from_dict(cls, raw: JsonObject) -> Self:
         """Read the interchange form; messages without parents are chained in order.
+
+        Returns:
+            The conversation; without an id it is named by its messages.
 
         Raises:
             DataError: if messages are missing, have bad roles, or name an unknown parent.

@@ -339,7 +339,7 @@ def score_targets(
     sequences: Sequence[Item],
     frozen_prefix: FrozenPrefix | None = None,
 ) -> list[ExampleScore]:
-    """Score each example's targets, in the order given; the head is computed in float32.
+    """Return the scores of each example's targets, in order; the head is computed in float32.
 
     Without an adapter it is the base that scores: the reference of a preference objective. An
     example without targets gets an empty score.
