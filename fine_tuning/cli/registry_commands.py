@@ -60,7 +60,7 @@ def models(
 
 def _list(bench: Workbench, family: str | None, *, as_json: bool) -> None:
     versions = bench.models.register.versions(family)
-    pointings = [one for one in bench.models.aliases.pointings() if family in (None, one.family)]
+    aliases = [one for one in bench.models.aliases.all_aliases() if family in (None, one.family)]
     splits = [one for one in bench.models.ab_tests.splits() if family in (None, one.traffic.family)]
     disk = bench.models.disk_use(family)
     value = {
@@ -70,7 +70,7 @@ def _list(bench: Workbench, family: str | None, *, as_json: bool) -> None:
         ],
         "aliases": [
             {"alias": one.alias, "version": one.version or "base", "runtime": one.runtime}
-            for one in pointings
+            for one in aliases
         ],
         "splits": [one.to_dict() for one in splits],
         "size_bytes": disk.size_bytes,
@@ -79,7 +79,7 @@ def _list(bench: Workbench, family: str | None, *, as_json: bool) -> None:
         answer(value, as_json=True)
         return
     answer(value, as_json=False, table=_versions_table(versions, disk.served_bytes))
-    for one in pointings:
+    for one in aliases:
         say(f"{one.alias} answers as {one.version or 'the base model'} on {one.runtime}")
     say_splits(splits)
     kept = sum(disk.served_bytes.values())

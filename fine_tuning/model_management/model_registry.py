@@ -14,11 +14,11 @@ from fine_tuning.core.errors import DataError, DeploymentError
 from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.naming import canonical_json, file_sha256
 from fine_tuning.core.ports import Clock
+from fine_tuning.model_management.alias_history import needed_versions
 from fine_tuning.model_management.deployments import Deployments
 from fine_tuning.model_management.lineage import put_members
 from fine_tuning.model_management.registry_file import RegistryFile
 from fine_tuning.model_management.registry_rows import read_events, read_versions
-from fine_tuning.model_management.switchings import needed_versions
 from fine_tuning.model_management.versions import (
     ADAPTER,
     Artefact,

@@ -16,8 +16,8 @@ from fine_tuning.core.conversation import Conversation, Message, Role
 from fine_tuning.core.errors import DataError, DeploymentError, FineTuningError
 from fine_tuning.core.json_value import JsonValue
 from fine_tuning.core.ports import Progress, ServedModel
+from fine_tuning.model_management.deploy_strategies import DeployStrategy, Way, deploy_strategies
 from fine_tuning.model_management.deployment_target import Deployable, Made
-from fine_tuning.model_management.ladder import Rung, Way, ladder
 from fine_tuning.model_management.tools_check import check_tools, differs
 from fine_tuning.runtimes.go_template import infer_go_template
 from fine_tuning.runtimes.ollama_modelfile import Modelfile
@@ -89,10 +89,10 @@ class OllamaTarget:
         """The runtime."""
         return self._runtime
 
-    def rungs(self, what: Deployable, only: Way | None) -> Sequence[Rung]:
+    def strategies(self, what: Deployable, only: Way | None) -> Sequence[DeployStrategy]:
         """Return the ways to try: an adapter where the server takes one, then a merged file."""
         facts = self._runtime.facts()
-        return ladder(
+        return deploy_strategies(
             takes_adapters=facts.takes_adapters,
             adapters_reason=facts.adapters_reason,
             is_mergeable=what.is_mergeable,
@@ -111,7 +111,9 @@ class OllamaTarget:
         tag = self._tag_of_base(what)
         return self._runtime.served(tag) if tag else None
 
-    def make(self, name: str, rung: Rung, what: Deployable, progress: Progress | None) -> Made:
+    def make(
+        self, name: str, strategy: DeployStrategy, what: Deployable, progress: Progress | None
+    ) -> Made:
         """Make a model with the best template whose prompts are those trained on.
 
         The best renders tools as training did. Where no tools were trained on, one that treats
@@ -122,7 +124,7 @@ class OllamaTarget:
             DeploymentError: if there is none, the server refuses the model, or it does not load.
             RuntimeUnavailableError: if no server answers.
         """
-        choice = self._choose(name, rung, what, progress)
+        choice = self._choose(name, strategy, what, progress)
         if choice.best is None:
             raise DeploymentError(
                 f"the server's prompts differ from those {what.version} was trained on, with every "
@@ -131,16 +133,16 @@ class OllamaTarget:
             )
         if not choice.is_last:
             self._runtime.draft(name, choice.best.recipe, progress)
-        return Made(rung=rung, decisions=self._decisions(choice.best, choice))
+        return Made(strategy=strategy, decisions=self._decisions(choice.best, choice))
 
     def _choose(
-        self, name: str, rung: Rung, what: Deployable, progress: Progress | None
+        self, name: str, strategy: DeployStrategy, what: Deployable, progress: Progress | None
     ) -> _Choice:
         """Try candidates until one renders all prompts as training did."""
         checks, learnt = _expected(what), infer_go_template(what.prompt)
         base, choice = self.base_served(what), _Choice([])
         is_told = True
-        for candidate in self._candidates(rung.way, what, learnt, progress):
+        for candidate in self._candidates(strategy.way, what, learnt, progress):
             is_useless = not is_told and not candidate.is_learnt
             if is_useless or (choice.best and candidate.copies):
                 continue

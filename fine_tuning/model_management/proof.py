@@ -21,7 +21,6 @@ from fine_tuning.core.errors import (
 from fine_tuning.core.json_value import JsonValue, number_at
 from fine_tuning.core.ports import Progress, Sampling, ServedModel, ServedReply
 from fine_tuning.model_management.diagnosis import Answered, diagnose, expected_end
-from fine_tuning.model_management.judgement import ending_part, output_part
 from fine_tuning.model_management.prompt_check import PromptFinding, check_prompts
 from fine_tuning.model_management.proof_parts import (
     ENDING,
@@ -32,6 +31,7 @@ from fine_tuning.model_management.proof_parts import (
     ProofPart,
 )
 from fine_tuning.model_management.reference import Reference
+from fine_tuning.model_management.reply_diagnosis import ending_part, output_part
 from fine_tuning.model_management.tools_check import check_tools
 
 MIN_PROMPTS = 16

@@ -15,9 +15,9 @@ import apsw
 
 from fine_tuning.core.errors import ConfigError
 from fine_tuning.core.json_value import JsonValue
+from fine_tuning.model_management.alias_history import ROLLBACK_STEPS, needed_versions
 from fine_tuning.model_management.registry_file import RegistryFile
 from fine_tuning.model_management.registry_rows import read_versions, rows
-from fine_tuning.model_management.switchings import ROLLBACK_STEPS, needed_versions
 from fine_tuning.model_management.versions import Artefact, ModelVersion
 from fine_tuning.storage.atomic import storage_errors
 

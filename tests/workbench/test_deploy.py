@@ -15,7 +15,7 @@ import pytest
 from fine_tuning.core.errors import DeploymentError, RuntimeFailedError
 from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.gguf.types import TensorType
-from fine_tuning.model_management.ladder import Way
+from fine_tuning.model_management.deploy_strategies import Way
 from fine_tuning.runtimes.embedded import CHATML_TEMPLATE
 from fine_tuning.runtimes.ollama_modelfile import parse_modelfile
 from fine_tuning.workbench.models.deploy import Deployment

@@ -152,7 +152,7 @@ def test_a_demo_that_was_killed_goes_on_and_ends_deployed(tmp_path: Path) -> Non
     assert bench.jobs.find(job_id).state == "finished", bench.jobs.find(job_id).sentence
     (version,) = bench.models.register.versions()
     assert version.outcome == "promote"
-    assert [one.version for one in bench.models.aliases.pointings()] == [version.name]
+    assert [one.version for one in bench.models.aliases.all_aliases()] == [version.name]
     judged = bench.evaluate.summary("handbook")
     assert judged is not None
     assert len(judged.of("question")) == 100

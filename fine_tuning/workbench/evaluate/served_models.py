@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from fine_tuning.core.errors import DeploymentError
 from fine_tuning.core.naming import content_name
 from fine_tuning.core.ports import ServedModel
+from fine_tuning.model_management.alias_history import Alias
 from fine_tuning.model_management.deployment_target import DeploymentTarget
 from fine_tuning.model_management.embedded_target import EmbeddedTarget
 from fine_tuning.model_management.ollama_target import OllamaTarget
-from fine_tuning.model_management.switchings import Pointing
 from fine_tuning.runtimes.embedded_served import EmbeddedServedModel
 
 EMBEDDED_PARALLEL = 16
@@ -47,7 +47,7 @@ class ServedModels:
     """
 
     def __init__(
-        self, target: DeploymentTarget, places: Mapping[str, Pointing], *, threads: int | None
+        self, target: DeploymentTarget, places: Mapping[str, Alias], *, threads: int | None
     ) -> None:
         self._target = target
         self._places = places

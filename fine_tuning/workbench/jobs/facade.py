@@ -23,7 +23,7 @@ from fine_tuning.core.run import RunOverview
 from fine_tuning.jobs.job import Job, JobProgress
 from fine_tuning.jobs.job_queue import JobQueue
 from fine_tuning.jobs.kinds import JobKind
-from fine_tuning.model_management.ladder import Way
+from fine_tuning.model_management.deploy_strategies import Way
 from fine_tuning.storage.run_files import read_overview
 from fine_tuning.training.events_file import read_events
 from fine_tuning.workbench.context import Context

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 
 from fine_tuning.jobs.job_queue import JobQueue, open_queue
 from fine_tuning.jobs.kinds import JobContext, JobKind, JobResult, later, register
-from fine_tuning.model_management.ladder import Way
+from fine_tuning.model_management.deploy_strategies import Way
 from fine_tuning.workbench.process import be_a_good_neighbour
 
 P = TypeVar("P")

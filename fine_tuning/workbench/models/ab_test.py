@@ -13,8 +13,8 @@ from fine_tuning.core.conversation import Conversation
 from fine_tuning.data_collection.chat_turns import TRIAL
 from fine_tuning.data_collection.conversation_index import Wanted
 from fine_tuning.data_collection.feedback_summary import FeedbackSummary
+from fine_tuning.model_management.alias_history import Traffic
 from fine_tuning.model_management.model_switcher import BASE
-from fine_tuning.model_management.switchings import Traffic
 from fine_tuning.workbench.context import Context
 from fine_tuning.workbench.data.review import ConversationIndex
 from fine_tuning.workbench.models.aliases import Aliases
@@ -140,7 +140,7 @@ class AbTests:
         Raises:
             StorageError: if the conversations cannot be read.
         """
-        champions = {(one.runtime, one.alias): one.version for one in self._aliases.pointings()}
+        champions = {(one.runtime, one.alias): one.version for one in self._aliases.all_aliases()}
         found: list[Split] = []
         for traffic in self._aliases.traffic():
             version = champions.get((traffic.runtime, traffic.alias), "")

@@ -13,8 +13,8 @@ from fine_tuning.core.loops import DeployedVersion
 from fine_tuning.core.ports import Progress, ServedModel
 from fine_tuning.core.run import Run
 from fine_tuning.model_management.artefacts import MERGED, is_mergeable, write_merged
+from fine_tuning.model_management.deploy_strategies import Way
 from fine_tuning.model_management.deployment_target import Deployable
-from fine_tuning.model_management.ladder import Way
 from fine_tuning.model_management.model_deployer import Deployed, Deployer
 from fine_tuning.model_management.model_switcher import Switched
 from fine_tuning.model_management.ollama_target import OllamaTarget

@@ -1,4 +1,4 @@
-"""Judges how served replies ended, and which model made them."""
+"""Diagnoses how served replies ended, and which model made them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COMPARED_TOKENS = 20
 def ending_part(
     stop: str, answered: Sequence[Answered], read: Sequence[Followed] | None
 ) -> ProofPart:
-    """Judge how replies ended.
+    """Tell how replies ended.
 
     Args:
         stop: The trained end of turn.
