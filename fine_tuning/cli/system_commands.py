@@ -34,9 +34,9 @@ def demo(home: Home = None, as_json: AsJson = False) -> None:
     trains an adapter, and asks base and tuned model questions worded unlike the training data.
     """
     from fine_tuning.config.workspace import Workspace
-    from fine_tuning.workbench.process import be_a_good_neighbour
+    from fine_tuning.workbench.process import limit_spinning
 
-    be_a_good_neighbour()
+    limit_spinning()
     from fine_tuning.training.progress import progress_listener
     from fine_tuning.workbench.demo import run_demo
 

@@ -96,7 +96,7 @@ def test_a_mergeable_version_stays_mergeable(tmp_path: Path) -> None:
     plan = replace(PLAN, adapter="mergeable", eight_bit=("attn_q",), num_epochs=1)
     first = trained(tmp_path / "first", plan)
     second = trained(tmp_path / "second", PLAN, start_from=version(first))
-    forms = [read_gguf_adapter(run.adapter_file).block_sum for run in (first, second)]
+    forms = [read_gguf_adapter(run.adapter_file).qalora for run in (first, second)]
     assert forms[0]
     assert forms[0] == forms[1]
     start_loss = curve(second.folder)["validation_loss"][0]

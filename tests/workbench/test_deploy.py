@@ -81,7 +81,7 @@ def test_a_mergeable_adapter_is_merged_into_a_file_of_the_same_kind(
     tmp_path: Path, generation: str
 ) -> None:
     with scene(tmp_path, generation, types=MERGEABLE) as here:
-        here.trained.add_run(block_sum=True)
+        here.trained.add_run(qalora=True)
         done = here.bench.models.deployment.deploy()
         assert done.deployed.way == "merged"
         assert "refuses adapters" in done.deployed.decisions["adapters"]
@@ -130,7 +130,7 @@ def test_a_base_without_a_template_is_served_with_that_of_training(
     tmp_path: Path, generation: str, way: str
 ) -> None:
     with scene(tmp_path, generation, types=MERGEABLE, without=TEMPLATE_KEY) as here:
-        here.trained.add_run(block_sum=True)
+        here.trained.add_run(qalora=True)
         done = here.bench.models.deployment.deploy()
         assert done.deployed.way == way
         is_old = not here.server.generation.renders
@@ -198,9 +198,9 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
             folder = tmp_path_factory.mktemp("deployed")
             types = MERGEABLE if merges else None
             here = stack.enter_context(scene(folder, generation, types=types))
-            here.trained.add_run(1, block_sum=merges)
+            here.trained.add_run(1, qalora=merges)
             here.bench.models.deployment.deploy()
-            here.trained.add_run(2, block_sum=merges)
+            here.trained.add_run(2, qalora=merges)
             return here
 
         yield on

@@ -140,7 +140,7 @@ class LmEvalRunner:
             max_reply_tokens=task.held_out_reply_tokens,
         )
         wanted = _known_tasks(tasks, known, folder)
-        found = self._through_harness(task, candidate, folder, wanted, limit)
+        found = self._through_lm_eval(task, candidate, folder, wanted, limit)
         report = LmEvalReport(
             model=candidate.name,
             version=version("lm-eval"),
@@ -151,7 +151,7 @@ class LmEvalRunner:
         write_file(folder / RESULT_FILE, canonical_json(report.to_dict()).encode())
         return report
 
-    def _through_harness(
+    def _through_lm_eval(
         self,
         task: EvaluationTask,
         candidate: Candidate,

@@ -23,10 +23,10 @@ from fine_tuning.core.run import (
     Run,
     RunManifest,
 )
-from fine_tuning.engine.architecture import DecoderShape, linear_names, shape_of
+from fine_tuning.engine.architecture import ModelConfig, config_of, linear_names
 from fine_tuning.gguf.adapter import BASE_DIGEST_KEY, BASE_NAME_KEY
-from fine_tuning.gguf.promote import PROMOTIONS
 from fine_tuning.gguf.reader import GgufFile
+from fine_tuning.gguf.requantize_exact import EXACT_TYPES
 from fine_tuning.model_management.artefacts import check_served
 from fine_tuning.model_management.versions import IMPORTED, ModelVersion, check_family
 from fine_tuning.runtimes.base_model import BaseModel
@@ -65,7 +65,7 @@ class _Found:
     source: Path
     form: str
     adapter: LoraAdapter
-    shape: DecoderShape
+    shape: ModelConfig
     said_name: str
 
 
@@ -155,7 +155,7 @@ def _read(place: Path, base: BaseModel) -> _Found:
     from fine_tuning.engine.adapter_files import read_gguf_adapter  # noqa: PLC0415 - torch is slow to load
     from fine_tuning.engine.peft_files import peft_base, read_peft_adapter  # noqa: PLC0415 - as above
 
-    shape = shape_of(base.path)
+    shape = config_of(base.path)
     if place.is_dir():
         said_name, said_digest = peft_base(place)
         _check_base(place, said_name, said_digest, base)
@@ -212,8 +212,8 @@ def _check_sizes(place: Path, adapter: LoraAdapter, base: BaseModel) -> None:
                 )
 
 
-def _check_targets(place: Path, targets: Collection[str], shape: DecoderShape) -> None:
-    layers = linear_names(shape.traits)
+def _check_targets(place: Path, targets: Collection[str], shape: ModelConfig) -> None:
+    layers = linear_names(shape.spec)
     known = {f"blk.{i}.{layer}.weight" for i in range(shape.num_layers) for layer in layers}
     others = sorted(set(targets) - known)
     if others:
@@ -227,7 +227,7 @@ def _check_targets(place: Path, targets: Collection[str], shape: DecoderShape) -
 def _foldable(base: Path) -> frozenset[str]:
     """Return the weights a block sum folds into."""
     with GgufFile.open(base) as file:
-        return frozenset(name for name, info in file.tensors.items() if info.type in PROMOTIONS)
+        return frozenset(name for name, info in file.tensors.items() if info.type in EXACT_TYPES)
 
 
 def _name(adapter: LoraAdapter, base: BaseModel) -> str:
@@ -270,7 +270,7 @@ def _manifest(
             "base_named": found.said_name,
         },
         "plan": {
-            "adapter": "mergeable" if adapter.block_sum else "lora",
+            "adapter": "mergeable" if adapter.qalora else "lora",
             "rank": adapter.rank,
             "alpha": adapter.alpha,
             "use_rslora": adapter.use_rslora,

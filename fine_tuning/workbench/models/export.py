@@ -11,7 +11,7 @@ from typing import Any
 from fine_tuning.core.errors import ConfigError
 from fine_tuning.core.ports import Progress
 from fine_tuning.core.run import PEFT_CONFIG, PEFT_WEIGHTS, Run
-from fine_tuning.engine.architecture import shape_of
+from fine_tuning.engine.architecture import config_of
 from fine_tuning.gguf.merge import MergeReport
 from fine_tuning.model_management.artefacts import (
     MERGED,
@@ -181,7 +181,7 @@ def _write_peft(place: Path, run: Run, base: BaseModel) -> None:
     )
     from fine_tuning.engine.peft_files import read_peft_adapter, write_peft_adapter  # noqa: PLC0415 - as above
 
-    shape = shape_of(base.path)
+    shape = config_of(base.path)
     own, adapter = run.adapter_dir, read_gguf_adapter(run.adapter_file)
     if all((own / file).is_file() for file in PEFT_FILES):
         for file in PEFT_FILES:

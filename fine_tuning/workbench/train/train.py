@@ -30,7 +30,7 @@ from fine_tuning.workbench.catalog import Catalog
 from fine_tuning.workbench.context import Context
 from fine_tuning.workbench.data.data import Data
 from fine_tuning.workbench.plans import UNKNOWN_RUNTIME, training_plan
-from fine_tuning.workbench.process import loading
+from fine_tuning.workbench.process import gc_paused
 from fine_tuning.workbench.runs import finished_runs
 from fine_tuning.workbench.train.preflight import Preflight
 
@@ -234,7 +234,7 @@ class Train:
 
 
 def _trainer(method: str, plan: TrainingPlan | None = None) -> AdapterTrainer:
-    with loading("torch"):
+    with gc_paused("torch"):
         from fine_tuning.training.lora_trainer import LoRATrainer  # noqa: PLC0415 - it is slow
         from fine_tuning.training.qlora_trainer import QLoRATrainer  # noqa: PLC0415 - as above
 
