@@ -21,7 +21,7 @@ ANNOTATOR_KINDS: tuple[str, ...] = get_args(AnnotatorKind)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feedback:
-    """One judgement on one message, or on a conversation as a whole.
+    """Feedback on one message, or on a conversation as a whole.
 
     * ``thumb``: ``value`` is 1 or -1; 0 takes an earlier thumb back.
     * ``rating``: ``value`` is 1 (worst) to 10 (best).
@@ -35,7 +35,7 @@ class Feedback:
     * ``consent``: ``value`` -1 is never learnt, 1 takes that back.
     * ``title``: ``text`` is its name from now on.
 
-    ``annotator_kind`` says who judged: a person, a model or a rule of some program; ``annotator``
+    ``annotator_kind`` says who gave it: a person, a model or a rule of some program; ``annotator``
     names which, "" for the user.
 
     Raises:
@@ -56,7 +56,7 @@ class Feedback:
     annotator: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse a judgement that says nothing."""
+        """Refuse feedback that says nothing."""
         expected = {
             "thumb": (self.value in {1, 0, -1}, f"value {self.value}, expected 1, 0 or -1"),
             "rating": (self.value in RATING_RANGE, f"value {self.value}, expected 1 to 10"),

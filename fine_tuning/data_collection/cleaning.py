@@ -269,7 +269,7 @@ class Cleaning:
         with _timed(self.near_step):
             found = self._near.find(self._spoken)
             for cluster in found.clusters:
-                losers |= self._judge(cluster, found)
+                losers |= self._resolve(cluster, found)
         for number, name in enumerate(self._ids):
             self.near_step.seen += 1
             if number in losers:
@@ -290,7 +290,7 @@ class Cleaning:
             if pair.first not in losers and pair.second not in losers
         ]
 
-    def _judge(self, cluster: list[int], found: Found) -> dict[int, tuple[int, float]]:
+    def _resolve(self, cluster: list[int], found: Found) -> dict[int, tuple[int, float]]:
         """Name a cluster by its oldest member; return those that give way to the best."""
         oldest = min(cluster, key=lambda n: (self._times[n] == "", self._times[n], n))
         if not self._drop_near:

@@ -29,7 +29,7 @@ from fine_tuning.data_collection.cleaning_steps import (
     Step,
     steps,
 )
-from fine_tuning.data_collection.moderation import DEFAULT_THRESHOLD, judges
+from fine_tuning.data_collection.moderation import DEFAULT_THRESHOLD, toxicity_classifiers
 from fine_tuning.data_collection.private_values import DEFAULT_REGIONS, KINDS, known_regions
 from fine_tuning.data_collection.redaction import Redactor
 from fine_tuning.data_collection.spool import FileSpool, MemorySpool, Spool
@@ -84,14 +84,14 @@ class DataCleaner:
         min_quality: The least heuristic quality, 0 to 1.
         max_same_reply: How often one reply is learnt; None sets no limit.
         similarity: The least Jaccard similarity of near duplicates.
-        moderation: Judges of inappropriate content; see ``moderation.JUDGES``.
-        toxicity_threshold: The probability from which the ``toxicity`` judge drops.
+        moderation: Classifiers of inappropriate content; see ``moderation.CLASSIFIERS``.
+        toxicity_threshold: The probability from which the ``toxicity`` classifier drops.
         reviewed: The conversations a person decided on, True for accepted, False for rejected.
         withheld: The conversations that must not be learnt; no ``skip`` lets them through.
 
     Raises:
         ConfigError: if a length is negative, the lengths contradict, or a name is unknown.
-        MissingDependencyError: if a judge's package is not installed.
+        MissingDependencyError: if a classifier's package is not installed.
     """
 
     def __init__(  # noqa: PLR0913 - the settings of cleaning, all optional
@@ -135,7 +135,7 @@ class DataCleaner:
             min_quality=min_quality,
             max_same_reply=max_same_reply,
             similarity=similarity,
-            judges=judges(moderation, toxicity_threshold),
+            classifiers=toxicity_classifiers(moderation, toxicity_threshold),
             accepted=frozenset(name for name, is_kept in reviewed.items() if is_kept),
             rejected=frozenset(name for name, is_kept in reviewed.items() if not is_kept),
             withheld=frozenset(withheld),
@@ -206,7 +206,7 @@ class DataCleaner:
             yield from _changes(conversation, self.edited(conversation))
 
     def edited(self, conversation: Conversation) -> Conversation:
-        """Return a conversation repaired, spaced evenly and redacted; nothing is judged.
+        """Return a conversation repaired, spaced evenly and redacted; nothing is dropped.
 
         Args:
             conversation: Stays as it is.

@@ -34,7 +34,7 @@ from fine_tuning.storage.json_lines import whole_lines
 from fine_tuning.storage.log_lines import full_record
 
 ALL_FORMATS: tuple[str, ...] = (*FORMATS, *WRITTEN)
-"""The formats of conversations; judged replies have two more."""
+"""The formats of conversations; rated replies have two more."""
 CONVERSATIONS = "conversations"
 STATISTICS = "statistics"
 EXAMPLES_PER_REASON = 5
@@ -67,7 +67,7 @@ class DataExporter:
             conversations: Conversation values, ``ft/1`` objects or user_message/bot_response
                 objects; read once, so an iterator will do.
             pairs: What people preferred; becomes ``trl_dpo``.
-            labelled: Replies people judged; becomes ``trl_kto``.
+            labelled: Replies people rated; becomes ``trl_kto``.
 
         Returns:
             Format to file: ``chatml``, ``alpaca``, ``instruction``, ``openai``, ``sharegpt``,

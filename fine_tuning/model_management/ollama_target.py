@@ -184,7 +184,7 @@ class OllamaTarget:
         choice: _Choice,
         candidate: _Candidate,
     ) -> bool:
-        """Judge a candidate by its prompts with tools; true when no other can be better."""
+        """Check a candidate by its prompts with tools; true when no other can be better."""
         tools = check_tools(
             what.prompt,
             self._runtime.served(name).rendered_prompt,

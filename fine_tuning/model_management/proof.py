@@ -260,7 +260,7 @@ def _reply_parts(
     prompt: ProofPart,
     told: str,
 ) -> list[ProofPart]:
-    """Let the server answer all prompts, and judge ends and outputs."""
+    """Let the server answer all prompts, and diagnose ends and outputs."""
     if prompt.outcome == "fails":
         sentence = "the prompts are not those trained on, so replies were not compared"
         return [

@@ -112,7 +112,7 @@ def check_tools(
 
 
 def _beside_base(found: str | DataError, expected: str, base: Rendered | None) -> ToolsFinding:
-    """Judge what is not training's, and need not be."""
+    """Check what is not training's, and need not be."""
     of_base = None if base is None else _told(base)
     if isinstance(found, DataError) and (of_base is None or isinstance(of_base, DataError)):
         whose = "as for its base" if base else "and does not have its base"

@@ -84,7 +84,7 @@ class SqliteConversationStore:
     def append_many(
         self, conversations: Sequence[Conversation], feedback: Sequence[Feedback] = ()
     ) -> list[bool]:
-        """Add conversations and judgements, all or none; tell which conversations are new.
+        """Add conversations and feedback, all or none; tell which conversations are new.
 
         Raises:
             DataError: if a message names a parent that is neither stored nor given.
@@ -92,8 +92,8 @@ class SqliteConversationStore:
         """
         with self._database.writing() as connection:
             are_new = [_append(connection, one, follow=False) for one in conversations]
-            for judgement in feedback:
-                _add_feedback(connection, judgement)
+            for item in feedback:
+                _add_feedback(connection, item)
         return are_new
 
     def conversation(self, conversation_id: str) -> Conversation | None:
@@ -132,7 +132,7 @@ class SqliteConversationStore:
         self._database.back_up(target)
 
     def add_feedback(self, feedback: Feedback) -> None:
-        """Add a judgement; a known id changes nothing.
+        """Add feedback; a known id changes nothing.
 
         Raises:
             StorageError: if the database cannot be written.
@@ -183,7 +183,7 @@ class SqliteConversationStore:
             yield from page
 
     def feedback(self, conversation_id: str | None = None) -> Iterator[Feedback]:
-        """Yield all judgements, or those on one conversation, oldest first.
+        """Yield all feedback, or that on one conversation, oldest first.
 
         Raises:
             StorageError: if the database cannot be read.

@@ -131,7 +131,7 @@ def test_a_paused_training_goes_on_and_is_compared_and_deployed(bench: Workbench
     (compared,) = (j for j in bench.jobs.all() if j.kind == "evaluate" and j.run_id == job_id)
     judged = wait_until(bench, compared.id, "finished")
     assert judged.result["outcome"] in {"promote", "reject", "not enough evidence"}
-    assert next(run for run in bench.jobs.runs() if run.run_id == job_id).is_judged
+    assert next(run for run in bench.jobs.runs() if run.run_id == job_id).is_evaluated
     deployed = bench.jobs.start_deployment(job_id)
     served = wait_until(bench, deployed, "finished", "failed")
     assert served.sentence  # a tiny random model may well not be proven: then it says why

@@ -83,10 +83,10 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
             created_at=at,
         ),
     ]
-    judgements = ImportedFeedback(name)
+    feedback = ImportedFeedback(name)
     thumb = _THUMBS.get(str(record.get("rating")).upper())
     if thumb:
-        judgements.add(f"{name}/a", "thumb", value=thumb)
+        feedback.add(f"{name}/a", "thumb", value=thumb)
     yield Imported(
         conversation=Conversation(
             id=name,
@@ -96,7 +96,7 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
             title=text(record, "workspace"),
             created_at=at,
         ),
-        feedback=tuple(judgements.found),
+        feedback=tuple(feedback.found),
     )
 
 

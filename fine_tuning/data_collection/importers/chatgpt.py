@@ -93,10 +93,10 @@ def _convert(record: JsonObject, thumbs: Thumbs) -> Iterator[Imported]:
         title=text(record, "title"),
         created_at=iso_time(record.get("create_time")),
     )
-    yield Imported(conversation=conversation, feedback=_judgements(conversation, thumbs))
+    yield Imported(conversation=conversation, feedback=_feedback_of(conversation, thumbs))
 
 
-def _judgements(conversation: Conversation, thumbs: Thumbs) -> tuple[Feedback, ...]:
+def _feedback_of(conversation: Conversation, thumbs: Thumbs) -> tuple[Feedback, ...]:
     """Return thumbs, and a choice for each reply that was generated again and not kept."""
     found = ImportedFeedback(conversation.id)
     for message in conversation.messages:

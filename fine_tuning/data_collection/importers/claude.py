@@ -44,7 +44,7 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
     items = objects(record, "chat_messages")
     ref = name_of(record, "uuid", "id") or content_name(items)
     name = reference(SOURCE, ref)
-    judgements = ImportedFeedback(name)
+    feedback = ImportedFeedback(name)
     nodes: dict[str, Node] = {}
     before: str | None = None
     for index, item in enumerate(items):
@@ -53,7 +53,7 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
         # Without parents the order is the conversation; a parent that is absent is its beginning.
         parent = text(item, "parent_message_uuid") if "parent_message_uuid" in item else before
         nodes[key] = Node(parent or None, tuple(own))
-        _judge(judgements, item, own)
+        _add_rating(feedback, item, own)
         before = key
     current = text(record, "current_leaf_message_uuid") or before
     messages, leaf_id = arrange(nodes, current)
@@ -71,7 +71,7 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
             created_at=iso_time(record.get("created_at")),
             metadata=notes,
         ),
-        feedback=tuple(judgements.found),
+        feedback=tuple(feedback.found),
     )
 
 
@@ -177,12 +177,12 @@ def _attached(item: JsonObject) -> list[str]:
     ]
 
 
-def _judge(judgements: ImportedFeedback, item: JsonObject, messages: list[Message]) -> None:
-    verdict = mapping(item, "chat_feedback")
-    kind = text(verdict, "type")
+def _add_rating(feedback: ImportedFeedback, item: JsonObject, messages: list[Message]) -> None:
+    rated = mapping(item, "chat_feedback")
+    kind = text(rated, "type")
     if kind and messages:
         value = 1 if kind == "upvote" else -1
-        judgements.add(messages[-1].id, "thumb", value=value, comment=text(verdict, "reason"))
+        feedback.add(messages[-1].id, "thumb", value=value, comment=text(rated, "reason"))
 
 
 CLAUDE = importer_of_records("claude", "Claude export", _accepts, _convert)

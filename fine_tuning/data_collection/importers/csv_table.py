@@ -116,8 +116,8 @@ def _exchange(row: JsonObject, columns: Mapping[str, str]) -> Iterator[Imported]
             model=model,
         )
     )
-    judgements = ImportedFeedback(name)
-    _judge(judgements, f"{name}/a", cells.get("rating", ""))
+    feedback = ImportedFeedback(name)
+    _add_rating(feedback, f"{name}/a", cells.get("rating", ""))
     notes = {"group": cells["group"]} if cells.get("group") else {}
     yield Imported(
         conversation=Conversation(
@@ -128,16 +128,16 @@ def _exchange(row: JsonObject, columns: Mapping[str, str]) -> Iterator[Imported]
             created_at=at,
             metadata=notes,
         ),
-        feedback=tuple(judgements.found),
+        feedback=tuple(feedback.found),
     )
 
 
-def _judge(judgements: ImportedFeedback, message_id: str, rating: str) -> None:
+def _add_rating(feedback: ImportedFeedback, message_id: str, rating: str) -> None:
     said = rating.strip().lower()
     if said in _UP or said in _DOWN:
-        judgements.add(message_id, "thumb", value=1 if said in _UP else -1)
+        feedback.add(message_id, "thumb", value=1 if said in _UP else -1)
     elif said.isdecimal() and len(said) < 3 and int(said) in RATING_RANGE:  # noqa: PLR2004
-        judgements.add(message_id, "rating", value=int(said))
+        feedback.add(message_id, "rating", value=int(said))
 
 
 @dataclass(slots=True)

@@ -169,7 +169,7 @@ class ImportedFeedback:
     found: list[Feedback] = field(default_factory=list)
 
     def add(self, message_id: str, kind: FeedbackKind, **fields: Any) -> None:  # noqa: ANN401
-        """Add a judgement.
+        """Add feedback.
 
         Raises:
             DataError: as :class:`Feedback` does.

@@ -84,7 +84,7 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
     options = mapping(record, "options")
     ref = text(record, "conversationId") or content_name([_key(item, "") for item in items])
     name = reference(SOURCE, ref)
-    judgements = ImportedFeedback(name)
+    feedback = ImportedFeedback(name)
     nodes: dict[str, Node] = {}
     system = text(options, "promptPrefix", "system", "instructions")
     before: str | None = None
@@ -99,7 +99,7 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
         if not parent:
             parent = before or ""
         nodes[key] = Node(parent if parent in known | {before} else top_name, _messages(key, item))
-        _judge(judgements, nodes[key].messages, item)
+        _add_rating(feedback, nodes[key].messages, item)
         before = key
     messages, leaf_id = arrange(nodes, before)
     yield Imported(
@@ -113,7 +113,7 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
             created_at=next(filter(None, (m.created_at for m in messages)), ""),
             metadata={"endpoint": text(record, "endpoint")} if record.get("endpoint") else {},
         ),
-        feedback=tuple(judgements.found),
+        feedback=tuple(feedback.found),
     )
 
 
@@ -213,13 +213,15 @@ def _value(given: object) -> str:
     return given if isinstance(given, str) else ""
 
 
-def _judge(judgements: ImportedFeedback, messages: tuple[Message, ...], item: JsonObject) -> None:
-    verdict = mapping(item, "feedback")
-    thumb = {"thumbsUp": 1, "thumbsDown": -1}.get(text(verdict, "rating"))
+def _add_rating(
+    feedback: ImportedFeedback, messages: tuple[Message, ...], item: JsonObject
+) -> None:
+    rated = mapping(item, "feedback")
+    thumb = {"thumbsUp": 1, "thumbsDown": -1}.get(text(rated, "rating"))
     if thumb:
-        reason = text(verdict, "tag") or text(mapping(verdict, "tag"), "key")
-        judgements.add(
-            messages[-1].id, "thumb", value=thumb, reason=reason, comment=text(verdict, "text")
+        reason = text(rated, "tag") or text(mapping(rated, "tag"), "key")
+        feedback.add(
+            messages[-1].id, "thumb", value=thumb, reason=reason, comment=text(rated, "text")
         )
 
 

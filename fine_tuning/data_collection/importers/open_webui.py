@@ -71,12 +71,12 @@ def _chat(record: JsonObject, ref: str = "") -> Imported:
         given = _by_order(objects(chat, "messages"))
     ref = ref or name_of(record, "id") or name_of(chat, "id") or content_name([*given.values()])
     name = reference(SOURCE, ref)
-    judgements = ImportedFeedback(name)
+    feedback = ImportedFeedback(name)
     nodes = {}
     for key, item in given.items():
         message = _message(key, item)
         nodes[key] = Node(text(item, "parentId", "parent_id") or None, (message,))
-        _judge(judgements, key, mapping(item, "annotation"))
+        _add_rating(feedback, key, mapping(item, "annotation"))
     current = text(history, "currentId", "current_id")
     messages, leaf_id = arrange(nodes, current or None)
     if system := text(chat, "system") or text(mapping(chat, "params"), "system"):
@@ -93,7 +93,7 @@ def _chat(record: JsonObject, ref: str = "") -> Imported:
             created_at=iso_time(record.get("created_at") or chat.get("timestamp")),
             metadata={"tags": tags} if tags else {},
         ),
-        feedback=tuple(judgements.found),
+        feedback=tuple(feedback.found),
     )
 
 
@@ -152,35 +152,35 @@ def _text_of(content: list[Any]) -> str:
     return "\n".join(part.text for part in found if part.type == "text")
 
 
-def _judge(judgements: ImportedFeedback, message_id: str, verdict: JsonObject) -> None:
+def _add_rating(feedback: ImportedFeedback, message_id: str, annotation: JsonObject) -> None:
     """Take over a rating: the thumb with its reason and comment, and the grade from 1 to 10."""
-    rating, grade = verdict.get("rating"), mapping(verdict, "details").get("rating")
-    fields = {"reason": text(verdict, "reason"), "comment": text(verdict, "comment")}
+    rating, grade = annotation.get("rating"), mapping(annotation, "details").get("rating")
+    fields = {"reason": text(annotation, "reason"), "comment": text(annotation, "comment")}
     if isinstance(rating, str) and rating.lstrip("+-").isdecimal():
         rating = int(rating)
     if rating in {1, -1}:
-        judgements.add(message_id, "thumb", value=int(rating), **fields)
+        feedback.add(message_id, "thumb", value=int(rating), **fields)
     if isinstance(grade, int) and grade in RATING_RANGE:
-        judgements.add(message_id, "rating", value=grade, **fields)
+        feedback.add(message_id, "rating", value=grade, **fields)
 
 
 def _feedback_export(record: JsonObject) -> Iterator[Imported]:
-    """Read one judgement of the feedback export, with the chat as it was then if that is there."""
+    """Read one line of the feedback export, with the chat as it was then if that is there."""
     meta, snapshot = mapping(record, "meta"), mapping(mapping(record, "snapshot"), "chat")
     ref, message_id = name_of(meta, "chat_id"), name_of(meta, "message_id")
     if not ref or not message_id:
         raise DataError("the feedback names no chat or no message")
-    judgements = ImportedFeedback(reference(SOURCE, ref))
-    _judge(judgements, message_id, mapping(record, "data"))
-    if not judgements.found:
+    feedback = ImportedFeedback(reference(SOURCE, ref))
+    _add_rating(feedback, message_id, mapping(record, "data"))
+    if not feedback.found:
         raise DataError("the feedback holds no rating")
     if snapshot:
         found = _chat(snapshot, ref)
         yield replace(
-            found, feedback=tuple({f.id: f for f in (*found.feedback, *judgements.found)}.values())
+            found, feedback=tuple({f.id: f for f in (*found.feedback, *feedback.found)}.values())
         )
         return
-    yield Imported(feedback=tuple(judgements.found))
+    yield Imported(feedback=tuple(feedback.found))
 
 
 OPEN_WEBUI = importer_of_records("open-webui", "Open WebUI export", _accepts, _convert)

@@ -79,8 +79,8 @@ def _all(
     try:
         for conversation in conversations:
             yield Imported(conversation=conversation)
-        for judgement in feedback():
-            yield Imported(feedback=(judgement,))
+        for item in feedback():
+            yield Imported(feedback=(item,))
     except (DataError, StorageError) as error:
         yield Quarantined(line=0, reason=error.message)
     except UNREADABLE as error:

@@ -1,4 +1,4 @@
-"""Pairs of a better and a worse reply, and single replies that were judged.
+"""Pairs of a better and a worse reply, and single replies that were rated.
 
     {"input": {"messages"}, "preferred_output", "non_preferred_output"}   OpenAI
     {"prompt", "chosen", "rejected"}                                      TRL: texts or messages
@@ -70,8 +70,8 @@ def _pair(record: JsonObject, prompt: Turns, chosen: Turns, rejected: Turns) -> 
     worse = _messages(f"{name}/rejected", rejected, end)
     if better[0].role != "assistant" or worse[0].role != "assistant":
         raise DataError("a reply to compare is not the assistant's")
-    judgements = ImportedFeedback(name)
-    judgements.add(better[0].id, "choice", rejected_id=worse[0].id)
+    feedback = ImportedFeedback(name)
+    feedback.add(better[0].id, "choice", rejected_id=worse[0].id)
     return Imported(
         conversation=Conversation(
             id=name,
@@ -81,7 +81,7 @@ def _pair(record: JsonObject, prompt: Turns, chosen: Turns, rejected: Turns) -> 
             source_ref=ref,
             metadata={"tools": tools} if (tools := _tools(record)) else {},
         ),
-        feedback=tuple(judgements.found),
+        feedback=tuple(feedback.found),
     )
 
 
@@ -94,10 +94,10 @@ def _labelled(record: JsonObject) -> Imported:
     messages = _messages(name, prompt)
     end = messages[-1].id if messages else None
     replies = _messages(f"{name}/reply", _turns(reply, "assistant"), end)
-    judgements = ImportedFeedback(name)
-    judgements.add(replies[-1].id, "thumb", value=1 if label == 1 else -1)
+    feedback = ImportedFeedback(name)
+    feedback.add(replies[-1].id, "thumb", value=1 if label == 1 else -1)
     found = Conversation(id=name, messages=(*messages, *replies), source=SOURCE, source_ref=ref)
-    return Imported(conversation=found, feedback=tuple(judgements.found))
+    return Imported(conversation=found, feedback=tuple(feedback.found))
 
 
 def _sides(record: JsonObject) -> tuple[Turns, Turns, Turns]:

@@ -83,7 +83,7 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
     beginning = [words(item, "mes") for item in items[:2]]
     ref = text(notes, "integrity") or content_name([who, beginning])
     name = reference(SOURCE, ref)
-    judgements = ImportedFeedback(name)
+    feedback = ImportedFeedback(name)
     messages: list[Message] = []
     parent: str | None = None
     hidden = 0
@@ -97,7 +97,7 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
             messages.append(replace(message, parent_id=parent))
             is_answer = parent is not None and not item.get("is_user")
             if is_answer and message is not own[kept] and message.text.strip():
-                judgements.add(own[kept].id, "choice", rejected_id=message.id)
+                feedback.add(own[kept].id, "choice", rejected_id=message.id)
         parent = own[kept].id
     found = {"character": who[1]} if who[1] else {}
     yield Imported(
@@ -111,7 +111,7 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
             created_at=iso_time(facts.get("create_date")),
             metadata={**found, **({"hidden_messages": hidden} if hidden else {})},
         ),
-        feedback=tuple(judgements.found),
+        feedback=tuple(feedback.found),
     )
 
 

@@ -66,7 +66,7 @@ def show_messages(looked: Looked) -> None:
             for call in message.tool_calls:
                 st.code(call.name + str(dict(call.arguments)), language=None, wrap_lines=True)
             for one in said.get(message.id, ()):
-                _judgement(one)
+                _feedback(one)
             if message.role == "assistant":
                 st.caption(_about(message, looked, is_learnt=message.id in learnt))
 
@@ -83,7 +83,7 @@ def _about(message: Message, looked: Looked, *, is_learnt: bool) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def _judgement(one: Feedback) -> None:
+def _feedback(one: Feedback) -> None:
     if one.kind == "correction":
         st.markdown(":material/edit: **Your correction:**")
         st.text(one.text)

