@@ -46,7 +46,7 @@ ModerationBackends = Annotated[tuple[ModerationName, ...], AfterValidator(distin
 RATIO_TOLERANCE = 1e-6
 
 
-class DataCollection(Section):
+class DataCollectionSettings(Section):
     """Which conversations are recorded, where, and which are long enough to train on."""
 
     enabled: bool = True
@@ -128,7 +128,7 @@ class DataCollection(Section):
         return value
 
 
-class DataPreparation(Section):
+class DataPreparationSettings(Section):
     """How conversations become examples, and examples a data set."""
 
     format_type: FormatType = "chatml"

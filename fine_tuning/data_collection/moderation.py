@@ -98,7 +98,7 @@ class ToxicityClassifier:
 def toxicity_classifiers(
     names: Collection[str], threshold: float = DEFAULT_THRESHOLD
 ) -> tuple[ModerationBackend, ...]:
-    """Return the toxicity_classifiers of these names.
+    """Return the classifiers of these names.
 
     Raises:
         ConfigError: if a name is unknown.

@@ -35,7 +35,7 @@ _CHECKED: tuple[tuple[tuple[Role, str], ...], ...] = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Candidate:
+class _RecipeCandidate:
     """A recipe, and where its template comes from.
 
     ``copies`` is true where the server gets another copy of a base that it has, ``is_learnt``
@@ -56,15 +56,15 @@ class _Choice:
     """
 
     passed_over: list[str]
-    best: _Candidate | None = None
+    best: _RecipeCandidate | None = None
     tools: str = ""
     is_last: bool = False
 
-    def take(self, candidate: _Candidate, tools: str) -> None:
+    def take(self, candidate: _RecipeCandidate, tools: str) -> None:
         """Let the candidate that is the draft now be the best."""
         self.best, self.tools, self.is_last = candidate, tools, True
 
-    def pass_over(self, candidate: _Candidate, reason: str) -> None:
+    def pass_over(self, candidate: _RecipeCandidate, reason: str) -> None:
         """Say why a candidate is not right."""
         self.passed_over.append(f"{candidate.template_reason}: {reason}")
 
@@ -163,7 +163,7 @@ class OllamaTarget:
         return choice
 
     def _drafted(
-        self, name: str, candidate: _Candidate, choice: _Choice, progress: Progress | None
+        self, name: str, candidate: _RecipeCandidate, choice: _Choice, progress: Progress | None
     ) -> bool:
         """Make the candidate the draft; one that is only tried to do better may fail."""
         choice.is_last = False
@@ -182,7 +182,7 @@ class OllamaTarget:
         what: Deployable,
         base: ServedModel | None,
         choice: _Choice,
-        candidate: _Candidate,
+        candidate: _RecipeCandidate,
     ) -> bool:
         """Check a candidate by its prompts with tools; true when no other can be better."""
         tools = check_tools(
@@ -198,7 +198,7 @@ class OllamaTarget:
             choice.take(candidate, tools.sentence)
         return is_best
 
-    def _decisions(self, candidate: _Candidate, choice: _Choice) -> dict[str, JsonValue]:
+    def _decisions(self, candidate: _RecipeCandidate, choice: _Choice) -> dict[str, JsonValue]:
         facts = self._runtime.facts()
         return {
             "server": f"Ollama {facts.version}",
@@ -212,7 +212,7 @@ class OllamaTarget:
 
     def _candidates(
         self, way: Way, what: Deployable, learnt: str | None, progress: Progress | None
-    ) -> Iterator[_Candidate]:
+    ) -> Iterator[_RecipeCandidate]:
         """Yield recipes, the one that changes least first."""
         tag = self._tag_of_base(what)
         settings = self._runtime.settings(tag) if tag else Modelfile(base="")
@@ -223,18 +223,22 @@ class OllamaTarget:
             copies = True
             stop = {"stop": list(what.stop)} if what.stop else None
             by_name = OllamaRecipe(base=tag, adapter=what.adapter, parameters=stop)
-            yield _Candidate(template_reason=f"inherited from {tag}", recipe=by_name)
+            yield _RecipeCandidate(template_reason=f"inherited from {tag}", recipe=by_name)
             if not settings.renderer:
                 for reason, text in templates.items():
                     recipe = replace(by_name, template=text)
-                    yield _Candidate(template_reason=reason, recipe=recipe, is_learnt=True)
+                    yield _RecipeCandidate(template_reason=reason, recipe=recipe, is_learnt=True)
         elif settings.template or settings.renderer:
-            yield _Candidate(template_reason=f"sent again as {tag} has it", recipe=from_file())
+            yield _RecipeCandidate(
+                template_reason=f"sent again as {tag} has it", recipe=from_file()
+            )
         plain = replace(from_file(), template=None, renderer="", parser="")
-        yield _Candidate(template_reason="the GGUF's own", recipe=plain, copies=copies)
+        yield _RecipeCandidate(template_reason="the GGUF's own", recipe=plain, copies=copies)
         for reason, text in templates.items():
             recipe = replace(plain, template=text)
-            yield _Candidate(template_reason=reason, recipe=recipe, copies=copies, is_learnt=True)
+            yield _RecipeCandidate(
+                template_reason=reason, recipe=recipe, copies=copies, is_learnt=True
+            )
 
     def _from_file(
         self, way: Way, what: Deployable, settings: Modelfile, progress: Progress | None

@@ -12,8 +12,8 @@ from typing import Literal, Self, get_args
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.json_value import JsonObject, JsonValue, object_at, trusted
 
-Outcome = Literal["holds", "fails", "cannot tell"]
-OUTCOMES: tuple[str, ...] = get_args(Outcome)
+ProofOutcome = Literal["holds", "fails", "cannot tell"]
+OUTCOMES: tuple[str, ...] = get_args(ProofOutcome)
 
 Cause = Literal[
     "",
@@ -45,7 +45,7 @@ class ProofPart:
     """
 
     name: str
-    outcome: Outcome
+    outcome: ProofOutcome
     sentence: str
     cause: Cause = ""
     excuse: Excuse = ""

@@ -127,8 +127,8 @@ class ModelVersion:
 
     ``adapter_name`` is the content name of the adapter's numbers; ``verdict`` is empty until the
     version was evaluated. ``parents`` are the versions it follows: the one in use when it was
-    trained, and ``started_from``, those whose weights it goes on from. ``retraining`` says which of its
-    conversations were to be forgotten.
+    trained, and ``started_from``, those whose weights it goes on from. ``retraining`` says which of
+    its conversations were to be forgotten.
     """
 
     id: int

@@ -39,7 +39,7 @@ class StepRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunRecord:
+class ProcessingRun:
     """One import, cleaning or preparation; ``finished_at`` is "" for one that was broken off."""
 
     id: str
@@ -128,7 +128,7 @@ class Records:
                 ],
             )
 
-    def runs(self, kind: RunKind | None = None) -> list[RunRecord]:
+    def runs(self, kind: RunKind | None = None) -> list[ProcessingRun]:
         """Return the runs that are remembered, oldest first."""
         with self._database.reading() as connection:
             rows: Any = connection.execute(
@@ -137,7 +137,7 @@ class Records:
                 (kind,),
             )
             return [
-                RunRecord(
+                ProcessingRun(
                     id=name,
                     kind=found,
                     settings=orjson.loads(settings),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psutil
 
-from fine_tuning.config.schema import Adapter, Settings, Training
+from fine_tuning.config.schema import Adapter, Settings, TrainingSettings
 from fine_tuning.core.json_value import JsonObject, JsonValue, object_at
 from fine_tuning.training.plan import AdapterForm, TrainingPlan, links
 
@@ -33,7 +33,7 @@ def choose_adapter(
 
 
 def training_plan(
-    training: Training, takes_adapters: bool | None = None, why: str = UNKNOWN_RUNTIME
+    training: TrainingSettings, takes_adapters: bool | None = None, why: str = UNKNOWN_RUNTIME
 ) -> TrainingPlan:
     """Return what the settings ask of a run; where they leave it open, physical cores are used.
 

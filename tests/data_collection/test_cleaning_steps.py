@@ -162,8 +162,8 @@ def test_word_judge_finds_each_of_many() -> None:
     assert [i for i, found in enumerate(WordClassifier().classify(texts)) if found] == [17, 33]
 
 
-def test_an_unknown_judge_is_refused() -> None:
-    with pytest.raises(ConfigError, match="no judge 'grandma'"):
+def test_an_unknown_classifier_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no classifier 'grandma'"):
         DataCleaner(moderation=["grandma"])
 
 

@@ -14,7 +14,7 @@ import torch
 
 from fine_tuning.core.run import Run
 from fine_tuning.gguf.types import TensorType
-from fine_tuning.training.adapter_run import BaseModel
+from fine_tuning.training.adapter_run import TrainingBase
 from fine_tuning.training.events_file import read_events
 from fine_tuning.training.lora_trainer import LoRATrainer
 from fine_tuning.training.plan import TrainingData, TrainingPlan
@@ -59,10 +59,10 @@ TRAINERS = {"lora": LoRATrainer, "qlora": QLoRATrainer}
 RECORDED = Path(__file__).parent / "recorded"
 
 
-def base_model(folder: Path) -> BaseModel:
+def base_model(folder: Path) -> TrainingBase:
     """Write the base once into a folder."""
     path = folder / "tiny.gguf"
-    return BaseModel(path=path if path.exists() else write_tiny_llama(path, types=TYPES))
+    return TrainingBase(path=path if path.exists() else write_tiny_llama(path, types=TYPES))
 
 
 def run_llama(

@@ -18,7 +18,7 @@ from fine_tuning.gguf.types import TensorType
 from fine_tuning.model_management.deploy_strategies import Way
 from fine_tuning.runtimes.embedded import CHATML_TEMPLATE
 from fine_tuning.runtimes.ollama_modelfile import parse_modelfile
-from fine_tuning.workbench.models.deploy import Deployment
+from fine_tuning.workbench.models.deploy import DeployResult
 from fine_tuning.workbench.workbench import Workbench
 from tests.ollama_stand_in.generations import GENERATIONS, Faults
 from tests.ollama_stand_in.server import StandIn
@@ -69,7 +69,7 @@ def merged_file(trained: Trained) -> GgufFile:
     return GgufFile.open(trained.home / "fine_tuned_models" / "run1" / "artefacts" / "merged.gguf")
 
 
-def outcomes(done: Deployment) -> dict[str, str]:
+def outcomes(done: DeployResult) -> dict[str, str]:
     return {part["name"]: part["outcome"] for part in done.deployed.proof["parts"]}
 
 

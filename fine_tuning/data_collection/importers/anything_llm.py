@@ -26,8 +26,8 @@ from fine_tuning.data_collection.importers.fields import (
 from fine_tuning.data_collection.importers.items import (
     Imported,
     ImportedFeedback,
+    ImportedItem,
     Importer,
-    Item,
     Sample,
     converted,
     reference,
@@ -45,7 +45,7 @@ def _knows(sample: Sample) -> bool:
     return sample.columns >= _COLUMNS or any(record.keys() >= _COLUMNS for record in sample.records)
 
 
-def _read(source: Source) -> Iterator[Item]:
+def _read(source: Source) -> Iterator[ImportedItem]:
     if source.is_json:
         for record in source.records():
             yield from converted(record, _convert)

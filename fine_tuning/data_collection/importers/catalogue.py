@@ -15,7 +15,7 @@ from fine_tuning.data_collection.importers.anything_llm import ANYTHING_LLM
 from fine_tuning.data_collection.importers.chatgpt import CHATGPT
 from fine_tuning.data_collection.importers.claude import CLAUDE
 from fine_tuning.data_collection.importers.csv_table import CSV_TABLE
-from fine_tuning.data_collection.importers.items import Importer, Item, Sample
+from fine_tuning.data_collection.importers.items import ImportedItem, Importer, Sample
 from fine_tuning.data_collection.importers.librechat import LIBRECHAT
 from fine_tuning.data_collection.importers.llm_logs import LLM_LOGS
 from fine_tuning.data_collection.importers.open_webui import OPEN_WEBUI
@@ -58,7 +58,7 @@ class FileReading:
     importer: Importer
     reason: str
 
-    def __iter__(self) -> Iterator[Item]:
+    def __iter__(self) -> Iterator[ImportedItem]:
         """Yield what the file holds; each time, it is read anew.
 
         Raises:

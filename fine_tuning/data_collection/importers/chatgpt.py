@@ -28,8 +28,8 @@ from fine_tuning.data_collection.importers.fields import (
 from fine_tuning.data_collection.importers.items import (
     Imported,
     ImportedFeedback,
+    ImportedItem,
     Importer,
-    Item,
     Sample,
     converted,
     reference,
@@ -53,7 +53,7 @@ def _knows(sample: Sample) -> bool:
     return any(isinstance(record.get("mapping"), Mapping) for record in sample.records)
 
 
-def _read(source: Source) -> Iterator[Item]:
+def _read(source: Source) -> Iterator[ImportedItem]:
     thumbs = _thumbs(source)
     for record in source.records():
         yield from converted(record, lambda value: _convert(value, thumbs))

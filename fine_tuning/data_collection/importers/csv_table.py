@@ -18,8 +18,8 @@ from fine_tuning.data_collection.importers.fields import iso_time, parts, text
 from fine_tuning.data_collection.importers.items import (
     Imported,
     ImportedFeedback,
+    ImportedItem,
     Importer,
-    Item,
     Quarantined,
     Sample,
     converted,
@@ -71,7 +71,7 @@ def _knows(sample: Sample) -> bool:
     return {"prompt", "response"} <= found.keys() or {"role", "content"} <= found.keys()
 
 
-def _read(source: Source) -> Iterator[Item]:
+def _read(source: Source) -> Iterator[ImportedItem]:
     columns = _columns(source.columns())
     if {"prompt", "response"} <= columns.keys():
         yield from _exchanges(source, columns)
@@ -84,7 +84,7 @@ def _read(source: Source) -> Iterator[Item]:
         )
 
 
-def _exchanges(source: Source, columns: Mapping[str, str]) -> Iterator[Item]:
+def _exchanges(source: Source, columns: Mapping[str, str]) -> Iterator[ImportedItem]:
     for line, cells, reason in source.rows():
         if cells is None or any(cell.strip() for cell in cells.values()):
             record = ParsedRecord(line=line, value=cells, reason=reason)
@@ -149,7 +149,7 @@ class _Open:
     messages: list[Message] = field(default_factory=list)
 
 
-def _messages(source: Source, columns: Mapping[str, str]) -> Iterator[Item]:
+def _messages(source: Source, columns: Mapping[str, str]) -> Iterator[ImportedItem]:
     """Yield conversations as their last row is read.
 
     When a group's rows stand apart, each block is an item of its own that follows the one before.
@@ -194,7 +194,7 @@ def _add(current: _Open, role: Role, row: Mapping[str, str]) -> None:
     )
 
 
-def _finished(current: _Open, ends: dict[str, tuple[int, str, str]]) -> Iterator[Item]:
+def _finished(current: _Open, ends: dict[str, tuple[int, str, str]]) -> Iterator[ImportedItem]:
     """Yield a conversation with lasting ids, joined to what its group said before.
 
     The group's name alone would mix up the conversations "1" of two tables.

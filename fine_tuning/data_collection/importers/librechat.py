@@ -25,8 +25,8 @@ from fine_tuning.data_collection.importers.fields import (
 from fine_tuning.data_collection.importers.items import (
     Imported,
     ImportedFeedback,
+    ImportedItem,
     Importer,
-    Item,
     Quarantined,
     Sample,
     converted,
@@ -53,7 +53,7 @@ def _accepts(record: JsonObject) -> bool:
     )
 
 
-def _read(source: Source) -> Iterator[Item]:
+def _read(source: Source) -> Iterator[ImportedItem]:
     if source.is_json:
         for record in source.records():
             yield from converted(record, _convert)

@@ -31,8 +31,8 @@ from fine_tuning.data_collection.importers.fields import (
 from fine_tuning.data_collection.importers.items import (
     UNREADABLE,
     Imported,
+    ImportedItem,
     Importer,
-    Item,
     Quarantined,
     Sample,
     converted,
@@ -58,7 +58,7 @@ def _knows(sample: Sample) -> bool:
     )
 
 
-def _read(source: Source) -> Iterator[Item]:
+def _read(source: Source) -> Iterator[ImportedItem]:
     tables = source.tables()
     if not tables:
         yield Quarantined(line=0, reason="the file is no SQLite database with tables")
@@ -86,7 +86,7 @@ def _rows(connection: apsw.Connection, query: str, values: Sequence[object] = ()
         yield cast("Row", dict(zip(names, row, strict=True)))
 
 
-def _oldest(connection: apsw.Connection) -> Iterator[Item]:
+def _oldest(connection: apsw.Connection) -> Iterator[ImportedItem]:
     rows = _rows(connection, "SELECT rowid AS number, * FROM log ORDER BY chat_id, rowid")
     for _, group in groupby(rows, key=lambda row: row.get("chat_id") or ("", row["number"])):
         given = list(group)
@@ -95,7 +95,7 @@ def _oldest(connection: apsw.Connection) -> Iterator[Item]:
         yield from converted(ParsedRecord(line=0, value=value), _conversation)
 
 
-def _responses(connection: apsw.Connection, tables: frozenset[str]) -> Iterator[Item]:
+def _responses(connection: apsw.Connection, tables: frozenset[str]) -> Iterator[ImportedItem]:
     """Yield the conversations of the second layout, a conversation in memory at a time."""
     join = "LEFT JOIN conversations ON conversations.id = responses.conversation_id"
     name = "conversations.name" if "conversations" in tables else "NULL"
@@ -179,7 +179,7 @@ def _said(value: object) -> tuple[Part, ...]:
     return parts(value or "")
 
 
-def _threads(connection: apsw.Connection, tables: frozenset[str]) -> Iterator[Item]:
+def _threads(connection: apsw.Connection, tables: frozenset[str]) -> Iterator[ImportedItem]:
     """Yield the conversations of the third layout: the way from each thread's tip to its root."""
     threads = list(_rows(connection, "SELECT * FROM threads ORDER BY rowid"))
     for thread in threads:

@@ -27,8 +27,8 @@ from fine_tuning.data_collection.importers.items import (
     UNREADABLE,
     Imported,
     ImportedFeedback,
+    ImportedItem,
     Importer,
-    Item,
     Quarantined,
     Sample,
     converted,
@@ -49,7 +49,7 @@ def _knows(sample: Sample) -> bool:
     )
 
 
-def _read(source: Source) -> Iterator[Item]:
+def _read(source: Source) -> Iterator[ImportedItem]:
     """Gather the lines of the file, which is one conversation, and yield it."""
     facts: JsonObject = {}
     spoken: list[JsonObject] = []

@@ -11,7 +11,7 @@ from fine_tuning.integration.app.common import plain, told, when
 from fine_tuning.integration.app.conv_state import OPEN, known_outcome
 from fine_tuning.integration.app.conv_words import NO_WORDS, facts, reason_name, times, title_of
 from fine_tuning.integration.app.word_diff import word_diff
-from fine_tuning.workbench.data.review import Drop, Looked
+from fine_tuning.workbench.data.review import DropReason, Looked
 from fine_tuning.workbench.data.review_queue import Decision
 from fine_tuning.workbench.workbench import Workbench
 
@@ -37,7 +37,7 @@ def show_conversation(bench: Workbench, listing: Listing, name: str) -> None:
     _forget(bench, name)
 
 
-def show_fate(looked: Looked, dropped: Drop | None, listing: Listing) -> None:
+def show_fate(looked: Looked, dropped: DropReason | None, listing: Listing) -> None:
     """Say whether a conversation is learnt; ``dropped`` is what cleaning all of them said."""
     drop = looked.drop or (dropped if dropped and dropped.twin_id else None)
     if drop is None:

@@ -23,7 +23,7 @@ from fine_tuning.integration.app.conv_words import (
     title_of,
 )
 from fine_tuning.integration.app.findings import show_finding
-from fine_tuning.workbench.data.review import Outcome
+from fine_tuning.workbench.data.review import CleaningOutcome
 from fine_tuning.workbench.workbench import Workbench
 
 QUICK_TOKENS = 200_000
@@ -54,7 +54,7 @@ def show(bench: Workbench, listing: Listing) -> None:
             _left_out(listing, outcome)
 
 
-def _checked(bench: Workbench, listing: Listing) -> Outcome | None:
+def _checked(bench: Workbench, listing: Listing) -> CleaningOutcome | None:
     """Return the outcome of a cleaning; run one when it is quick or asked for."""
     outcome, is_current = known_outcome(bench, listing)
     tokens = sum(row.tokens for row in listing.rows.values())
@@ -78,7 +78,7 @@ def _checked(bench: Workbench, listing: Listing) -> Outcome | None:
     return outcome
 
 
-def _check(bench: Workbench, place: DeltaGenerator) -> Outcome:
+def _check(bench: Workbench, place: DeltaGenerator) -> CleaningOutcome:
     bar = place.progress(0.0, "Checking")
 
     def tell(what: str, done: int, total: int) -> None:
@@ -87,7 +87,7 @@ def _check(bench: Workbench, place: DeltaGenerator) -> Outcome:
     return bench.with_progress(tell).data.review.sort_out()
 
 
-def _numbers(outcome: Outcome) -> None:
+def _numbers(outcome: CleaningOutcome) -> None:
     counts = outcome.counts
     out = counts["in"] - counts["kept"]
     with st.container(horizontal=True):
@@ -117,7 +117,7 @@ def _findings(findings: list[Finding]) -> None:
                 show_finding(one)
 
 
-def _left_out(listing: Listing, outcome: Outcome) -> None:
+def _left_out(listing: Listing, outcome: CleaningOutcome) -> None:
     dropped = outcome.counts["dropped"]
     if not dropped:
         st.success("Nothing is left out.", icon=":material/check_circle:")
@@ -148,7 +148,7 @@ def _example(listing: Listing, name: str, detail: str) -> None:
         st.caption(plain(detail))
 
 
-def _changed(bench: Workbench, listing: Listing, outcome: Outcome) -> None:
+def _changed(bench: Workbench, listing: Listing, outcome: CleaningOutcome) -> None:
     names = [name for name in outcome.changed if name in listing.rows]
     found = {
         step: [name for name in names if step in outcome.changed[name]]
@@ -172,7 +172,7 @@ def _changed(bench: Workbench, listing: Listing, outcome: Outcome) -> None:
         show_changes(bench.data.review.look_at(name))
 
 
-def _duplicates(listing: Listing, outcome: Outcome) -> None:
+def _duplicates(listing: Listing, outcome: CleaningOutcome) -> None:
     groups = {k: v for k, v in outcome.duplicates().items() if k in listing.rows}
     if not groups:
         st.success("No duplicates.", icon=":material/check_circle:")

@@ -19,7 +19,7 @@ from fine_tuning.data_collection.cleaning_steps import RULES_OF_THUMB
 from fine_tuning.data_collection.feedback_summary import FeedbackSummary
 from fine_tuning.data_collection.listing import Listed
 from fine_tuning.workbench.context import Context
-from fine_tuning.workbench.data.review import ConversationIndex, Outcome
+from fine_tuning.workbench.data.review import CleaningOutcome, ConversationIndex
 
 Decision = Literal["accept", "reject", "open"]
 VALUES: Mapping[Decision, int] = {"accept": 1, "reject": -1, "open": 0}
@@ -51,7 +51,7 @@ class ReviewQueue:
         self._context = context
         self._index = index
 
-    def pending(self, outcome: Outcome | None = None) -> list[ToReview]:
+    def pending(self, outcome: CleaningOutcome | None = None) -> list[ToReview]:
         """Return the undecided conversations a person should look at, neediest first.
 
         Args:
@@ -165,14 +165,14 @@ def _measured(row: Listed) -> list[tuple[float, str]]:
     return told
 
 
-def _left_out(name: str, outcome: Outcome | None) -> list[tuple[float, str]]:
+def _left_out(name: str, outcome: CleaningOutcome | None) -> list[tuple[float, str]]:
     drop = outcome.drops.get(name) if outcome else None
     if drop is None or drop.reason not in RULES_OF_THUMB:
         return []
     return [(_DROPPED, f"cleaning leaves it out: {drop.detail}")]
 
 
-def _alike(outcome: Outcome | None) -> dict[str, str]:
+def _alike(outcome: CleaningOutcome | None) -> dict[str, str]:
     """Return the likest other conversation of each that is in a pair to look at."""
     found: dict[str, str] = {}
     for pair in outcome.counts["review"] if outcome else ():

@@ -36,7 +36,7 @@ ARTEFACTS = "artefacts"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deployment:
+class DeployResult:
     """What became of a version: where it answers, and what the chatbot's alias did."""
 
     deployed: Deployed
@@ -71,7 +71,7 @@ class VersionDeployment:
 
     def deploy(
         self, name: str | Run = "latest", *, way: Way | None = None, switch: bool = True
-    ) -> Deployment:
+    ) -> DeployResult:
         """Serve a version, prove it, and let the chatbot's alias answer as it.
 
         Args:
@@ -106,14 +106,14 @@ class VersionDeployment:
             told = partial(ollama.settings, deployed.name) if ollama else None
             self._modelfiles.keep(run, told=told, prompts=reference)
         switched = self._aliases.switcher().switch(version.name) if switch else None
-        return Deployment(deployed=deployed, switched=switched)
+        return DeployResult(deployed=deployed, switched=switched)
 
     def deploy_version(self, version: str) -> DeployedVersion:
         """Serve a version and give it to the chatbot; see :class:`core.loops.VersionDeployer`."""
         made = self.deploy(version)
         return DeployedVersion(version=made.deployed.version, served_as=made.deployed.name)
 
-    def deploy_if_better(self, run_name: str, outcome: str) -> Deployment | None:
+    def deploy_if_better(self, run_name: str, outcome: str) -> DeployResult | None:
         """Deploy a run when the settings ask for it and its verdict is to promote it.
 
         Returns:

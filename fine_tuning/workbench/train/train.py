@@ -35,8 +35,8 @@ from fine_tuning.workbench.runs import finished_runs
 from fine_tuning.workbench.train.preflight import Preflight
 
 if TYPE_CHECKING:
-    from fine_tuning.training.adapter_run import AdapterTrainer
-    from fine_tuning.training.adapter_run import BaseModel as TrainingBase
+    from fine_tuning.training.adapter_run import TrainingBase
+    from fine_tuning.training.adapter_run import BaseTrainer
     from fine_tuning.training.forecast import Forecast
     from fine_tuning.training.run import Listening
     from fine_tuning.training.starting_point import StartingPoint
@@ -157,8 +157,8 @@ class Train:
         snapshot: Snapshot | None,
         base: BaseModel | None = None,
         settings: Settings | None = None,
-    ) -> tuple[AdapterTrainer, TrainingData, TrainingBase]:
-        from fine_tuning.training.adapter_run import BaseModel as TrainingBase  # noqa: PLC0415 - torch is slow to load
+    ) -> tuple[BaseTrainer, TrainingData, TrainingBase]:
+        from fine_tuning.training.adapter_run import TrainingBase  # noqa: PLC0415 - torch is slow to load
 
         base = base or self._bases.find()
         snapshot = snapshot or self._data.prepare(base)
@@ -233,7 +233,7 @@ class Train:
         return self._context.workspace.runs / name
 
 
-def _trainer(method: str, plan: TrainingPlan | None = None) -> AdapterTrainer:
+def _trainer(method: str, plan: TrainingPlan | None = None) -> BaseTrainer:
     with gc_paused("torch"):
         from fine_tuning.training.lora_trainer import LoRATrainer  # noqa: PLC0415 - it is slow
         from fine_tuning.training.qlora_trainer import QLoRATrainer  # noqa: PLC0415 - as above

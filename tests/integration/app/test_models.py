@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fine_tuning.config.schema import Training
+from fine_tuning.config.schema import TrainingSettings
 from fine_tuning.integration.app.models import PER_PAGE
 from fine_tuning.model_management.lineage import Lineage
 from fine_tuning.workbench.plans import training_plan
@@ -83,7 +83,7 @@ def test_the_settings_of_a_run_by_the_defaults_are_not_listed(trained: Trained) 
     folder = trained.add_run()
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
-    plan = training_plan(Training(), takes_adapters=True)
+    plan = training_plan(TrainingSettings(), takes_adapters=True)
     path.write_text(json.dumps(manifest | {"plan": plan.to_dict()}), encoding="utf-8")
     tables = [table.value for table in page("models").dataframe]
     told = [key for table in tables if "Setting" in table for key in table["Setting"]]
