@@ -35,8 +35,7 @@ from fine_tuning.workbench.runs import finished_runs
 from fine_tuning.workbench.train.preflight import Preflight
 
 if TYPE_CHECKING:
-    from fine_tuning.training.adapter_run import TrainingBase
-    from fine_tuning.training.adapter_run import BaseTrainer
+    from fine_tuning.training.adapter_run import BaseTrainer, TrainingBase
     from fine_tuning.training.forecast import Forecast
     from fine_tuning.training.run import Listening
     from fine_tuning.training.starting_point import StartingPoint
