@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
-from fine_tuning.config.reference import settings_reference
+from fine_tuning.config.settings_reference import settings_reference
 from tests.cli.every_command import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]

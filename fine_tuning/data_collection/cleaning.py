@@ -14,9 +14,8 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from dataclasses import dataclass, field
 from itertools import islice
 
-from fine_tuning.core.conversation import Conversation
+from fine_tuning.core.conversation import Conversation, ConversationLike
 from fine_tuning.core.formats import each_conversation
-from fine_tuning.core.json_value import JsonObject
 from fine_tuning.data_collection.cleaning_counts import (
     AlikeRecord,
     CleaningCounts,
@@ -33,7 +32,6 @@ from fine_tuning.data_collection.near_duplicates import Found, NearDuplicates
 from fine_tuning.data_collection.quality import quality
 from fine_tuning.data_collection.spool import Spool
 
-Item = Conversation | JsonObject
 EXAMPLES_PER_STEP = 5
 BATCH = 128
 
@@ -140,7 +138,7 @@ class Cleaning:
 
     def __init__(
         self,
-        items: Iterable[Item],
+        items: Iterable[ConversationLike],
         active: Sequence[Step],
         *,
         similarity: float,

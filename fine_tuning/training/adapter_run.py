@@ -32,13 +32,13 @@ from fine_tuning.training.lr_finder import find_rate
 from fine_tuning.training.objective import Objective
 from fine_tuning.training.open_base import open_decoder, opened
 from fine_tuning.training.plan import TrainingData, TrainingPlan
-from fine_tuning.training.run import Export, Listening, carry_out, memory_errors
 from fine_tuning.training.run_folder import (
     RunFolder,
     RunSettings,
     current_versions,
     resume_command,
 )
+from fine_tuning.training.run_lifecycle import Export, Listening, carry_out, memory_errors
 from fine_tuning.training.starting_point import StartingPoint
 
 

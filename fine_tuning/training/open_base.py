@@ -13,8 +13,8 @@ from fine_tuning.core.errors import ConfigError
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.training.fresh_adapter import folds
 from fine_tuning.training.plan import TrainingPlan
-from fine_tuning.training.run import memory_errors
 from fine_tuning.training.run_folder import RunSettings
+from fine_tuning.training.run_lifecycle import memory_errors
 
 
 @contextmanager

@@ -18,8 +18,8 @@ from fine_tuning.workbench.doctor.doctor import Doctor
 from fine_tuning.workbench.evaluate.evaluate import Evaluate
 from fine_tuning.workbench.jobs.jobs import Jobs
 from fine_tuning.workbench.models.aliases import Aliases
-from fine_tuning.workbench.models.lineage import VersionLineage
 from fine_tuning.workbench.models.models import Models
+from fine_tuning.workbench.models.version_lineage import VersionLineage
 from fine_tuning.workbench.process import limit_spinning
 from fine_tuning.workbench.train.train import Train
 

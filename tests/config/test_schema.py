@@ -17,13 +17,6 @@ from fine_tuning.config.data_sections import (
     TrainOn,
     Truncation,
 )
-from fine_tuning.config.reference import (
-    Setting,
-    settings_file,
-    settings_page,
-    settings_reference,
-    yaml_value,
-)
 from fine_tuning.config.schema import (
     TARGET_MODULES,
     ComputeDtype,
@@ -31,6 +24,13 @@ from fine_tuning.config.schema import (
     PrimaryMetric,
     Schedule,
     Settings,
+)
+from fine_tuning.config.settings_reference import (
+    Setting,
+    settings_file,
+    settings_page,
+    settings_reference,
+    yaml_value,
 )
 from fine_tuning.config.yaml_text import bare, parse_mapping, parse_value
 from fine_tuning.core.formats import FORMATS

@@ -27,7 +27,7 @@ from fine_tuning.training.forecast import (
 )
 from fine_tuning.training.fresh_adapter import fresh_adapter
 from fine_tuning.training.plan import TrainingPlan
-from fine_tuning.training.run import Listening
+from fine_tuning.training.run_lifecycle import Listening
 from fine_tuning.training.throughput import Throughput, duration, fit
 from tests.engine.test_layout import START, after
 from tests.training.tiny_llama import DATA, PLAN, TRAINERS, base_model, run_llama

@@ -19,7 +19,7 @@ from fine_tuning.engine.step import accumulate_gradients, evaluate_loss
 from fine_tuning.training.fresh_adapter import fresh_adapter
 from fine_tuning.training.plan import TrainingPlan
 from fine_tuning.training.qlora_trainer import QLoRATrainer
-from fine_tuning.training.run import Listening
+from fine_tuning.training.run_lifecycle import Listening
 from fine_tuning.training.starting_point import StartingPoint
 from tests.engine.test_gradients import assert_close, own_gradients, reference_gradients
 from tests.engine.tiny import ragged_batch, write_tiny_llama

@@ -29,7 +29,7 @@ from fine_tuning.training.fresh_adapter import fresh_adapter
 from fine_tuning.training.lora_trainer import LoRATrainer
 from fine_tuning.training.plan import TrainingData, TrainingPlan
 from fine_tuning.training.qlora_trainer import QLoRATrainer
-from fine_tuning.training.run import Listening
+from fine_tuning.training.run_lifecycle import Listening
 from fine_tuning.workbench.plans import training_plan
 from tests.engine.tiny import MODELS, write_tiny
 from tests.training.tiny_llama import DATA, PLAN, RECORDED, TRAINERS, base_model, curve, run_llama

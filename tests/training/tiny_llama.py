@@ -19,8 +19,8 @@ from fine_tuning.training.events_file import read_events
 from fine_tuning.training.lora_trainer import LoRATrainer
 from fine_tuning.training.plan import TrainingData, TrainingPlan
 from fine_tuning.training.qlora_trainer import QLoRATrainer
-from fine_tuning.training.run import Listening
 from fine_tuning.training.run_folder import current_versions
+from fine_tuning.training.run_lifecycle import Listening
 from tests.engine.tiny import write_tiny_llama
 from tests.training.tiny import sequences
 

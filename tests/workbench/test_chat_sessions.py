@@ -15,7 +15,7 @@ from fine_tuning.core.errors import DataError, ModelNotFoundError, RuntimeFailed
 from fine_tuning.core.ports import GREEDY, Sampling
 from fine_tuning.data_collection.chat_session import ChatSession
 from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
-from fine_tuning.workbench.chat.models import ChatModels
+from fine_tuning.workbench.chat.chat_models import ChatModels
 from fine_tuning.workbench.workbench import Workbench
 from tests.integration.test_ollama_integration import serve
 from tests.ollama_stand_in.server import StandIn

@@ -21,7 +21,7 @@ from fine_tuning.data_collection.importers.llm_logs import LLM_LOGS
 from fine_tuning.data_collection.importers.open_webui import OPEN_WEBUI
 from fine_tuning.data_collection.importers.openai_chat import OPENAI_CHAT
 from fine_tuning.data_collection.importers.own_log import OWN_LOG
-from fine_tuning.data_collection.importers.preference import PREFERENCE
+from fine_tuning.data_collection.importers.preference_pairs import PREFERENCE
 from fine_tuning.data_collection.importers.sharegpt import SHAREGPT
 from fine_tuning.data_collection.importers.silly_tavern import SILLY_TAVERN
 from fine_tuning.data_collection.importers.source import Source

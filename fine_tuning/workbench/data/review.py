@@ -33,7 +33,7 @@ from fine_tuning.data_collection.feedback_summary import (
     reviewed,
     withheld,
 )
-from fine_tuning.data_collection.preflight import recorded_findings
+from fine_tuning.data_collection.recording_checks import recorded_findings
 from fine_tuning.data_preparation.formatter import examples_from
 from fine_tuning.storage.atomic import storage_errors, write_file
 from fine_tuning.workbench.context import Context

@@ -26,7 +26,7 @@ from fine_tuning.core.clock import iso
 from fine_tuning.core.errors import FineTuningError, RuntimeFailedError
 from fine_tuning.core.finding import Finding
 from fine_tuning.core.ports import Progress
-from fine_tuning.data_collection.preflight import RECOMMENDED_PAIRS
+from fine_tuning.data_collection.recording_checks import RECOMMENDED_PAIRS
 from fine_tuning.runtimes.base_model import list_base_models
 from fine_tuning.runtimes.ollama_client import START_SERVER, OllamaClient
 from fine_tuning.runtimes.ollama_probe import ServerFacts, probe

@@ -13,9 +13,9 @@ from fine_tuning.core.finding import Finding
 from fine_tuning.data_collection.cleaning import Cleaning
 from fine_tuning.data_collection.cleaning_steps import STEP_NAMES
 from fine_tuning.data_collection.data_cleaner import DataCleaner
-from fine_tuning.data_collection.preflight import left_private, recorded_findings
+from fine_tuning.data_collection.recording_checks import left_private, recorded_findings
+from fine_tuning.data_preparation.data_set_checks import data_set_findings
 from fine_tuning.data_preparation.formatter import examples_from
-from fine_tuning.data_preparation.preflight import data_set_findings
 from fine_tuning.data_preparation.snapshot import Snapshot
 from fine_tuning.runtimes.base_model import BaseModel
 from fine_tuning.workbench.base_models import BaseModels

@@ -37,7 +37,7 @@ from fine_tuning.workbench.train.preflight import Preflight
 if TYPE_CHECKING:
     from fine_tuning.training.adapter_run import BaseTrainer, TrainingBase
     from fine_tuning.training.forecast import Forecast
-    from fine_tuning.training.run import Listening
+    from fine_tuning.training.run_lifecycle import Listening
     from fine_tuning.training.starting_point import StartingPoint
 
 
@@ -241,6 +241,6 @@ def _trainer(method: str, plan: TrainingPlan | None = None) -> BaseTrainer:
 
 
 def _listening(listener: RunListener | None) -> Listening:
-    from fine_tuning.training.run import Listening  # noqa: PLC0415 - torch is slow to load
+    from fine_tuning.training.run_lifecycle import Listening  # noqa: PLC0415 - torch is slow to load
 
     return Listening(listener=listener) if listener else Listening(listener=Listeners(()))

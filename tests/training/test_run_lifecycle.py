@@ -26,8 +26,8 @@ from fine_tuning.core.example import TokenizedExample
 from fine_tuning.training.events_file import read_events
 from fine_tuning.training.mixture import MixtureSource, mixed
 from fine_tuning.training.plan import TrainingData, TrainingPlan
-from fine_tuning.training.run import Listening
 from fine_tuning.training.run_folder import RunFolder, RunSettings
+from fine_tuning.training.run_lifecycle import Listening
 from tests.training.tiny import DATA, BigramModel, Heard, Loss, run_tiny, sequences, settings_for
 
 PLAN = TrainingPlan(learning_rate=1e-2, num_epochs=3, batch_size=4, checkpoint_every=5, threads=1)
