@@ -47,7 +47,7 @@ fuzz-importers: $(VENV)/.develops  ## import a hundred thousand damaged files
 bench-logging: $(VENV)/.develops  ## measure what logging a turn costs on this disk
 	$(PY) benchmarks/log_turns.py
 
-check: lint types imports docs-check wheel test  ## everything CI runs, cheapest first
+check: lint types imports docs-check house wheel test  ## everything CI runs, cheapest first
 
 lint: $(VENV)/.develops
 	$(PY) -m ruff format --check .

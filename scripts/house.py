@@ -45,6 +45,8 @@ from fine_tuning.cli.main import main
 sys.argv = ["fine-tuning", *{words!r}]
 main()
 """
+LONGEST_S = 300
+"""A training that was not stopped by then never called the product by its name."""
 SMALLEST_TRAINING = (
     "training.num_epochs=1", "training.lora_r=1", "training.threads=1", "training.batch_size=1",
     "training.learning_rate=1e-4",
@@ -131,7 +133,7 @@ class report_chain:  # noqa: N801 - used as a function
         """Look at a function that is being called."""
         if event != "call" or not frame.f_code.co_qualname.startswith("StackedAdapter."):
             return
-        if frame.f_code.co_name == "forward":
+        if frame.f_code.co_name == "product":
             chain = self._chain(frame)
             if any(name.startswith("training.trainer_utils") for name in chain):  # no forecast
                 self._longest = max(chain, self._longest, key=len)
@@ -166,7 +168,12 @@ def training_chain() -> list[str]:
         words = ["train", "--base", "embedded", *shown, *settings]
         code = TRACED.format(root=str(ROOT), package=str(PACKAGE), words=words)
         done = subprocess.run(
-            [sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=ROOT
+            [sys.executable, "-c", code],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            timeout=LONGEST_S,
         )
     for line in done.stdout.splitlines():
         if line.startswith("CHAIN "):
