@@ -156,13 +156,13 @@ class AliasHistory:
             found = rows(connection, _TRAFFIC, rest, (self.runtime, alias))
         return Traffic(**trusted(found[0])) if found else None
 
-    def split(self, wanted: Traffic) -> None:
+    def split(self, traffic: Traffic) -> None:
         """Let a version answer a share of an alias's sessions; one before it is replaced.
 
         Another share of the same version goes on from when that one began.
         """
         with self._file.database.writing() as connection:
-            version = self._file.find_in(connection, wanted.version)
+            version = self._file.find_in(connection, traffic.version)
             connection.execute(
                 "INSERT INTO traffic "
                 "(runtime, alias, family, version_id, target, share, salt, created_at) "
@@ -171,16 +171,16 @@ class AliasHistory:
                 "CASE WHEN version_id = ?4 THEN created_at ELSE ?8 END, version_id = ?4",
                 (
                     self.runtime,
-                    wanted.alias,
-                    wanted.family,
+                    traffic.alias,
+                    traffic.family,
                     version.id,
-                    wanted.target,
-                    wanted.share,
-                    wanted.salt,
+                    traffic.target,
+                    traffic.share,
+                    traffic.salt,
                     self._file.now(),
                 ),
             )
-            detail = f"{wanted.share:.0%} of {wanted.alias}"
+            detail = f"{traffic.share:.0%} of {traffic.alias}"
             self._file.tell(connection, version.id, "traffic", detail)
 
     def end_split(self, alias: str) -> bool:

@@ -256,7 +256,7 @@ class Deployer:
             next_command = remedy(proof, what.version, self._target.name, only)
             if not set(proof.causes) <= OF_ADAPTERS or not proof.causes:
                 break
-        reasons = "; ".join(f"{WORDS[one.way]}: {one.reason}" for one in attempts)
+        reasons = "; ".join(f"{WORDS[attempt.way]}: {attempt.reason}" for attempt in attempts)
         raise DeploymentError(
             f"{what.version} was not deployed to {self._target.name}, and what was there stands: "
             f"{reasons}",

@@ -63,14 +63,14 @@ class ModelRegistry(RegistryFile):
             )
         artefacts = [_described(kind, path) for kind, path in new.artefacts]
         with self.database.writing() as connection:
-            known = read_versions(
+            registered = read_versions(
                 connection,
                 self.place,
                 "WHERE family = ? AND run_id = ? AND adapter_name = ?",
                 (family, new.run_id, new.adapter_name),
             )
-            if known:
-                return known[0]
+            if registered:
+                return registered[0]
             identity = self._insert_version(connection, family, new)
             for artefact in artefacts:
                 self._put_artefact(connection, identity, artefact)

@@ -127,10 +127,10 @@ class ModelSwitcher:
                     next_command=self._way_to_another(family, now.version if now else ""),
                 )
             if earlier.version:
-                wanted = self._to_version(self._registry.find(earlier.version))
+                restored = self._to_version(self._registry.find(earlier.version))
             else:
-                wanted = self._to_base(self._registry.find(now.family))
-            return self._move("rollback", replace(wanted, before_id=earlier.before_id))
+                restored = self._to_base(self._registry.find(now.family))
+            return self._move("rollback", replace(restored, before_id=earlier.before_id))
 
     def split(self, name: str, share: float) -> Traffic:
         """Let a version answer a share of its family's sessions, beside the champion.
@@ -154,19 +154,19 @@ class ModelSwitcher:
             self._recover()
             champion = self.journal.current(alias)
             if champion is None or champion.version == version.name:
-                found = "is nothing yet" if champion is None else f"is {version.name} itself"
+                problem = "is nothing yet" if champion is None else f"is {version.name} itself"
                 raise DeploymentError(
-                    f"{alias} {found}, expected a champion to compare {version.name} with",
+                    f"{alias} {problem}, expected a champion to compare {version.name} with",
                     next_command=self._way_to_another(version.family, version.name),
                 )
-            wanted = self._to_version(version)
-            self._runtime.warm_up(wanted.target)
+            challenger = self._to_version(version)
+            self._runtime.warm_up(challenger.target)
             traffic = Traffic(
                 runtime=self.journal.runtime,
                 alias=alias,
                 family=version.family,
                 version=version.name,
-                target=wanted.target,
+                target=challenger.target,
                 share=share,
                 salt=f"{alias} {version.name}",
             )
@@ -302,33 +302,34 @@ class ModelSwitcher:
             before_id=now.switching_id if now else None,
         )
 
-    def _move(self, action: Action, wanted: Alias, *, warm_up_s: float = 0.0) -> Switched:
-        now, alias = self.journal.current(wanted.alias), self._show(wanted.alias)
+    def _move(self, action: Action, destination: Alias, *, warm_up_s: float = 0.0) -> Switched:
+        version = destination.version or f"{destination.family}:{BASE}"
+        now, alias = self.journal.current(destination.alias), self._show(destination.alias)
         if now is None and alias is not None:
             raise DeploymentError(
-                f"{wanted.alias} is a model this registry did not make, expected a free name",
-                next_command=f"fine-tuning switch {wanted.version or wanted.family + ':' + BASE} "
+                f"{destination.alias} is a model this registry did not make, expected a free name",
+                next_command=f"fine-tuning switch {version} "
                 "--set deployment.model_name_prefix=mine_",
             )
-        stays = now is not None and alias is not None and now.version == wanted.version
+        stays = now is not None and alias is not None and now.version == destination.version
         done = Switched(
-            alias=wanted.alias,
-            version=wanted.version or f"{wanted.family}:{BASE}",
-            before=(now.version if now else "") or f"{wanted.family}:{BASE}",
-            target=wanted.target,
-            changed=not (stays and alias is not None and alias.digest == wanted.digest),
+            alias=destination.alias,
+            version=version,
+            before=(now.version if now else "") or f"{destination.family}:{BASE}",
+            target=destination.target,
+            changed=not (stays and alias is not None and alias.digest == destination.digest),
             warm_up_s=warm_up_s,
         )
         if not done.changed:
             return done
         begun_s = time.monotonic()
-        switching_id = self.journal.begin(action, wanted)
+        switching_id = self.journal.begin(action, destination)
         try:
-            self._runtime.point_alias(wanted.alias, wanted.target)
-            self._ask(wanted)
+            self._runtime.point_alias(destination.alias, destination.target)
+            self._ask(destination)
         except BaseException as error:
             # What cannot be put back now, because the runtime died, stays in the journal.
-            if self._is_put_back(wanted.alias, now, alias):
+            if self._is_put_back(destination.alias, now, alias):
                 self.journal.undo(switching_id, str(error).partition("\n")[0])
             raise
         self.journal.finish(switching_id)

@@ -195,9 +195,9 @@ def disk_use(
         version.name: sum(
             sizes_bytes.get(digest, 0)
             for digest in {
-                copies[one.name]
-                for one in version.deployments
-                if one.state == "active" and one.name in copies
+                copies[deployment.name]
+                for deployment in version.deployments
+                if deployment.state == "active" and deployment.name in copies
             }
         )
         for version in versions

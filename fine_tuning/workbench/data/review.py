@@ -197,12 +197,14 @@ class ConversationReview:
         self._pipeline.require_recorded()
         version = self.outcome_version(self._index.listing())
         run, drops, pairs = self._pipeline.stream(), {}, 0
-        for one in self._history.recorded(run):
-            if isinstance(one, Dropped):
-                drop = DropReason(reason=one.reason, detail=one.detail, twin_id=one.twin_id)
-                drops[one.conversation.id] = drop
+        for record in self._history.recorded(run):
+            if isinstance(record, Dropped):
+                drop = DropReason(
+                    reason=record.reason, detail=record.detail, twin_id=record.twin_id
+                )
+                drops[record.conversation.id] = drop
             else:
-                pairs += sum(len(example.targets) for example in examples_from([one]))
+                pairs += sum(len(example.targets) for example in examples_from([record]))
         outcome = CleaningOutcome(
             version=version,
             made_at=iso(self._context.clock.now()),
@@ -226,28 +228,30 @@ class ConversationReview:
             DataError: if there is no such conversation.
             StorageError: if it cannot be read.
         """
-        found = self._context.store.conversation(conversation_id)
-        if found is None:
+        conversation = self._context.store.conversation(conversation_id)
+        if conversation is None:
             raise DataError(
                 f"there is no conversation {conversation_id!r}, expected a recorded one"
             )
         listing = self._index.listing()
-        said = tuple(listing.feedback.get(conversation_id, ()))
+        feedback = tuple(listing.feedback.get(conversation_id, ()))
         collection = self._context.settings.data_collection
-        corrected = found
+        corrected = conversation
         if collection.learn_from_feedback:
             (corrected,) = ConversationsWithFeedback(
-                [found], said, lowest_rating=collection.lowest_rating
+                [conversation], feedback, lowest_rating=collection.lowest_rating
             )
         mine = {n: v for n, v in listing.feedback_summaries.items() if n == conversation_id}
         cleaner = self._pipeline.cleaner(reviewed(mine), withheld(mine))
         report = cleaner.clean([corrected])
-        drops = [DropReason(reason=one.reason, detail=one.detail) for one in report.dropped]
+        drops = [
+            DropReason(reason=dropped.reason, detail=dropped.detail) for dropped in report.dropped
+        ]
         return Looked(
-            conversation=found,
+            conversation=conversation,
             learnt=report.kept[0] if report.kept else None,
             drop=drops[0] if drops else None,
-            feedback=said,
+            feedback=feedback,
             changes=tuple(cleaner.changes([corrected])),
         )
 

@@ -68,19 +68,19 @@ class ReviewQueue:
             summary = listing.feedback_summaries.get(row.id)
             if summary is not None and summary.review:
                 continue
-            told = [
+            reasons = [
                 *_feedback_reasons(summary, self._context.settings.data_collection.lowest_rating)
             ]
-            told += [*_measured(row), *_left_out(row.id, outcome)]
+            reasons += [*_measured(row), *_left_out(row.id, outcome)]
             twin_id = alike.get(row.id, "")
             if twin_id and twin_id in listing.rows:
-                told.append((_ALIKE, "similar to another one, yet no duplicate"))
-            if told:
-                need = sum(weight for weight, _ in told)
-                why = tuple(text for _, text in told)
+                reasons.append((_ALIKE, "similar to another one, yet no duplicate"))
+            if reasons:
+                need = sum(weight for weight, _ in reasons)
+                why = tuple(text for _, text in reasons)
                 queue.append(ToReview(row=row, why=why, need=need, twin_id=twin_id))
-        queue.sort(key=lambda one: one.row.last_at, reverse=True)
-        return sorted(queue, key=lambda one: -one.need)
+        queue.sort(key=lambda entry: entry.row.last_at, reverse=True)
+        return sorted(queue, key=lambda entry: -entry.need)
 
     def decide(self, conversation_id: str, decision: Decision, *, comment: str = "") -> None:
         """Record what is to become of a conversation; ``open`` takes an earlier decision back.

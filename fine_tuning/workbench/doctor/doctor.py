@@ -138,7 +138,7 @@ class Doctor:
             **more,
         }
         command = [sys.executable, "-m", PROCESS]
-        said: deque[str] = deque(maxlen=5)
+        last_lines: deque[str] = deque(maxlen=5)
         with subprocess.Popen(  # noqa: S603 - our own program
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True,
@@ -148,7 +148,7 @@ class Doctor:
             for line in cast("IO[str]", process.stdout):
                 raw = _read(line)
                 if raw is None:
-                    said.append(line.strip())
+                    last_lines.append(line.strip())
                 elif "progress" in raw:
                     if progress is not None:
                         progress(*raw["progress"])
@@ -158,7 +158,7 @@ class Doctor:
                     return raw["answer"]
         raise RuntimeFailedError(
             f"the check ended with code {process.returncode} and no answer: "
-            f"{' '.join(said)[-300:]}",
+            f"{' '.join(last_lines)[-300:]}",
             next_command="fine-tuning doctor, in a terminal, says more",
         )
 
@@ -168,7 +168,7 @@ class Doctor:
         client = OllamaClient(url)
         try:
             facts = probe(client)
-            names = [str(one.get("name")) for one in client.get("/api/tags").get("models", [])]
+            names = [str(model.get("name")) for model in client.get("/api/tags").get("models", [])]
         except FineTuningError as error:
             is_needed = self._context.settings.deployment.runtime == "ollama"
             findings.append(

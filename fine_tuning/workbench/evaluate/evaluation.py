@@ -81,7 +81,7 @@ def evaluate_models(
         compared += _compared(reference.suites, candidate.suites, gate.seed)
     comparisons = corrected_together(compared)
     drift = corrected_together(_compared(zero, candidate.further, gate.seed))
-    first = [found for found in comparisons if found.reference == references[0].name]
+    first = [comparison for comparison in comparisons if comparison.reference == references[0].name]
     policy = gate_policy(first, primary=gate.primary, margins=gate.margins)
     return EvaluationReport(
         models=results,

@@ -113,7 +113,7 @@ class HarnessModel(LM):  # type: ignore[misc]
                 )
             )
         return [
-            (sum(found.log_probabilities), all(found.correct)) for found in self._score(examples)
+            (sum(score.log_probabilities), all(score.correct)) for score in self._score(examples)
         ]
 
     def loglikelihood_rolling(self, requests: Sequence[Any]) -> list[float]:

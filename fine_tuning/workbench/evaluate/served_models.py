@@ -69,16 +69,16 @@ class ServedModels:
             RuntimeUnavailableError: if no server answers.
             FineTuningError: as the runtime raises.
         """
-        place, target = self._places[name], self._target
-        told = ["served/1", place.runtime, place.digest]
+        alias, target = self._places[name], self._target
+        identity_parts = ["served/1", alias.runtime, alias.digest]
         if isinstance(target, OllamaTarget):
             version = target.runtime.facts().version
-            with target.served(place.target) as served:
-                identity = content_name([*told, str(version)])
+            with target.served(alias.target) as served:
+                identity = content_name([*identity_parts, str(version)])
                 yield OpenModel(served=served, identity=identity, parallel=OLLAMA_PARALLEL)
         elif isinstance(target, EmbeddedTarget):
             with target.runtime.open_chat(
-                place.target,
+                alias.target,
                 parallel=EMBEDDED_PARALLEL,
                 context_tokens=context_tokens,
                 threads=self._threads,
@@ -86,7 +86,7 @@ class ServedModels:
             ) as server:
                 yield OpenModel(
                     served=EmbeddedServedModel(server),
-                    identity=content_name(told),
+                    identity=content_name(identity_parts),
                     parallel=EMBEDDED_PARALLEL,
                 )
         else:

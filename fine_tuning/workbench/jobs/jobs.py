@@ -173,13 +173,13 @@ class Jobs:
         Raises:
             ModelNotFoundError: if one of them is not there.
         """
-        found = self._runs.find(run)
+        finished_run = self._runs.find(run)
         for other in (against, *beside):
             if other != BASE:
                 self._runs.find(other)
         params = EvaluateParams(
-            run_id=found.run_id,
-            run=str(found.folder),
+            run_id=finished_run.run_id,
+            run=str(finished_run.folder),
             against=against,
             beside=tuple(beside),
             judge=judge,

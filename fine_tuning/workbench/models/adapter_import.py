@@ -115,29 +115,29 @@ class AdapterImporter:
         if family:
             check_family(family)
         place = _place(source)
-        known = self._bases.find(base)
+        base_model = self._bases.find(base)
         with _next_command(f"name the base it was trained on: fine-tuning models import {source}"):
-            found = _read(place, known)
-            name = _name(found.adapter, known)
+            imported = _read(place, base_model)
+            name = _name(imported.adapter, base_model)
             run_id = f"{IMPORTED}-{name.partition(':')[2][:NAME_DIGITS]}"
             folder = self._folder / run_id
             is_new = not (folder / MANIFEST_FILE).is_file()
             if is_new:
                 with whole_folder(folder) as place:
                     (place / ADAPTER_DIR).mkdir()
-                    files = _write(place / ADAPTER_DIR, found, known)
+                    files = _write(place / ADAPTER_DIR, imported, base_model)
                     adapter = AdapterFiles(name=name, files=files)
-                    write_manifest(place, _manifest(run_id, found, known, family, adapter))
+                    write_manifest(place, _manifest(run_id, imported, base_model, family, adapter))
             elif not (folder / ADAPTER_DIR / ADAPTER_GGUF).is_file():  # it was pruned
                 with whole_folder(folder / ADAPTER_DIR) as place:
-                    _write(place, found, known)
+                    _write(place, imported, base_model)
         run = Run(folder, read_manifest(folder / MANIFEST_FILE))
         version = self._versions.register(run)
         for file, kind in FILE_KINDS.items() if version.adapter_path is None else ():
             self._versions.registry().add_artefact(version.name, kind, run.adapter_dir / file)
         self._modelfiles.keep(run)
         return ImportedAdapter(
-            version=self._versions.registry().find(version.name), form=found.form, is_new=is_new
+            version=self._versions.registry().find(version.name), form=imported.form, is_new=is_new
         )
 
 
@@ -252,9 +252,9 @@ def _write(place: Path, found: _Found, base: BaseModel) -> dict[str, str]:
 
 
 def _manifest(
-    run_id: str, found: _Found, base: BaseModel, family: str, files: AdapterFiles
+    run_id: str, imported: _Found, base: BaseModel, family: str, files: AdapterFiles
 ) -> RunManifest:
-    adapter = found.adapter
+    adapter = imported.adapter
     return {
         "run_id": run_id,
         "method": IMPORTED,
@@ -265,9 +265,9 @@ def _manifest(
         "created_at": iso(SystemClock().now()),
         "family": family,
         "imported": {
-            "from": str(found.source.absolute()),
-            "form": found.form,
-            "base_named": found.said_name,
+            "from": str(imported.source.absolute()),
+            "form": imported.form,
+            "base_named": imported.said_name,
         },
         "plan": {
             "adapter": "mergeable" if adapter.qalora else "lora",

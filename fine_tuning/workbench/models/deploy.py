@@ -103,8 +103,8 @@ class VersionDeployment:
                 progress=self._context.progress,
             )
             ollama = target.runtime if isinstance(target, OllamaTarget) else None
-            told = partial(ollama.settings, deployed.name) if ollama else None
-            self._modelfiles.keep(run, told=told, prompts=reference)
+            served_settings = partial(ollama.settings, deployed.name) if ollama else None
+            self._modelfiles.keep(run, told=served_settings, prompts=reference)
         switched = self._aliases.switcher().switch(version.name) if switch else None
         return DeployResult(deployed=deployed, switched=switched)
 
@@ -167,7 +167,7 @@ class VersionDeployment:
             reference,
             chosen.prompts,
             base=base,
-            told=chosen.sentence,
+            prompt_source=chosen.sentence,
             is_tools_trained=has_tools(data),
             longest_prompt_tokens=longest,
             progress=self._context.progress,

@@ -122,13 +122,13 @@ class ModelExporter:
             )
         run = self._runs.find(name)
         version, base = self._versions.register(run), self._bases.of_run(run)
-        with whole_folder(folder) as place:
-            report = self._fill(place, kind, run, base)
+        with whole_folder(folder) as staged_folder:
+            report = self._fill(staged_folder, kind, run, base)
             if kind != PEFT:
-                adapter = place / run.adapter_file.name if kind == ADAPTER else None
-                model = base.path if adapter else place / _model_file(kind)
+                adapter = staged_folder / run.adapter_file.name if kind == ADAPTER else None
+                model = base.path if adapter else staged_folder / _model_file(kind)
                 settings = self._modelfiles.serving_settings(base)
-                write_modelfile(place / MODELFILE_NAME, model, settings, adapter)
+                write_modelfile(staged_folder / MODELFILE_NAME, model, settings, adapter)
         self._modelfiles.keep(run)
         files = tuple(sorted(folder.iterdir()))
         size_bytes = sum(path.stat().st_size for path in files)
@@ -167,7 +167,7 @@ def _model_file(kind: str) -> str:
     return f"{kind}.gguf"
 
 
-def _write_peft(place: Path, run: Run, base: BaseModel) -> None:
+def _write_peft(adapter_folder: Path, run: Run, base: BaseModel) -> None:
     """Write a run's adapter as PEFT's, once llama.cpp loads what is read back from it.
 
     Raises:
@@ -185,13 +185,13 @@ def _write_peft(place: Path, run: Run, base: BaseModel) -> None:
     own, adapter = run.adapter_dir, read_gguf_adapter(run.adapter_file)
     if all((own / file).is_file() for file in PEFT_FILES):
         for file in PEFT_FILES:
-            with storage_errors(place / file):
-                shutil.copyfile(own / file, place / file)
+            with storage_errors(adapter_folder / file):
+                shutil.copyfile(own / file, adapter_folder / file)
     else:
-        write_peft_adapter(place, adapter, shape, base.name, base_digest=base.digest())
-    back = read_peft_adapter(place, shape)
-    check_same_update(back, adapter, place)
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".peft.") as beside:
+        write_peft_adapter(adapter_folder, adapter, shape, base.name, base_digest=base.digest())
+    back = read_peft_adapter(adapter_folder, shape)
+    check_same_update(back, adapter, adapter_folder)
+    with tempfile.TemporaryDirectory(dir=adapter_folder.parent, prefix=".peft.") as beside:
         converted = Path(beside) / run.adapter_file.name
         write_gguf_adapter(converted, back, architecture=shape.architecture)
         check_served(base.path, converted)
