@@ -29,9 +29,10 @@ Scene = Callable[[Path], AbstractContextManager[None]]
 
 NOT_RUN = {
     "make demo": "sets up .venv with pip, which needs a package registry; the scene ran the demo",
+    "make wheel": "as above; CI runs it",
     "make app": "as above; the same pages are started by fine-tuning app",
     "source .venv/bin/activate": "the tests run in that environment already",
-    "pip install": "needs a package registry",
+    "pip install": "needs a package registry; make wheel installs the wheel",
     "fine-tuning compare base latest --judge mistral": "needs a model of 4 GB",
 }
 """Commands that cannot run here, with the reason."""
