@@ -267,7 +267,7 @@ def test_a_version_removed_from_the_server_is_deployed_again(home: Home, ollama:
     assert states(home) == ["retired", "active"]
 
 
-def test_the_ladder_says_why() -> None:
+def test_each_strategy_says_why() -> None:
     refused = {"takes_adapters": False, "adapters_reason": "refused"}
     strategies = deploy_strategies(takes_adapters=True, adapters_reason="taken", is_mergeable=True)
     assert strategies[0].reason == "taken"
