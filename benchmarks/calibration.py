@@ -15,6 +15,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,8 +31,7 @@ KINDS = ("likelihood", "facts", "rare facts", "choices")
 CLUSTERS = (10, 20, 40, 100, 200)
 
 
-@dataclass(frozen=True, slots=True)
-class Trials:
+class Trials(NamedTuple):
     """Sums over clusters of many paired experiments; arrays are [trials, clusters]."""
 
     reference: Floats

@@ -42,17 +42,13 @@ def messages(message_id: str = "m", parent_id: str | None = None) -> st.SearchSt
     """Return messages of one id and parent."""
     return st.builds(
         Message,
-        id=st.just(message_id),
-        role=st.sampled_from(ROLES),
-        content=contents,
-        parent_id=st.just(parent_id),
+        **_basics(message_id, parent_id),
         name=texts,
         tool_calls=st.lists(tool_calls, max_size=2).map(tuple),
         tool_call_id=texts,
         reasoning=texts,
         model=texts,
         status=st.sampled_from(["streaming", "complete", "aborted", "error"]),
-        weight=st.sampled_from([0, 1]),
         created_at=moments,
         metadata=objects,
     )
@@ -60,14 +56,17 @@ def messages(message_id: str = "m", parent_id: str | None = None) -> st.SearchSt
 
 def plain_messages(message_id: str, parent_id: str | None) -> st.SearchStrategy[Message]:
     """Return messages with a role and content only, cheap enough for whole trees."""
-    return st.builds(
-        Message,
-        id=st.just(message_id),
-        role=st.sampled_from(ROLES),
-        content=contents,
-        parent_id=st.just(parent_id),
-        weight=st.sampled_from([0, 1]),
-    )
+    return st.builds(Message, **_basics(message_id, parent_id))
+
+
+def _basics(message_id: str, parent_id: str | None) -> dict[str, st.SearchStrategy[Any]]:
+    return {
+        "id": st.just(message_id),
+        "role": st.sampled_from(ROLES),
+        "content": contents,
+        "parent_id": st.just(parent_id),
+        "weight": st.sampled_from([0, 1]),
+    }
 
 
 @st.composite

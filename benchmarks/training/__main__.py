@@ -19,9 +19,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.training.arms import (
     ARMS,
@@ -41,8 +40,7 @@ REFERENCE = "trl default"
 LORA_RANK = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(NamedTuple):
     """What the FLOPs of a step are counted from (performance formula in :func:`useful_flops`)."""
 
     body: int

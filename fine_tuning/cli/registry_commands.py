@@ -30,6 +30,9 @@ models_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 models_app.add_typer(adapter_commands.app)
 app.add_typer(models_app, name="models")
 
+FamilyOrVersion = Annotated[
+    str | None, typer.Argument(help="Model family or version; default: all.")
+]
 Version = Annotated[
     str, typer.Argument(help="Version, alias, family, run, served name, or latest.")
 ]
@@ -244,9 +247,7 @@ def note(
 @shared_options()
 def history(
     shared: Shared,
-    name: Annotated[
-        str | None, typer.Argument(help="Model family or version; default: all.")
-    ] = None,
+    name: FamilyOrVersion = None,
 ) -> None:
     """Show the history of versions.
 

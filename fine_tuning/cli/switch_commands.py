@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fine_tuning.workbench.models.ab_test import Split
 
 app = typer.Typer()
+Family = Annotated[str | None, typer.Argument(help="Model family; default: the only one.")]
 
 
 def say_splits(splits: list[Split]) -> None:
@@ -66,9 +67,7 @@ def switch(
 @shared_options()
 def rollback(
     shared: Shared,
-    family: Annotated[
-        str | None, typer.Argument(help="Model family; default: the only one.")
-    ] = None,
+    family: Family = None,
 ) -> None:
     """Return to the version before the last switch.
 

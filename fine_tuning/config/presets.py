@@ -26,20 +26,12 @@ QUICK = Preset(
     name="quick",
     meaning="A first look: the upper quarter of the model, two epochs. "
     "About half the time, and most of the gain.",
-    values={
-        "training.mode": "fast",
-        "training.num_epochs": 2,
-        "training.learning_rate": 1e-3,
-    },
+    values={"training.mode": "fast", "training.num_epochs": 2, "training.learning_rate": 1e-3},
 )
 BALANCED = Preset(
     name="balanced",
     meaning="The usual choice: every layer, three epochs.",
-    values={
-        "training.mode": "quality",
-        "training.num_epochs": 3,
-        "training.learning_rate": 1e-3,
-    },
+    values={"training.mode": "quality", "training.num_epochs": 3, "training.learning_rate": 1e-3},
 )
 THOROUGH = Preset(
     name="thorough",

@@ -8,7 +8,7 @@ string. Timestamps are ISO 8601 strings in UTC; "" means unknown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self, cast, get_args
 
@@ -197,6 +197,10 @@ _MESSAGE_DEFAULTS: dict[str, JsonValue] = {
     "weight": 1,
     "created_at": "",
 }
+
+
+Messages = Sequence[Message]
+"""Turns in order, as a model reads them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

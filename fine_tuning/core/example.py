@@ -11,6 +11,7 @@ from typing import Self
 
 from fine_tuning.core.conversation import Message
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_shape import data_errors
 from fine_tuning.core.json_value import JsonObject, JsonValue, trusted
 from fine_tuning.core.naming import content_name
 
@@ -110,12 +111,10 @@ class TokenizedExample:
         Raises:
             DataError: if a field is missing or of the wrong type, or a law of the mask is broken.
         """
-        try:
+        with data_errors("a tokenized example"):
             return cls(
                 example_id=str(raw["example_id"]),
                 conversation_id=str(raw["conversation_id"]),
                 ids=tuple(int(i) for i in trusted(raw["ids"])),
                 mask=tuple(int(bit) for bit in trusted(raw["mask"])),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"a tokenized example cannot be read: {error!r}") from error

@@ -7,7 +7,7 @@ unless asked for.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Literal, Self, get_args
+from typing import Literal, Self, TypedDict, get_args
 
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.json_value import JsonObject, JsonValue, trusted
@@ -17,6 +17,16 @@ KINDS: tuple[str, ...] = get_args(FeedbackKind)
 RATING_RANGE = range(1, 11)
 AnnotatorKind = Literal["human", "model", "code"]
 ANNOTATOR_KINDS: tuple[str, ...] = get_args(AnnotatorKind)
+
+
+class FeedbackFields(TypedDict, total=False):
+    """What feedback may say; which of it it must say depends on its kind."""
+
+    value: int
+    text: str
+    rejected_id: str
+    reason: str
+    comment: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from typing import Protocol, Self
 
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.example import TokenizedExample
+from fine_tuning.core.json_shape import data_errors
 from fine_tuning.core.json_value import JsonObject, JsonValue, trusted
 
 
@@ -162,7 +163,7 @@ class TrainingItem:
             DataError: if a field is missing or of the wrong type, or a law is broken.
         """
         example = TokenizedExample.from_dict(raw)
-        try:
+        with data_errors("a training item"):
             return cls(
                 example_id=example.example_id,
                 conversation_id=example.conversation_id,
@@ -173,8 +174,6 @@ class TrainingItem:
                 label=float(trusted(raw["label"])),
                 sampling_weight=float(trusted(raw["sampling_weight"])),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"a training item cannot be read: {error!r}") from error
 
 
 def item_from_dict(raw: JsonObject) -> Item:

@@ -6,7 +6,8 @@ names. Unknown keys are let through or passed over: a later release may have wri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
@@ -22,6 +23,7 @@ from typing import (
     is_typeddict,
 )
 
+from fine_tuning.core.errors import DataError
 from fine_tuning.core.json_value import JsonObject, json_kind
 
 Shape = TypeVar("Shape")
@@ -30,6 +32,21 @@ _KINDS = {str: "string", bool: "boolean", int: "number", float: "number", NoneTy
 
 class ShapeError(ValueError):
     """JSON that is not of the shape it is read as."""
+
+
+@contextmanager
+def data_errors(what: str) -> Iterator[None]:
+    """Turn what reading stored values may raise into one sentence about ``what`` is read.
+
+    Raises:
+        DataError: if the body finds a field missing or of the wrong type.
+    """
+    try:
+        yield
+    except ShapeError as error:
+        raise DataError(f"{what} cannot be read: {error}") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{what} cannot be read: {error!r}") from error
 
 
 def typed(raw: JsonObject, shape: type[Shape]) -> Shape:

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 Outcome = Literal["promote", "reject", "not enough evidence"]
 SettingValue = bool | int | float | str | None
+SettingValues = Mapping[str, SettingValue]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +78,7 @@ class AdapterTrainer(Protocol):
     """
 
     def train_adapter(
-        self,
-        data: str,
-        *,
-        start_from: str = "",
-        settings: Mapping[str, SettingValue] | None = None,
+        self, data: str, *, start_from: str = "", settings: SettingValues | None = None
     ) -> TrainedVersion:
         """Train on a data set.
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from fine_tuning.core.conversation import Message
+from fine_tuning.core.conversation import Messages
 from fine_tuning.core.events import RunEvent
 from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.store_ports import (
@@ -90,7 +90,7 @@ class PromptRenderer(Protocol):
         """The content name of template and rules."""
         ...
 
-    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
+    def render(self, messages: Messages, *, add_generation_prompt: bool) -> str:
         """Return the prompt text.
 
         Raises:
@@ -128,7 +128,7 @@ class ChatModel(Protocol):
         """The model's name, as its runtime lists it."""
         ...
 
-    def reply(self, messages: Sequence[Message], sampling: Sampling = GREEDY) -> Iterator[str]:
+    def reply(self, messages: Messages, sampling: Sampling = GREEDY) -> Iterator[str]:
         """Stream the assistant's reply.
 
         Raises:
@@ -274,9 +274,7 @@ class ServedModel(Protocol):
         """The model's name, as its runtime lists it."""
         ...
 
-    def rendered_prompt(
-        self, messages: Sequence[Message], tools: Sequence[JsonObject] = ()
-    ) -> str | None:
+    def rendered_prompt(self, messages: Messages, tools: Sequence[JsonObject] = ()) -> str | None:
         """Return the prompt of these messages, generation prompt included.
 
         Raises:
@@ -288,11 +286,7 @@ class ServedModel(Protocol):
         ...
 
     def complete(
-        self,
-        messages: Sequence[Message],
-        sampling: Sampling = GREEDY,
-        *,
-        top_log_probabilities: int = 0,
+        self, messages: Messages, sampling: Sampling = GREEDY, *, top_log_probabilities: int = 0
     ) -> ServedReply:
         """Return the whole reply; ``top_log_probabilities`` first tokens are asked for, 0 to 20.
 

@@ -6,7 +6,7 @@ Knows nothing of tokens, splits and models: ``data_preparation/preflight`` looks
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.finding import Finding, Severity
@@ -19,8 +19,7 @@ MOST_DROPPED = 0.3
 _SHOWN = 5
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
+class _DropReason(NamedTuple):
     """How a reason for dropping is told: what it looks at, how bad, its title and what helps."""
 
     check: str
@@ -30,49 +29,59 @@ class _Told:
 
 
 _NOTHING = "nothing to do: they are left out; 'fine-tuning clean' lists them"
-_REASONS: dict[str, _Told] = {
-    "consent": _Told("consent", "note", "conversations have no consent to training", _NOTHING),
-    "rejected": _Told("review", "note", "conversations were rejected by you", _NOTHING),
-    "empty": _Told("empties", "note", "conversations say nothing", _NOTHING),
-    "no_reply": _Told("empties", "note", "conversations hold no finished reply", _NOTHING),
-    "role_order": _Told(
+_REASONS: dict[str, _DropReason] = {
+    "consent": _DropReason(
+        "consent", "note", "conversations have no consent to training", _NOTHING
+    ),
+    "rejected": _DropReason("review", "note", "conversations were rejected by you", _NOTHING),
+    "empty": _DropReason("empties", "note", "conversations say nothing", _NOTHING),
+    "no_reply": _DropReason("empties", "note", "conversations hold no finished reply", _NOTHING),
+    "role_order": _DropReason(
         "role order",
         "warning",
         "conversations have turns out of order",
         "look at the program that wrote them, and import them again",
     ),
-    "duplicate": _Told("duplicates", "note", "conversations say the same as another", _NOTHING),
-    "near_duplicate": _Told(
+    "duplicate": _DropReason(
+        "duplicates", "note", "conversations say the same as another", _NOTHING
+    ),
+    "near_duplicate": _DropReason(
         "duplicates",
         "note",
         "conversations nearly say the same as another",
         "nothing to do: the best is kept; data_collection.near_duplicate_similarity moves the bar",
     ),
-    "refusal": _Told("quality", "note", "conversations hold refusals only", _NOTHING),
-    "cut_off": _Told(
+    "refusal": _DropReason("quality", "note", "conversations hold refusals only", _NOTHING),
+    "cut_off": _DropReason(
         "quality",
         "warning",
         "conversations hold only replies that were cut off",
         "raise the reply length of the chatbot (num_predict)",
     ),
-    "too_long": _Told(
+    "too_long": _DropReason(
         "length",
         "warning",
         "conversations hold an exchange that is too long",
         "raise data_collection.max_conversation_length if they are worth learning",
     ),
-    "too_short": _Told(
+    "too_short": _DropReason(
         "length",
         "note",
         "conversations are too short",
         "lower data_collection.min_conversation_length if they are worth learning",
     ),
-    "inappropriate": _Told("content", "note", "conversations hold inappropriate words", _NOTHING),
-    "repetitive": _Told("quality", "note", "conversations hold a reply that loops", _NOTHING),
-    "language": _Told("language", "note", "conversations are in another language", _NOTHING),
-    "low_quality": _Told("quality", "note", "conversations are of low quality", _NOTHING),
-    "boilerplate": _Told("quality", "note", "conversations hold stock replies only", _NOTHING),
-    "too_many_tokens": _Told("length", "note", "conversations have too many tokens", _NOTHING),
+    "inappropriate": _DropReason(
+        "content", "note", "conversations hold inappropriate words", _NOTHING
+    ),
+    "repetitive": _DropReason("quality", "note", "conversations hold a reply that loops", _NOTHING),
+    "language": _DropReason("language", "note", "conversations are in another language", _NOTHING),
+    "low_quality": _DropReason("quality", "note", "conversations are of low quality", _NOTHING),
+    "boilerplate": _DropReason(
+        "quality", "note", "conversations hold stock replies only", _NOTHING
+    ),
+    "too_many_tokens": _DropReason(
+        "length", "note", "conversations have too many tokens", _NOTHING
+    ),
 }
 
 

@@ -23,6 +23,7 @@ from fine_tuning.core.conversation import Message
 from fine_tuning.core.errors import DataError, ModelNotFoundError
 from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.naming import content_name
+from fine_tuning.core.template_message import template_message
 
 GPT2_END = "<|endoftext|>"
 TOKENIZER_FILES: tuple[str, ...] = (
@@ -190,7 +191,7 @@ class HfRenderer:
             return "".join(message.text + self._files.eos for message in messages)
         try:
             text = self._template.render(
-                messages=[_template_message(message) for message in messages],
+                messages=[template_message(message, message.text) for message in messages],
                 add_generation_prompt=add_generation_prompt,
                 bos_token=self._files.bos,
                 eos_token=self._files.eos,
@@ -278,18 +279,6 @@ def _refuse(reason: str) -> NoReturn:
 def _to_json(value: object, indent: int | None = None) -> str:
     """Write JSON without Jinja's HTML escapes, which would end up in prompts."""
     return json.dumps(value, ensure_ascii=False, indent=indent)
-
-
-def _template_message(message: Message) -> dict[str, JsonValue]:
-    raw: dict[str, JsonValue] = {"role": message.role, "content": message.text}
-    if message.tool_calls:
-        raw["tool_calls"] = [call.to_dict() for call in message.tool_calls]
-    optional = {
-        "name": message.name,
-        "tool_call_id": message.tool_call_id,
-        "reasoning_content": message.reasoning,
-    }
-    return raw | {key: value for key, value in optional.items() if value}
 
 
 def _chat_template(folder: Path, config: JsonObject) -> str:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from fine_tuning.core.conversation import Message
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.example import Example, TokenizedExample
+from fine_tuning.core.json_shape import data_errors
 from fine_tuning.core.naming import canonical_json, content_name, file_sha256
 from fine_tuning.data_preparation.manifest import (
     DatasetFacts,
@@ -66,15 +67,13 @@ class Record:
         Raises:
             DataError: if the line is not such a record.
         """
-        try:
+        with data_errors("a line of a data set"):
             raw = json.loads(line)
             example = Example(
                 conversation_id=str(raw["conversation_id"]),
                 messages=tuple(Message.from_dict(message) for message in raw["messages"]),
                 targets=tuple(int(target) for target in raw["targets"]),
             )
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DataError(f"a line of a data set cannot be read: {error!r}") from error
         return cls(example=example, tokenized=TokenizedExample.from_dict(raw))
 
 

@@ -7,9 +7,9 @@ through a memory map and stay packed unless asked otherwise.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -48,8 +48,7 @@ MAX_SCRATCH_BYTES = 64 << 20
 SERVED_CONTEXT_TOKENS = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class StepContext:
+class StepContext(NamedTuple):
     """What the blocks of a step share; the last of them has its own rows to compute."""
 
     every: BlockContext

@@ -14,10 +14,10 @@ from typing import Self
 import numpy as np
 
 from fine_tuning.core.errors import DataError
-from fine_tuning.core.json_shape import ShapeError, build
+from fine_tuning.core.json_shape import build, data_errors
 from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.evaluation import resampling
-from fine_tuning.evaluation.metrics import MetricResult
+from fine_tuning.evaluation.metrics import MetricResult, metric_named
 from fine_tuning.evaluation.results import SuiteResult
 
 RESAMPLES = 10_000
@@ -103,11 +103,7 @@ class Comparison:
         Raises:
             DataError: if the suite was not measured by it.
         """
-        for row in self.rows:
-            if row.name == name:
-                return row
-        known = ", ".join(row.name for row in self.rows)
-        raise DataError(f"the comparison on {self.suite!r} has no metric {name!r}, it has {known}")
+        return metric_named(self.rows, name, f"the comparison on {self.suite!r}")
 
     def power_sentence(self, name: str) -> str:
         """Say in one sentence what this set could not have shown."""
@@ -133,10 +129,8 @@ class Comparison:
         Raises:
             DataError: if a field is missing or of the wrong type.
         """
-        try:
+        with data_errors("a comparison"):
             return build(raw, cls)
-        except ShapeError as error:
-            raise DataError(f"a comparison cannot be read: {error}") from error
 
 
 def compare(

@@ -13,7 +13,7 @@ import string
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal, Protocol, Self, TypeVar
 
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.json_shape import build
@@ -85,6 +85,31 @@ class MetricResult:
         return build(raw, cls)
 
 
+class Named(Protocol):
+    """A metric, or the comparison of one."""
+
+    @property
+    def name(self) -> str:
+        """The metric's name."""
+        ...
+
+
+N = TypeVar("N", bound=Named)
+
+
+def metric_named(rows: Sequence[N], name: str, owner: str) -> N:
+    """Return the row of a metric.
+
+    Raises:
+        DataError: if there is none of that name; ``owner`` is what was searched, in words.
+    """
+    for row in rows:
+        if row.name == name:
+            return row
+    known = ", ".join(row.name for row in rows)
+    raise DataError(f"{owner} has no metric {name!r}, it has {known}")
+
+
 def loss(log_probabilities: Sequence[Sequence[float]]) -> MetricResult:
     """Mean negative log-probability of a target token, in nats; items are per sequence.
 
@@ -97,14 +122,7 @@ def loss(log_probabilities: Sequence[Sequence[float]]) -> MetricResult:
     _check_log_probabilities(log_probabilities)
     sums = [-math.fsum(values) for values in log_probabilities]
     counts = [len(values) for values in log_probabilities]
-    return MetricResult(
-        name="loss",
-        value=math.fsum(sums) / sum(counts),
-        items=tuple(total / count for total, count in zip(sums, counts, strict=True)),
-        higher_is_better=False,
-        unit="nats/token",
-        weights=tuple(float(count) for count in counts),
-    )
+    return _ratio("loss", sums, counts, higher_is_better=False, unit="nats/token")
 
 
 def perplexity(log_probabilities: Sequence[Sequence[float]]) -> MetricResult:
@@ -141,14 +159,7 @@ def bits_per_byte(
     if min(num_bytes) < 1:
         raise DataError(f"a target text has {min(num_bytes)} bytes, expected at least 1")
     bits = [-math.fsum(values) / LN_2 for values in log_probabilities]
-    return MetricResult(
-        name="bits_per_byte",
-        value=math.fsum(bits) / sum(num_bytes),
-        items=tuple(total / size for total, size in zip(bits, num_bytes, strict=True)),
-        higher_is_better=False,
-        unit="bits/byte",
-        weights=tuple(float(size) for size in num_bytes),
-    )
+    return _ratio("bits_per_byte", bits, num_bytes, higher_is_better=False, unit="bits/byte")
 
 
 def token_accuracy(correct: Sequence[Sequence[bool]]) -> MetricResult:
@@ -159,14 +170,8 @@ def token_accuracy(correct: Sequence[Sequence[bool]]) -> MetricResult:
     """
     if not correct or not all(len(values) for values in correct):
         raise DataError("token accuracy needs at least one target token in every sequence")
-    return MetricResult(
-        name="accuracy",
-        value=sum(map(sum, correct)) / sum(map(len, correct)),
-        items=tuple(sum(values) / len(values) for values in correct),
-        higher_is_better=True,
-        unit="share of tokens",
-        weights=tuple(float(len(values)) for values in correct),
-    )
+    sums, counts = list(map(sum, correct)), list(map(len, correct))
+    return _ratio("accuracy", sums, counts, higher_is_better=True, unit="share of tokens")
 
 
 def right_share(log_probabilities: Sequence[float]) -> float:
@@ -212,7 +217,7 @@ def exact_match(replies: Sequence[str], references: Sequence[Sequence[str]]) -> 
         float(squad_normalize(reply) in {squad_normalize(text) for text in accepted})
         for reply, accepted in zip(replies, references, strict=True)
     ]
-    return _mean("exact_match", items, higher_is_better=True, unit="share of replies")
+    return mean_of("exact_match", items, higher_is_better=True, unit="share of replies")
 
 
 def f1(replies: Sequence[str], references: Sequence[Sequence[str]]) -> MetricResult:
@@ -226,7 +231,7 @@ def f1(replies: Sequence[str], references: Sequence[Sequence[str]]) -> MetricRes
         max(squad_f1(reply, text) for text in accepted)
         for reply, accepted in zip(replies, references, strict=True)
     ]
-    return _mean("f1", items, higher_is_better=True)
+    return mean_of("f1", items, higher_is_better=True)
 
 
 def fact_recall(replies: Sequence[str], questions: Sequence[Question]) -> MetricResult:
@@ -237,13 +242,13 @@ def fact_recall(replies: Sequence[str], questions: Sequence[Question]) -> Metric
     """
     _check_lengths("replies", len(replies), len(questions))
     items = [float(all(q.found(reply))) for reply, q in zip(replies, questions, strict=True)]
-    return _mean("fact_recall", items, higher_is_better=True, unit="share of questions")
+    return mean_of("fact_recall", items, higher_is_better=True, unit="share of questions")
 
 
 def length(replies: Sequence[str]) -> MetricResult:
     """Mean number of words of a reply."""
     items = [float(len(reply.split())) for reply in replies]
-    return _mean("length", items, higher_is_better=None, unit="words")
+    return mean_of("length", items, higher_is_better=None, unit="words")
 
 
 def length_gap(replies: Sequence[str], references: Sequence[str]) -> MetricResult:
@@ -259,7 +264,7 @@ def length_gap(replies: Sequence[str], references: Sequence[str]) -> MetricResul
         abs(math.log2((len(reply.split()) + 1) / (len(reference.split()) + 1)))
         for reply, reference in zip(replies, references, strict=True)
     ]
-    return _mean("length_gap", items, higher_is_better=False, unit="doublings")
+    return mean_of("length_gap", items, higher_is_better=False, unit="doublings")
 
 
 def language_match(
@@ -279,7 +284,7 @@ def language_match(
     _check_lengths("prompts", len(prompts), len(replies))
     pairs = [(language_of(r), language_of(p)) for r, p in zip(replies, prompts, strict=True)]
     items = [float(not said or not asked or said == asked) for said, asked in pairs]
-    return _mean("language_match", items, higher_is_better=True, unit="share of replies")
+    return mean_of("language_match", items, higher_is_better=True, unit="share of replies")
 
 
 def repetition_of(reply: str, *, order: int = 4) -> float:
@@ -295,13 +300,13 @@ def repetition_of(reply: str, *, order: int = 4) -> float:
 def repetition(replies: Sequence[str], *, order: int = 4) -> MetricResult:
     """Mean over replies of :func:`repetition_of`."""
     items = [repetition_of(reply, order=order) for reply in replies]
-    return _mean("repetition", items, higher_is_better=False, unit=f"share of {order}-grams")
+    return mean_of("repetition", items, higher_is_better=False, unit=f"share of {order}-grams")
 
 
 def stop_rate(ended: Sequence[bool]) -> MetricResult:
     """Share of replies the model ended by itself, before its token limit."""
     items = [float(value) for value in ended]
-    return _mean("stop_rate", items, higher_is_better=True, unit="share of replies")
+    return mean_of("stop_rate", items, higher_is_better=True, unit="share of replies")
 
 
 def is_refusal(reply: str, patterns: Sequence[str] = REFUSALS) -> bool:
@@ -313,7 +318,7 @@ def is_refusal(reply: str, patterns: Sequence[str] = REFUSALS) -> bool:
 def refusal_rate(replies: Sequence[str], patterns: Sequence[str] = REFUSALS) -> MetricResult:
     """Share of replies that decline to answer; whether that is good depends on the questions."""
     items = [float(is_refusal(reply, patterns)) for reply in replies]
-    return _mean("refusal_rate", items, higher_is_better=None, unit="share of replies")
+    return mean_of("refusal_rate", items, higher_is_better=None, unit="share of replies")
 
 
 TEXT_METRICS: dict[str, Callable[[Sequence[str]], MetricResult]] = {
@@ -324,10 +329,33 @@ TEXT_METRICS: dict[str, Callable[[Sequence[str]], MetricResult]] = {
 """Metrics of replies alone, by name."""
 
 
-def _mean(
+def _ratio(
+    name: str,
+    totals: Sequence[float],
+    sizes: Sequence[int],
+    *,
+    higher_is_better: bool,
+    unit: str,
+) -> MetricResult:
+    """Make a result whose value is all totals by all sizes; an item weighs as much as its size."""
+    return MetricResult(
+        name=name,
+        value=math.fsum(totals) / sum(sizes),
+        items=tuple(total / size for total, size in zip(totals, sizes, strict=True)),
+        higher_is_better=higher_is_better,
+        unit=unit,
+        weights=tuple(float(size) for size in sizes),
+    )
+
+
+def mean_of(
     name: str, items: Sequence[float], *, higher_is_better: bool | None, unit: str = ""
 ) -> MetricResult:
-    """Make a result whose value is the plain mean of its items."""
+    """Make a result whose value is the plain mean of its items.
+
+    Raises:
+        DataError: if there is no item.
+    """
     if not items:
         raise DataError(f"{name} was asked for over no items, expected at least one")
     return MetricResult(

@@ -7,7 +7,6 @@ is generated. What this does not know: engines, runtimes, and what a drop means 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,12 @@ from typing import Self
 from fine_tuning.core.conversation import Message, Part
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.example import TokenizedExample
+from fine_tuning.core.json_shape import data_errors
 from fine_tuning.core.json_value import JsonObject, list_of, object_of
 from fine_tuning.core.ports import PromptRenderer, Tokenizer
 from fine_tuning.evaluation.checks import CHECK_KINDS, Check, passes
 from fine_tuning.evaluation.item_files import read_items
-from fine_tuning.evaluation.metrics import MetricResult
+from fine_tuning.evaluation.metrics import mean_of
 from fine_tuning.evaluation.results import SuiteResult
 
 PROBE_FILE = Path(__file__).parents[1] / "data" / "samples" / "probe_items.jsonl"
@@ -70,7 +70,7 @@ class ProbeItem:
         Raises:
             DataError: if a field is missing or of the wrong type.
         """
-        try:
+        with data_errors("a probe item"):
             return cls(
                 id=str(raw["id"]),
                 skill=str(raw["skill"]),
@@ -79,8 +79,6 @@ class ProbeItem:
                 choices=tuple(map(str, list_of(raw, "choices"))),
                 lead=str(raw.get("lead", "")),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"a probe item cannot be read: {error!r}") from error
 
 
 def read_probe_items(path: Path = PROBE_FILE) -> tuple[ProbeItem, ...]:
@@ -166,21 +164,11 @@ def ability_suites(
             item_ids=tuple(items[i].id for i in places),
             clusters=tuple(items[i].id for i in places),
             metrics=tuple(
-                _mean(name, [found[i] for i in places], unit)
+                mean_of(name, [found[i] for i in places], higher_is_better=True, unit=unit)
                 for name, (found, unit) in values.items()
             ),
         )
         for suite, places in chosen.items()
-    )
-
-
-def _mean(name: str, items: Sequence[float], unit: str) -> MetricResult:
-    return MetricResult(
-        name=name,
-        value=math.fsum(items) / len(items),
-        items=tuple(items),
-        higher_is_better=True,
-        unit=unit,
     )
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Self
 
 from fine_tuning.core.errors import DataError
-from fine_tuning.core.json_shape import ShapeError, build
+from fine_tuning.core.json_shape import build, data_errors
 from fine_tuning.core.json_value import JsonObject, JsonValue
-from fine_tuning.evaluation.metrics import MetricResult
+from fine_tuning.evaluation.metrics import MetricResult, metric_named
 from fine_tuning.evaluation.questions import Question
 
 
@@ -45,11 +45,7 @@ class SuiteResult:
         Raises:
             DataError: if the suite was not measured by it.
         """
-        for metric in self.metrics:
-            if metric.name == name:
-                return metric
-        known = ", ".join(metric.name for metric in self.metrics)
-        raise DataError(f"suite {self.suite!r} has no metric {name!r}, it has {known}")
+        return metric_named(self.metrics, name, f"suite {self.suite!r}")
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
@@ -68,10 +64,8 @@ class SuiteResult:
         Raises:
             DataError: if a field is missing or of the wrong type.
         """
-        try:
+        with data_errors("a suite's result"):
             return build(raw, cls)
-        except ShapeError as error:
-            raise DataError(f"a suite's result cannot be read: {error}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

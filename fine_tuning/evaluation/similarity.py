@@ -10,9 +10,13 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from fine_tuning.core.errors import DataError
 from fine_tuning.evaluation.metrics import MetricResult
+
+if TYPE_CHECKING:
+    from sacrebleu.metrics.base import Metric as SacrebleuMetric
 
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL")
 _STEMMED_LENGTH = 3  # rouge-score stems only words longer than this
@@ -31,19 +35,7 @@ def bleu(replies: Sequence[str], references: Sequence[str]) -> MetricResult:
     _check(replies, references)
     # force: replies that look tokenised are scored as they are, without a warning.
     corpus, sentence = BLEU(force=True), BLEU(force=True, effective_order=True)
-    value = corpus.corpus_score(list(replies), [list(references)]).score
-    return MetricResult(
-        name="bleu",
-        value=value,
-        items=tuple(
-            sentence.sentence_score(reply, [reference]).score
-            for reply, reference in zip(replies, references, strict=True)
-        ),
-        higher_is_better=True,
-        unit="0-100",
-        aggregation="corpus",
-        signature=str(corpus.get_signature()),
-    )
+    return _scored("bleu", corpus, sentence, replies, references)
 
 
 def chrf(replies: Sequence[str], references: Sequence[str]) -> MetricResult:
@@ -58,13 +50,24 @@ def chrf(replies: Sequence[str], references: Sequence[str]) -> MetricResult:
 
     _check(replies, references)
     metric = CHRF()
-    value = metric.corpus_score(list(replies), [list(references)]).score
-    signature = str(metric.get_signature())
+    return _scored("chrf", metric, metric, replies, references)
+
+
+def _scored(
+    name: str,
+    corpus: SacrebleuMetric,
+    sentence: SacrebleuMetric,
+    replies: Sequence[str],
+    references: Sequence[str],
+) -> MetricResult:
+    """Score all replies as one text, and each alone."""
+    value = corpus.corpus_score(list(replies), [list(references)]).score
+    signature = str(corpus.get_signature())  # of the corpus' score: it counts the references
     return MetricResult(
-        name="chrf",
+        name=name,
         value=value,
         items=tuple(
-            metric.sentence_score(reply, [reference]).score
+            sentence.sentence_score(reply, [reference]).score
             for reply, reference in zip(replies, references, strict=True)
         ),
         higher_is_better=True,

@@ -18,16 +18,8 @@ import streamlit as st
 from fine_tuning.core.errors import FineTuningError
 from fine_tuning.data_collection.chat_session import new_id
 from fine_tuning.integration.app.chat_state import REASONS, choices
-from fine_tuning.integration.app.common import (
-    count,
-    duration,
-    percent,
-    plain,
-    show_error,
-    told,
-    when,
-    workbench,
-)
+from fine_tuning.integration.app.common import show_error, told, workbench
+from fine_tuning.integration.app.formatting import count, duration, percent, plain, when
 
 STATE = "fine-tuning"
 REFRESH_S = 5.0

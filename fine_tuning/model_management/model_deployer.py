@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fine_tuning.core.errors import (
@@ -143,12 +143,8 @@ class Deployer:
             raise
         self._registry.deployments.finish(begun.id, digest=info.digest, proof=_outcome(made, proof))
         self._outcome_path(begun.id).unlink(missing_ok=True)
-        return Deployed(
-            version=what.version,
-            runtime=self._target.name,
-            name=info.name,
-            digest=info.digest,
-            size_bytes=info.size_bytes,
+        return replace(
+            self._answering(what, info),
             way=made.strategy.way,
             reason=made.strategy.reason,
             decisions=made.decisions,
@@ -210,12 +206,8 @@ class Deployer:
         way: Way | None = trusted(before.proof.get("way"))
         if info.digest != before.digest or only not in {None, way}:
             return None
-        return Deployed(
-            version=what.version,
-            runtime=self._target.name,
-            name=info.name,
-            digest=info.digest,
-            size_bytes=info.size_bytes,
+        return replace(
+            self._answering(what, info),
             way=way,
             reason=str(before.proof.get("reason", "")),
             decisions=object_at(before.proof, "decisions"),
@@ -288,6 +280,15 @@ class Deployer:
 
     def _outcome_path(self, deployment_id: int) -> Path:
         return self._registry.folder / f".deployment-{deployment_id}.json"
+
+    def _answering(self, what: Deployable, info: ModelInfo) -> Deployed:
+        return Deployed(
+            version=what.version,
+            runtime=self._target.name,
+            name=info.name,
+            digest=info.digest,
+            size_bytes=info.size_bytes,
+        )
 
     def _show(self, name: str) -> ModelInfo | None:
         try:

@@ -22,8 +22,8 @@ from fine_tuning.runtimes.token_file import read_token
 from fine_tuning.storage.atomic import storage_errors, write_file
 
 SERVERS = ".servers"
-CONNECT_TIMEOUT_S = 5.0
-LOAD_TIMEOUT_S = 600.0
+TIMEOUT = httpx.Timeout(600.0, connect=5.0)
+"""A server answers at once when it is there; loading a model may take it minutes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ def load_on_servers(folder: Path, model: str) -> int:
                 f"{server.url}/api/generate",
                 json={"model": model, "stream": False},
                 headers={"Authorization": f"Bearer {token}"} if token else None,
-                timeout=httpx.Timeout(LOAD_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+                timeout=TIMEOUT,
                 trust_env=False,
             )
         except httpx.ConnectError:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import psutil
 
-from fine_tuning.core.conversation import Message
+from fine_tuning.core.conversation import Messages
 from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.ports import GREEDY, Sampling, ServedReply
 from fine_tuning.runtimes.embedded import EmbeddedServer
@@ -30,9 +30,7 @@ class EmbeddedServedModel:
         """The model's name."""
         return self._server.chat_model.name
 
-    def rendered_prompt(
-        self, messages: Sequence[Message], tools: Sequence[JsonObject] = ()
-    ) -> str | None:
+    def rendered_prompt(self, messages: Messages, tools: Sequence[JsonObject] = ()) -> str | None:
         """Return the prompt of these messages, generation prompt included.
 
         Raises:
@@ -42,11 +40,7 @@ class EmbeddedServedModel:
         return self._server.renderer.render(messages, add_generation_prompt=True, tools=tools)
 
     def complete(
-        self,
-        messages: Sequence[Message],
-        sampling: Sampling = GREEDY,
-        *,
-        top_log_probabilities: int = 0,
+        self, messages: Messages, sampling: Sampling = GREEDY, *, top_log_probabilities: int = 0
     ) -> ServedReply:
         """Return the whole reply.
 

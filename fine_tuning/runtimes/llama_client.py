@@ -10,17 +10,19 @@ import json
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import httpx
 
-from fine_tuning.core.conversation import Message
+from fine_tuning.core.conversation import Message, Messages
 from fine_tuning.core.errors import DataError, RuntimeFailedError, RuntimeUnavailableError
 from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.naming import content_name
 from fine_tuning.core.ports import GREEDY, Sampling
+from fine_tuning.core.template_message import template_message
 from fine_tuning.runtimes.llama_answers import event_of, failure_of
 from fine_tuning.runtimes.llama_api import CompletionAnswer, RenderedPrompt, StreamEvent, TokenList
+from fine_tuning.runtimes.sampling_options import sampling_options
 
 CONNECT_TIMEOUT_S = 10.0
 SYSTEM_ROLES = ("system", "developer")
@@ -232,7 +234,7 @@ class LlamaRenderer:
 
     def render(
         self,
-        messages: Sequence[Message],
+        messages: Messages,
         *,
         add_generation_prompt: bool,
         tools: Sequence[JsonObject] = (),
@@ -285,15 +287,7 @@ def openai_message(message: Message) -> dict[str, JsonValue]:
             )
     single = len(message.content) <= 1
     content = message.text if single else [part.to_dict() for part in message.content]
-    raw: dict[str, JsonValue] = {"role": message.role, "content": content}
-    if message.tool_calls:
-        raw["tool_calls"] = [call.to_dict() for call in message.tool_calls]
-    optional = {
-        "name": message.name,
-        "tool_call_id": message.tool_call_id,
-        "reasoning_content": message.reasoning,
-    }
-    return raw | {key: value for key, value in optional.items() if value}
+    return template_message(message, content)
 
 
 class LlamaChatModel:
@@ -319,18 +313,11 @@ class LlamaChatModel:
     ) -> None:
         self._client = client
         self._renderer = renderer
-        self._name = name
+        self.name: Final = name
         self._reuse_prompt = reuse_prompt
         self.stop = tuple(stop)
 
-    @property
-    def name(self) -> str:
-        """The model's name, as its runtime lists it."""
-        return self._name
-
-    def reply(
-        self, messages: Sequence[Message], sampling: Sampling = GREEDY
-    ) -> Generator[str, None, Reply]:
+    def reply(self, messages: Messages, sampling: Sampling = GREEDY) -> Generator[str, None, Reply]:
         """Stream the assistant's reply; the generator's return value is the whole of it.
 
         Raises:
@@ -349,14 +336,14 @@ class LlamaChatModel:
             raise RuntimeFailedError("the model server stopped half-way through a reply")
         return _reply("".join(pieces), last)
 
-    def complete(self, messages: Sequence[Message], sampling: Sampling = GREEDY) -> Reply:
+    def complete(self, messages: Messages, sampling: Sampling = GREEDY) -> Reply:
         """Return the whole reply at once; raises what :meth:`reply` raises."""
         answer = self.answer(messages, sampling)
         return _reply(answer["content"], answer)
 
     def answer(
         self,
-        messages: Sequence[Message],
+        messages: Messages,
         sampling: Sampling = GREEDY,
         more: JsonObject | None = None,
     ) -> CompletionAnswer:
@@ -365,17 +352,12 @@ class LlamaChatModel:
         answer: CompletionAnswer = self._client.post("/completion", request)
         return answer
 
-    def _request(self, messages: Sequence[Message], sampling: Sampling) -> dict[str, JsonValue]:
+    def _request(self, messages: Messages, sampling: Sampling) -> dict[str, JsonValue]:
         prompt = self._renderer.render(messages, add_generation_prompt=True)
         return {
             "prompt": prompt,
             "n_predict": sampling.max_tokens,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "top_k": sampling.top_k,
-            "min_p": 0.0,
-            "seed": sampling.seed,
-            "repeat_penalty": sampling.repeat_penalty,
+            **sampling_options(sampling),
             "stop": [*self.stop, *sampling.stop],
             "cache_prompt": self._reuse_prompt,
         }

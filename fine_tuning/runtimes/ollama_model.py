@@ -9,8 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
+from typing import Final
 
-from fine_tuning.core.conversation import Message
+from fine_tuning.core.conversation import Message, Messages
 from fine_tuning.core.errors import DataError, RuntimeFailedError
 from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.ports import GREEDY, Sampling, ServedReply
@@ -20,6 +21,7 @@ from fine_tuning.runtimes.ollama_answers import MessagePart, ModelList, ShownMod
 from fine_tuning.runtimes.ollama_client import OllamaClient
 from fine_tuning.runtimes.ollama_modelfile import parse_modelfile
 from fine_tuning.runtimes.ollama_store import OllamaName
+from fine_tuning.runtimes.sampling_options import sampling_options
 
 NS_PER_S = 1e9
 _NO_TOOLS = "does not support tools"
@@ -39,18 +41,13 @@ class OllamaServedModel:
         self, client: OllamaClient, name: str, *, context_tokens: int | None = None
     ) -> None:
         self._client = client
-        self._name = name
+        self.name: Final = name
         self._context_tokens = context_tokens
         self._own_stop: tuple[str, ...] | None = None
         self._renders = True
 
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        return self._name
-
     def reply(
-        self, messages: Sequence[Message], sampling: Sampling = GREEDY
+        self, messages: Messages, sampling: Sampling = GREEDY
     ) -> Generator[str, None, ServedReply]:
         """Stream the assistant's reply; the generator's return value is the whole of it.
 
@@ -63,11 +60,7 @@ class OllamaServedModel:
         return (yield from self._stream(messages, sampling, 0))
 
     def complete(
-        self,
-        messages: Sequence[Message],
-        sampling: Sampling = GREEDY,
-        *,
-        top_log_probabilities: int = 0,
+        self, messages: Messages, sampling: Sampling = GREEDY, *, top_log_probabilities: int = 0
     ) -> ServedReply:
         """Return the whole reply; raises what :meth:`reply` raises.
 
@@ -81,9 +74,7 @@ class OllamaServedModel:
                 whole: ServedReply = end.value
                 return whole
 
-    def rendered_prompt(
-        self, messages: Sequence[Message], tools: Sequence[JsonObject] = ()
-    ) -> str | None:
+    def rendered_prompt(self, messages: Messages, tools: Sequence[JsonObject] = ()) -> str | None:
         """Return the prompt of these messages as the server renders it, None before 0.11.5.
 
         Raises:
@@ -93,7 +84,7 @@ class OllamaServedModel:
         if not self._renders:
             return None
         body: dict[str, JsonValue] = {
-            "model": self._name,
+            "model": self.name,
             "messages": [ollama_message(message) for message in messages],
             "stream": False,
             "_debug_render_only": True,
@@ -115,7 +106,7 @@ class OllamaServedModel:
     def memory_bytes(self) -> int | None:
         """Return the memory of the loaded model as the server tells it, None when not loaded."""
         answer: ModelList = self._client.get("/api/ps")
-        wanted = OllamaName.parse(self._name).key
+        wanted = OllamaName.parse(self.name).key
         for row in answer.get("models") or ():
             if OllamaName.parse(str(row.get("name"))).key == wanted:
                 return int(row.get("size") or 0) or None
@@ -125,7 +116,7 @@ class OllamaServedModel:
         return {"num_ctx": self._context_tokens} if self._context_tokens else {}
 
     def _stream(
-        self, messages: Sequence[Message], sampling: Sampling, top: int
+        self, messages: Messages, sampling: Sampling, top: int
     ) -> Generator[str, None, ServedReply]:
         body = self._request(messages, sampling, top)
         asked_s = time.monotonic()
@@ -156,16 +147,9 @@ class OllamaServedModel:
         self._check_room(whole)
         return whole
 
-    def _request(
-        self, messages: Sequence[Message], sampling: Sampling, top: int
-    ) -> dict[str, JsonValue]:
+    def _request(self, messages: Messages, sampling: Sampling, top: int) -> dict[str, JsonValue]:
         options: dict[str, JsonValue] = {
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "top_k": sampling.top_k,
-            "min_p": 0.0,
-            "seed": sampling.seed,
-            "repeat_penalty": sampling.repeat_penalty,
+            **sampling_options(sampling),
             "num_predict": sampling.max_tokens,
             **self._room(),
         }
@@ -173,7 +157,7 @@ class OllamaServedModel:
             # A request's stop texts replace the model's, which must go on ending replies.
             options["stop"] = [*self._model_stop(), *sampling.stop]
         body: dict[str, JsonValue] = {
-            "model": self._name,
+            "model": self.name,
             "messages": [ollama_message(message) for message in messages],
             "stream": True,
             "options": options,
@@ -187,7 +171,7 @@ class OllamaServedModel:
     def _model_stop(self) -> tuple[str, ...]:
         if self._own_stop is None:
             answer: ShownModel = self._client.post(
-                "/api/show", {"model": self._name, "name": self._name}
+                "/api/show", {"model": self.name, "name": self.name}
             )
             found = parse_modelfile(str(answer.get("modelfile") or "")).parameters.get("stop", ())
             self._own_stop = found if isinstance(found, tuple) else (str(found),)

@@ -111,12 +111,7 @@ class JsonlConversationStore:
     def append_many(
         self, conversations: Sequence[Conversation], feedback: Sequence[Feedback] = ()
     ) -> list[bool]:
-        """Add conversations and feedback, all or none; tell which conversations are new.
-
-        Raises:
-            DataError: if a message names a parent that is neither stored nor given.
-            StorageError: if the file cannot be written; then nothing was.
-        """
+        """See the port."""
         are_new: list[bool] = []
         with (
             self._mutex,

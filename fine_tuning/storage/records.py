@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import apsw
 import orjson
@@ -27,8 +27,7 @@ KEPT_RUNS = 50
 """Runs of a kind that are remembered; those a data set was made by are kept beyond that."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepRecord:
+class StepRecord(NamedTuple):
     """What one step of a run did, in conversations and processor seconds."""
 
     name: str
@@ -61,8 +60,7 @@ class DatasetRecord:
     replaced_by: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DropRecord:
+class DropRecord(NamedTuple):
     """Why a conversation left a run."""
 
     conversation_id: str
@@ -122,63 +120,41 @@ class Records:
             connection.executemany(
                 "INSERT INTO step (run_id, number, name, num_in, num_changed, num_dropped, cpu_s) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (run_id, number, s.name, s.num_in, s.num_changed, s.num_dropped, s.cpu_s)
-                    for number, s in enumerate(steps)
-                ],
+                [(run_id, number, *step) for number, step in enumerate(steps)],
             )
 
     def runs(self, kind: RunKind | None = None) -> list[ProcessingRun]:
         """Return the runs that are remembered, oldest first."""
-        with self._database.reading() as connection:
-            rows: Any = connection.execute(
-                "SELECT id, kind, settings, stats, started_at, finished_at FROM run "
-                "WHERE kind = ?1 OR ?1 IS NULL ORDER BY seq",
-                (kind,),
+        query = (
+            "SELECT id, kind, settings, stats, started_at, finished_at FROM run "
+            "WHERE kind = ?1 OR ?1 IS NULL ORDER BY seq"
+        )
+        return [
+            ProcessingRun(
+                id=name,
+                kind=found,
+                settings=orjson.loads(settings),
+                stats=orjson.loads(stats),
+                started_at=started,
+                finished_at=finished,
             )
-            return [
-                ProcessingRun(
-                    id=name,
-                    kind=found,
-                    settings=orjson.loads(settings),
-                    stats=orjson.loads(stats),
-                    started_at=started,
-                    finished_at=finished,
-                )
-                for name, found, settings, stats, started, finished in rows
-            ]
+            for name, found, settings, stats, started, finished in self._rows(query, kind)
+        ]
 
     def steps(self, run_id: str) -> list[StepRecord]:
         """Return what the steps of a run did, in their order."""
-        with self._database.reading() as connection:
-            rows: Any = connection.execute(
-                "SELECT name, num_in, num_changed, num_dropped, cpu_s FROM step "
-                "WHERE run_id = ? ORDER BY number",
-                (run_id,),
-            )
-            return [
-                StepRecord(
-                    name=name,
-                    num_in=num_in,
-                    num_changed=num_changed,
-                    num_dropped=num_dropped,
-                    cpu_s=cpu_s,
-                )
-                for name, num_in, num_changed, num_dropped, cpu_s in rows
-            ]
+        query = (
+            "SELECT name, num_in, num_changed, num_dropped, cpu_s FROM step "
+            "WHERE run_id = ? ORDER BY number"
+        )
+        return [StepRecord(*row) for row in self._rows(query, run_id)]
 
     def drops(self, run_id: str) -> list[DropRecord]:
         """Return the conversations that left a run, in the order in which they did."""
-        with self._database.reading() as connection:
-            rows: Any = connection.execute(
-                "SELECT conversation_id, reason, detail FROM drop_entry WHERE run_id = ? "
-                "ORDER BY seq",
-                (run_id,),
-            )
-            return [
-                DropRecord(conversation_id=name, reason=reason, detail=detail)
-                for name, reason, detail in rows
-            ]
+        query = (
+            "SELECT conversation_id, reason, detail FROM drop_entry WHERE run_id = ? ORDER BY seq"
+        )
+        return [DropRecord(*row) for row in self._rows(query, run_id)]
 
     def add_dataset(self, name: str, *, base_model: str, run_id: str, replaces: str = "") -> None:
         """Note a data set; one that is known stays as it is.
@@ -248,6 +224,10 @@ class Records:
     def close(self) -> None:
         """Close this thread's connection; the next use opens it again."""
         self._database.close()
+
+    def _rows(self, query: str, *values: str | None) -> list[Any]:
+        with self._database.reading() as connection:
+            return list(connection.execute(query, values))
 
     def _now(self) -> str:
         return iso(self._clock.now())

@@ -84,12 +84,7 @@ class SqliteConversationStore:
     def append_many(
         self, conversations: Sequence[Conversation], feedback: Sequence[Feedback] = ()
     ) -> list[bool]:
-        """Add conversations and feedback, all or none; tell which conversations are new.
-
-        Raises:
-            DataError: if a message names a parent that is neither stored nor given.
-            StorageError: if the database cannot be written; then nothing was.
-        """
+        """See the port."""
         with self._database.writing() as connection:
             are_new = [_append(connection, one, follow=False) for one in conversations]
             for item in feedback:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from fine_tuning.cli.main import main
 from fine_tuning.data_collection.conversation_logger import ConversationLogger
 from fine_tuning.storage.open_store import open_store
+from tests.cli.running import run
 from tests.data_collection.importers.exports import EXPORTS
 
 
@@ -18,12 +18,6 @@ from tests.data_collection.importers.exports import EXPORTS
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FINE_TUNING_HOME", str(tmp_path / "home"))
     return tmp_path
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    code = main(arguments)
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:

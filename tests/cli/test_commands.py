@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fine_tuning.cli.main import main
 from fine_tuning.core.errors import ModelNotFoundError, OutOfMemoryError
+from tests.cli.running import run, run_json
 
 CHATS = [
     {"user_message": f"What is rule {i} of the house?", "bot_response": f"Rule {i}: be kind."}
@@ -25,20 +25,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     lines = [json.dumps(chat) for chat in CHATS] + ["{torn"]
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return tmp_path
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    code = main(arguments)
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
-def run_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, object]:
-    code, out, err = run(capsys, *arguments, "--json")
-    assert code == 0, err
-    value = json.loads(out)
-    assert isinstance(value, dict)
-    return value
 
 
 def test_data_from_file_to_data_set(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from fine_tuning.cli.main import main
 from fine_tuning.config.schema import TrainingSettings
 from fine_tuning.core.naming import file_sha256
 from fine_tuning.core.ports import ModelRecipe
@@ -17,6 +15,7 @@ from fine_tuning.model_management.model_registry import ModelRegistry
 from fine_tuning.runtimes.base_model import resolve_base_model
 from fine_tuning.runtimes.embedded_runtime import ADAPTERS, EmbeddedRuntime
 from fine_tuning.workbench.plans import training_plan
+from tests.cli.running import run, run_json
 from tests.runtimes.models import write_adapter
 
 EMBEDDED = ("--set", "deployment.runtime=embedded")
@@ -65,20 +64,6 @@ def serve(home: Path, number: int) -> None:
     info = runtime.create(name, ModelRecipe(base="embedded", adapter=adapter))
     deployments = ModelRegistry(home / "models").deployments
     deployments.record(f"support:{number}", "embedded", name, digest=info.digest)
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    code = main(arguments)
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
-def run_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
-    code, out, err = run(capsys, *arguments, "--json")
-    assert code == 0, err
-    value = json.loads(out)
-    assert isinstance(value, dict)
-    return value
 
 
 @pytest.mark.usefixtures("home")

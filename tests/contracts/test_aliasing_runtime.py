@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,7 @@ class Case:
 
 
 def embedded(folder: Path, _stack: ExitStack) -> Case:
-    def look() -> AliasingRuntime:
-        return EmbeddedRuntime(folder / "models", ollama_models=folder / "ollama")
-
+    look = partial(EmbeddedRuntime, folder / "models", ollama_models=folder / "ollama")
     return Case(look(), "embedded", look)
 
 

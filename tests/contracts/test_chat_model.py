@@ -12,11 +12,9 @@ import pytest
 from fine_tuning.core.errors import FineTuningError
 from fine_tuning.core.ports import ChatModel, Sampling
 from fine_tuning.runtimes.embedded import EmbeddedServer
-from fine_tuning.runtimes.ollama_client import OllamaClient
-from fine_tuning.runtimes.ollama_model import OllamaServedModel
-from tests.ollama_stand_in.server import StandIn
+from tests.contracts.over_http import ollama, served_here
 from tests.runtimes.models import ask, messages, model_path
-from tests.runtimes.served_here import local_models, serving_models
+from tests.runtimes.served_here import local_models
 
 SHORT = Sampling(max_tokens=24)
 SAMPLED = Sampling(max_tokens=24, temperature=1.0, seed=7)
@@ -27,21 +25,6 @@ STORY = ask("Write a long story about a fox.")
 def embedded() -> Iterator[ChatModel]:
     with EmbeddedServer(model_path(), context_tokens=512, threads=1) as server:
         yield server.chat_model
-
-
-def ollama() -> Iterator[ChatModel]:
-    with TemporaryDirectory() as folder, StandIn(Path(folder), generation="0.33.0") as server:
-        server.add_model("small:latest", model_path())
-        client = OllamaClient(server.url)
-        yield OllamaServedModel(client, "small", context_tokens=512)
-        client.close()
-
-
-def served_here() -> Iterator[ChatModel]:
-    with TemporaryDirectory() as folder, serving_models(Path(folder)) as url:
-        client = OllamaClient(url)
-        yield OllamaServedModel(client, "base", context_tokens=512)
-        client.close()
 
 
 def local() -> Iterator[ChatModel]:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import pytest
@@ -60,8 +60,7 @@ STORES = [
 ]
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """A place for one store, opened as often as a test likes."""
 
     store: Store
@@ -381,7 +380,7 @@ def test_the_store_may_grow_while_it_is_read(place: Place) -> None:
 def test_a_file_in_place_of_the_folder_is_one_sentence(place: Place) -> None:
     place.folder.joinpath("file").write_text("x")
     with pytest.raises(StorageError):
-        replace(place, folder=place.folder / "file").open().append(simple("c"))
+        place._replace(folder=place.folder / "file").open().append(simple("c"))
 
 
 WRITER = """
@@ -533,7 +532,7 @@ def test_a_backup_is_whole_while_others_write(place: Place) -> None:
     store.append(tree())
     process = writer(place, "w", 200)
     first = process.stdout.readline().strip()
-    safe = replace(place, folder=place.folder / "safe")
+    safe = place._replace(folder=place.folder / "safe")
     safe.folder.mkdir()
     safe.path.write_bytes(b"an older file there")
     store.back_up(safe.path)

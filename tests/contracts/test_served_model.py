@@ -14,9 +14,9 @@ from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.embedded_served import EmbeddedServedModel
 from fine_tuning.runtimes.ollama_client import OllamaClient
 from fine_tuning.runtimes.ollama_model import OllamaServedModel
+from tests.contracts.over_http import ollama, served_here
 from tests.ollama_stand_in.server import StandIn
 from tests.runtimes.models import ask, messages, model_path
-from tests.runtimes.served_here import serving_models
 
 SHORT = Sampling(max_tokens=8)
 QUESTION = ask("What is the capital of France?")
@@ -28,21 +28,6 @@ TURNS = messages(
 def embedded() -> Iterator[ServedModel]:
     with EmbeddedServer(model_path(), context_tokens=512, threads=1) as server:
         yield EmbeddedServedModel(server)
-
-
-def ollama() -> Iterator[ServedModel]:
-    with TemporaryDirectory() as folder, StandIn(Path(folder), generation="0.33.0") as server:
-        server.add_model("small:latest", model_path())
-        client = OllamaClient(server.url)
-        yield OllamaServedModel(client, "small", context_tokens=512)
-        client.close()
-
-
-def served_here() -> Iterator[ServedModel]:
-    with TemporaryDirectory() as folder, serving_models(Path(folder)) as url:
-        client = OllamaClient(url)
-        yield OllamaServedModel(client, "base", context_tokens=512)
-        client.close()
 
 
 @pytest.fixture(scope="module", params=[embedded, ollama, served_here])

@@ -153,23 +153,23 @@ def test_answers_without_a_slot_are_counted() -> None:
     assert any("80 of 80 answers named no reply" in text for text in silent.remarks)
 
 
-@pytest.mark.parametrize(
-    ("answer", "slot"),
-    [
-        ("A", "A"),
-        ("B.", "B"),
-        (" tie", "tie"),
-        ("**B**", "B"),
-        ("Reply A is better", "A"),
-        ("The better reply is B", "B"),
-        ("a", "A"),
-        ("It is a tie", "tie"),
-        ("Both are a mess", "tie"),
-        ("Equal", "tie"),
-        ("nonsense", ""),
-        ("", ""),
-    ],
-)
+ANSWERS: dict[str, Slot] = {
+    "A": "A",
+    "B.": "B",
+    " tie": "tie",
+    "**B**": "B",
+    "Reply A is better": "A",
+    "The better reply is B": "B",
+    "a": "A",
+    "It is a tie": "tie",
+    "Both are a mess": "tie",
+    "Equal": "tie",
+    "nonsense": "",
+    "": "",
+}
+
+
+@pytest.mark.parametrize(("answer", "slot"), ANSWERS.items())
 def test_answers_are_read_as_people_write_them(answer: str, slot: Slot) -> None:
     assert read_slot(answer) == slot
 

@@ -20,12 +20,12 @@ import pytest
 
 from fine_tuning.core.errors import GgufError, UnsupportedModelError
 from fine_tuning.engine.adapter_files import read_gguf_adapter
-from fine_tuning.gguf.adapter import BLOCK_SUM_KEY
 from fine_tuning.gguf.merge import merge_adapter
 from fine_tuning.gguf.quantize import quantize
 from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.gguf.types import DEFAULT_ALIGNMENT, TensorType, ValueType
 from fine_tuning.gguf.writer import TensorSource, write_gguf
+from tests.gguf.adapters import write_pairs
 
 N_OUT, N_IN, RANK = 8, 256, 2
 WIDE_OUT = 1 << 14  # a model of 20 MB
@@ -62,7 +62,7 @@ def write_model(path: Path, n_out: int = N_OUT) -> None:
 
 
 def write_adapter(path: Path, n_out: int = N_OUT) -> None:
-    sources, folded = [], []
+    pairs, folded = {}, []
     for i, kind in enumerate(KINDS):
         name = f"blk.{i}.w.weight"
         a = normal(RANK, N_IN, seed=i)
@@ -70,16 +70,8 @@ def write_adapter(path: Path, n_out: int = N_OUT) -> None:
             a = a[:, ::32].repeat(32, axis=1)
             folded.append(name)
         b = normal(n_out, RANK, seed=i + 20, scale=0.01)
-        sources.append(TensorSource(f"{name}.lora_a", a.shape, TensorType.F32, a))
-        sources.append(TensorSource(f"{name}.lora_b", b.shape, TensorType.F32, b))
-    metadata = {
-        "general.type": "adapter",
-        "general.architecture": "llama",
-        "adapter.type": "lora",
-        "adapter.lora.alpha": (4.0, ValueType.FLOAT32),
-        BLOCK_SUM_KEY: folded,
-    }
-    write_gguf(path, metadata, sources)
+        pairs[name] = (a, b)
+    write_pairs(path, pairs, folded)
 
 
 def mutated(content: bytes, head_bytes: int, random: Random) -> bytes:

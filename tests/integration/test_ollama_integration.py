@@ -54,14 +54,18 @@ def serve(trained: Trained, runtime: AliasingRuntime, place: str, number: int, b
     books.deployments.record(version.name, place, name, digest=info.digest)
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Two versions on the embedded runtime, neither given to the chatbot."""
-    trained = write_trained(tmp_path_factory.mktemp("served"))
+def two_served(folder: Path) -> Trained:
+    trained = write_trained(folder)
     runtime = EmbeddedRuntime(trained.home / "models" / "embedded")
     for number in (1, 2):
         serve(trained, runtime, "embedded", number, str(trained.base))
     return trained
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Two versions on the embedded runtime, neither given to the chatbot."""
+    return two_served(tmp_path_factory.mktemp("served"))
 
 
 def recorded(trained: Trained) -> list[list[str]]:

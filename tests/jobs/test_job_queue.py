@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
@@ -17,6 +16,7 @@ import pytest
 from fine_tuning.core.errors import ConfigError, DataError
 from fine_tuning.jobs.job import Job, JobProgress, JobState
 from fine_tuning.jobs.job_queue import DIED, JobQueue
+from tests.waiting import wait_for
 
 PROGRAM = """
 import signal, sys, time
@@ -56,13 +56,6 @@ def queue(tmp_path: Path) -> Iterator[JobQueue]:
         if job.state == "running":
             os.kill(job.pid, signal.SIGKILL)
             wait_for(lambda one=job.id: made.job(one).state != "running")
-
-
-def wait_for(holds: Callable[[], bool], limit_s: float = 60.0) -> None:
-    give_up_s = time.monotonic() + limit_s
-    while not holds():
-        assert time.monotonic() < give_up_s
-        time.sleep(0.02)
 
 
 def sleeper(queue: JobQueue, sleep_s: float) -> Job:

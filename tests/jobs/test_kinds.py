@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +22,7 @@ from fine_tuning.workbench.catalog import Catalog
 from fine_tuning.workbench.context import Context
 from fine_tuning.workbench.jobs import kinds as built_in
 from fine_tuning.workbench.jobs.jobs import Jobs
+from tests.waiting import wait_for
 
 SECOND_PACKAGE = """
 from dataclasses import dataclass
@@ -81,13 +80,6 @@ def second_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JobKind[o
     module = import_module("second_package_kinds")
     kind: JobKind[object] = module.COUNT
     return kind
-
-
-def wait_for(holds: Callable[[], bool], limit_s: float = 60.0) -> None:
-    give_up_s = time.monotonic() + limit_s
-    while not holds():
-        assert time.monotonic() < give_up_s
-        time.sleep(0.02)
 
 
 def ended(queue: JobQueue, job_id: str) -> Job:

@@ -11,8 +11,8 @@ import pytest
 from fine_tuning.core.errors import ConfigError, UnsupportedModelError
 from fine_tuning.gguf.adapter import BLOCK_SUM_KEY
 from fine_tuning.gguf.reader import GgufFile
-from fine_tuning.gguf.types import TensorType, ValueType
-from fine_tuning.gguf.writer import TensorSource, tensor_from_file, write_gguf
+from fine_tuning.gguf.types import TensorType
+from fine_tuning.gguf.writer import tensor_from_file, write_gguf
 from fine_tuning.model_management.artefacts import (
     MERGED_KINDS,
     check_served,
@@ -22,6 +22,7 @@ from fine_tuning.model_management.artefacts import (
 )
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.ollama_modelfile import Modelfile, parse_modelfile
+from tests.gguf.adapters import write_pairs
 from tests.runtimes.small_model import VOCABULARY, write_small_model
 
 
@@ -33,7 +34,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def adapter(base: Path) -> Path:
     """A mergeable adapter of the model's Q4_0 weights, with plain pairs elsewhere."""
-    generator, sources, folded = np.random.default_rng(4), [], []
+    generator, pairs, folded = np.random.default_rng(4), {}, []
     with GgufFile.open(base) as file:
         names = [
             n for n, info in file.tensors.items() if n.startswith("blk") and len(info.shape) > 1
@@ -45,18 +46,8 @@ def adapter(base: Path) -> Path:
                 a = a[:, ::32].repeat(32, axis=1)
                 folded.append(name)
             b = generator.standard_normal((info.shape[0], 4)).astype(np.float32) / 100
-            sources.append(TensorSource(f"{name}.lora_a", a.shape, TensorType.F32, a))
-            sources.append(TensorSource(f"{name}.lora_b", b.shape, TensorType.F32, b))
-    keys = {
-        "general.type": "adapter",
-        "general.architecture": "llama",
-        "adapter.type": "lora",
-        "adapter.lora.alpha": (4.0, ValueType.FLOAT32),
-        BLOCK_SUM_KEY: folded,
-    }
-    path = base.with_name("adapter.gguf")
-    write_gguf(path, keys, sources)
-    return path
+            pairs[name] = (a, b)
+    return write_pairs(base.with_name("adapter.gguf"), pairs, folded)
 
 
 def likeliest(model: Path, adapter: Path | None = None) -> dict[int, float]:

@@ -116,11 +116,15 @@ def test_an_unknown_name_comes_with_its_nearest(tmp_path: Path) -> None:
             registry(tmp_path).find(strange)
 
 
-def test_a_family_has_one_champion(tmp_path: Path) -> None:
+def three_versions(folder: Path) -> tuple[ModelRegistry, AliasHistory]:
     for run in ("run1", "run2", "run3"):
-        register(tmp_path, run)
-    books = registry(tmp_path)
-    journal = AliasHistory(books, "embedded")
+        register(folder, run)
+    books = registry(folder)
+    return books, AliasHistory(books, "embedded")
+
+
+def test_a_family_has_one_champion(tmp_path: Path) -> None:
+    books, journal = three_versions(tmp_path)
     point(journal, "support:1")
     point(journal, "support:3")
     stages = [version.stage for version in books.versions()]
@@ -129,10 +133,7 @@ def test_a_family_has_one_champion(tmp_path: Path) -> None:
 
 
 def test_a_version_is_put_aside_and_taken_up_again(tmp_path: Path) -> None:
-    for run in ("run1", "run2", "run3"):
-        register(tmp_path, run)
-    books = registry(tmp_path)
-    journal = AliasHistory(books, "embedded")
+    books, journal = three_versions(tmp_path)
     point(journal, "support:1")
     split(journal, "support:2")
     for name, way_out in (("support:1", "support:base"), ("support:2", "support:2 --share 0")):

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fine_tuning.core.conversation import Message
+from fine_tuning.core.conversation import Messages
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.ports import GREEDY, ModelRecipe, Sampling, ServedReply
 from fine_tuning.model_management.diagnosis import Answered, divergence, first_token_distance
@@ -154,11 +154,7 @@ class _Dying(EmbeddedServedModel):
         self.left = replies
 
     def complete(
-        self,
-        messages: Sequence[Message],
-        sampling: Sampling = GREEDY,
-        *,
-        top_log_probabilities: int = 0,
+        self, messages: Messages, sampling: Sampling = GREEDY, *, top_log_probabilities: int = 0
     ) -> ServedReply:
         if not self.left:
             self._server.close()
@@ -188,16 +184,12 @@ class _Silent(EmbeddedServedModel):
     counts = True
 
     def rendered_prompt(
-        self, _messages: Sequence[Message], _tools: Sequence[Mapping[str, Any]] = ()
+        self, _messages: Messages, _tools: Sequence[Mapping[str, Any]] = ()
     ) -> str | None:
         return None
 
     def complete(
-        self,
-        messages: Sequence[Message],
-        sampling: Sampling = GREEDY,
-        *,
-        top_log_probabilities: int = 0,
+        self, messages: Messages, sampling: Sampling = GREEDY, *, top_log_probabilities: int = 0
     ) -> ServedReply:
         assert top_log_probabilities
         reply = super().complete(messages, sampling)

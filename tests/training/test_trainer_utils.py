@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -135,15 +136,7 @@ def test_without_patience_the_last_adapter_is_the_result() -> None:
 
 @pytest.mark.parametrize("stop_after_calls", [0, 1, 2, 5, 9, 17, 18, 19, 30, 44])
 def test_stopped_anywhere_it_resumes_to_the_same_bits(stop_after_calls: int) -> None:
-    plan = TrainingPlan(
-        learning_rate=1e-2,
-        num_epochs=3,
-        batch_size=2,
-        gradient_accumulation=2,
-        evaluate_every=5,
-        checkpoint_every=0,
-        checkpoint_every_s=0,
-    )
+    plan = replace(PLAN, num_epochs=3, batch_size=2, gradient_accumulation=2, evaluate_every=5)
     whole = trained(plan)
     first = LoopUnderTest(plan, stop_after_calls=stop_after_calls)
     with pytest.raises(StopRequestedError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -30,30 +31,18 @@ DATA = TrainingData(
     validation=sequences(6, seed=1),
     snapshot="b2:llama",
 )
-PLAN = TrainingPlan(
-    rank=4,
-    alpha=8.0,
+SMALL = TrainingPlan(rank=4, alpha=8.0, batch_size=4, gradient_accumulation=2, threads=1)
+PLAN = replace(
+    SMALL,
     learning_rate=1e-2,
     num_epochs=4,
-    batch_size=4,
-    gradient_accumulation=2,
     evaluate_every=2,
     checkpoint_every=3,
     patience=0,
-    threads=1,
     compute_dtype="float32",
 )
-KILL_PLAN = TrainingPlan(
-    rank=4,
-    alpha=8.0,
-    learning_rate=3e-3,
-    num_epochs=20,
-    batch_size=4,
-    gradient_accumulation=2,
-    evaluate_every=5,
-    checkpoint_every=4,
-    patience=60,
-    threads=1,
+KILL_PLAN = replace(
+    SMALL, learning_rate=3e-3, num_epochs=20, evaluate_every=5, checkpoint_every=4, patience=60
 )
 TRAINERS = {"lora": LoRATrainer, "qlora": QLoRATrainer}
 RECORDED = Path(__file__).parent / "recorded"

@@ -14,10 +14,9 @@ from fine_tuning.core.conversation import Message
 from fine_tuning.core.errors import DataError, ModelNotFoundError, RuntimeFailedError
 from fine_tuning.core.ports import GREEDY, Sampling
 from fine_tuning.data_collection.chat_session import ChatSession
-from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
 from fine_tuning.workbench.chat.chat_models import ChatModels
 from fine_tuning.workbench.workbench import Workbench
-from tests.integration.test_ollama_integration import serve
+from tests.integration.test_ollama_integration import two_served
 from tests.ollama_stand_in.server import StandIn
 from tests.workbench.trained import NAME, Trained, write_trained
 
@@ -225,11 +224,7 @@ def test_what_forgetting_would_touch(bench: Workbench) -> None:
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Two versions on the embedded runtime."""
-    trained = write_trained(tmp_path_factory.mktemp("here"))
-    runtime = EmbeddedRuntime(trained.home / "models" / "embedded")
-    for number in (1, 2):
-        serve(trained, runtime, "embedded", number, str(trained.base))
-    return trained
+    return two_served(tmp_path_factory.mktemp("here"))
 
 
 def test_the_champion_comes_first_then_versions_then_the_base(here: Trained) -> None:

@@ -44,7 +44,6 @@ class Scene:
     server: StandIn
     trained: Trained
 
-    @property
     def bench(self) -> Workbench:
         return self.trained.bench(self.server.url)
 
@@ -82,7 +81,7 @@ def test_a_mergeable_adapter_is_merged_into_a_file_of_the_same_kind(
 ) -> None:
     with scene(tmp_path, generation, types=MERGEABLE) as here:
         here.trained.add_run(qalora=True)
-        done = here.bench.models.deployment.deploy()
+        done = here.bench().models.deployment.deploy()
         assert done.deployed.way == "merged"
         assert "refuses adapters" in done.deployed.decisions["adapters"]
         assert outcomes(done) == HOLDS
@@ -96,7 +95,7 @@ def test_a_mergeable_adapter_is_merged_into_a_file_of_the_same_kind(
                     assert bytes(merged.raw(name)) == bytes(base.raw(name))
         assert here.server.names() == {NAME, SERVED, ALIAS}
         assert here.digests()[ALIAS] == here.digests()[SERVED]
-        back = here.bench.models.aliases.rollback()
+        back = here.bench().models.aliases.rollback()
         assert back.version == "support:base"
         assert here.digests()[ALIAS] != here.digests()[SERVED]
 
@@ -104,7 +103,7 @@ def test_a_mergeable_adapter_is_merged_into_a_file_of_the_same_kind(
 def test_plain_lora_takes_more_bits_where_adapters_are_refused(tmp_path: Path) -> None:
     with scene(tmp_path, "0.34.2", types=MERGEABLE) as here:
         here.trained.add_run()
-        done = here.bench.models.deployment.deploy(switch=False)
+        done = here.bench().models.deployment.deploy(switch=False)
         assert done.deployed.way == "mixed"
         assert outcomes(done) == HOLDS
         with merged_file(here.trained) as merged, GgufFile.open(here.trained.base) as base:
@@ -131,12 +130,12 @@ def test_a_base_without_a_template_is_served_with_that_of_training(
 ) -> None:
     with scene(tmp_path, generation, types=MERGEABLE, without=TEMPLATE_KEY) as here:
         here.trained.add_run(qalora=True)
-        done = here.bench.models.deployment.deploy()
+        done = here.bench().models.deployment.deploy()
         assert done.deployed.way == way
         is_old = not here.server.generation.renders
         assert outcomes(done) == HOLDS | ({"prompt": "cannot tell"} if is_old else {})
         kept = parse_modelfile(
-            here.bench.models.modelfiles.find("run1").read_text(encoding="utf-8")
+            here.bench().models.modelfiles.find("run1").read_text(encoding="utf-8")
         )
         assert (kept.base == "./artefacts/merged.gguf") == (way == "merged")
         assert kept.adapters == (() if way == "merged" else ("./adapter/adapter.gguf",))
@@ -199,7 +198,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
             types = MERGEABLE if merges else None
             here = stack.enter_context(scene(folder, generation, types=types))
             here.trained.add_run(1, qalora=merges)
-            here.bench.models.deployment.deploy()
+            here.bench().models.deployment.deploy()
             here.trained.add_run(2, qalora=merges)
             return here
 
@@ -239,28 +238,32 @@ def test_what_is_wrong_is_named_and_undone(deployed: Scene, tmp_path: Path, faul
         faults = {"wrong_base": write_base(tmp_path / "other.gguf", seed=9)}
     before = deployed.digests()
     with faulty(deployed.server, faults), pytest.raises(DeploymentError, match=said) as caught:
-        deployed.bench.models.deployment.deploy("run2", way=way_on(deployed.server.generation.key))
+        deployed.bench().models.deployment.deploy(
+            "run2", way=way_on(deployed.server.generation.key)
+        )
     assert "what was there stands" in caught.value.message
     assert caught.value.next_command.startswith(
         ("fine-tuning ", "ollama ", "OLLAMA_CONTEXT_LENGTH")
     )
     assert deployed.digests() == before
-    undone = deployed.bench.models.versions.find("support:2").deployments[-1]
+    undone = deployed.bench().models.versions.find("support:2").deployments[-1]
     assert undone.state == "undone"
     assert re.search(said, undone.reason)
-    assert deployed.bench.models.access.chatbot_model() == ALIAS
-    with deployed.bench.models.access.open_served(ALIAS) as model:
+    assert deployed.bench().models.access.chatbot_model() == ALIAS
+    with deployed.bench().models.access.open_served(ALIAS) as model:
         assert "".join(model.reply(ask("Hello.")))
 
 
 @pytest.mark.slow
 def test_an_adapter_that_is_ignored_is_merged_instead(deployed: Scene) -> None:
     with faulty(deployed.server, {"ignore_adapter": True}):
-        done = deployed.bench.models.deployment.deploy("run2", switch=False)
+        done = deployed.bench().models.deployment.deploy("run2", switch=False)
     assert done.deployed.way == "mixed"
     (attempt,) = done.deployed.attempts
     assert (attempt.way, "ignores the adapter" in attempt.reason) == ("adapter", True)
-    assert deployed.bench.models.aliases.switcher().withdraw("support:2") == "fine_tuned_support:2"
+    assert (
+        deployed.bench().models.aliases.switcher().withdraw("support:2") == "fine_tuned_support:2"
+    )
 
 
 # Other servers, other occasions

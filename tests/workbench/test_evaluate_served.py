@@ -19,7 +19,7 @@ from tests.workbench.trained import NAME, TOPICS, write_base
 RUN = "short"
 
 
-def bench_in(home: Path, url: str = "") -> Workbench:
+def bench_in(home: Path, url: str = "", *, max_reply_tokens: int = 8) -> Workbench:
     """Open a workspace whose models are served by Ollama, or without an address in this process."""
     where = {"runtime": "ollama", "ollama_base_url": url} if url else {"runtime": "embedded"}
     settings = {
@@ -28,7 +28,7 @@ def bench_in(home: Path, url: str = "") -> Workbench:
         "deployment": {"family": "support", **where},
         "evaluation": {
             "test_prompts": ["Hello.", "Say yes."],
-            "max_reply_tokens": 8,
+            "max_reply_tokens": max_reply_tokens,
             "max_replies": 3,
             "ability_probe": False,
         },
@@ -106,15 +106,7 @@ def test_replies_come_from_the_server_and_likelihoods_from_the_engine(
 
 
 def test_what_is_served_otherwise_is_judged_otherwise(deployed: StandIn, home: Path) -> None:
-    bench = bench_in(home, deployed.url)
-    settings = bench.context.settings.model_copy(
-        update={
-            "evaluation": bench.context.settings.evaluation.model_copy(
-                update={"max_reply_tokens": 9}
-            )
-        }
-    )
-    bench = Workbench(settings, bench.context.workspace)
+    bench = bench_in(home, deployed.url, max_reply_tokens=9)
     deployed.faults.ignore_adapter = True
     try:
         report = bench.evaluate.evaluate(RUN, served=True)
@@ -127,15 +119,7 @@ def test_what_is_served_otherwise_is_judged_otherwise(deployed: StandIn, home: P
 def test_a_server_that_dies_is_named_with_the_item_and_nothing_is_lost(
     deployed: StandIn, home: Path
 ) -> None:
-    bench = bench_in(home, deployed.url)
-    settings = bench.context.settings.model_copy(
-        update={
-            "evaluation": bench.context.settings.evaluation.model_copy(
-                update={"max_reply_tokens": 7}
-            )
-        }
-    )
-    bench = Workbench(settings, bench.context.workspace)
+    bench = bench_in(home, deployed.url, max_reply_tokens=7)
     deployed.faults.die_after_pieces = 3
     try:
         with pytest.raises(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,9 +19,11 @@ from fine_tuning.jobs.job import Job, JobState
 from fine_tuning.jobs.job_queue import DIED
 from fine_tuning.workbench.jobs.kinds import queue_of
 from fine_tuning.workbench.workbench import Workbench
+from tests import waiting
 from tests.workbench.trained import TOPICS, write_base
 
 LIMIT_S = 120.0
+wait_for = partial(waiting.wait_for, limit_s=LIMIT_S)
 STEPS = 90
 OVERRIDES = {
     "training.max_steps": STEPS,
@@ -67,13 +69,6 @@ def bench(prepared: Path) -> Iterator[Workbench]:
         if not job.is_over and job.state != "paused":
             made.jobs.stop(job.id)
     wait_for(lambda: all(job.state != "running" for job in made.jobs.all()))
-
-
-def wait_for(holds: Callable[[], bool], *, limit_s: float = LIMIT_S) -> None:
-    give_up_s = time.monotonic() + limit_s
-    while not holds():
-        assert time.monotonic() < give_up_s
-        time.sleep(0.05)
 
 
 def wait_until(bench: Workbench, job_id: str, *states: JobState) -> Job:

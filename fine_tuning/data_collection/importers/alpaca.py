@@ -9,7 +9,8 @@ from fine_tuning.core.errors import DataError
 from fine_tuning.core.formats import from_alpaca, validate_record
 from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.naming import content_name
-from fine_tuning.data_collection.importers.items import Imported, importer_of_records, reference
+from fine_tuning.data_collection.importers.importer import importer_of_records
+from fine_tuning.data_collection.importers.items import Imported, reference
 
 SOURCE = "import:alpaca"
 

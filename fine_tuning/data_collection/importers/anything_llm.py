@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fine_tuning.core.conversation import Conversation, Message, Part
+from fine_tuning.core.conversation import Message, Part
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.naming import content_name
@@ -23,15 +23,8 @@ from fine_tuning.data_collection.importers.fields import (
     text,
     words,
 )
-from fine_tuning.data_collection.importers.items import (
-    Imported,
-    ImportedFeedback,
-    ImportedItem,
-    Importer,
-    Sample,
-    converted,
-    reference,
-)
+from fine_tuning.data_collection.importers.importer import Importer, Sample, converted
+from fine_tuning.data_collection.importers.items import Draft, Imported, ImportedItem
 from fine_tuning.data_collection.importers.json_records import ParsedRecord
 from fine_tuning.data_collection.importers.source import Source
 from fine_tuning.data_collection.importers.trees import chained
@@ -67,7 +60,8 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
     thoughts, reply = split_thoughts(words(record, "response"))
     place = [text(record, "workspace"), name_of(record, "id"), text(record, "sent_at")]
     ref = content_name([*place, system, asked, reply])
-    name, at = reference(SOURCE, ref), iso_time(record.get("sent_at"))
+    draft = Draft(SOURCE, ref)
+    name, at = draft.id, iso_time(record.get("sent_at"))
     pictures: tuple[Part, ...] = ()
     if isinstance(record.get("attachments"), list):
         found = objects(record, "attachments")
@@ -83,21 +77,11 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
             created_at=at,
         ),
     ]
-    feedback = ImportedFeedback(name)
     thumb = _THUMBS.get(str(record.get("rating")).upper())
     if thumb:
-        feedback.add(f"{name}/a", "thumb", value=thumb)
-    yield Imported(
-        conversation=Conversation(
-            id=name,
-            messages=chained(messages if system else messages[1:]),
-            source=SOURCE,
-            source_ref=ref,
-            title=text(record, "workspace"),
-            created_at=at,
-        ),
-        feedback=tuple(feedback.found),
-    )
+        draft.add_feedback(f"{name}/a", "thumb", value=thumb)
+    said = chained(messages if system else messages[1:])
+    yield draft.imported(draft.conversation(said, title=text(record, "workspace"), created_at=at))
 
 
 ANYTHING_LLM = Importer(name="anything-llm", title="AnythingLLM export", knows=_knows, read=_read)

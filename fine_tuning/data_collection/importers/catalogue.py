@@ -15,7 +15,8 @@ from fine_tuning.data_collection.importers.anything_llm import ANYTHING_LLM
 from fine_tuning.data_collection.importers.chatgpt import CHATGPT
 from fine_tuning.data_collection.importers.claude import CLAUDE
 from fine_tuning.data_collection.importers.csv_table import CSV_TABLE
-from fine_tuning.data_collection.importers.items import ImportedItem, Importer, Sample
+from fine_tuning.data_collection.importers.importer import Importer, Sample
+from fine_tuning.data_collection.importers.items import ImportedItem
 from fine_tuning.data_collection.importers.librechat import LIBRECHAT
 from fine_tuning.data_collection.importers.llm_logs import LLM_LOGS
 from fine_tuning.data_collection.importers.open_webui import OPEN_WEBUI
@@ -45,9 +46,6 @@ IMPORTERS: dict[str, Importer] = {
         CSV_TABLE,
     )
 }
-SAMPLE_RECORDS = 20
-SAMPLE_PLACES = 200
-"""Records looked at for sound ones, when a file begins with damaged ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +112,11 @@ def importer_named(name: str) -> Importer:
     near = get_close_matches(wanted, IMPORTERS, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ConfigError(f"format {name!r} is unknown, expected one of {', '.join(IMPORTERS)}{hint}")
+
+
+SAMPLE_RECORDS = 20
+SAMPLE_PLACES = 200
+"""Records looked at for sound ones, when a file begins with damaged ones."""
 
 
 def _sample(source: Source) -> tuple[Sample, str]:

@@ -13,7 +13,6 @@ from dataclasses import replace
 
 from fine_tuning.core.conversation import Conversation, Message, Part, Role, Status, ToolCall
 from fine_tuning.core.errors import DataError
-from fine_tuning.core.feedback import Feedback
 from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.naming import content_name
 from fine_tuning.data_collection.importers.fields import (
@@ -25,15 +24,8 @@ from fine_tuning.data_collection.importers.fields import (
     tool_call,
     words,
 )
-from fine_tuning.data_collection.importers.items import (
-    Imported,
-    ImportedFeedback,
-    ImportedItem,
-    Importer,
-    Sample,
-    converted,
-    reference,
-)
+from fine_tuning.data_collection.importers.importer import Importer, Sample, converted
+from fine_tuning.data_collection.importers.items import Draft, Imported, ImportedItem
 from fine_tuning.data_collection.importers.source import Source
 from fine_tuning.data_collection.importers.trees import Node, arrange
 
@@ -83,26 +75,23 @@ def _convert(record: JsonObject, thumbs: Thumbs) -> Iterator[Imported]:
     messages, leaf_id = arrange(nodes, text(record, "current_node") or None)
     messages = _with_thoughts(messages)
     ref = name_of(record, "conversation_id", "id") or content_name([m.to_dict() for m in messages])
-    name = reference(SOURCE, ref)
-    conversation = Conversation(
-        id=name,
-        messages=messages,
+    draft = Draft(SOURCE, ref)
+    conversation = draft.conversation(
+        messages,
         leaf_id=leaf_id if any(m.id == leaf_id for m in messages) else None,
-        source=SOURCE,
-        source_ref=ref,
         title=text(record, "title"),
         created_at=iso_time(record.get("create_time")),
     )
-    yield Imported(conversation=conversation, feedback=_feedback_of(conversation, thumbs))
+    _add_rating(draft, conversation, thumbs)
+    yield draft.imported(conversation)
 
 
-def _feedback_of(conversation: Conversation, thumbs: Thumbs) -> tuple[Feedback, ...]:
-    """Return thumbs, and a choice for each reply that was generated again and not kept."""
-    found = ImportedFeedback(conversation.id)
+def _add_rating(draft: Draft, conversation: Conversation, thumbs: Thumbs) -> None:
+    """Take over thumbs, and a choice for each reply that was generated again and not kept."""
     for message in conversation.messages:
         value, comment = thumbs.get(message.id, (0, ""))
         if value:
-            found.add(message.id, "thumb", value=value, comment=comment)
+            draft.add_feedback(message.id, "thumb", value=value, comment=comment)
     replies: dict[str, list[str]] = {}
     for message in conversation.messages:
         if message.role == "assistant" and message.parent_id is not None and message.text.strip():
@@ -111,8 +100,7 @@ def _feedback_of(conversation: Conversation, thumbs: Thumbs) -> tuple[Feedback, 
         siblings = replies.get(kept.parent_id or "", [])
         for other in siblings if kept.id in siblings else ():
             if other != kept.id:
-                found.add(kept.id, "choice", rejected_id=other)
-    return tuple(found.found)
+                draft.add_feedback(kept.id, "choice", rejected_id=other)
 
 
 def _messages(key: str, raw: object) -> tuple[Message, ...]:

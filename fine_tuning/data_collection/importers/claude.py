@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fine_tuning.core.conversation import Conversation, Message, Part, Role, ToolCall
+from fine_tuning.core.conversation import Message, Part, Role, ToolCall
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.naming import content_name
@@ -24,12 +24,8 @@ from fine_tuning.data_collection.importers.fields import (
     tool_call,
     words,
 )
-from fine_tuning.data_collection.importers.items import (
-    Imported,
-    ImportedFeedback,
-    importer_of_records,
-    reference,
-)
+from fine_tuning.data_collection.importers.importer import importer_of_records
+from fine_tuning.data_collection.importers.items import Draft, Imported
 from fine_tuning.data_collection.importers.trees import Node, arrange
 
 SOURCE = "import:claude"
@@ -43,36 +39,30 @@ def _accepts(record: JsonObject) -> bool:
 def _convert(record: JsonObject) -> Iterator[Imported]:
     items = objects(record, "chat_messages")
     ref = name_of(record, "uuid", "id") or content_name(items)
-    name = reference(SOURCE, ref)
-    feedback = ImportedFeedback(name)
+    draft = Draft(SOURCE, ref)
     nodes: dict[str, Node] = {}
     before: str | None = None
     for index, item in enumerate(items):
-        key = text(item, "uuid", "id") or f"{name}/{index}"
+        key = text(item, "uuid", "id") or f"{draft.id}/{index}"
         own = _messages(key, item)
         # Without parents the order is the conversation; a parent that is absent is its beginning.
         parent = text(item, "parent_message_uuid") if "parent_message_uuid" in item else before
         nodes[key] = Node(parent or None, tuple(own))
-        _add_rating(feedback, item, own)
+        _add_rating(draft, item, own)
         before = key
     current = text(record, "current_leaf_message_uuid") or before
     messages, leaf_id = arrange(nodes, current)
     notes = {"model": record["model"]} if isinstance(record.get("model"), str) else {}
     if summary := text(record, "summary"):
         notes["summary"] = summary
-    yield Imported(
-        conversation=Conversation(
-            id=name,
-            messages=messages,
-            leaf_id=leaf_id,
-            source=SOURCE,
-            source_ref=ref,
-            title=text(record, "name", "title"),
-            created_at=iso_time(record.get("created_at")),
-            metadata=notes,
-        ),
-        feedback=tuple(feedback.found),
+    conversation = draft.conversation(
+        messages,
+        leaf_id=leaf_id,
+        title=text(record, "name", "title"),
+        created_at=iso_time(record.get("created_at")),
+        metadata=notes,
     )
+    yield draft.imported(conversation)
 
 
 def _messages(key: str, item: JsonObject) -> list[Message]:
@@ -177,12 +167,12 @@ def _attached(item: JsonObject) -> list[str]:
     ]
 
 
-def _add_rating(feedback: ImportedFeedback, item: JsonObject, messages: list[Message]) -> None:
+def _add_rating(draft: Draft, item: JsonObject, messages: list[Message]) -> None:
     rated = mapping(item, "chat_feedback")
     kind = text(rated, "type")
     if kind and messages:
         value = 1 if kind == "upvote" else -1
-        feedback.add(messages[-1].id, "thumb", value=value, comment=text(rated, "reason"))
+        draft.add_feedback(messages[-1].id, "thumb", value=value, comment=text(rated, "reason"))
 
 
 CLAUDE = importer_of_records("claude", "Claude export", _accepts, _convert)

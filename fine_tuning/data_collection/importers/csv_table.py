@@ -9,22 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from fine_tuning.core.conversation import Conversation, Message, Role
+from fine_tuning.core.conversation import Message, Role
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.feedback import RATING_RANGE
 from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.naming import content_name
 from fine_tuning.data_collection.importers.fields import iso_time, parts, text
+from fine_tuning.data_collection.importers.importer import Importer, Sample, converted
 from fine_tuning.data_collection.importers.items import (
+    Draft,
     Imported,
-    ImportedFeedback,
     ImportedItem,
-    Importer,
     Quarantined,
-    Sample,
-    converted,
     excerpt,
-    reference,
 )
 from fine_tuning.data_collection.importers.json_records import ParsedRecord
 from fine_tuning.data_collection.importers.source import Source
@@ -97,7 +94,8 @@ def _exchange(row: JsonObject, columns: Mapping[str, str]) -> Iterator[Imported]
     if not asked.strip() and not reply.strip():
         raise DataError("the row has neither a prompt nor a response")
     ref = content_name([cells.get(key, "") for key in ("system", "prompt", "response", "group")])
-    name, at = reference(SOURCE, ref), iso_time(cells.get("time", ""))
+    draft = Draft(SOURCE, ref)
+    name, at = draft.id, iso_time(cells.get("time", ""))
     messages: list[Message] = []
     if cells.get("system", "").strip():
         messages.append(Message(id=f"{name}/s", role="system", content=parts(cells["system"])))
@@ -116,28 +114,17 @@ def _exchange(row: JsonObject, columns: Mapping[str, str]) -> Iterator[Imported]
             model=model,
         )
     )
-    feedback = ImportedFeedback(name)
-    _add_rating(feedback, f"{name}/a", cells.get("rating", ""))
+    _add_rating(draft, f"{name}/a", cells.get("rating", ""))
     notes = {"group": cells["group"]} if cells.get("group") else {}
-    yield Imported(
-        conversation=Conversation(
-            id=name,
-            messages=tuple(messages),
-            source=SOURCE,
-            source_ref=ref,
-            created_at=at,
-            metadata=notes,
-        ),
-        feedback=tuple(feedback.found),
-    )
+    yield draft.imported(draft.conversation(messages, created_at=at, metadata=notes))
 
 
-def _add_rating(feedback: ImportedFeedback, message_id: str, rating: str) -> None:
+def _add_rating(draft: Draft, message_id: str, rating: str) -> None:
     said = rating.strip().lower()
     if said in _UP or said in _DOWN:
-        feedback.add(message_id, "thumb", value=1 if said in _UP else -1)
+        draft.add_feedback(message_id, "thumb", value=1 if said in _UP else -1)
     elif said.isdecimal() and len(said) < 3 and int(said) in RATING_RANGE:  # noqa: PLR2004
-        feedback.add(message_id, "rating", value=int(said))
+        draft.add_feedback(message_id, "rating", value=int(said))
 
 
 @dataclass(slots=True)
@@ -204,10 +191,10 @@ def _finished(current: _Open, ends: dict[str, tuple[int, str, str]]) -> Iterator
     start, parent, ref = (
         ends.get(current.group, (0, "", first)) if current.group else (0, "", first)
     )
-    name = reference(SOURCE, ref)
+    draft = Draft(SOURCE, ref)
     messages: list[Message] = []
     for index, message in enumerate(current.messages, start=start):
-        own = f"{name}/{index}"
+        own = f"{draft.id}/{index}"
         messages.append(
             Message(
                 id=own,
@@ -221,14 +208,8 @@ def _finished(current: _Open, ends: dict[str, tuple[int, str, str]]) -> Iterator
         parent = own
     if current.group:
         ends[current.group] = (start + len(messages), parent, ref)
-    found = Conversation(
-        id=name,
-        messages=tuple(messages),
-        source=SOURCE,
-        source_ref=ref,
-        created_at=messages[0].created_at,
-    )
-    yield Imported(conversation=found, line=current.line)
+    found = draft.conversation(messages, created_at=messages[0].created_at)
+    yield draft.imported(found, line=current.line)
 
 
 CSV_TABLE = Importer(name="csv", title="table (CSV)", knows=_knows, read=_read)

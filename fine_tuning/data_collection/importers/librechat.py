@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fine_tuning.core.conversation import Conversation, Message, Part, Role, Status, ToolCall
+from fine_tuning.core.conversation import Message, Part, Role, Status, ToolCall
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.naming import content_name
@@ -22,16 +22,13 @@ from fine_tuning.data_collection.importers.fields import (
     tool_call,
     words,
 )
+from fine_tuning.data_collection.importers.importer import Importer, Sample, converted
 from fine_tuning.data_collection.importers.items import (
+    Draft,
     Imported,
-    ImportedFeedback,
     ImportedItem,
-    Importer,
     Quarantined,
-    Sample,
-    converted,
     excerpt,
-    reference,
 )
 from fine_tuning.data_collection.importers.json_records import ParsedRecord
 from fine_tuning.data_collection.importers.source import Source
@@ -83,38 +80,32 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
         raise DataError("the conversation holds no message")
     options = mapping(record, "options")
     ref = text(record, "conversationId") or content_name([_key(item, "") for item in items])
-    name = reference(SOURCE, ref)
-    feedback = ImportedFeedback(name)
+    draft = Draft(SOURCE, ref)
     nodes: dict[str, Node] = {}
     system = text(options, "promptPrefix", "system", "instructions")
     before: str | None = None
     if system:
-        before = f"{name}/system"
+        before = f"{draft.id}/system"
         top_message = Message(id=before, role="system", content=parts(system))
         nodes[before] = Node(None, (top_message,))
     top_name, known = before, {_key(item, "") for item in items}
     for index, item in enumerate(items):
-        key = _key(item, f"{name}/{index}")
+        key = _key(item, f"{draft.id}/{index}")
         parent = text(item, "parentMessageId")
         if not parent:
             parent = before or ""
         nodes[key] = Node(parent if parent in known | {before} else top_name, _messages(key, item))
-        _add_rating(feedback, nodes[key].messages, item)
+        _add_rating(draft, nodes[key].messages, item)
         before = key
     messages, leaf_id = arrange(nodes, before)
-    yield Imported(
-        conversation=Conversation(
-            id=name,
-            messages=messages,
-            leaf_id=leaf_id,
-            source=SOURCE,
-            source_ref=ref,
-            title=text(record, "title"),
-            created_at=next(filter(None, (m.created_at for m in messages)), ""),
-            metadata={"endpoint": text(record, "endpoint")} if record.get("endpoint") else {},
-        ),
-        feedback=tuple(feedback.found),
+    conversation = draft.conversation(
+        messages,
+        leaf_id=leaf_id,
+        title=text(record, "title"),
+        created_at=next(filter(None, (m.created_at for m in messages)), ""),
+        metadata={"endpoint": text(record, "endpoint")} if record.get("endpoint") else {},
     )
+    yield draft.imported(conversation)
 
 
 def _flat(items: object) -> list[JsonObject]:
@@ -213,14 +204,12 @@ def _value(given: object) -> str:
     return given if isinstance(given, str) else ""
 
 
-def _add_rating(
-    feedback: ImportedFeedback, messages: tuple[Message, ...], item: JsonObject
-) -> None:
+def _add_rating(draft: Draft, messages: tuple[Message, ...], item: JsonObject) -> None:
     rated = mapping(item, "feedback")
     thumb = {"thumbsUp": 1, "thumbsDown": -1}.get(text(rated, "rating"))
     if thumb:
         reason = text(rated, "tag") or text(mapping(rated, "tag"), "key")
-        feedback.add(
+        draft.add_feedback(
             messages[-1].id, "thumb", value=thumb, reason=reason, comment=text(rated, "text")
         )
 

@@ -16,7 +16,7 @@ from typing import cast
 
 import apsw
 
-from fine_tuning.core.conversation import Conversation, Message, Part, Role, ToolCall
+from fine_tuning.core.conversation import Message, Part, Role, ToolCall
 from fine_tuning.core.errors import DataError, StorageError
 from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.naming import content_name
@@ -28,15 +28,13 @@ from fine_tuning.data_collection.importers.fields import (
     text,
     tool_call,
 )
+from fine_tuning.data_collection.importers.importer import Importer, Sample, converted
 from fine_tuning.data_collection.importers.items import (
     UNREADABLE,
+    Draft,
     Imported,
     ImportedItem,
-    Importer,
     Quarantined,
-    Sample,
-    converted,
-    reference,
 )
 from fine_tuning.data_collection.importers.json_records import ParsedRecord
 from fine_tuning.data_collection.importers.source import Source
@@ -131,13 +129,12 @@ def _with_fragments(connection: apsw.Connection, tables: frozenset[str], row: Ro
 
 
 def _conversation(value: JsonObject) -> Iterator[Imported]:
-    ref = text(value, "ref")
-    name = reference(SOURCE, ref)
+    draft = Draft(SOURCE, text(value, "ref"))
     messages: list[Message] = []
     said_before: JsonValue = ""
     for row in objects(value, "rows"):
         at = iso_time(row.get("datetime_utc") or row.get("timestamp"))
-        key = f"{name}/{row.get('id') or row.get('number')}"
+        key = f"{draft.id}/{row.get('id') or row.get('number')}"
         system = row.get("system") or ""
         if system and system != said_before:
             messages.append(Message(id=f"{key}/s", role="system", content=_said(system)))
@@ -155,16 +152,12 @@ def _conversation(value: JsonObject) -> Iterator[Imported]:
                 created_at=at,
             )
         )
-    yield Imported(
-        conversation=Conversation(
-            id=name,
-            messages=chained(messages),
-            source=SOURCE,
-            source_ref=ref,
-            title=text(value, "title"),
-            created_at=next(filter(None, (m.created_at for m in messages)), ""),
-        )
+    conversation = draft.conversation(
+        chained(messages),
+        title=text(value, "title"),
+        created_at=next(filter(None, (m.created_at for m in messages)), ""),
     )
+    yield draft.imported(conversation)
 
 
 def _text_or_none(value: JsonValue) -> str | None:
@@ -240,22 +233,17 @@ def _piece(connection: apsw.Connection, piece: object) -> str:
 
 def _thread(value: JsonObject) -> Iterator[Imported]:
     thread, model = mapping(value, "thread"), mapping(value, "turn").get("model")
-    ref = f"thread/{thread['id']}"
-    name = reference(SOURCE, ref)
+    draft = Draft(SOURCE, f"thread/{thread['id']}")
     messages = [
-        _message(f"{name}/{index}", row, str(model or ""))
+        _message(f"{draft.id}/{index}", row, str(model or ""))
         for index, row in enumerate(objects(value, "messages"))
     ]
-    yield Imported(
-        conversation=Conversation(
-            id=name,
-            messages=chained(messages),
-            source=SOURCE,
-            source_ref=ref,
-            title=text(thread, "name"),
-            created_at=iso_time(thread.get("datetime_utc")),
-        )
+    conversation = draft.conversation(
+        chained(messages),
+        title=text(thread, "name"),
+        created_at=iso_time(thread.get("datetime_utc")),
     )
+    yield draft.imported(conversation)
 
 
 def _message(name: str, row: Row, model: str) -> Message:

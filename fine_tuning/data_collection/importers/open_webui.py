@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from fine_tuning.core.conversation import Conversation, Message, Part, Role, Status
+from fine_tuning.core.conversation import Message, Part, Role, Status
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.feedback import RATING_RANGE
 from fine_tuning.core.json_value import JsonObject, JsonValue
@@ -27,12 +27,8 @@ from fine_tuning.data_collection.importers.fields import (
     text,
     words,
 )
-from fine_tuning.data_collection.importers.items import (
-    Imported,
-    ImportedFeedback,
-    importer_of_records,
-    reference,
-)
+from fine_tuning.data_collection.importers.importer import importer_of_records
+from fine_tuning.data_collection.importers.items import Draft, Imported
 from fine_tuning.data_collection.importers.trees import Node, arrange
 
 SOURCE = "import:open-webui"
@@ -70,31 +66,25 @@ def _chat(record: JsonObject, ref: str = "") -> Imported:
     else:
         given = _by_order(objects(chat, "messages"))
     ref = ref or name_of(record, "id") or name_of(chat, "id") or content_name([*given.values()])
-    name = reference(SOURCE, ref)
-    feedback = ImportedFeedback(name)
+    draft = Draft(SOURCE, ref)
     nodes = {}
     for key, item in given.items():
         message = _message(key, item)
         nodes[key] = Node(text(item, "parentId", "parent_id") or None, (message,))
-        _add_rating(feedback, key, mapping(item, "annotation"))
+        _add_rating(draft, key, mapping(item, "annotation"))
     current = text(history, "currentId", "current_id")
     messages, leaf_id = arrange(nodes, current or None)
     if system := text(chat, "system") or text(mapping(chat, "params"), "system"):
-        messages, leaf_id = _under(system, name, messages, leaf_id)
+        messages, leaf_id = _under(system, draft.id, messages, leaf_id)
     tags = list(map(str, list_of(chat.get("tags") or mapping(record, "meta").get("tags") or ())))
-    return Imported(
-        conversation=Conversation(
-            id=name,
-            messages=messages,
-            leaf_id=leaf_id,
-            source=SOURCE,
-            source_ref=ref,
-            title=text(record, "title") or text(chat, "title"),
-            created_at=iso_time(record.get("created_at") or chat.get("timestamp")),
-            metadata={"tags": tags} if tags else {},
-        ),
-        feedback=tuple(feedback.found),
+    conversation = draft.conversation(
+        messages,
+        leaf_id=leaf_id,
+        title=text(record, "title") or text(chat, "title"),
+        created_at=iso_time(record.get("created_at") or chat.get("timestamp")),
+        metadata={"tags": tags} if tags else {},
     )
+    return draft.imported(conversation)
 
 
 def _by_order(items: list[dict[str, JsonValue]]) -> dict[str, JsonObject]:
@@ -152,16 +142,16 @@ def _text_of(content: list[Any]) -> str:
     return "\n".join(part.text for part in found if part.type == "text")
 
 
-def _add_rating(feedback: ImportedFeedback, message_id: str, annotation: JsonObject) -> None:
+def _add_rating(draft: Draft, message_id: str, annotation: JsonObject) -> None:
     """Take over a rating: the thumb with its reason and comment, and the grade from 1 to 10."""
     rating, grade = annotation.get("rating"), mapping(annotation, "details").get("rating")
     fields = {"reason": text(annotation, "reason"), "comment": text(annotation, "comment")}
     if isinstance(rating, str) and rating.lstrip("+-").isdecimal():
         rating = int(rating)
     if rating in {1, -1}:
-        feedback.add(message_id, "thumb", value=int(rating), **fields)
+        draft.add_feedback(message_id, "thumb", value=int(rating), **fields)
     if isinstance(grade, int) and grade in RATING_RANGE:
-        feedback.add(message_id, "rating", value=grade, **fields)
+        draft.add_feedback(message_id, "rating", value=grade, **fields)
 
 
 def _feedback_export(record: JsonObject) -> Iterator[Imported]:
@@ -170,17 +160,17 @@ def _feedback_export(record: JsonObject) -> Iterator[Imported]:
     ref, message_id = name_of(meta, "chat_id"), name_of(meta, "message_id")
     if not ref or not message_id:
         raise DataError("the feedback names no chat or no message")
-    feedback = ImportedFeedback(reference(SOURCE, ref))
-    _add_rating(feedback, message_id, mapping(record, "data"))
-    if not feedback.found:
+    draft = Draft(SOURCE, ref)
+    _add_rating(draft, message_id, mapping(record, "data"))
+    if not draft.feedback:
         raise DataError("the feedback holds no rating")
     if snapshot:
         found = _chat(snapshot, ref)
         yield replace(
-            found, feedback=tuple({f.id: f for f in (*found.feedback, *feedback.found)}.values())
+            found, feedback=tuple({f.id: f for f in (*found.feedback, *draft.feedback)}.values())
         )
         return
-    yield Imported(feedback=tuple(feedback.found))
+    yield draft.imported()
 
 
 OPEN_WEBUI = importer_of_records("open-webui", "Open WebUI export", _accepts, _convert)

@@ -15,7 +15,8 @@ from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.naming import content_name
 from fine_tuning.core.reading import read_conversation
 from fine_tuning.data_collection.importers.fields import iso_time, mapping, name_of, objects, text
-from fine_tuning.data_collection.importers.items import Imported, importer_of_records, reference
+from fine_tuning.data_collection.importers.importer import importer_of_records
+from fine_tuning.data_collection.importers.items import Imported, reference
 
 SOURCE = "import:openai"
 _KEPT = ("tools", "parallel_tool_calls", "functions", "response_format")

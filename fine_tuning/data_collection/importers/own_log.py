@@ -14,14 +14,13 @@ from fine_tuning.core.errors import DataError, StorageError
 from fine_tuning.core.feedback import Feedback
 from fine_tuning.core.formats import TURN, detect_format
 from fine_tuning.core.json_value import JsonObject
+from fine_tuning.data_collection.importers.importer import Importer, Sample
 from fine_tuning.data_collection.importers.items import (
     EXCERPT_CHARS,
     UNREADABLE,
     Imported,
     ImportedItem,
-    Importer,
     Quarantined,
-    Sample,
 )
 from fine_tuning.data_collection.importers.source import Source
 from fine_tuning.data_collection.importing import ConversationReader

@@ -14,18 +14,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from fine_tuning.core.conversation import Conversation, Message
+from fine_tuning.core.conversation import Message
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.naming import content_name
 from fine_tuning.core.reading import read_conversation
 from fine_tuning.data_collection.importers.fields import mapping, objects, text
-from fine_tuning.data_collection.importers.items import (
-    Imported,
-    ImportedFeedback,
-    importer_of_records,
-    reference,
-)
+from fine_tuning.data_collection.importers.importer import importer_of_records
+from fine_tuning.data_collection.importers.items import Draft, Imported
 from fine_tuning.data_collection.importers.openai_chat import openai_message
 
 SOURCE = "import:preference"
@@ -62,42 +58,32 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
 
 
 def _pair(record: JsonObject, prompt: Turns, chosen: Turns, rejected: Turns) -> Imported:
-    ref = content_name([prompt, chosen, rejected])
-    name = reference(SOURCE, ref)
-    asked = _messages(name, prompt)
+    draft = Draft(SOURCE, content_name([prompt, chosen, rejected]))
+    asked = _messages(draft.id, prompt)
     end = asked[-1].id if asked else None
-    better = _messages(f"{name}/chosen", chosen, end)
-    worse = _messages(f"{name}/rejected", rejected, end)
+    better = _messages(f"{draft.id}/chosen", chosen, end)
+    worse = _messages(f"{draft.id}/rejected", rejected, end)
     if better[0].role != "assistant" or worse[0].role != "assistant":
         raise DataError("a reply to compare is not the assistant's")
-    feedback = ImportedFeedback(name)
-    feedback.add(better[0].id, "choice", rejected_id=worse[0].id)
-    return Imported(
-        conversation=Conversation(
-            id=name,
-            messages=(*asked, *better, *worse),
-            leaf_id=better[-1].id,
-            source=SOURCE,
-            source_ref=ref,
-            metadata={"tools": tools} if (tools := _tools(record)) else {},
-        ),
-        feedback=tuple(feedback.found),
+    draft.add_feedback(better[0].id, "choice", rejected_id=worse[0].id)
+    conversation = draft.conversation(
+        (*asked, *better, *worse),
+        leaf_id=better[-1].id,
+        metadata={"tools": tools} if (tools := _tools(record)) else {},
     )
+    return draft.imported(conversation)
 
 
 def _labelled(record: JsonObject) -> Imported:
     prompt, reply, label = _turns(record["prompt"]), record["completion"], record["label"]
     if label not in {1, 0, -1}:  # true and false are 1 and 0
         raise DataError(f"'label' is {label!r}, expected true or false")
-    ref = content_name([prompt, reply, bool(label == 1)])
-    name = reference(SOURCE, ref)
-    messages = _messages(name, prompt)
+    draft = Draft(SOURCE, content_name([prompt, reply, bool(label == 1)]))
+    messages = _messages(draft.id, prompt)
     end = messages[-1].id if messages else None
-    replies = _messages(f"{name}/reply", _turns(reply, "assistant"), end)
-    feedback = ImportedFeedback(name)
-    feedback.add(replies[-1].id, "thumb", value=1 if label == 1 else -1)
-    found = Conversation(id=name, messages=(*messages, *replies), source=SOURCE, source_ref=ref)
-    return Imported(conversation=found, feedback=tuple(feedback.found))
+    replies = _messages(f"{draft.id}/reply", _turns(reply, "assistant"), end)
+    draft.add_feedback(replies[-1].id, "thumb", value=1 if label == 1 else -1)
+    return draft.imported(draft.conversation((*messages, *replies)))
 
 
 def _sides(record: JsonObject) -> tuple[Turns, Turns, Turns]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from fine_tuning.core.conversation import Conversation, Message, Role
+from fine_tuning.core.conversation import Message, Role
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.naming import content_name
@@ -23,7 +23,8 @@ from fine_tuning.data_collection.importers.fields import (
     tool_call,
     words,
 )
-from fine_tuning.data_collection.importers.items import Imported, importer_of_records, reference
+from fine_tuning.data_collection.importers.importer import importer_of_records
+from fine_tuning.data_collection.importers.items import Draft, Imported
 from fine_tuning.data_collection.importers.trees import chained
 
 SOURCE = "import:sharegpt"
@@ -67,29 +68,22 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
         raise DataError("the record has no list of turns with 'from' and 'value'")
     turns = objects(record, key)
     given = name_of(record, "id", "conversation_id")
-    ref = content_name([given, turns, record.get("system")])
-    name = reference(SOURCE, ref)
+    draft = Draft(SOURCE, content_name([given, turns, record.get("system")]))
     messages: list[Message] = []
     if system := text(record, "system", "system_prompt"):
-        messages.append(Message(id=f"{name}/system", role="system", content=parts(system)))
+        messages.append(Message(id=f"{draft.id}/system", role="system", content=parts(system)))
     for index, turn in enumerate(turns):
-        messages += _messages(f"{name}/{index}", turn)
+        messages += _messages(f"{draft.id}/{index}", turn)
     chunk = _CHUNK.fullmatch(given)
     notes: dict[str, JsonValue] = {"id": given} if given else {}
     if chunk:
         notes["group"] = chunk[1]
     if record.get("tools"):
         notes["tools"] = record["tools"]
-    yield Imported(
-        conversation=Conversation(
-            id=name,
-            messages=chained(messages),
-            source=SOURCE,
-            source_ref=ref,
-            title=text(record, "title"),
-            metadata=notes,
-        )
+    conversation = draft.conversation(
+        chained(messages), title=text(record, "title"), metadata=notes
     )
+    yield draft.imported(conversation)
 
 
 def _messages(name: str, turn: JsonObject) -> list[Message]:

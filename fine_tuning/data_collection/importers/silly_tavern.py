@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from fine_tuning.core.conversation import Conversation, Message
+from fine_tuning.core.conversation import Message
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.naming import content_name
@@ -23,17 +23,14 @@ from fine_tuning.data_collection.importers.fields import (
     text,
     words,
 )
+from fine_tuning.data_collection.importers.importer import Importer, Sample, converted
 from fine_tuning.data_collection.importers.items import (
     UNREADABLE,
+    Draft,
     Imported,
-    ImportedFeedback,
     ImportedItem,
-    Importer,
     Quarantined,
-    Sample,
-    converted,
     excerpt,
-    reference,
 )
 from fine_tuning.data_collection.importers.json_records import ParsedRecord
 from fine_tuning.data_collection.importers.source import Source
@@ -82,8 +79,7 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
     who = [text(facts, "user_name"), text(facts, "character_name"), text(facts, "create_date")]
     beginning = [words(item, "mes") for item in items[:2]]
     ref = text(notes, "integrity") or content_name([who, beginning])
-    name = reference(SOURCE, ref)
-    feedback = ImportedFeedback(name)
+    draft = Draft(SOURCE, ref)
     messages: list[Message] = []
     parent: str | None = None
     hidden = 0
@@ -91,28 +87,23 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
         if item.get("is_system"):
             hidden += 1
             continue
-        own = _alternatives(f"{name}/{index}", item, who)
+        own = _alternatives(f"{draft.id}/{index}", item, who)
         kept = _kept(item, len(own))
         for message in own:
             messages.append(replace(message, parent_id=parent))
             is_answer = parent is not None and not item.get("is_user")
             if is_answer and message is not own[kept] and message.text.strip():
-                feedback.add(own[kept].id, "choice", rejected_id=message.id)
+                draft.add_feedback(own[kept].id, "choice", rejected_id=message.id)
         parent = own[kept].id
     found = {"character": who[1]} if who[1] else {}
-    yield Imported(
-        conversation=Conversation(
-            id=name,
-            messages=tuple(messages),
-            leaf_id=parent,
-            source=SOURCE,
-            source_ref=ref,
-            title=who[1],
-            created_at=iso_time(facts.get("create_date")),
-            metadata={**found, **({"hidden_messages": hidden} if hidden else {})},
-        ),
-        feedback=tuple(feedback.found),
+    conversation = draft.conversation(
+        messages,
+        leaf_id=parent,
+        title=who[1],
+        created_at=iso_time(facts.get("create_date")),
+        metadata={**found, **({"hidden_messages": hidden} if hidden else {})},
     )
+    yield draft.imported(conversation)
 
 
 def _texts(item: JsonObject) -> list[str]:

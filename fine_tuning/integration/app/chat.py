@@ -22,13 +22,8 @@ from fine_tuning.integration.app.chat_state import (
     wish,
 )
 from fine_tuning.integration.app.chat_turn import show_question, show_turn
-from fine_tuning.integration.app.common import (
-    empty_state,
-    plain,
-    show_error,
-    told,
-    workbench,
-)
+from fine_tuning.integration.app.common import empty_state, show_error, told, workbench
+from fine_tuning.integration.app.formatting import plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,8 @@ import streamlit as st
 
 from fine_tuning.data_collection.chat_session import ChatSession
 from fine_tuning.integration.app.chat_state import open_chat
-from fine_tuning.integration.app.common import count, plain, told, when, workbench
+from fine_tuning.integration.app.common import told, workbench
+from fine_tuning.integration.app.formatting import count, plain, when
 from fine_tuning.workbench.chat.chat_list import ChatRow
 
 PAGE_ROWS = 15

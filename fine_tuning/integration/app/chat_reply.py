@@ -18,7 +18,8 @@ from fine_tuning.data_collection.chat_session import ChatSession
 from fine_tuning.data_collection.chat_turns import DRAWN, drawn_order
 from fine_tuning.integration.app.chat_state import Failed, Picked, Wish, models
 from fine_tuning.integration.app.chat_text import rendered
-from fine_tuning.integration.app.common import duration, workbench
+from fine_tuning.integration.app.common import workbench
+from fine_tuning.integration.app.formatting import duration
 
 LOOK_S = 0.1
 LEAVE_S = 2.0

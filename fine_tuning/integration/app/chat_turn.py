@@ -14,7 +14,8 @@ from fine_tuning.data_collection.chat_turns import DRAWN, TRIAL, Turn
 from fine_tuning.data_collection.feedback_summary import FeedbackSummary
 from fine_tuning.integration.app.chat_state import REASONS, Failed, Picked, wish
 from fine_tuning.integration.app.chat_text import rendered
-from fine_tuning.integration.app.common import plain, show_error, told
+from fine_tuning.integration.app.common import show_error, told
+from fine_tuning.integration.app.formatting import plain
 
 UNFINISHED = {
     "aborted": "Stopped before its end: such replies are not trained on.",

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from fine_tuning.data_collection.conversation_index import Listed, Listing, Order, Rating, Wanted
-from fine_tuning.integration.app.common import count, told
+from fine_tuning.integration.app.common import told
 from fine_tuning.integration.app.conv_state import (
     PAGE,
     REASON,
@@ -26,6 +26,7 @@ from fine_tuning.integration.app.conv_words import (
     times,
     title_of,
 )
+from fine_tuning.integration.app.formatting import count
 from fine_tuning.workbench.data.review import CleaningOutcome
 from fine_tuning.workbench.workbench import Workbench
 

@@ -7,9 +7,10 @@ import streamlit as st
 from fine_tuning.core.conversation import Message
 from fine_tuning.core.feedback import Feedback
 from fine_tuning.data_collection.conversation_index import Listing
-from fine_tuning.integration.app.common import plain, told, when
+from fine_tuning.integration.app.common import told
 from fine_tuning.integration.app.conv_state import OPEN, known_outcome
 from fine_tuning.integration.app.conv_words import NO_WORDS, facts, reason_name, times, title_of
+from fine_tuning.integration.app.formatting import plain, when
 from fine_tuning.integration.app.word_diff import word_diff
 from fine_tuning.workbench.data.review import DropReason, Looked
 from fine_tuning.workbench.data.review_queue import Decision

@@ -8,8 +8,9 @@ from pathlib import Path
 import streamlit as st
 
 from fine_tuning.data_collection.conversation_index import Listing
-from fine_tuning.integration.app.common import size, told, when
+from fine_tuning.integration.app.common import told
 from fine_tuning.integration.app.conversations import progress_in
+from fine_tuning.integration.app.formatting import size, when
 from fine_tuning.workbench.workbench import Workbench
 
 FORMATS = {

@@ -16,10 +16,11 @@ from fine_tuning.data_collection.file_import import (
     safe_name,
     upload_format,
 )
-from fine_tuning.integration.app.common import count, plain, show_error, size, told
+from fine_tuning.integration.app.common import show_error, told
 from fine_tuning.integration.app.conv_state import PART
 from fine_tuning.integration.app.conv_words import times
 from fine_tuning.integration.app.findings import capital
+from fine_tuning.integration.app.formatting import count, plain, size
 from fine_tuning.workbench.workbench import Workbench
 
 TYPES = ["json", "jsonl", "ndjson", "zip", "csv", "tsv", "txt", "db", "sqlite", "sqlite3"]

@@ -7,7 +7,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from fine_tuning.core.finding import Finding
 from fine_tuning.data_collection.conversation_index import Listing
-from fine_tuning.integration.app.common import count, percent, plain, told, when
+from fine_tuning.integration.app.common import told
 from fine_tuning.integration.app.conv_detail import show_changes
 from fine_tuning.integration.app.conv_state import (
     browse_reason,
@@ -23,6 +23,7 @@ from fine_tuning.integration.app.conv_words import (
     title_of,
 )
 from fine_tuning.integration.app.findings import show_finding
+from fine_tuning.integration.app.formatting import count, percent, plain, when
 from fine_tuning.workbench.data.review import CleaningOutcome
 from fine_tuning.workbench.workbench import Workbench
 

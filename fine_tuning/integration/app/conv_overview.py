@@ -9,9 +9,9 @@ import altair as alt
 import streamlit as st
 
 from fine_tuning.data_collection.conversation_index import Listing
-from fine_tuning.integration.app.common import count, percent
 from fine_tuning.integration.app.conv_state import known_outcome
 from fine_tuning.integration.app.conv_words import language_name, source_name
+from fine_tuning.integration.app.formatting import count, percent
 from fine_tuning.workbench.workbench import Workbench
 
 Rows = list[dict[str, str | float]]

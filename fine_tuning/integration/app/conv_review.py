@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal
+
 import streamlit as st
 
 from fine_tuning.data_collection.conversation_index import Listing
-from fine_tuning.integration.app.common import count, plain, told, workbench
+from fine_tuning.integration.app.common import told, workbench
 from fine_tuning.integration.app.conv_detail import (
     decide,
     show_changes,
@@ -16,6 +19,7 @@ from fine_tuning.integration.app.conv_state import (
     open_conversation,
 )
 from fine_tuning.integration.app.conv_words import facts, title_of
+from fine_tuning.integration.app.formatting import count, plain
 from fine_tuning.workbench.data.review import Looked
 from fine_tuning.workbench.data.review_queue import ToReview
 from fine_tuning.workbench.workbench import Workbench
@@ -88,24 +92,36 @@ def _one(bench: Workbench, listing: Listing, item: ToReview) -> None:
 
 def _buttons(bench: Workbench, item: ToReview) -> None:
     with st.container(horizontal=True):
-        st.button(
-            "Accept", icon=":material/check:", key="review-accept", on_click=_decided,
-            args=(bench, item, "accept"), shortcut="A", type="primary",
+        _button(
+            "Accept", "check", "A", _decided, (bench, item, "accept"), style="primary",
             help="It is trained on, even if a rule of thumb says otherwise.",
         )  # fmt: skip
-        st.button(
-            "Fix", icon=":material/edit:", key="review-fix", on_click=_start_fixing,
-            args=(item.row.id,), shortcut="F", help="Write what the reply should have been.",
+        _button(
+            "Fix", "edit", "F", _start_fixing, (item.row.id,),
+            help="Write what the reply should have been.",
         )  # fmt: skip
-        st.button(
-            "Reject", icon=":material/block:", key="review-reject", on_click=_decided,
-            args=(bench, item, "reject"), shortcut="X",
+        _button(
+            "Reject", "block", "X", _decided, (bench, item, "reject"),
             help="It is never trained on; it stays recorded.",
         )  # fmt: skip
-        st.button(
-            "Skip", icon=":material/skip_next:", key="review-skip", on_click=_skip,
-            args=(item.row.id,), shortcut="S", type="tertiary",
-        )  # fmt: skip
+        _button("Skip", "skip_next", "S", _skip, (item.row.id,), style="tertiary")
+
+
+def _button(  # noqa: PLR0913 - one per thing that differs
+    label: str,
+    icon: str,
+    shortcut: str,
+    action: Callable[..., None],
+    args: tuple[object, ...],
+    *,
+    style: Literal["primary", "secondary", "tertiary"] = "secondary",
+    help: str | None = None,  # noqa: A002 - streamlit's word
+) -> None:
+    """Show a button that is also a key of the keyboard."""
+    st.button(
+        label, icon=f":material/{icon}:", key=f"review-{label.lower()}", on_click=action,
+        args=args, shortcut=shortcut, type=style, help=help,
+    )  # fmt: skip
 
 
 def _fix(bench: Workbench, item: ToReview, looked: Looked) -> None:

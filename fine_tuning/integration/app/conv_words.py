@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fine_tuning.data_collection.conversation_index import Listed, Order, Rating
-from fine_tuning.integration.app.common import count, plain, when
+from fine_tuning.integration.app.formatting import count, plain, when
 
 LANGUAGES = {
     "ar": "Arabic", "bg": "Bulgarian", "cs": "Czech", "da": "Danish", "de": "German",

@@ -11,8 +11,9 @@ import streamlit as st
 
 from fine_tuning.core.ports import Progress
 from fine_tuning.data_collection.conversation_index import Listing
-from fine_tuning.integration.app.common import count, empty_state, told, workbench
+from fine_tuning.integration.app.common import empty_state, told, workbench
 from fine_tuning.integration.app.conv_state import OPEN
+from fine_tuning.integration.app.formatting import count
 from fine_tuning.workbench.workbench import Workbench
 
 PARTS = {

@@ -10,16 +10,9 @@ import streamlit as st
 from fine_tuning.core.errors import FineTuningError
 from fine_tuning.core.finding import Finding
 from fine_tuning.core.ports import Progress
-from fine_tuning.integration.app.common import (
-    empty_state,
-    plain,
-    show_error,
-    size,
-    told,
-    when,
-    workbench,
-)
+from fine_tuning.integration.app.common import empty_state, show_error, told, workbench
 from fine_tuning.integration.app.findings import SIGNS, capital, show_finding
+from fine_tuning.integration.app.formatting import plain, size, when
 from fine_tuning.workbench.doctor.doctor import Checkup, engine_findings
 from fine_tuning.workbench.workbench import Workbench
 

@@ -8,11 +8,12 @@ import streamlit as st
 
 from fine_tuning.core.run import RunOverview
 from fine_tuning.evaluation.evaluation_summary import Check, EvaluationSummary
-from fine_tuning.integration.app.common import empty_state, plain, told, when, workbench
+from fine_tuning.integration.app.common import empty_state, told, workbench
 from fine_tuning.integration.app.evaluate_form import compare_again
 from fine_tuning.integration.app.evaluate_numbers import numbers
 from fine_tuning.integration.app.evaluate_questions import test_questions
 from fine_tuning.integration.app.evaluate_replies import replies
+from fine_tuning.integration.app.formatting import plain, when
 from fine_tuning.integration.app.train_live import at_work
 from fine_tuning.integration.app.train_runs import EVALUATE_RUN
 

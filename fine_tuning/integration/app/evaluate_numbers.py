@@ -8,7 +8,7 @@ import altair as alt
 import streamlit as st
 
 from fine_tuning.evaluation.evaluation_summary import EvaluationSummary, Measured
-from fine_tuning.integration.app.common import count, plain
+from fine_tuning.integration.app.formatting import count, plain
 
 COLORS = {"better": "#2f9e6b", "worse": "#d1594d", "no clear difference": "#8b95a3"}
 WORDS = {"better": "better", "worse": "worse", "open": "no clear difference", "none": "-"}

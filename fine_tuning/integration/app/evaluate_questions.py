@@ -5,7 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from fine_tuning.core.run import RunOverview
-from fine_tuning.integration.app.common import count, plain, told, workbench
+from fine_tuning.integration.app.common import told, workbench
+from fine_tuning.integration.app.formatting import count, plain
 
 SHOWN = 20
 

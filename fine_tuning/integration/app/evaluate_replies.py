@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from fine_tuning.evaluation.evaluation_summary import EvaluatedItem, EvaluationSummary, ItemKind
-from fine_tuning.integration.app.common import count, plain
+from fine_tuning.integration.app.formatting import count, plain
 from fine_tuning.integration.app.word_diff import word_diff
 
 PER_PAGE = 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from fine_tuning.core.finding import Finding, Severity
-from fine_tuning.integration.app.common import plain
+from fine_tuning.integration.app.formatting import plain
 
 SIGNS: dict[Severity, tuple[str, str]] = {
     "stop": ("red", ":material/error:"),

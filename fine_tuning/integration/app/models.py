@@ -6,15 +6,8 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from fine_tuning.integration.app.common import (
-    count,
-    empty_state,
-    plain,
-    size,
-    told,
-    when,
-    workbench,
-)
+from fine_tuning.integration.app.common import empty_state, told, workbench
+from fine_tuning.integration.app.formatting import count, plain, size, when
 from fine_tuning.integration.app.models_compare import compare_versions
 from fine_tuning.integration.app.models_disk import prune
 from fine_tuning.integration.app.models_split import offer_split, show_split

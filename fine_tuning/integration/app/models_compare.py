@@ -7,7 +7,8 @@ from typing import Any
 
 import streamlit as st
 
-from fine_tuning.integration.app.common import count, duration, plain, size, workbench
+from fine_tuning.integration.app.common import workbench
+from fine_tuning.integration.app.formatting import count, duration, plain, size
 
 
 def compare_versions(names: Sequence[str]) -> None:

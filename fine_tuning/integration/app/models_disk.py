@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from fine_tuning.integration.app.common import count, plain, size, workbench
+from fine_tuning.integration.app.common import workbench
+from fine_tuning.integration.app.formatting import count, plain, size
 
 KEEP = 3
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from fine_tuning.integration.app.common import percent, plain, told, when, workbench
+from fine_tuning.integration.app.common import told, workbench
 from fine_tuning.integration.app.conv_words import times
+from fine_tuning.integration.app.formatting import percent, plain, when
 
 if TYPE_CHECKING:
     from fine_tuning.model_management.alias_history import Alias

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from fine_tuning.core.json_value import list_at, trusted
-from fine_tuning.integration.app.common import count, plain, size, told, when, workbench
+from fine_tuning.integration.app.common import told, workbench
+from fine_tuning.integration.app.formatting import count, plain, size, when
 from fine_tuning.workbench.plans import chosen_settings
 
 if TYPE_CHECKING:

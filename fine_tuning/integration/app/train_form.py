@@ -9,16 +9,8 @@ import streamlit as st
 
 from fine_tuning.config.presets import PRESETS
 from fine_tuning.core.errors import ConfigError
-from fine_tuning.integration.app.common import (
-    count,
-    duration,
-    plain,
-    show_error,
-    size,
-    told,
-    when,
-    workbench,
-)
+from fine_tuning.integration.app.common import show_error, told, workbench
+from fine_tuning.integration.app.formatting import count, duration, plain, size, when
 from fine_tuning.integration.app.train_settings import edited_settings
 from fine_tuning.jobs.job import Job
 from fine_tuning.workbench.base_models import BaseChoice

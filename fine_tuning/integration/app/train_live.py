@@ -12,7 +12,8 @@ import streamlit as st
 
 from fine_tuning.core.errors import FineTuningError
 from fine_tuning.core.run import RunOverview
-from fine_tuning.integration.app.common import duration, plain, show_error, size, told, workbench
+from fine_tuning.integration.app.common import show_error, told, workbench
+from fine_tuning.integration.app.formatting import duration, plain, size
 from fine_tuning.integration.app.train_curves import loss_chart
 from fine_tuning.jobs.job import Job, JobProgress
 from fine_tuning.jobs.kinds import KINDS

@@ -6,17 +6,8 @@ import streamlit as st
 
 from fine_tuning.core.errors import FineTuningError
 from fine_tuning.core.run import RunOverview
-from fine_tuning.integration.app.common import (
-    count,
-    duration,
-    go_to,
-    plain,
-    show_error,
-    size,
-    told,
-    when,
-    workbench,
-)
+from fine_tuning.integration.app.common import go_to, show_error, told, workbench
+from fine_tuning.integration.app.formatting import count, duration, plain, size, when
 from fine_tuning.integration.app.train_curves import loss_chart
 from fine_tuning.integration.app.train_live import STATES, title_of
 from fine_tuning.jobs.job import Job

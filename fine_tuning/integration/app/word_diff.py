@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 
-from fine_tuning.integration.app.common import plain
+from fine_tuning.integration.app.formatting import plain
 
 _TOKENS = re.compile(r"\s+|\w+|[^\w\s]")
 Code = tuple[str, int, int, int, int]

@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from concurrent.futures import CancelledError, Future
 from contextlib import aclosing
+from typing import Final
 
-from fine_tuning.core.conversation import Message
+from fine_tuning.core.conversation import Messages
 from fine_tuning.core.errors import RuntimeFailedError
 from fine_tuning.core.json_value import JsonValue
 from fine_tuning.core.ports import GREEDY, Sampling
 from fine_tuning.runtimes.llama_client import openai_message
 from fine_tuning.runtimes.loadable import ModelCatalog
+from fine_tuning.runtimes.sampling_options import sampling_options
 from fine_tuning.runtimes.serving.pool import Pool, PoolLimits
 from fine_tuning.runtimes.serving.work import ReplyOutcome, Work, reply
 
@@ -52,7 +54,7 @@ class LocalModels:
         return LocalChatModel(self, self._catalog.find(name).name)
 
     def begin(
-        self, name: str, messages: Sequence[Message], sampling: Sampling, pieces: Pieces
+        self, name: str, messages: Messages, sampling: Sampling, pieces: Pieces
     ) -> Future[None]:
         """Begin a reply; return what is done when it is over, and can be cancelled.
 
@@ -69,12 +71,7 @@ class LocalModels:
         """
         model = self._catalog.find(name)
         options: dict[str, JsonValue] = {
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "top_k": sampling.top_k,
-            "min_p": 0.0,
-            "seed": sampling.seed,
-            "repeat_penalty": sampling.repeat_penalty,
+            **sampling_options(sampling),
             "num_predict": sampling.max_tokens,
             # A request's stop texts replace the model's, which must go on ending replies.
             **({"stop": [*model.stop, *sampling.stop]} if sampling.stop else {}),
@@ -120,16 +117,9 @@ class LocalChatModel:
 
     def __init__(self, models: LocalModels, name: str) -> None:
         self._models = models
-        self._name = name
+        self.name: Final = name
 
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        return self._name
-
-    def reply(
-        self, messages: Sequence[Message], sampling: Sampling = GREEDY
-    ) -> Generator[str, None, None]:
+    def reply(self, messages: Messages, sampling: Sampling = GREEDY) -> Generator[str, None, None]:
         """Stream the assistant's reply.
 
         Raises:
@@ -138,7 +128,7 @@ class LocalChatModel:
             RuntimeFailedError: if the prompt is too long, or the model stops half-way.
         """
         pieces: Pieces = queue.SimpleQueue()
-        future = self._models.begin(self._name, messages, sampling, pieces)
+        future = self._models.begin(self.name, messages, sampling, pieces)
         try:
             while (text := pieces.get()) is not None:
                 yield text

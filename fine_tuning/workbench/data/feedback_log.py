@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from fine_tuning.core.errors import DataError
-from fine_tuning.core.feedback import FeedbackKind
+from fine_tuning.core.feedback import FeedbackFields, FeedbackKind
 from fine_tuning.core.preference import PreferencePair
 from fine_tuning.data_collection.conversation_logger import ConversationLogger
 from fine_tuning.data_collection.feedback_summary import preference_pairs
@@ -35,19 +35,20 @@ class FeedbackLog:
         self._pipeline = pipeline
         self._logger = logger
 
-    def record(  # noqa: PLR0913 - one per field of feedback
+    def record(
         self,
         session_id: str,
         message_id: str,
         kind: FeedbackKind,
-        *,
-        value: int = 0,
-        text: str = "",
-        rejected_id: str = "",
-        reason: str = "",
-        comment: str = "",
+        **fields: Unpack[FeedbackFields],
     ) -> str:
         """Note what a person said about a recorded reply; return the feedback's id.
+
+        Args:
+            session_id: The conversation.
+            message_id: The reply in it.
+            kind: What kind of feedback it is.
+            fields: Its fields, as ``ConversationLogger.log_feedback`` takes them.
 
         Raises:
             DataError: if there is no such reply, or the feedback says nothing.
@@ -55,22 +56,13 @@ class FeedbackLog:
         """
         stored = self._context.store.conversation(session_id)
         replies = {m.id for m in stored.messages if m.role == "assistant"} if stored else set()
-        for name in filter(None, (message_id, rejected_id)):
+        for name in filter(None, (message_id, fields.get("rejected_id"))):
             if name not in replies:
                 raise DataError(
                     f"conversation {session_id!r} has no reply {name!r}, expected one recorded",
                     next_command="fine-tuning stats --json",
                 )
-        return self._logger().log_feedback(
-            message_id,
-            kind,
-            value=value,
-            text=text,
-            rejected_id=rejected_id,
-            reason=reason,
-            comment=comment,
-            session_id=session_id,
-        )
+        return self._logger().log_feedback(message_id, kind, session_id=session_id, **fields)
 
     def counts(self) -> dict[str, Any]:
         """Count what people said, what is learnt from it, and the pairs it makes."""

@@ -24,7 +24,7 @@ import psutil
 
 from fine_tuning.core.clock import iso
 from fine_tuning.core.errors import FineTuningError, RuntimeFailedError
-from fine_tuning.core.finding import Finding
+from fine_tuning.core.finding import Finding, Severity
 from fine_tuning.core.ports import Progress
 from fine_tuning.data_collection.recording_checks import RECOMMENDED_PAIRS
 from fine_tuning.runtimes.base_model import list_base_models
@@ -52,6 +52,18 @@ OPTIONAL = {
     "wordllama": "likeness of meaning (extra embed)",
     "alt-profanity-check": "classifying inappropriate content (extra moderation)",
 }
+SLOW_ENGINE: tuple[tuple[str, str, Severity, str, str], ...] = (
+    (
+        "kernels", "torch:", "warning",
+        "training computes without its own C++ kernels, several times slower",
+        "install a C++ compiler (g++ or clang), then install this program again",
+    ),
+    (
+        "compute dtype", "float32", "note", "training computes in float32",
+        "nothing to do: on this processor it is the fastest",
+    ),
+)  # fmt: skip
+"""A fact of the engine and how it begins when it makes training slow; severity, title and help."""
 PROCESS = "fine_tuning.workbench.doctor_process"
 
 
@@ -245,28 +257,11 @@ class Doctor:
 
 def engine_findings(facts: Mapping[str, str]) -> list[Finding]:
     """Return what makes training slow on this machine, told from ``check_engine``'s facts."""
-    found: list[Finding] = []
-    if facts["kernels"].startswith("torch:"):
-        found.append(
-            Finding(
-                check="engine",
-                severity="warning",
-                title="training computes without its own C++ kernels, several times slower",
-                detail=facts["kernels"],
-                fix="install a C++ compiler (g++ or clang), then install this program again",
-            )
-        )
-    if facts["compute dtype"].startswith("float32"):
-        found.append(
-            Finding(
-                check="engine",
-                severity="note",
-                title="training computes in float32",
-                detail=facts["compute dtype"],
-                fix="nothing to do: on this processor it is the fastest",
-            )
-        )
-    return found
+    return [
+        Finding(check="engine", severity=severity, title=title, detail=facts[fact], fix=fix)
+        for fact, beginning, severity, title, fix in SLOW_ENGINE
+        if facts[fact].startswith(beginning)
+    ]
 
 
 def _read(line: str) -> dict[str, Any] | None:
@@ -300,25 +295,26 @@ def _computer(home: Path, findings: list[Finding]) -> dict[str, str]:
     }
 
 
+def _short(what: str, free_bytes: int, detail: str, fix: str) -> Finding:
+    return Finding(
+        check=what,
+        severity="warning",
+        title=f"only {free_bytes / GIB:.1f} GiB of {what} are free",
+        detail=detail,
+        fix=fix,
+        numbers={"free_bytes": free_bytes},
+    )
+
+
 def _shortages(free_memory: int, free_disk: int, busy: float) -> Iterator[Finding]:
     if free_memory < LITTLE_MEMORY_BYTES:
-        yield Finding(
-            check="memory",
-            severity="warning",
-            title=f"only {free_memory / GIB:.1f} GiB of memory are free",
-            detail="training a small model takes about 2 GiB; with less it gets slow or ends",
-            fix="close other programs, or lower training.memory_budget",
-            numbers={"free_bytes": free_memory},
+        detail = "training a small model takes about 2 GiB; with less it gets slow or ends"
+        yield _short(
+            "memory", free_memory, detail, "close other programs, or lower training.memory_budget"
         )
     if free_disk < LITTLE_DISK_BYTES:
-        yield Finding(
-            check="disk",
-            severity="warning",
-            title=f"only {free_disk / GIB:.1f} GiB of disk are free",
-            detail="a merged model takes as much as its base",
-            fix="fine-tuning models prune, or clear the disk",
-            numbers={"free_bytes": free_disk},
-        )
+        detail = "a merged model takes as much as its base"
+        yield _short("disk", free_disk, detail, "fine-tuning models prune, or clear the disk")
     if busy > BUSY_SHARE:
         yield Finding(
             check="processor",

@@ -63,7 +63,7 @@ class Evaluate:
         self._aliases = aliases
         self._tasks = TaskBuilder(context, catalog.bases, catalog.datasets)
         self.questions = QuestionFile(context.workspace.home, catalog.runs)
-        self.lm_eval = LmEvalRunner(context, catalog.bases, catalog.runs, self._tasks)
+        self.lm_eval = LmEvalRunner(context, catalog, self._tasks)
 
     def evaluate(  # noqa: PLR0913 - what is asked of a comparison, all but the run optional
         self,

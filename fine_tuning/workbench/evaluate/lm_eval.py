@@ -21,7 +21,7 @@ from fine_tuning.evaluation.lm_eval_tasks import write_tasks
 from fine_tuning.evaluation.probes import read_probe_items
 from fine_tuning.evaluation.questions import Question
 from fine_tuning.storage.atomic import write_file
-from fine_tuning.workbench.base_models import BaseModels
+from fine_tuning.workbench.catalog import Catalog
 from fine_tuning.workbench.context import Context
 from fine_tuning.workbench.evaluate.evaluation_runner import (
     Candidate,
@@ -31,7 +31,6 @@ from fine_tuning.workbench.evaluate.evaluation_runner import (
 from fine_tuning.workbench.evaluate.question_file import own_questions
 from fine_tuning.workbench.evaluate.scoring import open_decoder
 from fine_tuning.workbench.evaluate.task_builder import BASE, TaskBuilder, candidate_of
-from fine_tuning.workbench.locators import RunLocator
 
 EXTRA = "lm-eval"
 PACKAGE = "lm_eval"
@@ -89,17 +88,13 @@ class LmEvalRunner:
 
     Args:
         context: Settings, workspace and progress.
-        bases: The base models.
-        runs: Finds finished runs.
+        catalog: Base models, runs and versions.
         tasks: What models are measured on.
     """
 
-    def __init__(
-        self, context: Context, bases: BaseModels, runs: RunLocator, tasks: TaskBuilder
-    ) -> None:
+    def __init__(self, context: Context, catalog: Catalog, tasks: TaskBuilder) -> None:
         self._context = context
-        self._bases = bases
-        self._runs = runs
+        self._catalog = catalog
         self._tasks = tasks
 
     def run(
@@ -182,7 +177,7 @@ class LmEvalRunner:
     ) -> tuple[EvaluationTask, Candidate]:
         """Return what a model is asked: a run what ``evaluate`` asks it, the base what is there."""
         if model != BASE:
-            run = self._runs.find(model)
+            run = self._catalog.runs.find(model)
             if questions is None:
                 questions = own_questions(run.folder.parents[1])
             data = self._tasks.measured_on(run, {})
@@ -190,7 +185,7 @@ class LmEvalRunner:
             return task, candidate_of(run)
         settings = self._context.settings.evaluation
         task = EvaluationTask(
-            base=self._bases.find(),
+            base=self._catalog.bases.find(),
             examples=(),
             questions=own_questions(self._context.workspace.home)
             if questions is None

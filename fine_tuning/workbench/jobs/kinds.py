@@ -77,52 +77,25 @@ def _work(name: str) -> Callable[[JobContext, P], JobResult]:
     return work
 
 
-TRAIN = register(
-    JobKind(
-        name="train",
-        title="Training",
-        params=TrainParams,
-        work=_work("train"),
-        module=__name__,
-        makes_run=True,
+def _kind(name: str, title: str, params: type[P], *, makes_run: bool = False) -> JobKind[P]:
+    """Register a kind whose work is the function of its name."""
+    return register(
+        JobKind(
+            name=name,
+            title=title,
+            params=params,
+            work=_work(name),
+            module=__name__,
+            makes_run=makes_run,
+        )
     )
-)
-EVALUATE = register(
-    JobKind(
-        name="evaluate",
-        title="Comparing",
-        params=EvaluateParams,
-        work=_work("evaluate"),
-        module=__name__,
-    )
-)
-DEPLOY = register(
-    JobKind(
-        name="deploy",
-        title="Deploying",
-        params=DeployParams,
-        work=_work("deploy"),
-        module=__name__,
-    )
-)
-DEMO = register(
-    JobKind(
-        name="demo",
-        title="The demo",
-        params=DemoParams,
-        work=_work("demo"),
-        module=__name__,
-    )
-)
-FORECAST = register(
-    JobKind(
-        name="forecast",
-        title="Measuring time and memory",
-        params=ForecastParams,
-        work=_work("forecast"),
-        module=__name__,
-    )
-)
+
+
+TRAIN = _kind("train", "Training", TrainParams, makes_run=True)
+EVALUATE = _kind("evaluate", "Comparing", EvaluateParams)
+DEPLOY = _kind("deploy", "Deploying", DeployParams)
+DEMO = _kind("demo", "The demo", DemoParams)
+FORECAST = _kind("forecast", "Measuring time and memory", ForecastParams)
 
 
 def queue_of(home: Path) -> JobQueue:

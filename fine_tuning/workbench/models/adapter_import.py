@@ -34,15 +34,14 @@ from fine_tuning.runtimes.embedded import missing_template
 from fine_tuning.runtimes.load_check import check_adapter, check_model
 from fine_tuning.storage.atomic import storage_errors, whole_folder
 from fine_tuning.storage.run_files import read_manifest, write_manifest
-from fine_tuning.workbench.base_models import BaseModels
+from fine_tuning.workbench.catalog import Catalog
 from fine_tuning.workbench.models.modelfiles import Modelfiles
-from fine_tuning.workbench.register import FILE_KINDS, VersionRegister
+from fine_tuning.workbench.register import FILE_KINDS
 
 if TYPE_CHECKING:
     from fine_tuning.engine.lora import LoraAdapter
 
 GGUF, PEFT = "GGUF", "PEFT"
-NAME_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,21 +73,13 @@ class AdapterImporter:
 
     Args:
         runs_folder: Where the files of versions lie.
-        bases: The base models adapters are checked against.
-        register: Where versions are registered.
+        catalog: The base models adapters are checked against, and the versions.
         modelfiles: What Ollama needs to serve them.
     """
 
-    def __init__(
-        self,
-        runs_folder: Path,
-        bases: BaseModels,
-        register: VersionRegister,
-        modelfiles: Modelfiles,
-    ) -> None:
+    def __init__(self, runs_folder: Path, catalog: Catalog, modelfiles: Modelfiles) -> None:
         self._folder = runs_folder
-        self._bases = bases
-        self._versions = register
+        self._catalog = catalog
         self._modelfiles = modelfiles
 
     def import_adapter(
@@ -115,7 +106,7 @@ class AdapterImporter:
         if family:
             check_family(family)
         place = _place(source)
-        base_model = self._bases.find(base)
+        base_model = self._catalog.bases.find(base)
         with _next_command(f"name the base it was trained on: fine-tuning models import {source}"):
             imported = _read(place, base_model)
             name = _name(imported.adapter, base_model)
@@ -132,12 +123,13 @@ class AdapterImporter:
                 with whole_folder(folder / ADAPTER_DIR) as place:
                     _write(place, imported, base_model)
         run = Run(folder, read_manifest(folder / MANIFEST_FILE))
-        version = self._versions.register(run)
+        version = self._catalog.register.register(run)
+        registry = self._catalog.register.registry()
         for file, kind in FILE_KINDS.items() if version.adapter_path is None else ():
-            self._versions.registry().add_artefact(version.name, kind, run.adapter_dir / file)
+            registry.add_artefact(version.name, kind, run.adapter_dir / file)
         self._modelfiles.keep(run)
         return ImportedAdapter(
-            version=self._versions.registry().find(version.name), form=imported.form, is_new=is_new
+            version=registry.find(version.name), form=imported.form, is_new=is_new
         )
 
 
@@ -228,6 +220,10 @@ def _foldable(base: Path) -> frozenset[str]:
     """Return the weights a block sum folds into."""
     with GgufFile.open(base) as file:
         return frozenset(name for name, info in file.tensors.items() if info.type in EXACT_TYPES)
+
+
+NAME_DIGITS = 12
+"""So many digits of an adapter's name are in the name of its run."""
 
 
 def _name(adapter: LoraAdapter, base: BaseModel) -> str:

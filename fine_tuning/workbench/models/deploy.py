@@ -62,10 +62,7 @@ class VersionDeployment:
         self, context: Context, catalog: Catalog, aliases: Aliases, modelfiles: Modelfiles
     ) -> None:
         self._context = context
-        self._bases = catalog.bases
-        self._datasets = catalog.datasets
-        self._versions = catalog.register
-        self._runs = catalog.runs
+        self._catalog = catalog
         self._aliases = aliases
         self._modelfiles = modelfiles
 
@@ -85,9 +82,9 @@ class VersionDeployment:
             RuntimeUnavailableError: if Ollama was asked for and does not answer.
         """
         target = self._aliases.target()
-        run = self._runs.find(name)
-        version = self._versions.register(run)
-        base = self._bases.of_run(run)
+        run = self._catalog.runs.find(name)
+        version = self._catalog.register.register(run)
+        base = self._catalog.bases.of_run(run)
         with open_reference(
             base.path,
             run.adapter_file,
@@ -95,7 +92,7 @@ class VersionDeployment:
             threads=self._context.settings.training.threads,
         ) as reference:
             deployer = Deployer(
-                self._versions.registry(), target, partial(self._proof, run, reference)
+                self._catalog.register.registry(), target, partial(self._proof, run, reference)
             )
             deployed = deployer.deploy(
                 self._deployable(version, run, base, reference),
@@ -132,16 +129,20 @@ class VersionDeployment:
         Asks no server when there is nothing to do. What cannot be done now is told, and done by the
         next deployment.
         """
-        left = self._versions.registry().deployments.unfinished() if self._versions.exists else []
+        left = (
+            self._catalog.register.registry().deployments.unfinished()
+            if self._catalog.register.exists
+            else []
+        )
         if not left:
             return []
         try:
             done = Deployer(
-                self._versions.registry(), self._aliases.target(), _nothing_to_prove
+                self._catalog.register.registry(), self._aliases.target(), _nothing_to_prove
             ).recover()
         except FineTuningError as error:
             done = [f"what was left could not be tidied yet: {error.message}"]
-        still = {one.id for one in self._versions.registry().deployments.unfinished()}
+        still = {one.id for one in self._catalog.register.registry().deployments.unfinished()}
         return done + [
             f"the deployment of {one.version} to {one.runtime} did not end; "
             f"next: fine-tuning deploy {one.version}"
@@ -156,7 +157,10 @@ class VersionDeployment:
         served: ServedModel,
         base: ServedModel | None,
     ) -> Proof:
-        data, longest = self._datasets.of_run(run), _longest_prompt_tokens(self._bases.of_run(run))
+        data, longest = (
+            self._catalog.datasets.of_run(run),
+            _longest_prompt_tokens(self._catalog.bases.of_run(run)),
+        )
         chosen = choose_prompts(
             data,
             self._context.settings.evaluation.test_prompts,
@@ -190,7 +194,7 @@ class VersionDeployment:
             merged=partial(self._merged, version, run, base),
             prompt=reference.prompt,
             system=base.system,
-            is_tools_trained=has_tools(self._datasets.of_run(run)),
+            is_tools_trained=has_tools(self._catalog.datasets.of_run(run)),
             # A template that is not the model's own may end turns with a text that is no token.
             stop=() if has_template else (reference.end_of_turn.strip(),),
         )
@@ -215,7 +219,7 @@ class VersionDeployment:
             chat_template=missing_template(check_model(base.path)),
             progress=progress,
         )
-        self._versions.registry().add_artefact(version.name, MERGED, out)
+        self._catalog.register.registry().add_artefact(version.name, MERGED, out)
         return out
 
 

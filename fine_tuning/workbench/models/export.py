@@ -24,10 +24,8 @@ from fine_tuning.runtimes.base_model import BaseModel
 from fine_tuning.runtimes.embedded import missing_template
 from fine_tuning.runtimes.load_check import check_model
 from fine_tuning.storage.atomic import storage_errors, whole_folder
-from fine_tuning.workbench.base_models import BaseModels
-from fine_tuning.workbench.locators import RunLocator
+from fine_tuning.workbench.catalog import Catalog
 from fine_tuning.workbench.models.modelfiles import MODELFILE_NAME, Modelfiles
-from fine_tuning.workbench.register import VersionRegister
 
 ADAPTER, PEFT = "adapter", "peft"
 EXPORT_KINDS = (ADAPTER, PEFT, *MERGED_KINDS)
@@ -74,24 +72,18 @@ class ModelExporter:
     """Writes versions as files of their own.
 
     Args:
-        bases: The base models of versions.
-        register: Where versions are registered.
-        runs: Finds the run of a version.
+        catalog: Base models, runs and versions.
         modelfiles: What Ollama needs to serve them.
         progress: Called with how far a merge is.
     """
 
     def __init__(
         self,
-        bases: BaseModels,
-        register: VersionRegister,
-        runs: RunLocator,
+        catalog: Catalog,
         modelfiles: Modelfiles,
         progress: Progress | None = None,
     ) -> None:
-        self._bases = bases
-        self._versions = register
-        self._runs = runs
+        self._catalog = catalog
         self._modelfiles = modelfiles
         self._progress = progress
 
@@ -120,8 +112,8 @@ class ModelExporter:
                 f"{folder} holds something already, expected a new folder",
                 next_command=f"fine-tuning models export {name} --as {kind} --to {folder}-new",
             )
-        run = self._runs.find(name)
-        version, base = self._versions.register(run), self._bases.of_run(run)
+        run = self._catalog.runs.find(name)
+        version, base = self._catalog.register.register(run), self._catalog.bases.of_run(run)
         with whole_folder(folder) as staged_folder:
             report = self._fill(staged_folder, kind, run, base)
             if kind != PEFT:

@@ -12,9 +12,9 @@ from fine_tuning.model_management.embedded_target import NAME
 from fine_tuning.model_management.ollama_target import OllamaTarget
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
-from fine_tuning.workbench.base_models import CHAT_CONTEXT_TOKENS, BaseModels
+from fine_tuning.workbench.base_models import CHAT_CONTEXT_TOKENS
+from fine_tuning.workbench.catalog import Catalog
 from fine_tuning.workbench.context import Context
-from fine_tuning.workbench.locators import RunLocator
 from fine_tuning.workbench.models.aliases import Aliases
 from fine_tuning.workbench.runs import DEMO
 
@@ -24,17 +24,13 @@ class ModelAccess:
 
     Args:
         context: Settings and workspace.
-        bases: Opens models in this process.
-        runs: Finds runs by name.
+        catalog: Base models, runs and versions.
         aliases: Which model answers a session.
     """
 
-    def __init__(
-        self, context: Context, bases: BaseModels, runs: RunLocator, aliases: Aliases
-    ) -> None:
+    def __init__(self, context: Context, catalog: Catalog, aliases: Aliases) -> None:
         self._context = context
-        self._bases = bases
-        self._runs = runs
+        self._catalog = catalog
         self._aliases = aliases
 
     def chatbot_models(self) -> list[str]:
@@ -81,10 +77,10 @@ class ModelAccess:
             ModelNotFoundError: if neither a run nor a base model has that name.
         """
         try:
-            run = self._runs.find(name or "latest")
+            run = self._catalog.runs.find(name or "latest")
         except ModelNotFoundError as no_run:
             try:
-                return self._bases.open(self._bases.find(name))
+                return self._catalog.bases.open(self._catalog.bases.find(name))
             except ModelNotFoundError as no_base:
                 if name is None:
                     raise ModelNotFoundError(
@@ -97,8 +93,8 @@ class ModelAccess:
                     f"{no_run.message}; nor is it a base model: {no_base.message}",
                     next_command=no_base.next_command,
                 ) from no_base
-        base = self._bases.of_run(run)
-        return self._bases.open(base, run.adapter_file, name=f"{run.run_id} on {base.name}")
+        base = self._catalog.bases.of_run(run)
+        return self._catalog.bases.open(base, run.adapter_file, name=f"{run.run_id} on {base.name}")
 
     def _open_here(self, name: str) -> EmbeddedServer:
         """Load what the embedded runtime serves by a name, else what else has it."""

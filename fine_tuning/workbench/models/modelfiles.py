@@ -23,9 +23,7 @@ from fine_tuning.runtimes.go_template import infer_go_template
 from fine_tuning.runtimes.load_check import check_model
 from fine_tuning.runtimes.ollama_modelfile import NO_TEMPLATE, Modelfile
 from fine_tuning.runtimes.ollama_recipe import sent_again
-from fine_tuning.workbench.base_models import BaseModels
-from fine_tuning.workbench.locators import RunLocator
-from fine_tuning.workbench.register import VersionRegister
+from fine_tuning.workbench.catalog import Catalog
 
 logger = logging.getLogger(__name__)
 MODELFILE = "modelfile"
@@ -51,23 +49,12 @@ class Modelfiles:
     """What makes a version servable elsewhere.
 
     Args:
-        bases: The base models of versions.
-        register: Where versions and their files are registered.
-        runs: Finds the run of a version.
+        catalog: Base models, runs and versions.
         threads: Compute threads of the embedded runtime; None leaves them to it.
     """
 
-    def __init__(
-        self,
-        bases: BaseModels,
-        register: VersionRegister,
-        runs: RunLocator,
-        *,
-        threads: int | None = None,
-    ) -> None:
-        self._bases = bases
-        self._versions = register
-        self._runs = runs
+    def __init__(self, catalog: Catalog, *, threads: int | None = None) -> None:
+        self._catalog = catalog
         self._threads = threads
 
     def find(self, name: str) -> Path:
@@ -77,8 +64,8 @@ class Modelfiles:
             ModelNotFoundError: if there is no such version, or its files were pruned.
             FineTuningError: as :meth:`write` raises.
         """
-        run = self._runs.find(name)
-        version = self._versions.register(run)
+        run = self._catalog.runs.find(name)
+        version = self._catalog.register.register(run)
         found = next((one.path for one in version.present if one.kind == MODELFILE), None)
         return found if found and found.is_file() else self.write(run)
 
@@ -103,7 +90,7 @@ class Modelfiles:
             DataError: if a text of the base fits into no Modelfile.
             FineTuningError: if the base is gone, or llama.cpp cannot load it.
         """
-        base, version = self._bases.of_run(run), self._versions.register(run)
+        base, version = self._catalog.bases.of_run(run), self._catalog.register.register(run)
         merged = _merged_file(version)
         path = run.folder / MODELFILE_NAME
         write_modelfile(
@@ -112,7 +99,7 @@ class Modelfiles:
             self.serving_settings(base, served, prompts),
             None if merged else run.adapter_file,
         )
-        self._versions.registry().add_artefact(version.name, MODELFILE, path)
+        self._catalog.register.registry().add_artefact(version.name, MODELFILE, path)
         return path
 
     def keep(

@@ -64,21 +64,20 @@ class Models:
         aliases: Aliases,
         lineage: VersionLineage,
     ) -> None:
-        bases, register, runs = catalog.bases, catalog.register, catalog.runs
         self._context = context
-        self.bases = bases
-        self.register = register
-        self.runs = runs
+        self.bases = catalog.bases
+        self.register = catalog.register
+        self.runs = catalog.runs
         self.versions = catalog.versions
         self.aliases = aliases
         self.lineage = lineage
         self.ab_tests = AbTests(context, index, aliases)
         threads = context.settings.training.threads
-        self.modelfiles = Modelfiles(bases, register, runs, threads=threads)
-        self.exporter = ModelExporter(bases, register, runs, self.modelfiles, context.progress)
-        self.importer = AdapterImporter(context.workspace.runs, bases, register, self.modelfiles)
+        self.modelfiles = Modelfiles(catalog, threads=threads)
+        self.exporter = ModelExporter(catalog, self.modelfiles, context.progress)
+        self.importer = AdapterImporter(context.workspace.runs, catalog, self.modelfiles)
         self.deployment = VersionDeployment(context, catalog, aliases, self.modelfiles)
-        self.access = ModelAccess(context, bases, runs, aliases)
+        self.access = ModelAccess(context, catalog, aliases)
 
     def prune(self, *, keep: int = KEEP_NEWEST, is_trial: bool = False) -> PrunePlan:
         """Remove the files of versions nobody needs; a trial only says which.

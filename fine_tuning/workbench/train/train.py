@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from itertools import count
 from pathlib import Path
@@ -17,7 +17,7 @@ from fine_tuning.core.errors import (
     RuntimeUnavailableError,
     TrainingError,
 )
-from fine_tuning.core.loops import SettingValue, TrainedVersion
+from fine_tuning.core.loops import SettingValues, TrainedVersion
 from fine_tuning.core.ports import RunListener
 from fine_tuning.core.run import MANIFEST_FILE, Run
 from fine_tuning.data_preparation.snapshot import Snapshot
@@ -63,10 +63,7 @@ class Train:
     ) -> None:
         self._context = context
         self._data = data
-        self._bases = catalog.bases
-        self._datasets = catalog.datasets
-        self._runs = catalog.runs
-        self._versions = catalog.register
+        self._catalog = catalog
         self._on_finished = on_finished
         self.preflight = Preflight(context, data, catalog.bases, self.counted_forecast)
 
@@ -100,18 +97,14 @@ class Train:
         return run
 
     def train_adapter(
-        self,
-        data: str,
-        *,
-        start_from: str = "",
-        settings: Mapping[str, SettingValue] | None = None,
+        self, data: str, *, start_from: str = "", settings: SettingValues | None = None
     ) -> TrainedVersion:
         """Train on a data set, by its name; see :class:`core.loops.AdapterTrainer`."""
-        snapshot = self._datasets.find(data)
+        snapshot = self._catalog.datasets.find(data)
         wanted = with_values(self._context.settings, settings or {})
         run = self.train(snapshot, start_from=start_from, settings=wanted)
         return TrainedVersion(
-            version=self._versions.register(run).name,
+            version=self._catalog.register.register(run).name,
             run_id=run.run_id,
             validation_loss=run.metrics.best_validation_loss,
         )
@@ -119,8 +112,10 @@ class Train:
     def _starting_point(self, name: str) -> StartingPoint:
         from fine_tuning.training.starting_point import StartingPoint  # noqa: PLC0415 - torch is slow to load
 
-        run = self._runs.find(name)
-        return StartingPoint(name=self._versions.register(run).name, adapter_file=run.adapter_file)
+        run = self._catalog.runs.find(name)
+        return StartingPoint(
+            name=self._catalog.register.register(run).name, adapter_file=run.adapter_file
+        )
 
     def forecast(self, snapshot: Snapshot | None = None, *, start_from: str = "") -> Forecast:
         """Tell what :meth:`train` would take, from a few timed batches; no run is begun.
@@ -159,7 +154,7 @@ class Train:
     ) -> tuple[BaseTrainer, TrainingData, TrainingBase]:
         from fine_tuning.training.adapter_run import TrainingBase  # noqa: PLC0415 - torch is slow to load
 
-        base = base or self._bases.find()
+        base = base or self._catalog.bases.find()
         snapshot = snapshot or self._data.prepare(base)
         made_for = dict(snapshot.manifest.get("base_model") or {})
         if made_for.get("digest") not in (None, base.digest()):
@@ -206,7 +201,7 @@ class Train:
         return run
 
     def _register(self, run: Run) -> None:
-        self._versions.register(run)
+        self._catalog.register.register(run)
         self._on_finished(run)
 
     def is_finished(self, run_id: str) -> bool:

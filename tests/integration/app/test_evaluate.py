@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from fine_tuning.integration.app.evaluate_replies import PER_PAGE
 from fine_tuning.integration.app.word_diff import word_diff
@@ -27,6 +28,14 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
 @pytest.fixture
 def bench(trained: Trained) -> Workbench:
     return trained.bench()
+
+
+@pytest.fixture
+def worse(trained: Trained, bench: Workbench) -> AppTest:
+    """The page of a run that is worse than its base."""
+    trained.add_run()
+    write_report(bench, "run1", gain=-1.0)
+    return page("evaluate")
 
 
 def test_without_a_run_the_way_to_one_is_shown(bench: Workbench) -> None:
@@ -62,24 +71,15 @@ def test_a_better_run_is_told_in_plain_words(trained: Trained, bench: Workbench)
     assert (loss["base"], loss["run1"], loss["Gain"]) == ("3.12", "2.12", "+1")
 
 
-def test_a_worse_run_is_refused_and_what_failed_comes_first(
-    trained: Trained, bench: Workbench
-) -> None:
-    trained.add_run()
-    write_report(bench, "run1", gain=-1.0)
-    app = page("evaluate")
-    assert app.error[0].value.startswith("**No, run1 must not take over.**")
-    reasons = [one.value for one in app.markdown if ":material/" in one.value]
+def test_a_worse_run_is_refused_and_what_failed_comes_first(worse: AppTest) -> None:
+    assert worse.error[0].value.startswith("**No, run1 must not take over.**")
+    reasons = [one.value for one in worse.markdown if ":material/" in one.value]
     assert reasons[0].startswith(":red[:material/cancel:]")
     assert "worse beyond chance" in reasons[0]
 
 
-def test_the_worst_replies_come_first_and_their_words_are_harmless(
-    trained: Trained, bench: Workbench
-) -> None:
-    trained.add_run()
-    write_report(bench, "run1", gain=-1.0)
-    app = page("evaluate")
+def test_the_worst_replies_come_first_and_their_words_are_harmless(worse: AppTest) -> None:
+    app = worse
     marks = [one.value for one in app.markdown if "-badge[right]" in one.value]
     wrongs = [one.value for one in app.markdown if "-badge[wrong]" in one.value]
     assert len(wrongs) == PER_PAGE  # all lost questions before any kept one

@@ -61,6 +61,13 @@ def test_without_a_version_the_way_to_one_is_shown(bench: Workbench) -> None:
     assert not bench.context.workspace.models.exists()
 
 
+@pytest.fixture
+def in_use(deployed: Trained, monkeypatch: pytest.MonkeyPatch) -> Workbench:
+    """The workbench of the home whose second version is in use, which the page shows."""
+    settings_of(deployed, monkeypatch)
+    return deployed.bench()
+
+
 def test_a_version_that_is_not_deployed_can_be(trained: Trained, bench: Workbench) -> None:
     trained.add_run()
     write_report(bench, "run1")
@@ -90,11 +97,7 @@ def test_the_settings_of_a_run_by_the_defaults_are_not_listed(trained: Trained) 
     assert told == ["data_preparation.max_length"], "which the data set of these tests changed"
 
 
-def test_what_is_in_use_is_proven_switched_and_rolled_back(
-    deployed: Trained, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings_of(deployed, monkeypatch)
-    bench = deployed.bench()
+def test_what_is_in_use_is_proven_switched_and_rolled_back(in_use: Workbench) -> None:
     app = page("models")
     said = words(app)
     assert "#### :material/star: support\\:2" in said
@@ -103,37 +106,33 @@ def test_what_is_in_use_is_proven_switched_and_rolled_back(
     app.button(key="use-support:1").click().run()
     assert not app.exception
     assert "answers as support\\:1" in app.success[0].value
-    assert [one.version for one in bench.models.aliases.all_aliases()] == ["support:1"]
+    assert [one.version for one in in_use.models.aliases.all_aliases()] == ["support:1"]
     press(app, "Roll back")
     assert "answers as support\\:2 again" in app.success[0].value
     app.button(key="base-support:2").click().run()
-    assert [one.version for one in bench.models.aliases.all_aliases()] == [""]
+    assert [one.version for one in in_use.models.aliases.all_aliases()] == [""]
     assert "the base model of support" in words(app)
     press(app, "Roll back")
-    assert [one.version for one in bench.models.aliases.all_aliases()] == ["support:2"]
+    assert [one.version for one in in_use.models.aliases.all_aliases()] == ["support:2"]
 
 
-def test_a_version_is_tried_on_some_conversations(
-    deployed: Trained, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings_of(deployed, monkeypatch)
-    bench = deployed.bench()
+def test_a_version_is_tried_on_some_conversations(in_use: Workbench) -> None:
     app = page("models")
     app.select_slider[0].set_value(30)
     press(app, "Start")
     assert "support\\:1 answers 30 % of the conversations" in app.success[0].value
-    (traffic,) = bench.models.aliases.traffic()
+    (traffic,) = in_use.models.aliases.traffic()
     assert (traffic.version, traffic.share) == ("support:1", 0.3)
     assert "support\\:2 answers 70 % of the conversations, support\\:1 30 %" in words(app)
     assert words(app).count("0 conversations, no thumb yet") == 2
     press(app, "Back to support\\:2 for all")
-    assert bench.models.aliases.traffic() == []
+    assert in_use.models.aliases.traffic() == []
     press(app, "Start")
     press(app, "Use support\\:1 for all")
-    assert [one.version for one in bench.models.aliases.all_aliases()] == ["support:1"]
-    assert bench.models.aliases.traffic() == []
+    assert [one.version for one in in_use.models.aliases.all_aliases()] == ["support:1"]
+    assert in_use.models.aliases.traffic() == []
     press(app, "Roll back")
-    assert [one.version for one in bench.models.aliases.all_aliases()] == ["support:2"]
+    assert [one.version for one in in_use.models.aliases.all_aliases()] == ["support:2"]
 
 
 def test_a_version_is_put_aside_and_taken_up_again(trained: Trained, bench: Workbench) -> None:

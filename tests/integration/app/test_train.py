@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +26,7 @@ from tests.integration.app.scenes import (
     write_begun_run,
     write_events,
 )
+from tests.waiting import wait_for
 from tests.workbench.trained import Trained, write_trained
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -47,13 +47,6 @@ def bench(trained: Trained) -> Iterator[Workbench]:
         if job.state in {"queued", "running"}:
             made.jobs.stop(job.id)
     wait_for(lambda: all(job.state != "running" for job in made.jobs.all()))
-
-
-def wait_for(holds: Callable[[], bool]) -> None:
-    give_up_s = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < give_up_s
-        time.sleep(0.05)
 
 
 def test_nothing_yet_offers_a_chat_and_the_demo(bench: Workbench) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
@@ -22,8 +21,7 @@ from tests.runtimes.tiny_chat import write_tiny_adapter, write_tiny_chat
 NAMES = ("one", "two:3", "three")
 
 
-@dataclass(frozen=True)
-class Served:
+class Served(NamedTuple):
     """A server, what it serves, and a plain client of it."""
 
     url: str
