@@ -61,13 +61,18 @@ def missing_libraries(extra: str) -> tuple[str, ...]:
     return tuple(name for name in LIBRARIES[extra] if not _is_installed(name))
 
 
-def require(extra: str) -> None:
-    """Go on only if all libraries of an extra are installed; loads none of them.
+def require(extra: str, *libraries: str) -> None:
+    """Go on only if the libraries of an extra are installed; loads none of them.
+
+    Args:
+        extra: A key of :data:`LIBRARIES`.
+        *libraries: Those of its libraries that are needed; none named means all.
 
     Raises:
         MissingDependencyError: naming the first that is not, and the command that installs it.
     """
-    if missing := missing_libraries(extra):
+    wanted = libraries or LIBRARIES[extra]
+    if missing := [name for name in missing_libraries(extra) if name in wanted]:
         raise _error(extra, missing[0])
 
 

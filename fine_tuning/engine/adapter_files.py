@@ -106,6 +106,11 @@ def adapter_name(state: Mapping[str, Tensor], *, base_digest: str, scale: Sequen
 def check_same_update(found: LoraAdapter, expected: LoraAdapter, place: Path) -> None:
     """Check that two adapters change a model in the same way.
 
+    Args:
+        found: The adapter that was read.
+        expected: The adapter it is to equal.
+        place: The file it was read from, for the message.
+
     Raises:
         TrainingError: if they adapt other weights, or a factor of one is not the other's.
     """

@@ -151,6 +151,11 @@ class RopeShape:
 
         Angle i of position p is ``p * scale * base^(-2i / n_rot) / factors[i]`` (RoFormer, arXiv
         2104.09864, section 3.2.2; ggml_rope_ext for factors and magnitude).
+
+        Args:
+            n_rot: How many numbers of a head are rotated, even.
+            num_positions: How many positions, at least 1.
+            factors: Divisors of the frequencies (n_rot / 2,), or None.
         """
         import torch  # noqa: PLC0415 - slow to load, and not needed to know the kinds of models
 

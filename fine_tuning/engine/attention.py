@@ -85,6 +85,14 @@ def attend_backward(
     """Return the gradient of the stacked projections (T, ...), from that of the output (N, n_q d).
 
     Gradients of keys and values are summed in float32 over all who attended to them.
+
+    Args:
+        kernels: Elementwise operations.
+        d_out: Gradient of the attention output (N, n_q d), compute dtype.
+        saved: The rows that :func:`attend` kept (T, (n_q + 2 n_kv) d).
+        attention: The layer's.
+        layout: Which rows attend to which, as in :func:`attend`.
+        rope: The layer's tables.
     """
     shape, heads = attention.shape, attention.shape.heads
     rows, rstd = _normed(kernels, saved, attention)

@@ -28,7 +28,13 @@ class BatchCost:
 
 
 def batch_cost(sequences: Sequence[Item], num_threads: int, *, may_share: bool) -> BatchCost:
-    """Return the cost of one batch, as ``accumulate_gradients`` would cut and share it out."""
+    """Return the cost of one batch, as ``accumulate_gradients`` would cut and share it out.
+
+    Args:
+        sequences: The batch.
+        num_threads: Threads of the process, at least 1.
+        may_share: Whether sequences may be shared out over the threads.
+    """
     parts = shares(sequences, num_threads if may_share else 1)
     tokens = [[n for _, n in cuts([sequences[i] for i in part])] for part in parts]
     waited = float(max((sum(own) for own in tokens), default=0))

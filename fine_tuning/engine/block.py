@@ -90,7 +90,12 @@ class BlockContext:
     dtype: torch.dtype
 
     def norm(self, x_TH: Tensor, weight_H: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the RMS norm of x in the compute dtype, and its reciprocal roots (T,)."""
+        """Return the RMS norm of x in the compute dtype, and its reciprocal roots (T,).
+
+        Args:
+            x_TH: Rows, float32.
+            weight_H: Weight of the norm, float32.
+        """
         h_TH = torch.empty(x_TH.shape, dtype=self.dtype)
         rstd_T = torch.empty(len(x_TH), dtype=torch.float32)
         self.kernels.rmsnorm(x_TH, weight_H, self.norm_eps, h_TH, rstd_T)
@@ -101,14 +106,25 @@ class BlockContext:
         return self.ropes[weights.attention.shape.rope]
 
     def gated(self, weights: BlockWeights, gate_up_T2I: Tensor) -> Tensor:
-        """Return the gated product (T, I)."""
+        """Return the gated product (T, I).
+
+        Args:
+            weights: The block's; their gate says SwiGLU or GEGLU.
+            gate_up_T2I: Gate and up projections side by side (T, 2 I), compute dtype.
+        """
         is_silu = weights.gate == "silu"
         return (self.kernels.swiglu if is_silu else self.kernels.geglu)(gate_up_T2I)
 
     def gated_backward(
         self, weights: BlockWeights, gate_up_T2I: Tensor, dh_TI: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the gated product once more, and the gradient of gate|up."""
+        """Return the gated product once more, and the gradient of gate|up.
+
+        Args:
+            weights: The block's; their gate says SwiGLU or GEGLU.
+            gate_up_T2I: What :meth:`gated` was given.
+            dh_TI: Gradient of the gated product, compute dtype.
+        """
         if weights.gate == "silu":
             return self.kernels.swiglu_backward(gate_up_T2I, dh_TI)
         return self.kernels.geglu_backward(gate_up_T2I, dh_TI)
@@ -116,7 +132,13 @@ class BlockContext:
     def join(
         self, x_TH: Tensor, branch_TH: Tensor, norm_H: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Return x + branch, normed and scaled where the model does so, and what backward needs."""
+        """Return x + branch, normed and scaled where the model does so, and what backward needs.
+
+        Args:
+            x_TH: The residual stream, float32; left as it is.
+            branch_TH: What is added, compute dtype.
+            norm_H: Weight of the norm behind the branch; None where the model has none.
+        """
         kept = None
         if norm_H is not None:
             kept = branch_TH
@@ -128,7 +150,13 @@ class BlockContext:
         return y_TH, kept
 
     def join_backward(self, dy_TH: Tensor, kept: Tensor | None, norm_H: Tensor | None) -> Tensor:
-        """Return the gradient of the branch, in the compute dtype; dy is left as it is."""
+        """Return the gradient of the branch, in the compute dtype; dy is left as it is.
+
+        Args:
+            dy_TH: Gradient of the sum, float32.
+            kept: What :meth:`join` kept.
+            norm_H: Weight of the norm behind the branch, or None, as in :meth:`join`.
+        """
         if self.residual_scale != 1:
             dy_TH = dy_TH * self.residual_scale
         d_branch = dy_TH.to(self.dtype)
@@ -163,7 +191,14 @@ def _adapter_backward(
 def block_forward(
     x_TH: Tensor, weights: BlockWeights, stacks: BlockAdapter, context: BlockContext
 ) -> tuple[Tensor, Saved]:
-    """Return y (N, H) float32 and what backward needs."""
+    """Return y (N, H) float32 and what backward needs.
+
+    Args:
+        x_TH: The block's input, float32.
+        weights: The block's weights.
+        stacks: The block's adapter.
+        context: Shared by the step; its layout says which N rows go on.
+    """
     h1, rstd1 = context.norm(x_TH, weights.attn_norm)
     qkv, t_qkv = stacks.qkv.product(h1)
     attended, rows = attend(

@@ -32,6 +32,10 @@ def shares(sequences: Sequence[Item], num_threads: int) -> list[list[int]]:
     Sequences with a common beginning stay together, unless the shares are more even with that
     beginning computed once per share; those of a group always do. What is dealt goes, largest
     first, to the share with the fewest tokens; within a share the given order stands.
+
+    Args:
+        sequences: The batch.
+        num_threads: The most shares, at least 1.
     """
     whole = [list(range(len(sequences)))]
     if num_threads == 1 or not sequences:

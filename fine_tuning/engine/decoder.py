@@ -274,7 +274,12 @@ class Decoder(Closing):
     def context(
         self, segments: Sequence[Segment], wanted: Sequence[int] | None = None
     ) -> StepContext:
-        """Lay out segments for one step; the last block needs the ``wanted`` rows only."""
+        """Lay out segments for one step; the last block needs the ``wanted`` rows only.
+
+        Args:
+            segments: What is computed, in the order of its rows.
+            wanted: Rows that the last block has to give; None means all.
+        """
         longest = max(len(segment.past) + segment.size for segment in segments)
         num_heads = self.shape.heads.n_q
         every = BlockContext(
@@ -310,7 +315,12 @@ class Decoder(Closing):
         return [BlockAdapter(adapter, block, self.dtype) for block in self.blocks]
 
     def embed(self, ids: Tensor, context: StepContext) -> Tensor:
-        """Return the embeddings of flat ids (T,), float32, with rows that round T up."""
+        """Return the embeddings of flat ids (T,), float32, with rows that round T up.
+
+        Args:
+            ids: Token ids (n,), int64.
+            context: The step's; its layout says how many rows T there are, n or more.
+        """
         num_tokens = context.every.layout.num_tokens
         ids = torch.nn.functional.pad(ids, (0, num_tokens - len(ids)))
         x_TH = self.embedding.gather(self.kernels, ids)

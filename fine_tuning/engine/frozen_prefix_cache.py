@@ -59,7 +59,12 @@ class FrozenPrefixCache:
                 self._store[self._rows[ids]] = bits[rows]
 
     def enter(self, batch: MicroBatch, context: StepContext) -> Tensor:
-        """Return what enters block ``first`` (T, H), float32, with rows that round T up."""
+        """Return what enters block ``first`` (T, H), float32, with rows that round T up.
+
+        Args:
+            batch: Sequences all among those the cache was made for.
+            context: The step's; its layout says how many rows T there are.
+        """
         layout = context.every.layout
         bits = np.zeros((layout.num_tokens, self._store.shape[1]), np.int16)
         for ids, rows in zip(batch.sequences, batch.rows_of, strict=True):

@@ -50,7 +50,12 @@ class SoftTargets:
 
 
 def weighted_sum(losses_N: Tensor, weights_N: Tensor) -> float:
-    """Return the weighted sum in float64, chunk by chunk, so that it repeats to the bit."""
+    """Return the weighted sum in float64, chunk by chunk, so that it repeats to the bit.
+
+    Args:
+        losses_N: Losses in nats, float32.
+        weights_N: One weight per loss.
+    """
     total, products_N = 0.0, losses_N.double() * weights_N
     for chunk in torch.split(products_N, ROWS_PER_CHUNK):
         total += float(chunk.sum())
@@ -110,7 +115,12 @@ class OutputHead:
         return self._logits(h_NH, None)
 
     def log_probabilities(self, h_NH: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
-        """Return log-probabilities float32 (N,) of targets and whether each is the likeliest."""
+        """Return log-probabilities float32 (N,) of targets and whether each is the likeliest.
+
+        Args:
+            h_NH: Normed hidden rows, compute dtype or float32.
+            targets_N: Token ids, int64.
+        """
         found = [
             self._kernels.cross_entropy(
                 self._logits(_with_whole_rows(h_NH[rows]), blocks)[: len(targets_N[rows])],

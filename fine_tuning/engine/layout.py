@@ -41,7 +41,12 @@ Rows = npt.NDArray[np.int64]
 
 
 def round_up(size: int, multiple: int) -> int:
-    """Return the next multiple at or above a size."""
+    """Return the next multiple at or above a size.
+
+    Args:
+        size: At least 0.
+        multiple: At least 1.
+    """
     return -(-size // multiple) * multiple
 
 
@@ -60,7 +65,12 @@ class Segment:
 
 
 def shared_length(one: Sequence[int], other: Sequence[int]) -> int:
-    """Return how many tokens two sequences begin with in common; 0 below what is worth sharing."""
+    """Return how many tokens two sequences begin with in common; 0 below what is worth sharing.
+
+    Args:
+        one: Token ids.
+        other: Token ids.
+    """
     size = min(len(one), len(other))
     differs = np.asarray(one[:size]) != np.asarray(other[:size])
     common = int(differs.argmax()) if differs.any() else size

@@ -65,7 +65,16 @@ class LoraPair:
     def from_expanded(cls, a: Tensor, b: Tensor, form: Form) -> LoraPair:
         """Make a pair of an A that acts on the input itself.
 
-        In the form ``qalora`` the columns of each block MUST be equal; one of them is kept.
+        <<<<<<< HEAD
+                In the form ``qalora`` the columns of each block MUST be equal; one of them is kept.
+        =======
+                In the form ``block_sum`` the columns of each block MUST be equal; one of them is kept.
+
+        Args:
+                    a: Factor A (rank, n_in).
+                    b: Factor B (n_out, rank).
+                    form: The form of the pair.
+        >>>>>>> docstr
         """
         return cls(a if form == "plain" else a[:, ::BLOCK] / BLOCK_GAIN, b, form)
 
@@ -250,7 +259,14 @@ class StackedAdapter:
         return torch.mm(dy_TO, self.b_OR).mul_(self.scale)
 
     def accumulate(self, x_TI: Tensor, t_TR: Tensor, dt_TR: Tensor, dy_TO: Tensor) -> None:
-        """Add dA = dt^T x and dB = s * dy^T t to the factors' gradients."""
+        """Add dA = dt^T x and dB = s * dy^T t to the factors' gradients.
+
+        Args:
+            x_TI: Input of the product, compute dtype.
+            t_TR: x A^T, as :meth:`product` returned it.
+            dt_TR: Its gradient, as :meth:`inner_gradient` returned it.
+            dy_TO: Gradient of the product, compute dtype.
+        """
         da_RI = dt_TR.T @ x_TI
         db_RO = t_TR.T @ dy_TO
         for pair, first, top, bottom in self._spans:

@@ -70,7 +70,12 @@ class MemoryPlan:
 
 
 def kept_bytes_per_token(decoder: Decoder, adapter: BlockAdapter) -> int:
-    """Return the bytes one stored block keeps for backward, per token."""
+    """Return the bytes one stored block keeps for backward, per token.
+
+    Args:
+        decoder: The frozen model.
+        adapter: The block's adapter.
+    """
     shape, heads = decoder.shape, decoder.shape.heads
     floats = 2 * shape.width + 2  # x, x2 and the norms' reciprocals
     halves = 2 * (heads.n_q + heads.n_kv) * heads.d + 2 * shape.ffn_width  # qkv, attended, gate|up
@@ -80,7 +85,12 @@ def kept_bytes_per_token(decoder: Decoder, adapter: BlockAdapter) -> int:
 
 
 def unpacked_bytes(decoder: Decoder, index: int) -> int:
-    """Return the bytes of a block's weights, unpacked."""
+    """Return the bytes of a block's weights, unpacked.
+
+    Args:
+        decoder: The frozen model.
+        index: The block's, from 0.
+    """
     return decoder.dtype.itemsize * sum(
         linear.n_out * linear.n_in for linear in decoder.blocks[index].linears
     )
@@ -116,7 +126,12 @@ class MemoryNeeds:
         )
 
     def total_bytes(self, unpacked: frozenset[int], recomputed: frozenset[int]) -> int:
-        """Return the peak with the blocks given."""
+        """Return the peak with the blocks given.
+
+        Args:
+            unpacked: Indices of the blocks whose weights are kept unpacked.
+            recomputed: Indices of the blocks whose activations are computed again.
+        """
         tokens, width = self._size.num_tokens, self._decoder.shape.width
         stored = sum(n for i, n in self.kept_per_token.items() if i not in recomputed)
         again = FLOAT_BYTES * width * len(recomputed)

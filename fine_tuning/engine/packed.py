@@ -32,7 +32,12 @@ class Scratch(threading.local):
         self._buffer = torch.empty(0, dtype=dtype)
 
     def take(self, rows: int, columns: int) -> Tensor:
-        """Return an uninitialised (rows, columns) view, valid until the next call."""
+        """Return an uninitialised (rows, columns) view, valid until the next call.
+
+        Args:
+            rows: How many rows.
+            columns: How many columns.
+        """
         if self._buffer.numel() < rows * columns:
             self._buffer = torch.empty(rows * columns, dtype=self.dtype)
         return self._buffer[: rows * columns].view(rows, columns)
@@ -51,6 +56,10 @@ class PackedMatrix:
     @classmethod
     def from_file(cls, file: GgufFile, name: str) -> PackedMatrix:
         """Take a two-dimensional tensor of a file, without copying.
+
+        Args:
+            file: An open GGUF file.
+            name: The tensor's name ("blk.0.attn_q.weight").
 
         Raises:
             UnsupportedModelError: if the tensor is missing, not a matrix, or of a type that
@@ -76,13 +85,24 @@ class PackedMatrix:
         return self.raw.nbytes // self.n_out
 
     def unpack(self, kernels: Kernels, out: Tensor, first_row: int = 0) -> None:
-        """Fill ``out`` (rows, n_in) with the rows from ``first_row`` on."""
+        """Fill ``out`` (rows, n_in) with the rows from ``first_row`` on.
+
+        Args:
+            kernels: What unpacks.
+            out: Is filled; (rows, n_in), float32 or bfloat16.
+            first_row: The first row of the matrix that is wanted.
+        """
         start = first_row * self.row_bytes
         part = self.raw[start : start + out.shape[0] * self.row_bytes]
         kernels.unpack(part, self.type_id, out)
 
     def gather(self, kernels: Kernels, ids: Tensor) -> Tensor:
-        """Return rows ``ids`` as float32 (len(ids), n_in): the embedding look-up."""
+        """Return rows ``ids`` as float32 (len(ids), n_in): the embedding look-up.
+
+        Args:
+            kernels: What unpacks.
+            ids: Row numbers, int64, each below ``n_out``.
+        """
         rows = self.raw.reshape(self.n_out, self.row_bytes)[ids.numpy()]
         out = torch.empty(len(ids), self.n_in, dtype=torch.float32)
         kernels.unpack(rows.reshape(-1), self.type_id, out)

@@ -104,7 +104,13 @@ def _peft_name(name: str, shape: ModelConfig) -> tuple[str, str]:
 def peft_state(
     adapter: LoraAdapter, shape: ModelConfig, *, permute: bool = True
 ) -> dict[str, Tensor]:
-    """Return the factors by PEFT's names, with the row order of Hugging Face's weights."""
+    """Return the factors by PEFT's names, with the row order of Hugging Face's weights.
+
+    Args:
+        adapter: The adapter.
+        shape: The model's, which says the names and the heads.
+        permute: False leaves the rows in GGUF's order.
+    """
     state = {}
     for name, pair in adapter.pairs.items():
         module, kind = _peft_name(name, shape)

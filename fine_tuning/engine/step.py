@@ -70,7 +70,12 @@ class MicroBatch:
 
     @classmethod
     def of(cls, sequences: Sequence[Item], members: Sequence[int] | None = None) -> MicroBatch:
-        """Lay sequences out; each ends one token before its last target."""
+        """Lay sequences out; each ends one token before its last target.
+
+        Args:
+            sequences: Each with at least one target.
+            members: Their indices in the batch; None numbers them from 0.
+        """
         wanted = [[i for i, bit in enumerate(each.mask) if bit] for each in sequences]
         cut = [cut_ids(each) for each in sequences]
         tokens = Tokens(cut)
@@ -110,6 +115,10 @@ def cuts(
     A longer sequence goes alone. A common beginning counts once, and is not computed again in a
     next micro-batch to save less than ``OVERRUN`` times its length. A group is never cut. Sequences
     without targets are left out.
+
+    Args:
+        sequences: The batch.
+        max_tokens: The most distinct tokens of a micro-batch.
     """
     learnt = [index for index, sequence in enumerate(sequences) if any(sequence.mask)]
     units = {
@@ -143,6 +152,10 @@ def cuts(
 def micro_batches(decoder: Decoder, sequences: Sequence[Item]) -> Iterator[MicroBatch]:
     """Lay sequences out in micro-batches, cut as :func:`cuts` does.
 
+    Args:
+        decoder: Whose vocabulary the token ids are of.
+        sequences: The batch.
+
     Raises:
         DataError: if a token id is outside the decoder's vocabulary.
     """
@@ -171,7 +184,12 @@ class FrozenPrefix(Protocol):
         ...
 
     def enter(self, batch: MicroBatch, context: StepContext) -> Tensor:
-        """Return what enters that block (T, H), float32."""
+        """Return what enters that block (T, H), float32.
+
+        Args:
+            batch: The sequences.
+            context: The step's; its layout says how many rows T there are.
+        """
         ...
 
 

@@ -20,6 +20,7 @@ from fine_tuning.config.schema import Settings
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.clock import SystemClock, iso
 from fine_tuning.core.errors import FineTuningError, InterruptedRunError
+from fine_tuning.core.extras import missing_extra
 from fine_tuning.jobs.job import JobProgress, JobState
 from fine_tuning.jobs.job_queue import RUNNER_LOG, JobQueue, open_queue
 from fine_tuning.jobs.kinds import KINDS, JobContext
@@ -73,9 +74,16 @@ def _outcome(home: Path, module: str, queue: JobQueue, job_id: str) -> dict[str,
         return _failed(error.message, error.next_command)
     except Exception as error:
         logger.exception("job %s failed", job_id)
-        where = f"{queue.folder / RUNNER_LOG} tells more"
-        return _failed(f"unexpected {type(error).__name__}: {error}", where)
+        return _unexpected(error, queue)
     return {"state": "finished", "sentence": done.sentence, "result": dict(done.values)}
+
+
+def _unexpected(error: Exception, queue: JobQueue) -> dict[str, object]:
+    """Return what an error not meant for users says: a library that is missing, or a fault."""
+    if isinstance(error, ImportError) and (missing := missing_extra(error)):
+        return _failed(missing.message, missing.next_command)
+    where = f"{queue.folder / RUNNER_LOG} tells more"
+    return _failed(f"unexpected {type(error).__name__}: {error}", where)
 
 
 def _failed(sentence: str, next_command: str) -> dict[str, object]:

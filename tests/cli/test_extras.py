@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 import fine_tuning
+from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.errors import MissingDependencyError
 from fine_tuning.core.extras import LIBRARIES
+from fine_tuning.jobs.job_queue import JobQueue
 
 ROOT = Path(__file__).resolve().parents[2]
 LIGHT = tuple(name for libraries in LIBRARIES.values() for name in libraries)
@@ -90,6 +93,61 @@ def test_a_public_name_names_what_is_missing(tmp_path: Path) -> None:
         "reading a tokenizer needs tokenizers, which is not installed",
         "Next: pip install 'fine-tuning[train]'",
     ], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("call", "library", "extra"),
+    [
+        ("train.train()", "torch", "train"),
+        ("train.forecast()", "torch", "train"),
+        ("train.resume('a-run')", "torch", "train"),
+        ("evaluate.evaluate('a-run')", "torch", "train"),
+        ("evaluate.evaluate('a-run')", "sacrebleu", "evaluate"),
+        ("chat.server.local_models()", "xllamacpp", "train"),
+        ("chat.server.serve()", "uvicorn", "serve"),
+    ],
+)
+def test_a_facade_names_what_is_missing_and_the_command(
+    call: str, library: str, extra: str, tmp_path: Path
+) -> None:
+    code = (
+        "from pathlib import Path",
+        "import fine_tuning",
+        "settings = fine_tuning.load_settings()",
+        "workspace = fine_tuning.Workspace.open(Path('home'), settings)",
+        "try:",
+        f"    fine_tuning.Workbench(settings, workspace).{call}",
+        "except fine_tuning.FineTuningError as error:",
+        "    print(error)",
+    )
+    done = run_without((library,), tmp_path, *code)
+    sentence, following = done.stdout.splitlines() or ["", done.stderr]
+    assert sentence.endswith(f" needs {library}, which is not installed")
+    assert following == f"Next: pip install 'fine-tuning[{extra}]'"
+
+
+JOB_THAT_NEEDS_TORCH = """
+from fine_tuning.jobs.kinds import JobKind, later, register
+
+register(JobKind(name="load", title="Load", params=dict, work=later("torch:load"), module=__name__))
+"""
+
+
+def test_a_job_names_what_is_missing_and_the_command(tmp_path: Path) -> None:
+    (tmp_path / "needing.py").write_text(JOB_THAT_NEEDS_TORCH, encoding="utf-8")
+    hide = "import sys; sys.modules['torch'] = None"
+    work = "from fine_tuning.jobs.job_process import main; sys.exit(main(sys.argv[1:]))"
+    home = Workspace(home=tmp_path / "home")
+    program = f"{hide}; sys.path.insert(0, {str(tmp_path)!r}); {work}"
+    command_line = [sys.executable, "-c", program, str(home.home), ""]
+    queue = JobQueue(home.jobs, lambda job: [*command_line, job.id])
+    job = queue.add("load", {}, {}, module="needing")
+    deadline = time.monotonic() + 60
+    while (ended := queue.job(job.id)).state not in {"finished", "failed"}:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert ended.sentence == "training a model needs torch, which is not installed"
+    assert ended.next_command == "pip install 'fine-tuning[train]'"
 
 
 def test_a_fault_of_our_own_is_not_taken_for_a_missing_extra(tmp_path: Path) -> None:

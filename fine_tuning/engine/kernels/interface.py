@@ -138,7 +138,12 @@ class Kernels(Protocol):
         ...
 
     def geglu_backward(self, gate_up_T2I: Tensor, dh_TI: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (gelu(gate) * up, gradient of gate|up), as :meth:`swiglu_backward` does."""
+        """Return (gelu(gate) * up, gradient of gate|up), as :meth:`swiglu_backward` does.
+
+        Args:
+            gate_up_T2I: Gate and up projections (T, 2 I), compute dtype.
+            dh_TI: Gradient of the gated product, compute dtype.
+        """
         ...
 
     def norm_heads(self, qkv: Tensor, weight_Nd: Tensor, eps: float) -> tuple[Tensor, Tensor]:
@@ -237,6 +242,11 @@ class Kernels(Protocol):
         """Return output rows (N, n_q d) as heads (B n_kv, G Sq, d), zero in padding.
 
         The reverse of :meth:`unfold`, in the same dtype.
+
+        Args:
+            flat: Output rows (N, n_q d).
+            group: Which rows are read.
+            shape: How many heads there are, and how wide.
         """
         ...
 
@@ -268,7 +278,13 @@ class Kernels(Protocol):
         ...
 
     def soft_cap(self, x: Tensor, scale: float, cap: float) -> None:
-        """Overwrite x (any shape, compute dtype) with cap * tanh(scale * x / cap); cap above 0."""
+        """Overwrite x (any shape, compute dtype) with cap * tanh(scale * x / cap); cap above 0.
+
+        Args:
+            x: Overwritten.
+            scale: Multiplies x first.
+            cap: The bound, above 0.
+        """
         ...
 
     def soft_cap_backward(self, capped: Tensor, gradient: Tensor, cap: float) -> None:
@@ -326,5 +342,10 @@ class Kernels(Protocol):
         ...
 
     def add(self, x: Tensor, y: Tensor) -> None:
-        """Add y (compute dtype) to x (float32) of the same shape, in place."""
+        """Add y (compute dtype) to x (float32) of the same shape, in place.
+
+        Args:
+            x: Overwritten with the sum.
+            y: Is added.
+        """
         ...

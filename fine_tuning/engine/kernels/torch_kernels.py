@@ -16,7 +16,13 @@ from fine_tuning.gguf.types import TensorType
 
 
 def unpack_with_numpy(raw: Raw, type_id: int, out: Tensor) -> None:
-    """Fill ``out`` through the numpy dequantiser (any element count, any device, slow)."""
+    """Fill ``out`` through the numpy dequantiser (any element count, any device, slow).
+
+    Args:
+        raw: Packed bytes, uint8.
+        type_id: The number of a GGUF tensor type.
+        out: Is filled; its element count says how many values are read.
+    """
     values = dequantize(raw, TensorType(type_id), (out.numel(),))
     out.view(-1).copy_(torch.from_numpy(values).view(-1))
 

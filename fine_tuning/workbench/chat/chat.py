@@ -51,6 +51,11 @@ class Chat:
     def chats(self, words: str = "", *, limit: int = 30, offset: int = 0) -> ChatPage:
         """Return a page of the recorded chats; see :func:`chat_page`.
 
+        Args:
+            words: See :func:`chat_page`.
+            limit: The most chats of the page.
+            offset: How many chats to leave out before it.
+
         Raises:
             StorageError: if they cannot be read.
         """
@@ -94,6 +99,10 @@ class Chat:
 
     def file(self, conversation_id: str, kind: ChatFormat) -> bytes:
         """Return one conversation to take along: Markdown to read, or the ``ft/1`` record.
+
+        Args:
+            conversation_id: The conversation's.
+            kind: The form of the file.
 
         Raises:
             DataError: if there is no such conversation.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from fine_tuning.core.errors import FineTuningError, ModelNotFoundError
+from fine_tuning.core.extras import require
 from fine_tuning.core.naming import content_name
 from fine_tuning.model_management.embedded_target import NAME
 from fine_tuning.runtimes.announcing import announced
@@ -78,9 +79,11 @@ class ModelServer:
             started: Told once requests are answered.
 
         Raises:
+            MissingDependencyError: if a library of the extra ``serve`` is not installed.
             RuntimeUnavailableError: if the port is taken.
             ConfigError: if the token's file can be read by others.
         """
+        require("serve")
         # The web server's libraries are of no use to any other verb.
         from fine_tuning.runtimes.serving.server import serve  # noqa: PLC0415
 
@@ -101,7 +104,12 @@ class ModelServer:
             serve(app, listening)
 
     def local_models(self) -> LocalModels:
-        """Return the models to talk to in this process; none is loaded yet."""
+        """Return the models to talk to in this process; none is loaded yet.
+
+        Raises:
+            MissingDependencyError: if the embedded runtime's library is not installed.
+        """
+        require("train", "xllamacpp")
         from fine_tuning.runtimes.serving.local import LocalModels  # noqa: PLC0415 - as above
 
         return LocalModels(self._catalog(), self._limits())

@@ -204,7 +204,13 @@ class Data:
     def builder(
         self, base: BaseModel, server: EmbeddedServer, clusters: dict[str, str]
     ) -> DatasetBuilder:
-        """Return a builder of data sets for an opened base model, by the settings."""
+        """Return a builder of data sets for an opened base model, by the settings.
+
+        Args:
+            base: The base model.
+            server: The base model, opened.
+            clusters: As a cleaning run gives them: which conversations are near-duplicates.
+        """
         preparation = self._context.settings.data_preparation
         liked = self.pipeline.liked() if preparation.train_on == "rated_up" else ()
         return DatasetBuilder(

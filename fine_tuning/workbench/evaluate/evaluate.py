@@ -10,6 +10,7 @@ import orjson
 
 from fine_tuning.core.clock import iso
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.extras import require
 from fine_tuning.core.loops import GateResult
 from fine_tuning.core.naming import canonical_json, content_name, file_sha256
 from fine_tuning.core.run import Run
@@ -92,9 +93,13 @@ class Evaluate:
                 runtime, under the names a chatbot asks for; likelihoods stay the engine's.
 
         Raises:
+            MissingDependencyError: if a library of the extras ``train`` and ``evaluate`` is not
+                installed.
             DataError: if the test split is empty, or the runs have different bases.
             DeploymentError: if ``served`` and one of the runs is not deployed.
         """
+        require("train")
+        require("evaluate")
         run = self._runs.find(run_name)
         questions = own_questions(run.folder.parents[1]) if questions is None else questions
         others = {name: self._run_beside(name, run) for name in (against, *beside)}

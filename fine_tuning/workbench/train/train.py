@@ -17,7 +17,12 @@ from fine_tuning.core.errors import (
     RuntimeUnavailableError,
     TrainingError,
 )
+<<<<<<< HEAD
+from fine_tuning.core.extras import require
+from fine_tuning.core.loops import SettingValue, TrainedVersion
+=======
 from fine_tuning.core.loops import SettingValues, TrainedVersion
+>>>>>>> main
 from fine_tuning.core.ports import RunListener
 from fine_tuning.core.run import MANIFEST_FILE, Run
 from fine_tuning.data_preparation.snapshot import Snapshot
@@ -86,9 +91,11 @@ class Train:
             settings: The settings of this run; None takes those in force.
 
         Raises:
+            MissingDependencyError: if a library of the extra ``train`` is not installed.
             ModelNotFoundError: if there is no such version, or its files were pruned.
             FineTuningError: as preparing and the trainer raise.
         """
+        require("train")
         start = self._starting_point(start_from) if start_from else None
         trainer, data, base = self._training_task(snapshot, settings=settings)
         folder, listening = self._new_folder(run_id), _listening(listener)
@@ -99,8 +106,19 @@ class Train:
     def train_adapter(
         self, data: str, *, start_from: str = "", settings: SettingValues | None = None
     ) -> TrainedVersion:
+<<<<<<< HEAD
+        """Train on a data set, by its name; see :class:`core.loops.AdapterTrainer`.
+
+        Args:
+            data: The data set's name.
+            start_from: A version (or run) whose adapter is trained on; "" begins with a fresh one.
+            settings: Values that replace those in force, by their names.
+        """
+        snapshot = self._datasets.find(data)
+=======
         """Train on a data set, by its name; see :class:`core.loops.AdapterTrainer`."""
         snapshot = self._catalog.datasets.find(data)
+>>>>>>> main
         wanted = with_values(self._context.settings, settings or {})
         run = self.train(snapshot, start_from=start_from, settings=wanted)
         return TrainedVersion(
@@ -120,11 +138,17 @@ class Train:
     def forecast(self, snapshot: Snapshot | None = None, *, start_from: str = "") -> Forecast:
         """Tell what :meth:`train` would take, from a few timed batches; no run is begun.
 
+        Args:
+            snapshot: What to train on; None prepares the recorded conversations first.
+            start_from: A version (or run) whose adapter would be trained on; "" for a fresh one.
+
         Raises:
+            MissingDependencyError: if a library of the extra ``train`` is not installed.
             OutOfMemoryError: if it cannot fit into memory; says what would.
             StorageError: if it cannot fit onto the disk.
             FineTuningError: as preparing and opening the model raise.
         """
+        require("train")
         start = self._starting_point(start_from) if start_from else None
         trainer, data, base = self._training_task(snapshot)
         return trainer.forecast(data, base, self._new_folder(""), start_from=start)
@@ -137,6 +161,10 @@ class Train:
 
     def counted_forecast(self, snapshot: Snapshot, base: BaseModel) -> Forecast:
         """Tell what memory and disk training on a data set would take; nothing is computed.
+
+        Args:
+            snapshot: What would be trained on.
+            base: The base model, one the data set was made for.
 
         Raises:
             OutOfMemoryError: if it cannot fit into memory; says what would.
@@ -184,9 +212,15 @@ class Train:
     def resume(self, run_id: str, listener: RunListener | None = None) -> Run:
         """Go on with an interrupted run; its own settings hold.
 
+        Args:
+            run_id: The run's name.
+            listener: Hears the run's events.
+
         Raises:
+            MissingDependencyError: if a library of the extra ``train`` is not installed.
             TrainingError: if there is no such run, or it cannot go on.
         """
+        require("train")
         from fine_tuning.training.run_folder import RunFolder  # noqa: PLC0415 - torch is slow to load
 
         folder = self._context.workspace.runs / run_id
