@@ -65,16 +65,12 @@ class LoraPair:
     def from_expanded(cls, a: Tensor, b: Tensor, form: Form) -> LoraPair:
         """Make a pair of an A that acts on the input itself.
 
-        <<<<<<< HEAD
-                In the form ``qalora`` the columns of each block MUST be equal; one of them is kept.
-        =======
-                In the form ``block_sum`` the columns of each block MUST be equal; one of them is kept.
+        In the form ``qalora`` the columns of each block MUST be equal; one of them is kept.
 
         Args:
-                    a: Factor A (rank, n_in).
-                    b: Factor B (n_out, rank).
-                    form: The form of the pair.
-        >>>>>>> docstr
+            a: Factor A (rank, n_in).
+            b: Factor B (n_out, rank).
+            form: The form of the pair.
         """
         return cls(a if form == "plain" else a[:, ::BLOCK] / BLOCK_GAIN, b, form)
 

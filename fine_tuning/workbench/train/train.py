@@ -17,12 +17,8 @@ from fine_tuning.core.errors import (
     RuntimeUnavailableError,
     TrainingError,
 )
-<<<<<<< HEAD
 from fine_tuning.core.extras import require
-from fine_tuning.core.loops import SettingValue, TrainedVersion
-=======
 from fine_tuning.core.loops import SettingValues, TrainedVersion
->>>>>>> main
 from fine_tuning.core.ports import RunListener
 from fine_tuning.core.run import MANIFEST_FILE, Run
 from fine_tuning.data_preparation.snapshot import Snapshot
@@ -106,7 +102,6 @@ class Train:
     def train_adapter(
         self, data: str, *, start_from: str = "", settings: SettingValues | None = None
     ) -> TrainedVersion:
-<<<<<<< HEAD
         """Train on a data set, by its name; see :class:`core.loops.AdapterTrainer`.
 
         Args:
@@ -114,11 +109,7 @@ class Train:
             start_from: A version (or run) whose adapter is trained on; "" begins with a fresh one.
             settings: Values that replace those in force, by their names.
         """
-        snapshot = self._datasets.find(data)
-=======
-        """Train on a data set, by its name; see :class:`core.loops.AdapterTrainer`."""
         snapshot = self._catalog.datasets.find(data)
->>>>>>> main
         wanted = with_values(self._context.settings, settings or {})
         run = self.train(snapshot, start_from=start_from, settings=wanted)
         return TrainedVersion(
