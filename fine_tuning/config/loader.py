@@ -73,6 +73,11 @@ def load_with_places(
 ) -> Loaded:
     """Return the settings in force and where each came from; see :func:`load_settings`.
 
+    Args:
+        path: As in :func:`load_settings`.
+        environment: As in :func:`load_settings`.
+        overrides: As in :func:`load_settings`.
+
     Raises:
         ConfigError: as :func:`load_settings`.
     """

@@ -331,7 +331,16 @@ class Conversation:
         id: str = "",  # noqa: A002 - field name
         **fields: Any,  # noqa: ANN401 - passed to the constructor, which checks them
     ) -> Self:
-        """Make a straight conversation from (role, text) pairs; the id defaults to its content."""
+        """Make a straight conversation from (role, text) pairs; the id defaults to its content.
+
+        Args:
+            turns: (role, text) of each message, in order.
+            id: The conversation's id; "" names it by its content.
+            **fields: Further fields of the interchange form.
+
+        Returns:
+            The conversation, each message the parent of the next.
+        """
         raw = [{"role": role, "content": text} for role, text in turns]
         return cls.from_dict({"id": id or content_name(raw), "messages": raw, **fields})
 

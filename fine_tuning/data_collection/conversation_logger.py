@@ -160,7 +160,18 @@ class ConversationLogger:
         comment: str = "",
         session_id: str | None = None,
     ) -> str:
-        """Log a thumb, up or down; see :meth:`log_feedback`."""
+        """Log a thumb, up or down; see :meth:`log_feedback`.
+
+        Args:
+            message_id: As in :meth:`log_feedback`.
+            up: Whether the thumb is up.
+            reason: As in :meth:`log_feedback`.
+            comment: As in :meth:`log_feedback`.
+            session_id: As in :meth:`log_feedback`.
+
+        Returns:
+            The judgement's id.
+        """
         value = 1 if up else -1
         return self.log_feedback(
             message_id, "thumb", value=value, reason=reason, comment=comment, session_id=session_id
@@ -175,7 +186,18 @@ class ConversationLogger:
         comment: str = "",
         session_id: str | None = None,
     ) -> str:
-        """Log a rating from 1, the worst, to 10; see :meth:`log_feedback`."""
+        """Log a rating from 1, the worst, to 10; see :meth:`log_feedback`.
+
+        Args:
+            message_id: As in :meth:`log_feedback`.
+            rating: 1 to 10.
+            reason: As in :meth:`log_feedback`.
+            comment: As in :meth:`log_feedback`.
+            session_id: As in :meth:`log_feedback`.
+
+        Returns:
+            The judgement's id.
+        """
         return self.log_feedback(
             message_id,
             "rating",

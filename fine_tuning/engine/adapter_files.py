@@ -71,6 +71,9 @@ def read_gguf_adapter(path: Path) -> LoraAdapter:
 
     Pairs of another scale than the first one's (mixed ranks) get the difference folded into B.
 
+    Returns:
+        The factors, expanded A and B of each weight, with the rank and scale of the first pair.
+
     Raises:
         GgufError: if it is not a sound file, not a LoRA adapter, or a factor lacks its other half.
     """
@@ -95,6 +98,9 @@ def adapter_name(state: Mapping[str, Tensor], *, base_digest: str, scale: Sequen
         state: The factors by name.
         base_digest: ``sha256:<64 hex>`` of the base.
         scale: What its scale is computed from: rank, alpha, whether it is rsLoRA.
+
+    Returns:
+        ``b2:<hex>``; see :func:`content_name`.
     """
     digests = {}
     for name, tensor in state.items():

@@ -256,6 +256,9 @@ def _refuse_unsupported(keys: _Keys) -> None:
 def read_config(file: GgufFile) -> ModelConfig:
     """Read the numbers of a decoder.
 
+    Returns:
+        Widths in elements, contexts in tokens; the vocabulary is 0 without token embeddings.
+
     Raises:
         UnsupportedModelError: if the architecture is unknown, a mixture of experts, scales rope in
             an unknown way, or a needed key is missing or of the wrong type.
@@ -291,6 +294,9 @@ def read_config(file: GgufFile) -> ModelConfig:
 
 def config_of(path: Path) -> ModelConfig:
     """Read the numbers of the decoder in a file; see :func:`read_config`.
+
+    Returns:
+        As :func:`read_shape` gives it.
 
     Raises:
         ModelNotFoundError: if there is none.

@@ -36,6 +36,9 @@ def shares(sequences: Sequence[Item], num_threads: int) -> list[list[int]]:
     Args:
         sequences: The batch.
         num_threads: The most shares, at least 1.
+
+    Returns:
+        Indices of ``sequences``, ascending within a share; each index stands in one share.
     """
     whole = [list(range(len(sequences)))]
     if num_threads == 1 or not sequences:

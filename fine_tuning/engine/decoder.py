@@ -142,6 +142,9 @@ class Decoder(Closing):
                 between Phi 3's two sets of rope factors by it.
             requantized: Names tensors to be seen as the merge of a mergeable adapter writes them.
 
+        Returns:
+            The decoder; closing it closes the file.
+
         Raises:
             GgufError: if the file is not sound.
             UnsupportedModelError: if the architecture or a tensor is not supported.
@@ -279,6 +282,9 @@ class Decoder(Closing):
         Args:
             segments: What is computed, in the order of its rows.
             wanted: Rows that the last block has to give; None means all.
+
+        Returns:
+            The layout of every block, and that of the last.
         """
         longest = max(len(segment.past) + segment.size for segment in segments)
         num_heads = self.shape.heads.n_q
@@ -297,6 +303,9 @@ class Decoder(Closing):
 
     def stack_adapter(self, adapter: LoraAdapter | None) -> list[BlockAdapter]:
         """Prepare an adapter for one step, one stack per block; None is the bare base.
+
+        Returns:
+            One per block, lowest first.
 
         Raises:
             UnsupportedModelError: if the adapter names a weight this decoder has not, or has in

@@ -37,6 +37,9 @@ def agreement(
         ids: A text's token ids.
         others: Per position (token id, natural log-probability) of the likeliest tokens,
             likeliest first. All others are compared as one outcome, which can only understate KL.
+
+    Returns:
+        One per position: KL divergence in nats, and whether the likeliest token is the same.
     """
     computed = next_token_logits(decoder, adapter, ids).log_softmax(-1)
     return [

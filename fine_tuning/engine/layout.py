@@ -196,6 +196,9 @@ class TokenLayout:
             segments: In the order of their rows.
             num_heads: Query heads; they decide how many runs' scores fit.
             wanted: Rows whose attention output is needed, sorted and distinct; None is all.
+
+        Returns:
+            The layout, its rows padded to a multiple of ``TOKEN_MULTIPLE``.
         """
         num_real = sum(segment.size for segment in segments)
         num_tokens = round_up(num_real, TOKEN_MULTIPLE)

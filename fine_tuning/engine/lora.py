@@ -71,6 +71,9 @@ class LoraPair:
             a: Factor A (rank, n_in).
             b: Factor B (n_out, rank).
             form: The form of the pair.
+
+        Returns:
+            The pair, without a copy in the plain form.
         """
         return cls(a if form == "plain" else a[:, ::BLOCK] / BLOCK_GAIN, b, form)
 
@@ -113,6 +116,9 @@ class LoraAdapter:
                 layer's ("attn_q"); the weight's own name comes first.
             alphas: Numerators of their own, in the same way; a pair's scale is its alpha divided
                 by its rank, or the root of it.
+
+        Returns:
+            The adapter: A drawn uniformly in float32, B zero.
 
         Raises:
             ConfigError: if a rank is below 1 or nothing is to be adapted.

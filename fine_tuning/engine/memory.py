@@ -186,6 +186,9 @@ def plan_memory(needs: MemoryNeeds, budget_bytes: int, *, wants_unpacked: bool) 
         needs: Of the run.
         budget_bytes: The most the process may occupy.
         wants_unpacked: Whether weights are to be unpacked where memory allows.
+
+    Returns:
+        The plan, also where it does not fit: then the one of least memory.
     """
     nothing: frozenset[int] = frozenset()
     blocks = list(needs.kept_per_token)

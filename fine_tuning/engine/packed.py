@@ -61,6 +61,9 @@ class PackedMatrix:
             file: An open GGUF file.
             name: The tensor's name ("blk.0.attn_q.weight").
 
+        Returns:
+            The matrix, its bytes a view of the file.
+
         Raises:
             UnsupportedModelError: if the tensor is missing, not a matrix, or of a type that
                 cannot be unpacked.

@@ -205,6 +205,9 @@ def read_peft_adapter(
         foldable: Weights a block sum folds into; a pair of theirs whose A is constant within
             blocks takes that form, as mergeable adapters had it before they were written.
 
+    Returns:
+        The adapter, factors in float32.
+
     Raises:
         TrainingError: if a file is missing or damaged, the tensors do not belong to this base, or
             the adapter is more than low-rank factors (DoRA, biases, whole modules).

@@ -70,7 +70,7 @@ class MicroBatch:
 
     @classmethod
     def of(cls, sequences: Sequence[Item], members: Sequence[int] | None = None) -> MicroBatch:
-        """Lay sequences out; each ends one token before its last target.
+        """Return sequences laid out; each ends one token before its last target.
 
         Args:
             sequences: Each with at least one target.
@@ -217,8 +217,8 @@ def accumulate_gradients(
 ) -> StepResult:
     """Add the gradient of a weighted sum of the targets' losses to the adapter's ``.grad``.
 
-    A target counts with its item's weight times its sequence's coefficient; what is returned is
-    weighted by the items alone.
+    A target counts with its item's weight times its sequence's coefficient. Returns the loss and
+    counts, weighted by the items alone.
 
     Args:
         decoder: The frozen base.

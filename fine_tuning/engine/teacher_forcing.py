@@ -50,6 +50,9 @@ def follow_reply(
         start: Where the reply begins, at least 1.
         stop: The token that ends a turn.
         top: How many likeliest first tokens to return.
+
+    Returns:
+        Natural log-probabilities of the first tokens, the reply and its end.
     """
     logits = next_token_logits(decoder, adapter, ids, first=start - 1)
     log_probabilities_NV = logits.log_softmax(-1)

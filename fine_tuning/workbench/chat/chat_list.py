@@ -69,6 +69,10 @@ def chat_page(listing: Listing, words: str = "", *, limit: int = 30, offset: int
 def chat_file(session: ChatSession, kind: ChatFormat) -> bytes:
     """Return one conversation to take along: Markdown to read, or the ``ft/1`` record.
 
+    Args:
+        session: The conversation.
+        kind: ``markdown`` or ``json``.
+
     Raises:
         DataError: if it was never begun.
     """

@@ -105,6 +105,9 @@ class Data:
     def clean(self) -> CleaningReport:
         """Clean the recorded conversations by the settings; the log itself stays as it is.
 
+        Returns:
+            What cleaning kept, changed and dropped.
+
         Raises:
             DataError: if none are recorded.
         """
@@ -156,6 +159,9 @@ class Data:
         A target of the log's own kind is a copy of it; one of the other kind, ``.db`` or
         ``.jsonl``, is written anew.
 
+        Returns:
+            The target.
+
         Raises:
             StorageError: if the target cannot be written; an old file there stays as it was.
         """
@@ -168,6 +174,9 @@ class Data:
 
     def prepare(self, base: BaseModel | None = None) -> Snapshot:
         """Build the data set of a base model from the clean conversations.
+
+        Returns:
+            The data set, written into the workspace.
 
         Raises:
             DataError: if nothing is left to train on.
@@ -191,7 +200,11 @@ class Data:
         return snapshot
 
     def prepare_data(self) -> PreparedData:
-        """Clean what is recorded and build a data set of it; see :class:`DataPreparer`."""
+        """Clean what is recorded and build a data set of it; see :class:`DataPreparer`.
+
+        Returns:
+            Its name and the number of examples of each split.
+        """
         snapshot = self.prepare()
         counts = {split: len(snapshot.split(split).examples) for split in SPLITS}
         return PreparedData(

@@ -84,6 +84,14 @@ def engine_facts() -> dict[str, str]:
 def parity_reports(context: Context, bases: BaseModels, base_name: str) -> list[ParityReport]:
     """Compare the engine with llama.cpp on a base model, and on its newest run if there is one.
 
+    Args:
+        context: Settings, workspace and progress.
+        bases: The base models there are.
+        base_name: Which of them.
+
+    Returns:
+        One report for the base, and one for the newest run on it.
+
     Raises:
         FineTuningError: as the engine and the embedded runtime raise.
     """

@@ -94,7 +94,11 @@ class Doctor:
         self._bases = bases
 
     def checkup(self) -> Checkup:
-        """Look at the computer, the programs, the models and the workspace; loads no model."""
+        """Look at the computer, the programs, the models and the workspace; loads no model.
+
+        Returns:
+            Facts by heading, findings, bytes on the disk and the next step.
+        """
         findings: list[Finding] = []
         disk = disk_bytes(self._context.workspace.home)
         computer = _computer(self._context.workspace.home, findings)
@@ -135,6 +139,13 @@ class Doctor:
         self, base_name: str = "embedded", progress: Progress | None = None
     ) -> list[dict[str, Any]]:
         """Compare the engine with llama.cpp on a base model and its newest run.
+
+        Args:
+            base_name: The base model.
+            progress: Told after each position.
+
+        Returns:
+            One report for the base, and one for the newest run on it.
 
         Raises:
             RuntimeFailedError: if that fails.

@@ -64,7 +64,7 @@ def check_parity(  # noqa: PLR0913 - a model, a text, and four options
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> ParityReport:
-    """Compare next-token distributions over the first tokens of a text.
+    """Return how two programs' next-token distributions agree over a text's first tokens.
 
     Args:
         model_path: A GGUF model.

@@ -78,7 +78,7 @@ class Evaluate:
         judge: str = "",
         served: bool = False,
     ) -> EvaluationReport:
-        """Evaluate a run on its test split, against its base or an earlier run of it.
+        """Return how a run does on its test split, against its base or an earlier run of it.
 
         What is known from before is not computed again: a killed evaluation goes on. The report
         is also written into the run's folder, the verdict into the registry.
@@ -98,8 +98,7 @@ class Evaluate:
             DataError: if the test split is empty, or the runs have different bases.
             DeploymentError: if ``served`` and one of the runs is not deployed.
         """
-        require("train")
-        require("evaluate")
+        _require_extras()
         run = self._runs.find(run_name)
         others = {name: self._run_beside(name, run) for name in (against, *beside)}
         asked = own_questions(run.folder.parents[1]) if questions is None else questions
@@ -108,12 +107,24 @@ class Evaluate:
         task, contamination = self._tasks.build(run, data, others, asked, prompts)
         report, about = self._compared(task, data, [*others.values(), run], ask, served=served)
         report = with_provenance(report, about, contamination)
+        return self._recorded(report, run)
+
+    def _recorded(self, report: EvaluationReport, run: Run) -> EvaluationReport:
+        """Return a report, written into its run's folder and its verdict into the registry."""
         _write(report, run, iso(self._context.clock.now()))
         self._versions.record_verdict(run, report.verdict.to_dict(), _metrics(report))
         return report
 
     def evaluate_candidate(self, candidate: str, reference: str = BASE) -> GateResult:
-        """Ask the gate about a version; see :class:`core.loops.CandidateEvaluator`."""
+        """Ask the gate about a version; see :class:`core.loops.CandidateEvaluator`.
+
+        Args:
+            candidate: A version or a run.
+            reference: Another one on the same base, or ``base``.
+
+        Returns:
+            The outcome and the sentences that give the reasons.
+        """
         verdict = self.evaluate(candidate, against=reference).verdict
         return GateResult(
             candidate=candidate,
@@ -128,6 +139,10 @@ class Evaluate:
 
     def blind_trial(self, run_name: str, *, against: str = BASE) -> BlindTrial:
         """Return the replies of a finished evaluation, for a person to compare blindly.
+
+        Args:
+            run_name: The run that was evaluated.
+            against: What it was evaluated against: ``base`` or a run.
 
         Raises:
             DataError: if the run was not evaluated against that model, or gave no replies.
@@ -239,6 +254,12 @@ class Evaluate:
                 f"{run.base_name}, expected runs on the same base"
             )
         return other
+
+
+def _require_extras() -> None:
+    """Go on only if what computes and what measures are installed."""
+    require("train")
+    require("evaluate")
 
 
 def _write(report: EvaluationReport, run: Run, made_at: str) -> None:

@@ -218,7 +218,12 @@ class Jobs:
     # Forecasts
 
     def start_forecast(self, overrides: Mapping[str, object] | None = None, base: str = "") -> str:
-        """Put a measurement of what each preset would take into the queue; return the job's id."""
+        """Put a measurement of what each preset would take into the queue; return the job's id.
+
+        Args:
+            overrides: Values that replace those of each preset; None replaces none.
+            base: The base model; "" takes that of the settings.
+        """
         settings = {name: self.preset_settings(name, overrides, base) for name in PRESETS}
         asked = {name: one.model_dump(mode="json") for name, one in settings.items()}
         key = self._forecast_key(settings)
@@ -230,7 +235,12 @@ class Jobs:
     def forecast_job(
         self, overrides: Mapping[str, object] | None = None, base: str = ""
     ) -> Job | None:
-        """Return the newest measurement of exactly these settings and conversations, if any."""
+        """Return the newest measurement of exactly these settings and conversations, if any.
+
+        Args:
+            overrides: As given to :meth:`start_forecast`.
+            base: As given to :meth:`start_forecast`.
+        """
         key = self._forecast_key(
             {name: self.preset_settings(name, overrides, base) for name in PRESETS}
         )
@@ -268,6 +278,9 @@ class Jobs:
     def pause(self, job_id: str) -> Job:
         """Let a job save what it did and wait until it is resumed.
 
+        Returns:
+            The job as it is now.
+
         Raises:
             ConfigError: if it is over.
         """
@@ -276,6 +289,9 @@ class Jobs:
     def stop(self, job_id: str) -> Job:
         """Let a job save what it did and end; it can be resumed all the same.
 
+        Returns:
+            The job as it is now.
+
         Raises:
             ConfigError: if it is over.
         """
@@ -283,6 +299,9 @@ class Jobs:
 
     def resume(self, job_id: str) -> Job:
         """Let a job go on where it stopped, when those before it are done.
+
+        Returns:
+            The job as it is now.
 
         Raises:
             ConfigError: if it is queued, at work or finished.

@@ -95,6 +95,9 @@ class AdapterImporter:
             base: The base it was trained on; None takes that of the settings.
             family: The family it joins; "" takes that of the settings, else the base's name.
 
+        Returns:
+            The version, the form it was read from, and whether it is new.
+
         Raises:
             ModelNotFoundError: if a file or the base is missing.
             ConfigError: if the family's name cannot be part of a model's name.

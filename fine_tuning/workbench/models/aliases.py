@@ -79,6 +79,9 @@ class Aliases:
     def rollback(self, family: str | None = None) -> Switched:
         """Let the alias of a family, or of the only one there is, answer as it did before.
 
+        Returns:
+            What the alias answers as now.
+
         Raises:
             DeploymentError: if there is nothing to roll back to, or several families could be
                 meant; then nothing has changed.
@@ -86,7 +89,7 @@ class Aliases:
         return self.switcher().rollback(family or self._only_family())
 
     def end_split(self, family: str | None = None) -> bool:
-        """Let the champion answer every session again; False if it did already."""
+        """Let the champion answer every session again; returns False if it did already."""
         return self.switcher().end_split(family or self._only_family())
 
     def traffic(self) -> list[Traffic]:

@@ -76,6 +76,9 @@ class VersionDeployment:
             way: The one way to serve it by; None tries the best first.
             switch: Move the alias ``<prefix><family>:champion`` to it.
 
+        Returns:
+            The version as it is served, and the move of the alias if there was one.
+
         Raises:
             ModelNotFoundError: if there is no such version.
             DeploymentError: if it could not be proven; then what was served before still is.
@@ -106,12 +109,20 @@ class VersionDeployment:
         return DeployResult(deployed=deployed, switched=switched)
 
     def deploy_version(self, version: str) -> DeployedVersion:
-        """Serve a version and give it to the chatbot; see :class:`core.loops.VersionDeployer`."""
+        """Serve a version and give it to the chatbot; see :class:`core.loops.VersionDeployer`.
+
+        Returns:
+            The version, and the name to ask the runtime for.
+        """
         made = self.deploy(version)
         return DeployedVersion(version=made.deployed.version, served_as=made.deployed.name)
 
     def deploy_if_better(self, run_name: str, outcome: str) -> DeployResult | None:
         """Deploy a run when the settings ask for it and its verdict is to promote it.
+
+        Args:
+            run_name: The run.
+            outcome: What its verdict says.
 
         Returns:
             None when it was not the time.

@@ -54,6 +54,10 @@ class EngineReference:
     def prompt(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> str:
         """Return the prompt of messages, generation prompt included.
 
+        Args:
+            messages: In the order of the conversation.
+            tools: Definitions of the tools the prompt offers.
+
         Raises:
             DataError: if the template refuses the order of roles.
         """
@@ -64,14 +68,28 @@ class EngineReference:
         return len(self._tokenizer.encode(prompt, add_special=True, parse_special=True))
 
     def reads(self, messages: Sequence[Message], longest_tokens: int) -> bool:
-        """Tell whether a prompt can be proven with: text only, and not too long."""
+        """Tell whether a prompt can be proven with: text only, and not too long.
+
+        Args:
+            messages: In the order of the conversation.
+            longest_tokens: The most tokens the prompt may have.
+        """
         try:
             return self.count_tokens(self.prompt(messages)) <= longest_tokens
         except DataError:
             return False
 
     def follow(self, messages: Sequence[Message], reply: str, *, scale: float = 1.0) -> Followed:
-        """Read a reply to messages; with "" only the first token is predicted."""
+        """Read a reply to messages; with "" only the first token is predicted.
+
+        Args:
+            messages: What the reply answers.
+            reply: Its text.
+            scale: Factor of the adapter; 0 is the bare base.
+
+        Returns:
+            Natural log-probabilities of the first tokens, the reply and its end.
+        """
         from fine_tuning.engine.teacher_forcing import follow_reply  # noqa: PLC0415 - torch is slow to load
 
         ids, start = self._ids(messages, reply)

@@ -97,6 +97,9 @@ class ModelExporter:
             folder: Where; it must not exist, or be empty. llama.cpp has loaded every model and
                 adapter, PEFT's converted back, before the folder is there.
 
+        Returns:
+            The files that were written, and their bytes.
+
         Raises:
             ConfigError: if there is no such kind, or the folder holds something.
             ModelNotFoundError: if there is no such version, or its files were pruned.

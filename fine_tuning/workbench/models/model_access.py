@@ -73,6 +73,9 @@ class ModelAccess:
             name: A run, a version (see :class:`RunLocator`) or a base model; None takes the
                 newest run, and without one the base model of the settings.
 
+        Returns:
+            A server that holds the model until it is closed.
+
         Raises:
             ModelNotFoundError: if neither a run nor a base model has that name.
         """

@@ -86,6 +86,9 @@ class Modelfiles:
             served: What a server says of the version it serves; None takes what the base brings.
             prompts: Training's own prompts, where they are at hand.
 
+        Returns:
+            The path of the Modelfile.
+
         Raises:
             DataError: if a text of the base fits into no Modelfile.
             FineTuningError: if the base is gone, or llama.cpp cannot load it.

@@ -85,6 +85,9 @@ class Models:
         Args:
             keep: How many of the newest versions of each family stay whatever their use.
             is_trial: Remove nothing.
+
+        Returns:
+            What is removed, or would be.
         """
         pruner = Pruner(
             self.register.registry(), (self._context.workspace.home, self._context.workspace.runs)

@@ -55,6 +55,9 @@ def choose_prompts(
         questions: What the settings ask both models.
         is_readable: Whether the model can be asked it.
         count: How many are wanted.
+
+    Returns:
+        At most ``count`` prompts, and how many are of each kind.
     """
     learnt = {_key(prompt) for prompt in _prompts(snapshot, "train")}
     kinds: dict[str, Iterable[Prompt]] = {

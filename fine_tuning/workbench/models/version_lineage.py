@@ -43,7 +43,15 @@ class VersionLineage:
         self._aliases = aliases
 
     def diff(self, first: str, second: str) -> VersionDiff:
-        """Compare the data, settings and metrics of two versions."""
+        """Compare the data, settings and metrics of two versions.
+
+        Args:
+            first: The earlier version, by its name.
+            second: The one compared with it.
+
+        Returns:
+            What differs from the first to the second.
+        """
         return Lineage(self._versions.registry()).diff(first, second)
 
     def origins(self, name: str) -> list[Origin]:
@@ -85,7 +93,12 @@ class VersionLineage:
         )
 
     def mark_for_retraining(self, conversation_id: str, reason: str) -> list[str]:
-        """Mark the versions that learnt from a conversation; return their names, oldest first."""
+        """Mark the versions that learnt from a conversation; return their names, oldest first.
+
+        Args:
+            conversation_id: The conversation.
+            reason: Why, kept with the mark.
+        """
         try:
             registry = self._versions.registry()
         except ModelNotFoundError:

@@ -86,6 +86,9 @@ class Train:
             start_from: A version (or run) whose adapter is trained on; "" begins with a fresh one.
             settings: The settings of this run; None takes those in force.
 
+        Returns:
+            The finished run.
+
         Raises:
             MissingDependencyError: if a library of the extra ``train`` is not installed.
             ModelNotFoundError: if there is no such version, or its files were pruned.
@@ -108,6 +111,9 @@ class Train:
             data: The data set's name.
             start_from: A version (or run) whose adapter is trained on; "" begins with a fresh one.
             settings: Values that replace those in force, by their names.
+
+        Returns:
+            The version, its run and its validation loss in nats.
         """
         snapshot = self._catalog.datasets.find(data)
         wanted = with_values(self._context.settings, settings or {})
@@ -133,6 +139,9 @@ class Train:
             snapshot: What to train on; None prepares the recorded conversations first.
             start_from: A version (or run) whose adapter would be trained on; "" for a fresh one.
 
+        Returns:
+            Time, memory and disk space.
+
         Raises:
             MissingDependencyError: if a library of the extra ``train`` is not installed.
             OutOfMemoryError: if it cannot fit into memory; says what would.
@@ -145,7 +154,11 @@ class Train:
         return trainer.forecast(data, base, self._new_folder(""), start_from=start)
 
     def mode_remark(self, run: Run) -> str:
-        """Tell what fast mode gained and lost; "" for a run that adapts every layer."""
+        """Tell what fast mode gained and lost; "" for a run that adapts every layer.
+
+        Returns:
+            The remark, a text for users.
+        """
         from fine_tuning.training.fast_mode import mode_remark  # noqa: PLC0415 - torch is slow to load
 
         return mode_remark(run, finished_runs(self._context.workspace))
@@ -156,6 +169,9 @@ class Train:
         Args:
             snapshot: What would be trained on.
             base: The base model, one the data set was made for.
+
+        Returns:
+            Memory and disk space, without a measured time.
 
         Raises:
             OutOfMemoryError: if it cannot fit into memory; says what would.
@@ -206,6 +222,9 @@ class Train:
         Args:
             run_id: The run's name.
             listener: Hears the run's events.
+
+        Returns:
+            The finished run.
 
         Raises:
             MissingDependencyError: if a library of the extra ``train`` is not installed.
