@@ -30,7 +30,7 @@ from benchmarks.planting import COPY_KINDS, corpus
 from benchmarks.real_text import chitchat_conversations
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.data_collection.data_cleaner import DataCleaner, Dropped
-from fine_tuning.data_collection.moderation import judges
+from fine_tuning.data_collection.moderation import toxicity_classifiers
 from fine_tuning.data_collection.private_values import KINDS, find_private
 
 COUNT, MILLION = 100_000, 1_000_000
@@ -203,8 +203,8 @@ def false_positives() -> dict[str, Any]:
     moderation: dict[str, Any] = {}
     for name in ("words", "profanex", "toxicity"):
         start_s = time.process_time()
-        (judge,) = judges([name])
-        flagged = [text for text in judge.judge(messages) if text is not None]
+        (classifier,) = toxicity_classifiers([name])
+        flagged = [text for text in classifier.classify(messages) if text is not None]
         moderation[name] = {
             "flagged_per_1000_messages": round(1000 * len(flagged) / len(messages), 3),
             "messages_per_cpu_s": round(len(messages) / (time.process_time() - start_s)),

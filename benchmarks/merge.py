@@ -38,7 +38,7 @@ from fine_tuning.gguf.types import TensorType
 from fine_tuning.runtimes.base_model import resolve_base_model
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.ggml_quantize import pack
-from fine_tuning.training.adapter_run import BaseModel
+from fine_tuning.training.adapter_run import TrainingBase
 from fine_tuning.training.lora_trainer import LoRATrainer
 from fine_tuning.training.plan import TrainingData, TrainingPlan
 
@@ -217,7 +217,7 @@ def trained(
     )
     begin_s = time.process_time()
     place = folder / f"{kind}-{rate:g}-{arm.steps}"
-    run = LoRATrainer(plan).train(TrainingData(train=train), BaseModel(path=base), place)
+    run = LoRATrainer(plan).train(TrainingData(train=train), TrainingBase(path=base), place)
     spent_s = time.process_time() - begin_s
     sys.stderr.write(f"{place.name}: {run.metrics.last_loss:.4f} after {spent_s:.0f} CPU s\n")
     return run.adapter_file

@@ -62,7 +62,7 @@ def story_settings() -> Settings:
 def test_from_a_logged_chat_to_a_better_chat(tmp_path: Path) -> None:
     bench = Workbench(story_settings(), Workspace(home=tmp_path))
 
-    # 1. The chatbot logs every turn; a thumb lands beside the reply it judges.
+    # 1. The chatbot logs every turn; a thumb lands beside the reply it is about.
     logger = ConversationLogger(bench.context.workspace.conversations)
     for number, question in enumerate(ASKED):
         reply_id = logger.log_conversation(question, POLICY, session_id=f"chat-{number}")

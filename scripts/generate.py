@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from fine_tuning.config.reference import settings_file, settings_page
+from fine_tuning.config.settings_reference import settings_file, settings_page
 from fine_tuning.core import errors
 from scripts.cli_reference import cli_page
 from scripts.freeze import requirements

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
 import click
 import pytest
 
-from fine_tuning.config.reference import settings_reference
+from fine_tuning.config.settings_reference import settings_reference
 from tests.cli.every_command import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,6 +24,11 @@ LABEL_TABLES = {"LABELS", "ANSWERS", "OUTCOMES"}
 NO_MODULES = (
     "talking", "noting", "judged", "shelf", "wording", "measuring", "residue", "queueing",
 )  # fmt: skip
+PAGES = PACKAGE / "integration" / "app"
+"""A page is called what the facade is called that it shows."""
+SHARED_MODULE_NAMES = {
+    "kinds": "jobs that are stored name the module that registers their kind",
+}
 KEYS_OF_STORED_FORMS = {"residue"}
 """They keep their names: who reads the JSON of a command relies on them."""
 MAX_HELP_WIDTH = 80
@@ -88,6 +94,11 @@ def misused(texts: list[str]) -> list[str]:
     ]
 
 
+def repeated(names: Iterable[str]) -> set[str]:
+    """Return the names that stand there more than once."""
+    return {name for name, count in Counter(names).items() if count > 1}
+
+
 def test_the_glossary_has_a_row_for_every_idea() -> None:
     assert len(terms()) > 60
     for term in ("conversation", "feedback", "consent", "run", "judge model", "verdict", "loss"):
@@ -102,6 +113,27 @@ def test_no_term_is_an_unused_word() -> None:
 @pytest.mark.parametrize("word", NO_MODULES)
 def test_no_module_has_a_private_word_for_its_name(word: str) -> None:
     assert [path for path in PACKAGE.rglob("*.py") if path.stem == word] == []
+
+
+def test_no_two_classes_have_one_name() -> None:
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in modules(".")]
+    names = [n.name for tree in trees for n in ast.walk(tree) if isinstance(n, ast.ClassDef)]
+    assert len(names) > 500
+    assert repeated(names) == set()
+
+
+def test_no_two_modules_have_one_name() -> None:
+    names = [
+        path.stem
+        for path in modules(".")
+        if not path.is_relative_to(PAGES) and not path.stem.startswith("__")
+    ]
+    assert repeated(names) == set(SHARED_MODULE_NAMES), "an exception needs its reason"
+
+
+def test_judge_and_verdict_each_name_one_thing() -> None:
+    stems = {path.stem for path in modules(".") if {"judge", "verdict"} & set(path.stem.split("_"))}
+    assert stems == {"judge", "pairwise_judge", "verdict"}
 
 
 @pytest.mark.parametrize(

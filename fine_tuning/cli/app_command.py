@@ -48,7 +48,7 @@ def open_app(
 
     Example: fine-tuning app
     """
-    from fine_tuning.workbench.access import Access
+    from fine_tuning.workbench.app_access import Access
 
     workspace = shared.workspace()
     access = Access(workspace.home)

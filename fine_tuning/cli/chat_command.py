@@ -54,8 +54,9 @@ def chat(
         if message is not None:
             _stream(session, message.encode(errors="replace").decode())
             return
-        place = f"recorded in {bench.context.workspace.conversations}"
-        say(f"Model: {session.model_name}; {place if session.is_recording else 'not recorded'}.")
+        log = bench.context.workspace.conversations
+        recording = f"recorded in {log}" if session.is_recording else "not recorded"
+        say(f"Model: {session.model_name}; {recording}.")
         say(HELP)
         _take_any_bytes()
         while (line := _read_line()) is not None and _answer(session, line):

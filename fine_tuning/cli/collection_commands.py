@@ -133,9 +133,9 @@ def feedback(
 
     Example: fine-tuning feedback MESSAGE --session SESSION --down
     """
-    bench = shared.open()
+    log = shared.open().data.feedback
     if pairs is not None:
-        written = bench.data.feedback.write_preference_pairs(pairs)
+        written = log.write_preference_pairs(pairs)
         answer(
             {"pairs": written, "file": str(pairs)},
             as_json=shared.as_json,
@@ -143,14 +143,14 @@ def feedback(
         )
         return
     if message is None:
-        _show_counts(bench.data.feedback.counts(), as_json=shared.as_json)
+        _show_counts(log.counts(), as_json=shared.as_json)
         return
     given = [*_thumb(up, down, none), *_others(rating, edit, over)]
     if not given or session is None:
         raise ConfigError(NEEDED, next_command=LIKE_THIS)
     ids = [
-        bench.data.feedback.record(session, message, **trusted(one), reason=reason, comment=comment)
-        for one in given
+        log.record(session, message, **trusted(fields), reason=reason, comment=comment)
+        for fields in given
     ]
     answer({"feedback": ids}, as_json=shared.as_json, text=f"feedback saved: {len(ids)}")
 
@@ -205,20 +205,22 @@ def forget(
 
     Example: fine-tuning forget 0198c3
     """
-    found = shared.open().data.eraser.forget(conversation)
+    forgotten = shared.open().data.eraser.forget(conversation)
     value = {
-        "conversation": found.conversation_id,
-        "datasets": found.datasets,
-        "to_retrain": list(found.to_retrain),
-        "removed": [str(path) for path in found.removed],
-        "residue": [str(path) for path in found.residue],
+        "conversation": forgotten.conversation_id,
+        "datasets": forgotten.datasets,
+        "to_retrain": list(forgotten.to_retrain),
+        "removed": [str(path) for path in forgotten.removed],
+        "residue": [str(path) for path in forgotten.residue],
     }
     rows = {
-        "conversation": found.conversation_id,
-        "data sets rebuilt": json.dumps(found.datasets) if found.datasets else "none held it",
-        "to train again": ", ".join(found.to_retrain) or "no version was trained on it",
-        "files removed or shortened": "\n".join(map(str, found.removed)) or "none held it",
+        "conversation": forgotten.conversation_id,
+        "data sets rebuilt": json.dumps(forgotten.datasets)
+        if forgotten.datasets
+        else "none held it",
+        "to train again": ", ".join(forgotten.to_retrain) or "no version was trained on it",
+        "files removed or shortened": "\n".join(map(str, forgotten.removed)) or "none held it",
     }
-    if found.residue:
-        rows["its words remain in"] = "\n".join(map(str, found.residue))
+    if forgotten.residue:
+        rows["its words remain in"] = "\n".join(map(str, forgotten.residue))
     answer(value, as_json=shared.as_json, table=facts("forgotten", rows))

@@ -12,7 +12,7 @@ from fine_tuning.core.errors import ConfigError
 from fine_tuning.core.json_value import JsonObject, list_at, trusted
 
 if TYPE_CHECKING:
-    from fine_tuning.workbench.models.deploy import Deployment
+    from fine_tuning.workbench.models.deploy import DeployResult
 
 app = typer.Typer()
 
@@ -60,7 +60,7 @@ def proof_rows(proof: JsonObject) -> dict[str, str]:
     return {f"proof: {part['name']}": f"{part['outcome']}: {part['sentence']}" for part in parts}
 
 
-def show_deployment(done: Deployment, *, as_json: bool = False) -> None:
+def show_deployment(done: DeployResult, *, as_json: bool = False) -> None:
     """Print a deployment for people, or as JSON."""
     deployed, switched = done.deployed, done.switched
     rows = {

@@ -199,12 +199,12 @@ def _compare(
         bench = shared.open(progress=progress)
         from fine_tuning.evaluation.questions import read_questions
 
-        asked = read_questions(questions) if questions else None
+        question_set = read_questions(questions) if questions else None
         report = bench.evaluate.evaluate(
             candidate,
             against=reference,
             beside=beside,
-            questions=asked,
+            questions=question_set,
             judge=judge,
             served=served,
         )

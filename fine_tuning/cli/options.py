@@ -147,14 +147,14 @@ def open_workbench(
     Raises:
         ConfigError: if a setting is not accepted.
     """
-    from fine_tuning.workbench.process import be_a_good_neighbour, loading
+    from fine_tuning.workbench.process import gc_paused, limit_spinning
 
     settings, workspace = open_workspace(home, config, overrides)
     if base is not None:
         training = settings.training.model_copy(update={"base_model": base})
         settings = settings.model_copy(update={"training": training})
-    be_a_good_neighbour()
-    with loading("torch"):
+    limit_spinning()
+    with gc_paused("torch"):
         from fine_tuning.workbench.workbench import Workbench
 
     return Workbench(settings, workspace, progress)

@@ -63,8 +63,12 @@ def models(
 
 def _list(bench: Workbench, family: str | None, *, as_json: bool) -> None:
     versions = bench.models.register.versions(family)
-    pointings = [one for one in bench.models.aliases.pointings() if family in (None, one.family)]
-    splits = [one for one in bench.models.ab_tests.splits() if family in (None, one.traffic.family)]
+    aliases = [
+        entry for entry in bench.models.aliases.all_aliases() if family in (None, entry.family)
+    ]
+    splits = [
+        entry for entry in bench.models.ab_tests.splits() if family in (None, entry.traffic.family)
+    ]
     disk = bench.models.disk_use(family)
     value = {
         "versions": [
@@ -72,18 +76,18 @@ def _list(bench: Workbench, family: str | None, *, as_json: bool) -> None:
             for version in versions
         ],
         "aliases": [
-            {"alias": one.alias, "version": one.version or "base", "runtime": one.runtime}
-            for one in pointings
+            {"alias": entry.alias, "version": entry.version or "base", "runtime": entry.runtime}
+            for entry in aliases
         ],
-        "splits": [one.to_dict() for one in splits],
+        "splits": [entry.to_dict() for entry in splits],
         "size_bytes": disk.size_bytes,
     }
     if as_json:
         answer(value, as_json=True)
         return
     answer(value, as_json=False, table=_versions_table(versions, disk.served_bytes))
-    for one in pointings:
-        say(f"{one.alias} answers as {one.version or 'the base model'} on {one.runtime}")
+    for entry in aliases:
+        say(f"{entry.alias} answers as {entry.version or 'the base model'} on {entry.runtime}")
     say_splits(splits)
     kept = sum(disk.served_bytes.values())
     served = f", {kept / MIB:.1f} of them served copies" if kept else ""
@@ -157,12 +161,14 @@ def show(
     if not chosen:
         rows["settings"] = "the defaults"
     rows |= {name: _measured(found) for name, found in version.metrics.items()}
-    rows |= {f"file: {one.kind}": f"{one.path} ({one.state})" for one in version.artefacts}
-    for one in version.deployments:
-        rows[f"served as {one.name}"] = f"{one.state} on {one.runtime} {one.reason}".rstrip()
-        rows |= proof_rows(one.proof)
-    rows |= {f"note of {one.created_at[:10]}": one.text for one in version.notes}
-    rows |= {f"to forget: {one.conversation_id}": one.reason for one in version.retraining}
+    rows |= {f"file: {entry.kind}": f"{entry.path} ({entry.state})" for entry in version.artefacts}
+    for entry in version.deployments:
+        rows[f"served as {entry.name}"] = (
+            f"{entry.state} on {entry.runtime} {entry.reason}".rstrip()
+        )
+        rows |= proof_rows(entry.proof)
+    rows |= {f"note of {entry.created_at[:10]}": entry.text for entry in version.notes}
+    rows |= {f"to forget: {entry.conversation_id}": entry.reason for entry in version.retraining}
     answer(value, as_json=shared.as_json, table=facts(version.name, rows))
 
 
@@ -186,25 +192,25 @@ def diff(
 
     Example: fine-tuning models diff support:2 support:3
     """
-    found = shared.open().models.lineage.diff(first, second)
+    difference = shared.open().models.lineage.diff(first, second)
     rows: dict[str, object] = {
-        "base": " -> ".join(found.base) if found.base else "the same",
-        "parents": " -> ".join(", ".join(one) or "none" for one in found.parents)
-        if found.parents
+        "base": " -> ".join(difference.base) if difference.base else "the same",
+        "parents": " -> ".join(", ".join(names) or "none" for names in difference.parents)
+        if difference.parents
         else "the same",
-        "data set": " -> ".join(found.snapshot) if found.snapshot else "the same",
-        "conversations": f"{found.num_shared} shared, {len(found.added)} added, "
-        f"{len(found.removed)} removed",
+        "data set": " -> ".join(difference.snapshot) if difference.snapshot else "the same",
+        "conversations": f"{difference.num_shared} shared, {len(difference.added)} added, "
+        f"{len(difference.removed)} removed",
     }
-    for changes in (found.settings, found.metrics):
+    for changes in (difference.settings, difference.metrics):
         rows |= {
             key: f"{_measured(before)} -> {_measured(after)}"
             for key, (before, after) in changes.items()
         }
     answer(
-        found.to_dict(),
+        difference.to_dict(),
         as_json=shared.as_json,
-        table=facts(f"{found.first} -> {found.second}", rows),
+        table=facts(f"{difference.first} -> {difference.second}", rows),
     )
 
 
@@ -253,16 +259,16 @@ def history(
 
     events = shared.open().models.history(name)
     if shared.as_json:
-        answer({"events": [plain(one) for one in events]}, as_json=True)
+        answer({"events": [plain(event) for event in events]}, as_json=True)
         return
     from rich.table import Table
 
     grid = Table(title="history", title_justify="left")
     for heading in ("when", "version", "event", "detail"):
         grid.add_column(heading, overflow="fold", no_wrap=heading == "when")
-    for one in events:
-        moment = one.created_at[:16].replace("T", " ")
-        grid.add_row(moment, one.version or one.family, one.kind, one.detail)
+    for event in events:
+        moment = event.created_at[:16].replace("T", " ")
+        grid.add_row(moment, event.version or event.family, event.kind, event.detail)
     answer(None, as_json=False, table=grid)
 
 

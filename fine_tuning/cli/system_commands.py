@@ -34,9 +34,9 @@ def demo(home: Home = None, as_json: AsJson = False) -> None:
     trains an adapter, and asks base and tuned model questions worded unlike the training data.
     """
     from fine_tuning.config.workspace import Workspace
-    from fine_tuning.workbench.process import be_a_good_neighbour
+    from fine_tuning.workbench.process import limit_spinning
 
-    be_a_good_neighbour()
+    limit_spinning()
     from fine_tuning.training.progress import progress_listener
     from fine_tuning.workbench.demo import run_demo
 
@@ -68,9 +68,9 @@ def show_demo(result: DemoResult) -> None:
     grid.add_row(
         "perplexity (lower is better)", f"{before.perplexity:.1f}", f"{after.perplexity:.1f}"
     )
-    if (asked := result.evaluation.questions) is not None:
-        shares = [f"{one.fact_recall:.0%}" for one in asked]
-        grid.add_row(f"facts right, {len(asked[0].answers)} reworded questions", *shares)
+    if (question_results := result.evaluation.questions) is not None:
+        shares = [f"{result_row.fact_recall:.0%}" for result_row in question_results]
+        grid.add_row(f"facts right, {len(question_results[0].answers)} reworded questions", *shares)
     results.print(grid)
     for pair in result.shown:
         results.print(f"\n[bold]{escape(pair.prompt)}[/bold]")
@@ -92,8 +92,8 @@ def show_demo(result: DemoResult) -> None:
         "adapter for llama.cpp and Ollama": result.run.adapter_file,
         "summary": result.home / "summary.json",
     }
-    for name, place in places.items():
-        say(f"{name}: {place}")
+    for name, location in places.items():
+        say(f"{name}: {location}")
     say(f"\nTalk to it: {command()} chat --model demo")
 
 
@@ -136,11 +136,11 @@ def doctor(
         reports = (
             parity_reports(bench.context, bench.models.bases, base or "embedded") if parity else []
         )
-    value = {"health": report, "parity": [one.to_dict() for one in reports]}
+    value = {"health": report, "parity": [parity_report.to_dict() for parity_report in reports]}
     answer(value, as_json=shared.as_json, table=facts("health", report))
     if not shared.as_json:
         _show_parity(reports)
-    if any(not one.holds for one in reports):
+    if any(not parity_report.holds for parity_report in reports):
         raise typer.Exit(PARITY_FAILED)
 
 

@@ -33,20 +33,20 @@ StepName = Literal[
     "near_duplicate",
 ]
 PrivateKind = Literal["URL", "EMAIL", "PHONE", "CARD", "IBAN", "IP", "SECRET"]
-Judge = Literal["words", "profanex", "toxicity"]
+ModerationName = Literal["words", "profanex", "toxicity"]
 TrainOn = Literal["weighted", "all", "last", "rated_up"]
 Truncation = Literal["cut", "drop", "oldest"]
 Region = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 Language = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")]
 StepNames = Annotated[tuple[StepName, ...], AfterValidator(distinct)]
 PrivateKinds = Annotated[tuple[PrivateKind, ...], AfterValidator(distinct)]
-Judges = Annotated[tuple[Judge, ...], AfterValidator(distinct)]
+ModerationBackends = Annotated[tuple[ModerationName, ...], AfterValidator(distinct)]
 
 # Three decimal ratios such as 0.8 + 0.1 + 0.1 miss 1 by a few units in the last place.
 RATIO_TOLERANCE = 1e-6
 
 
-class DataCollection(Section):
+class DataCollectionSettings(Section):
     """Which conversations are recorded, where, and which are long enough to train on."""
 
     enabled: bool = True
@@ -96,7 +96,7 @@ class DataCollection(Section):
     """Share of word triples two conversations must have in common (Jaccard similarity) to be near
     duplicates, of which the best is kept; they are also put into the same split."""
 
-    moderation: Judges = ("words",)
+    moderation: ModerationBackends = ("words",)
     """Filters of inappropriate content: `words` (a small list), `profanex` (a large one) and
     `toxicity` (a model); the last two need the extra `moderation`."""
 
@@ -128,7 +128,7 @@ class DataCollection(Section):
         return value
 
 
-class DataPreparation(Section):
+class DataPreparationSettings(Section):
     """How conversations become examples, and examples a data set."""
 
     format_type: FormatType = "chatml"

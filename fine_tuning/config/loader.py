@@ -15,8 +15,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from fine_tuning.config.reference import settings_reference
 from fine_tuning.config.schema import Settings
+from fine_tuning.config.settings_reference import settings_reference
 from fine_tuning.config.yaml_text import bare, parse_mapping, parse_value
 from fine_tuning.core.errors import ConfigError
 from fine_tuning.core.json_value import JsonObject, JsonValue

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field
 
-from fine_tuning.config.data_sections import DataCollection, DataPreparation
+from fine_tuning.config.data_sections import DataCollectionSettings, DataPreparationSettings
 from fine_tuning.config.section import Section, Text, distinct
 
 Method = Literal["qlora", "lora"]
@@ -48,7 +48,7 @@ TargetModules = Annotated[tuple[TargetModule, ...], Field(min_length=1), AfterVa
 Metrics = Annotated[tuple[Metric, ...], AfterValidator(distinct)]
 
 
-class Training(Section):
+class TrainingSettings(Section):
     """What is trained, and how."""
 
     method: Method = "qlora"
@@ -156,7 +156,7 @@ class Training(Section):
     natively (AMX, AVX512-BF16), else float32."""
 
 
-class Evaluation(Section):
+class EvaluationSettings(Section):
     """How a model is evaluated and compared."""
 
     metrics: Metrics = ("perplexity", "accuracy", "bleu", "rouge")
@@ -212,7 +212,7 @@ class Evaluation(Section):
     "Who are you?", "check": {"kind": "contains", "any": ["assistant"]}}. null has none."""
 
 
-class Deployment(Section):
+class DeploymentSettings(Section):
     """How a tuned model is deployed."""
 
     ollama_base_url: str = Field(default="http://localhost:11434", pattern=r"^https?://[^\s/]+\S*$")
@@ -234,7 +234,7 @@ class Deployment(Section):
     model's name."""
 
 
-class Serving(Section):
+class ServingSettings(Section):
     """How `fine-tuning serve` answers chat clients without Ollama."""
 
     host: Text = "127.0.0.1"
@@ -262,20 +262,20 @@ class Serving(Section):
 class Settings(Section):
     """All settings, in the order of the pipeline."""
 
-    data_collection: DataCollection = DataCollection()
+    data_collection: DataCollectionSettings = DataCollectionSettings()
     """Recording conversations."""
 
-    data_preparation: DataPreparation = DataPreparation()
+    data_preparation: DataPreparationSettings = DataPreparationSettings()
     """Making a data set."""
 
-    training: Training = Training()
+    training: TrainingSettings = TrainingSettings()
     """Training an adapter."""
 
-    evaluation: Evaluation = Evaluation()
+    evaluation: EvaluationSettings = EvaluationSettings()
     """Measuring it."""
 
-    deployment: Deployment = Deployment()
+    deployment: DeploymentSettings = DeploymentSettings()
     """Serving it."""
 
-    serving: Serving = Serving()
+    serving: ServingSettings = ServingSettings()
     """Serving it without Ollama."""

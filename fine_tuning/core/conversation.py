@@ -364,3 +364,6 @@ _CONVERSATION_DEFAULTS: dict[str, JsonValue] = {
     "title": "",
     "created_at": "",
 }
+
+ConversationLike = Conversation | JsonObject
+"""A conversation, or a dictionary in any shape ``core/formats.py`` reads."""

@@ -87,7 +87,7 @@ def to_trl_dpo(pair: PreferencePair) -> dict[str, JsonValue]:
 
 
 def to_trl_kto(labelled: LabelledReply) -> dict[str, JsonValue]:
-    """Return a judged reply as TRL's KTOTrainer reads it."""
+    """Return a rated reply as TRL's KTOTrainer reads it."""
     return {
         "prompt": [_plain(message) for message in labelled.prompt],
         "completion": [_plain(labelled.reply)],

@@ -36,7 +36,7 @@ PURPOSES: Mapping[str, str] = MappingProxyType(
         "serve": "serving models over HTTP",
         "app": "the pages in the browser",
         "embed": "similarity of meaning",
-        "moderation": "judging inappropriate content",
+        "moderation": "classifying inappropriate content",
         "lm-eval": "lm-evaluation-harness",
     }
 )

@@ -19,8 +19,8 @@ AnnotatorKind = Literal["human", "model", "code"]
 ANNOTATOR_KINDS: tuple[str, ...] = get_args(AnnotatorKind)
 
 
-class JudgementFields(TypedDict, total=False):
-    """What a judgement may say; which of it it must say depends on its kind."""
+class FeedbackFields(TypedDict, total=False):
+    """What feedback may say; which of it it must say depends on its kind."""
 
     value: int
     text: str
@@ -31,7 +31,7 @@ class JudgementFields(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feedback:
-    """One judgement on one message, or on a conversation as a whole.
+    """Feedback on one message, or on a conversation as a whole.
 
     * ``thumb``: ``value`` is 1 or -1; 0 takes an earlier thumb back.
     * ``rating``: ``value`` is 1 (worst) to 10 (best).
@@ -45,7 +45,7 @@ class Feedback:
     * ``consent``: ``value`` -1 is never learnt, 1 takes that back.
     * ``title``: ``text`` is its name from now on.
 
-    ``annotator_kind`` says who judged: a person, a model or a rule of some program; ``annotator``
+    ``annotator_kind`` says who gave it: a person, a model or a rule of some program; ``annotator``
     names which, "" for the user.
 
     Raises:
@@ -66,7 +66,7 @@ class Feedback:
     annotator: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse a judgement that says nothing."""
+        """Refuse feedback that says nothing."""
         expected = {
             "thumb": (self.value in {1, 0, -1}, f"value {self.value}, expected 1, 0 or -1"),
             "rating": (self.value in RATING_RANGE, f"value {self.value}, expected 1 to 10"),

@@ -189,4 +189,4 @@ class RunOverview(RunRecord):
     state: RunState = "interrupted"
     pid: int = 0
     is_demo: bool = False
-    is_judged: bool = False
+    is_evaluated: bool = False

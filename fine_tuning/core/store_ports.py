@@ -51,7 +51,7 @@ class ConversationLog(Protocol):
     def append_many(
         self, conversations: Sequence[Conversation], feedback: Sequence[Feedback] = ()
     ) -> list[bool]:
-        """Add conversations and judgements, all or none, at the price of one ``append``.
+        """Add conversations and feedback, all or none, at the price of one ``append``.
 
         Returns:
             Of each conversation, whether it was unknown before.
@@ -63,7 +63,7 @@ class ConversationLog(Protocol):
         ...
 
     def add_feedback(self, feedback: Feedback) -> None:
-        """Add a judgement; a known id changes nothing.
+        """Add feedback; a known id changes nothing.
 
         Raises:
             StorageError: if it could not be written.
@@ -98,7 +98,7 @@ class ConversationQueries(Protocol):
         ...
 
     def feedback(self, conversation_id: str | None = None) -> Iterator[Feedback]:
-        """Yield all judgements, or those on one conversation and its messages, oldest first."""
+        """Yield all feedback, or that on one conversation and its messages, oldest first."""
         ...
 
 

@@ -240,7 +240,7 @@ class ChatSession:
         """
         if not (reply_id := reply_id or self._last_reply_id()):
             return False
-        self._judge("thumb", reply_id, value=value, reason=reason, comment=comment)
+        self._add_feedback("thumb", reply_id, value=value, reason=reason, comment=comment)
         return self.is_recording
 
     def correct(self, text: str, *, reply_id: str = "") -> bool:
@@ -255,14 +255,14 @@ class ChatSession:
         """
         if not (reply_id := reply_id or self._last_reply_id()):
             return False
-        self._judge("correction", reply_id, text=text)
+        self._add_feedback("correction", reply_id, text=text)
         return self.is_recording
 
     def choose(self, kept_id: str, others: Iterable[str], *, reason: str = "") -> None:
         """Record that a reply is better than others to the same question, and go on from it."""
         for other in others:
             if other != kept_id:
-                self._judge("choice", kept_id, rejected_id=other, reason=reason)
+                self._add_feedback("choice", kept_id, rejected_id=other, reason=reason)
         self.show_branch(kept_id)
 
     def rename(self, title: str) -> None:
@@ -271,12 +271,12 @@ class ChatSession:
         Raises:
             DataError: if it is blank.
         """
-        self._judge("title", "", text=title)
+        self._add_feedback("title", "", text=title)
 
     def set_consent(self, is_given: bool) -> None:
         """Allow or forbid that the conversation is ever learnt; before it begins, it is noted."""
         if self.conversation().messages:
-            self._judge("consent", "", value=1 if is_given else -1)
+            self._add_feedback("consent", "", value=1 if is_given else -1)
         self.is_withheld = not is_given
 
     @property
@@ -308,13 +308,13 @@ class ChatSession:
         )
         self._kept.feedback += said
 
-    def _judge(
+    def _add_feedback(
         self,
         kind: FeedbackKind,
         message_id: str,
         **fields: Any,  # noqa: ANN401 - the fields of Feedback, which checks them
     ) -> None:
-        """Record a judgement, made now; ``fields`` are its other fields."""
+        """Record feedback, given now; ``fields`` are its other fields."""
         feedback = self._feedback(kind, message_id, **fields)
         if self._store is None:
             self._kept.feedback.append(feedback)

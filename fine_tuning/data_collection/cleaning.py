@@ -14,9 +14,8 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from dataclasses import dataclass, field
 from itertools import islice
 
-from fine_tuning.core.conversation import Conversation
+from fine_tuning.core.conversation import Conversation, ConversationLike
 from fine_tuning.core.formats import each_conversation
-from fine_tuning.core.json_value import JsonObject
 from fine_tuning.data_collection.cleaning_counts import (
     AlikeRecord,
     CleaningCounts,
@@ -33,7 +32,6 @@ from fine_tuning.data_collection.near_duplicates import Found, NearDuplicates
 from fine_tuning.data_collection.quality import quality
 from fine_tuning.data_collection.spool import Spool
 
-Item = Conversation | JsonObject
 EXAMPLES_PER_STEP = 5
 BATCH = 128
 
@@ -140,7 +138,7 @@ class Cleaning:
 
     def __init__(
         self,
-        items: Iterable[Item],
+        items: Iterable[ConversationLike],
         active: Sequence[Step],
         *,
         similarity: float,
@@ -269,7 +267,7 @@ class Cleaning:
         with _timed(self.near_step):
             found = self._near.find(self._spoken)
             for cluster in found.clusters:
-                losers |= self._judge(cluster, found)
+                losers |= self._resolve(cluster, found)
         for number, name in enumerate(self._ids):
             self.near_step.seen += 1
             if number in losers:
@@ -290,7 +288,7 @@ class Cleaning:
             if pair.first not in losers and pair.second not in losers
         ]
 
-    def _judge(self, cluster: list[int], found: Found) -> dict[int, tuple[int, float]]:
+    def _resolve(self, cluster: list[int], found: Found) -> dict[int, tuple[int, float]]:
         """Name a cluster by its oldest member; return those that give way to the best."""
         oldest = min(cluster, key=lambda n: (self._times[n] == "", self._times[n], n))
         if not self._drop_near:

@@ -18,7 +18,7 @@ from fine_tuning.core.conversation import Conversation, Message
 from fine_tuning.core.token_estimate import estimate_tokens
 from fine_tuning.data_collection.cleaning_item import CleaningItem, edit_texts
 from fine_tuning.data_collection.language import UNDETERMINED, conversation_language
-from fine_tuning.data_collection.moderation import ModerationBackend, WordJudge
+from fine_tuning.data_collection.moderation import ModerationBackend, WordClassifier
 from fine_tuning.data_collection.private_values import DEFAULT_REGIONS, KINDS
 from fine_tuning.data_collection.quality import quality
 from fine_tuning.data_collection.redaction import redact_entry
@@ -65,7 +65,7 @@ class CleaningLimits:
     min_quality: float = 0.0
     max_same_reply: int | None = 20
     similarity: float = 0.7
-    judges: Sequence[ModerationBackend] = (WordJudge(),)
+    classifiers: Sequence[ModerationBackend] = (WordClassifier(),)
     accepted: frozenset[str] = frozenset()
     rejected: frozenset[str] = frozenset()
     withheld: frozenset[str] = frozenset()
@@ -93,7 +93,7 @@ def steps(limits: CleaningLimits) -> tuple[Step, ...]:
         Step("too_long", drop=_each(lambda e: _too_long(e, limits.max_length))),
         Step("too_many_tokens", drop=_each(lambda e: _too_many_tokens(e, limits.max_tokens))),
         Step("repetitive", drop=_each(_repetitive)),
-        Step("inappropriate", drop=lambda entries: _inappropriate(entries, limits.judges)),
+        Step("inappropriate", drop=lambda entries: _inappropriate(entries, limits.classifiers)),
         Step("language", drop=_each(lambda e: _other_language(e, limits.languages))),
         Step("low_quality", drop=_each(lambda e: _low_quality(e, limits.min_quality))),
         Step("duplicate", drop=_each(_Duplicates())),
@@ -124,8 +124,8 @@ RULES_OF_THUMB: tuple[str, ...] = (
 """Steps that may be wrong about a conversation, so that a person's word is stronger."""
 
 
-def _each(judge: Callable[[CleaningItem], str | None]) -> Filter:
-    return lambda entries: [judge(entry) for entry in entries]
+def _each(check: Callable[[CleaningItem], str | None]) -> Filter:
+    return lambda entries: [check(entry) for entry in entries]
 
 
 def _sparing(step: Step, accepted: frozenset[str]) -> Step:
@@ -231,10 +231,10 @@ def _leave_out_cut(entry: CleaningItem) -> Conversation:
 
 
 def _nothing_left(what: str) -> Callable[[CleaningItem], str | None]:
-    def judge(entry: CleaningItem) -> str | None:
+    def check(entry: CleaningItem) -> str | None:
         return None if learnt_replies(entry) else f"its only reply {what}, so no reply is left"
 
-    return judge
+    return check
 
 
 def _empty(entry: CleaningItem) -> str | None:
@@ -317,13 +317,13 @@ def _repetitive(entry: CleaningItem) -> str | None:
 
 
 def _inappropriate(
-    entries: Sequence[CleaningItem], judges: Sequence[ModerationBackend]
+    entries: Sequence[CleaningItem], classifiers: Sequence[ModerationBackend]
 ) -> list[str | None]:
     said = [(index, m) for index, entry in enumerate(entries) for m in entry.path]
     texts = [message.text for _, message in said]
     details: list[str | None] = [None] * len(entries)
-    for judge in judges:
-        for (index, message), found in zip(said, judge.judge(texts), strict=True):
+    for classifier in classifiers:
+        for (index, message), found in zip(said, classifier.classify(texts), strict=True):
             if found is not None and details[index] is None:
                 details[index] = f"the {message.role} says {found}"
     return details

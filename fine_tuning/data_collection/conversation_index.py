@@ -72,13 +72,13 @@ class Wanted:
 class Listing:
     """All conversations as of a moment.
 
-    ``version`` differs when a conversation or a judgement does. By conversation, ``feedback`` is
-    all that was said, oldest first, and ``verdicts`` what persons think.
+    ``version`` differs when a conversation or its feedback does. By conversation, ``feedback`` is
+    all that was said, oldest first, and ``feedback_summaries`` what persons think.
     """
 
     version: str
     rows: Mapping[str, Listed]
-    verdicts: Mapping[str, FeedbackSummary]
+    feedback_summaries: Mapping[str, FeedbackSummary]
     feedback: Mapping[str, Sequence[Feedback]]
     _words: Callable[[], Mapping[str, str]] = field(repr=False)
 
@@ -89,7 +89,7 @@ class Listing:
 
     def ratings(self, conversation_id: str) -> set[Rating]:
         """Return what persons think of a conversation."""
-        return _ratings(self.verdicts.get(conversation_id))
+        return _ratings(self.feedback_summaries.get(conversation_id))
 
     def find(self, wanted: Wanted) -> list[Listed]:
         """Return the conversations that are wanted, in the order that is."""
@@ -118,22 +118,22 @@ def _fits(row: Listed, wanted: Wanted) -> bool:
     )
 
 
-def _ratings(verdicts: FeedbackSummary | None) -> set[Rating]:
-    if verdicts is None:
+def _ratings(summary: FeedbackSummary | None) -> set[Rating]:
+    if summary is None:
         return {"unrated"}
     found: set[Rating] = set()
-    if verdicts.corrections:
+    if summary.corrections:
         found.add("edited")
-    thumbs, ratings = verdicts.thumbs.values(), verdicts.ratings.values()
+    thumbs, ratings = summary.thumbs.values(), summary.ratings.values()
     if any(value > 0 for value in thumbs) or any(value >= HIGH_RATING for value in ratings):
         found.add("liked")
     if any(value < 0 for value in thumbs) or any(value < HIGH_RATING for value in ratings):
         found.add("disliked")
     if not found:
         found.add("unrated")
-    if verdicts.review:
-        found.add("accepted" if verdicts.review > 0 else "rejected")
-    if verdicts.consent < 0:
+    if summary.review:
+        found.add("accepted" if summary.review > 0 else "rejected")
+    if summary.consent < 0:
         found.add("withheld")
     return found
 
@@ -185,11 +185,11 @@ class ListingKeeper:
         for one in self._store.feedback():
             said.setdefault(one.conversation_id, []).append(one)
         ids = [[one.id for one in some] for some in said.values()]
-        verdicts = feedback_summaries(one for some in said.values() for one in some)
+        summaries = feedback_summaries(one for some in said.values() for one in some)
         return Listing(
             version=content_name([list(self._revisions.items()), ids]),
-            rows={n: _named(row, verdicts.get(n)) for n, (_, row) in self._measured.items()},
-            verdicts=verdicts,
+            rows={n: _named(row, summaries.get(n)) for n, (_, row) in self._measured.items()},
+            feedback_summaries=summaries,
             feedback=said,
             _words=self._all_words,
         )
@@ -226,9 +226,9 @@ class ListingKeeper:
             _log.warning("the list of conversations is not remembered: %s", error.message)
 
 
-def _named(row: Listed, verdicts: FeedbackSummary | None) -> Listed:
+def _named(row: Listed, summary: FeedbackSummary | None) -> Listed:
     """Return a row under the name its conversation was given."""
-    return replace(row, title=verdicts.title) if verdicts and verdicts.title else row
+    return replace(row, title=summary.title) if summary and summary.title else row
 
 
 def _remembered(file: Path) -> dict[str, tuple[str, Listed]]:

@@ -102,7 +102,7 @@ class ConversationLogger:
         _log.debug("logged turn %s of session %s (%d + %d characters)", reply.id, session, *sizes)
         return reply.id
 
-    def log_feedback(  # noqa: PLR0913 - one per field of a judgement
+    def log_feedback(  # noqa: PLR0913 - one per field of feedback
         self,
         message_id: str,
         kind: FeedbackKind,
@@ -114,7 +114,7 @@ class ConversationLogger:
         comment: str = "",
         session_id: str | None = None,
     ) -> str:
-        """Log a judgement on a reply.
+        """Log feedback on a reply.
 
         Args:
             message_id: What :meth:`log_conversation` returned.
@@ -129,7 +129,7 @@ class ConversationLogger:
             session_id: The reply's session; None takes the logger's own.
 
         Returns:
-            The judgement's id.
+            The feedback's id.
 
         Raises:
             DataError: if the kind is unknown or its field is missing or out of range.
@@ -219,7 +219,7 @@ class ConversationLogger:
             session_id: The reply's session; None takes the logger's own.
 
         Returns:
-            The judgement's id.
+            The feedback's id.
         """
         return self.log_feedback(
             message_id, "correction", text=text, comment=comment, session_id=session_id
@@ -277,7 +277,7 @@ class ConversationLogger:
             session_id: The reply's session; None takes the logger's own.
 
         Returns:
-            The judgement's id.
+            The feedback's id.
 
         Raises:
             DataError: if the two are the same.

@@ -14,11 +14,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 
-from fine_tuning.core.conversation import Conversation, Message
+from fine_tuning.core.conversation import Conversation, ConversationLike, Message
 from fine_tuning.core.errors import ConfigError
 from fine_tuning.core.formats import as_conversation
 from fine_tuning.core.naming import canonical_json
-from fine_tuning.data_collection.cleaning import Alike, Cleaning, Dropped, Item, StepCount
+from fine_tuning.data_collection.cleaning import Alike, Cleaning, Dropped, StepCount
 from fine_tuning.data_collection.cleaning_counts import CleaningCounts
 from fine_tuning.data_collection.cleaning_item import CleaningItem
 from fine_tuning.data_collection.cleaning_steps import (
@@ -29,7 +29,7 @@ from fine_tuning.data_collection.cleaning_steps import (
     Step,
     steps,
 )
-from fine_tuning.data_collection.moderation import DEFAULT_THRESHOLD, judges
+from fine_tuning.data_collection.moderation import DEFAULT_THRESHOLD, toxicity_classifiers
 from fine_tuning.data_collection.private_values import DEFAULT_REGIONS, KINDS, known_regions
 from fine_tuning.data_collection.redaction import Redactor
 from fine_tuning.data_collection.spool import FileSpool, MemorySpool, Spool
@@ -84,14 +84,14 @@ class DataCleaner:
         min_quality: The least heuristic quality, 0 to 1.
         max_same_reply: How often one reply is learnt; None sets no limit.
         similarity: The least Jaccard similarity of near duplicates.
-        moderation: Judges of inappropriate content; see ``moderation.JUDGES``.
-        toxicity_threshold: The probability from which the ``toxicity`` judge drops.
+        moderation: Classifiers of inappropriate content; see ``moderation.CLASSIFIERS``.
+        toxicity_threshold: The probability from which the ``toxicity`` classifier drops.
         reviewed: The conversations a person decided on, True for accepted, False for rejected.
         withheld: The conversations that must not be learnt; no ``skip`` lets them through.
 
     Raises:
         ConfigError: if a length is negative, the lengths contradict, or a name is unknown.
-        MissingDependencyError: if a judge's package is not installed.
+        MissingDependencyError: if a classifier's package is not installed.
     """
 
     def __init__(  # noqa: PLR0913 - the settings of cleaning, all optional
@@ -135,13 +135,13 @@ class DataCleaner:
             min_quality=min_quality,
             max_same_reply=max_same_reply,
             similarity=similarity,
-            judges=judges(moderation, toxicity_threshold),
+            classifiers=toxicity_classifiers(moderation, toxicity_threshold),
             accepted=frozenset(name for name, is_kept in reviewed.items() if is_kept),
             rejected=frozenset(name for name, is_kept in reviewed.items() if not is_kept),
             withheld=frozenset(withheld),
         )
 
-    def filter_conversations(self, conversations: Iterable[Item]) -> list[Conversation]:
+    def filter_conversations(self, conversations: Iterable[ConversationLike]) -> list[Conversation]:
         """Return the conversations that are worth learning, cleaned, in their given order.
 
         Args:
@@ -153,7 +153,7 @@ class DataCleaner:
         """
         return self.clean(conversations).kept
 
-    def clean(self, conversations: Iterable[Item]) -> CleaningReport:
+    def clean(self, conversations: Iterable[ConversationLike]) -> CleaningReport:
         """Clean conversations that fit in memory, and account for every one.
 
         Args:
@@ -179,7 +179,9 @@ class DataCleaner:
         _log.debug("cleaned: %s", found.counts)
         return CleaningReport(kept, dropped, run.steps, found.counts, found.clusters, found.review)
 
-    def stream(self, conversations: Iterable[Item], folder: Path | None = None) -> Cleaning:
+    def stream(
+        self, conversations: Iterable[ConversationLike], folder: Path | None = None
+    ) -> Cleaning:
         """Return a cleaning of any number of conversations; memory grows by 0.5 KB for each.
 
         Args:
@@ -191,7 +193,7 @@ class DataCleaner:
         """
         return self._cleaning(conversations, FileSpool(folder))
 
-    def changes(self, conversations: Iterable[Item]) -> Iterator[Change]:
+    def changes(self, conversations: Iterable[ConversationLike]) -> Iterator[Change]:
         """Yield every text that the edits would change, for review; nothing is kept in memory.
 
         Args:
@@ -206,7 +208,7 @@ class DataCleaner:
             yield from _changes(conversation, self.edited(conversation))
 
     def edited(self, conversation: Conversation) -> Conversation:
-        """Return a conversation repaired, spaced evenly and redacted; nothing is judged.
+        """Return a conversation repaired, spaced evenly and redacted; nothing is dropped.
 
         Args:
             conversation: Stays as it is.
@@ -239,7 +241,7 @@ class DataCleaner:
             for clean, message in zip(edited, messages, strict=True)
         )
 
-    def is_valid(self, conversation: Item) -> bool:
+    def is_valid(self, conversation: ConversationLike) -> bool:
         """Tell whether cleaning would keep a conversation, were it the only one.
 
         Args:
@@ -280,7 +282,7 @@ class DataCleaner:
     def _steps(self) -> list[Step]:
         return [step for step in steps(self._limits) if step.name not in self._skip]
 
-    def _cleaning(self, items: Iterable[Item], spool: Spool) -> Cleaning:
+    def _cleaning(self, items: Iterable[ConversationLike], spool: Spool) -> Cleaning:
         return Cleaning(
             items,
             self._steps(),

@@ -15,7 +15,7 @@ from pathlib import Path
 import orjson
 
 from fine_tuning.config.workspace import Workspace
-from fine_tuning.core.conversation import Conversation
+from fine_tuning.core.conversation import Conversation, ConversationLike
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.exchange import DPO, KTO, WRITTEN
 from fine_tuning.core.formats import (
@@ -25,7 +25,7 @@ from fine_tuning.core.formats import (
     to_records,
     validate_record,
 )
-from fine_tuning.core.json_value import JsonObject, JsonValue
+from fine_tuning.core.json_value import JsonValue
 from fine_tuning.core.preference import LabelledReply, PreferencePair
 from fine_tuning.data_collection.preference_files import write_labels, write_pairs
 from fine_tuning.data_collection.statistics import conversation_statistics
@@ -34,13 +34,12 @@ from fine_tuning.storage.json_lines import whole_lines
 from fine_tuning.storage.log_lines import full_record
 
 ALL_FORMATS: tuple[str, ...] = (*FORMATS, *WRITTEN)
-"""The formats of conversations; judged replies have two more."""
+"""The formats of conversations; rated replies have two more."""
 CONVERSATIONS = "conversations"
 STATISTICS = "statistics"
 EXAMPLES_PER_REASON = 5
 
 _log = logging.getLogger(__name__)
-Item = Conversation | JsonObject
 
 
 class DataExporter:
@@ -56,7 +55,7 @@ class DataExporter:
 
     def export_all_formats(
         self,
-        conversations: Iterable[Item],
+        conversations: Iterable[ConversationLike],
         *,
         pairs: Iterable[PreferencePair] = (),
         labelled: Iterable[LabelledReply] = (),
@@ -67,7 +66,7 @@ class DataExporter:
             conversations: Conversation values, ``ft/1`` objects or user_message/bot_response
                 objects; read once, so an iterator will do.
             pairs: What people preferred; becomes ``trl_dpo``.
-            labelled: Replies people judged; becomes ``trl_kto``.
+            labelled: Replies people rated; becomes ``trl_kto``.
 
         Returns:
             Format to file: ``chatml``, ``alpaca``, ``instruction``, ``openai``, ``sharegpt``,
@@ -85,7 +84,7 @@ class DataExporter:
         write_labels(paths[KTO], labelled)
         return paths
 
-    def export(self, conversations: Iterable[Item], format: str) -> Path:  # noqa: A002
+    def export(self, conversations: Iterable[ConversationLike], format: str) -> Path:  # noqa: A002
         """Write one format's file, beside ``conversations`` and ``statistics``; return its path.
 
         Args:
@@ -104,7 +103,9 @@ class DataExporter:
         name = format if format in WRITTEN else check_format(format)
         return self._export(conversations, (name,))[name]
 
-    def _export(self, items: Iterable[Item], formats: tuple[str, ...]) -> dict[str, Path]:
+    def _export(
+        self, items: Iterable[ConversationLike], formats: tuple[str, ...]
+    ) -> dict[str, Path]:
         names = (*formats, CONVERSATIONS)
         paths = {name: self.output_dir / f"{name}.jsonl" for name in names}
         tallies = {name: _Tally() for name in formats}

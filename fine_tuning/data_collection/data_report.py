@@ -9,7 +9,7 @@ from fine_tuning.core.finding import Finding
 from fine_tuning.data_collection.cleaning_counts import AlikeRecord, CleaningCounts
 from fine_tuning.data_collection.profile import Profile, most, spread_of
 from fine_tuning.pages import charts
-from fine_tuning.pages.page import Block, Figure, Notice, Page, Section, Table, Text, Tone
+from fine_tuning.pages.page import Block, Figure, Notice, Page, PageSection, Table, Text, Tone
 
 TONES: Mapping[str, Tone] = {"stop": "bad", "warning": "open", "note": "plain", "good": "good"}
 MARKS = {"stop": "STOP", "warning": "warning", "note": "note", "good": "good"}
@@ -51,13 +51,15 @@ def data_page(report: DataReport, *, source: str, made_at: str) -> Page:
     """
     counts = report.counts
     sections = [
-        Section("Findings", list(_findings(report.findings))),
-        Section("Cleaning", list(_cleaning(counts))),
-        Section("After cleaning: what is trained on", list(_spreads(report.profile))),
-        Section("Recorded", list(_recorded(report.recorded))),
+        PageSection("Findings", list(_findings(report.findings))),
+        PageSection("Cleaning", list(_cleaning(counts))),
+        PageSection("After cleaning: what is trained on", list(_spreads(report.profile))),
+        PageSection("Recorded", list(_recorded(report.recorded))),
     ]
     if counts["review"]:
-        sections.insert(2, Section("Near duplicates to review", list(_review(counts["review"]))))
+        sections.insert(
+            2, PageSection("Near duplicates to review", list(_review(counts["review"])))
+        )
     subtitle = f"{counts['in']:,} recorded, {counts['kept']:,} kept; {source}, {made_at[:16]} UTC"
     return Page("Your conversations as training data", subtitle, sections)
 

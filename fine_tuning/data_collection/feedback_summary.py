@@ -7,7 +7,7 @@ The rules, of which the first that fits a reply decides:
     rated too low      not learnt
     not kept           not learnt; the reply kept in its stead is on the branch that is
 
-Only judgements of persons count; the latest of a kind does. Review and consent are of a whole
+Only feedback of persons counts; the latest of a kind does. Review and consent are of a whole
 conversation: one that was rejected or withheld is not learnt and makes no pairs; accepting takes
 back the thumbs down and low ratings before it. Nothing in the store is changed.
 """
@@ -33,7 +33,7 @@ NOT_KEPT = "not kept"
 
 @dataclass(slots=True)
 class FeedbackSummary:
-    """The latest judgements of persons on the messages of one conversation."""
+    """The latest feedback of persons on the messages of one conversation."""
 
     thumbs: dict[str, int] = field(default_factory=dict)
     ratings: dict[str, int] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class FeedbackSummary:
     """The name it was given."""
 
     def take(self, feedback: Feedback) -> None:
-        """Add a judgement that is later than all before."""
+        """Add feedback that is later than all before."""
         message_id = feedback.message_id
         if feedback.kind == "thumb" and not feedback.value:
             self.thumbs.pop(message_id, None)
@@ -86,7 +86,7 @@ class FeedbackSummary:
 
 
 def feedback_summaries(feedback: Iterable[Feedback]) -> dict[str, FeedbackSummary]:
-    """Return what persons said, by conversation; memory grows with the judgements."""
+    """Return what persons said, by conversation; memory grows with the feedback."""
     found: dict[str, FeedbackSummary] = {}
     for one in feedback:
         if one.annotator_kind == "human":
@@ -149,13 +149,13 @@ class ConversationsWithFeedback:
         self.counts: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[Conversation]:
-        """Yield the conversations in their order; one nobody judged is the same value."""
+        """Yield the conversations in their order; one without feedback is the same value."""
         self.counts = Counter()
         for conversation in self._conversations:
             summary = self._summaries.get(conversation.id)
-            yield self._judged(conversation, summary) if summary else conversation
+            yield self._with_feedback(conversation, summary) if summary else conversation
 
-    def _judged(self, conversation: Conversation, summary: FeedbackSummary) -> Conversation:
+    def _with_feedback(self, conversation: Conversation, summary: FeedbackSummary) -> Conversation:
         messages = tuple(self._message(message, summary) for message in conversation.messages)
         return replace(conversation, messages=messages, leaf_id=_leaf(conversation, summary))
 

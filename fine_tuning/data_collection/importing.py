@@ -53,7 +53,7 @@ class ConversationReader:
         self.skipped = store.skipped
 
     def feedback(self) -> Iterator[Feedback]:
-        """Yield the judgements in the file; only logs hold any.
+        """Yield the feedback in the file; only logs hold any.
 
         Raises:
             StorageError: if the file cannot be read.

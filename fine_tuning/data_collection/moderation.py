@@ -1,4 +1,4 @@
-"""Judges of inappropriate content behind one protocol, and what each was measured to miss.
+"""Classifiers of inappropriate content behind one protocol, and what each was measured to miss.
 
 ``words`` needs nothing but this package; ``profanex`` (a larger word list) and ``toxicity`` (a
 linear model that also knows insults without swear words) come with the ``moderation`` extra. None
@@ -16,7 +16,7 @@ from fine_tuning.data_collection.text_filters import may_swear, swear_word
 from fine_tuning.data_collection.text_repair import SEPARATOR
 
 DEFAULT_THRESHOLD = 0.8
-JUDGES: tuple[str, ...] = ("words", "profanex", "toxicity")
+CLASSIFIERS: tuple[str, ...] = ("words", "profanex", "toxicity")
 _SHOWN_CHARS = 60
 _TEXTS_AT_ONCE = 8
 
@@ -24,22 +24,22 @@ _TEXTS_AT_ONCE = 8
 class ModerationBackend(Protocol):
     """Says what is inappropriate in texts.
 
-    * ``judge`` MUST return one finding per text, in order: words that say what was found, or None.
+    * ``classify`` MUST return one finding per text, in order: words for what was found, or None.
     """
 
     name: str
 
-    def judge(self, texts: Sequence[str]) -> list[str | None]:
+    def classify(self, texts: Sequence[str]) -> list[str | None]:
         """Return what is inappropriate in each text, or None."""
         ...
 
 
-class WordJudge:
+class WordClassifier:
     """Swear words behind their disguises; see ``text_filters``."""
 
     name = "words"
 
-    def judge(self, texts: Sequence[str]) -> list[str | None]:
+    def classify(self, texts: Sequence[str]) -> list[str | None]:
         """Return the first swear word of each text as it is written there."""
         found: list[str | None] = []
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
@@ -49,7 +49,7 @@ class WordJudge:
         return [repr(word) if word else None for word in found]
 
 
-class ProfanexJudge:
+class ProfanexClassifier:
     """The word list of ``profanex``.
 
     Raises:
@@ -61,13 +61,13 @@ class ProfanexJudge:
     def __init__(self) -> None:
         self._filter = _package("profanex").Filter()
 
-    def judge(self, texts: Sequence[str]) -> list[str | None]:
+    def classify(self, texts: Sequence[str]) -> list[str | None]:
         """Return the first match of each text."""
         found = (self._filter.find(text) for text in texts)
         return [repr(str(hits[0].text)) if hits else None for hits in found]
 
 
-class ToxicityJudge:
+class ToxicityClassifier:
     """The linear model of ``alt-profanity-check``.
 
     Args:
@@ -83,7 +83,7 @@ class ToxicityJudge:
         self.threshold = threshold
         self._probabilities = _package("profanity_check").predict_prob
 
-    def judge(self, texts: Sequence[str]) -> list[str | None]:
+    def classify(self, texts: Sequence[str]) -> list[str | None]:
         """Return the probability of each text that reaches the threshold."""
         if not texts:
             return []
@@ -95,25 +95,27 @@ class ToxicityJudge:
         ]
 
 
-def judges(
+def toxicity_classifiers(
     names: Collection[str], threshold: float = DEFAULT_THRESHOLD
 ) -> tuple[ModerationBackend, ...]:
-    """Return the judges of these names.
+    """Return the classifiers of these names.
 
     Raises:
         ConfigError: if a name is unknown.
-        MissingDependencyError: if a judge's package is not installed.
+        MissingDependencyError: if a classifier's package is not installed.
     """
     made: list[ModerationBackend] = []
     for name in names:
         if name == "words":
-            made.append(WordJudge())
+            made.append(WordClassifier())
         elif name == "profanex":
-            made.append(ProfanexJudge())
+            made.append(ProfanexClassifier())
         elif name == "toxicity":
-            made.append(ToxicityJudge(threshold))
+            made.append(ToxicityClassifier(threshold))
         else:
-            raise ConfigError(f"moderation has no judge {name!r}, expected {', '.join(JUDGES)}")
+            raise ConfigError(
+                f"moderation has no classifier {name!r}, expected {', '.join(CLASSIFIERS)}"
+            )
     return tuple(made)
 
 

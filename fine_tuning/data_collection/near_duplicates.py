@@ -77,7 +77,7 @@ class NearDuplicates:
         self._waiting_owners: list[int] = []
 
     def add(self, number: int, text: str) -> None:
-        """Add a text under a number of the caller's; one too short to judge is passed over."""
+        """Add a text under a number of the caller's; one too short to compare is passed over."""
         shingles = self.shingles(text)
         if len(shingles) < MIN_SHINGLES:
             return

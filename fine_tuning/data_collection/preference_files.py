@@ -24,7 +24,7 @@ def clean_pairs(pairs: Iterable[PreferencePair], cleaner: DataCleaner) -> Iterat
 def clean_labels(
     labelled: Iterable[LabelledReply], cleaner: DataCleaner
 ) -> Iterator[LabelledReply]:
-    """Yield judged replies as cleaning leaves them."""
+    """Yield rated replies as cleaning leaves them."""
     for label in labelled:
         *prompt, reply = cleaner.edited_together([*label.prompt, label.reply])
         yield replace(label, prompt=tuple(prompt), reply=reply)
@@ -40,7 +40,7 @@ def write_pairs(path: Path, pairs: Iterable[PreferencePair]) -> int:
 
 
 def write_labels(path: Path, labelled: Iterable[LabelledReply]) -> int:
-    """Write judged replies as TRL's KTOTrainer reads them; return how many.
+    """Write rated replies as TRL's KTOTrainer reads them; return how many.
 
     Raises:
         StorageError: if the file cannot be written; an old one there stays as it was.

@@ -1,4 +1,4 @@
-"""Conversations and judgements, counted in one pass; memory grows with sessions and thumbs."""
+"""Conversations and feedback, counted in one pass; memory grows with sessions and thumbs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fine_tuning.core.feedback import Feedback
 
 
 class FeedbackCounts(TypedDict):
-    """Judgements by kind; of thumbs the last one on a message counts."""
+    """Feedback by kind; of thumbs the last one on a message counts."""
 
     thumbs_up: int
     thumbs_down: int
@@ -46,7 +46,7 @@ class LogStatistics(ConversationStatistics):
 def conversation_statistics(
     conversations: Iterable[Conversation], feedback: Iterable[Feedback] = ()
 ) -> ConversationStatistics:
-    """Count conversations, messages and judgements.
+    """Count conversations, messages and feedback.
 
     A turn is a reply on the branch last shown. Lengths are means in characters, over the messages
     on that branch; times are the earliest and latest of any message, "" when none is known. Of
@@ -91,13 +91,13 @@ def _feedback_counts(feedback: Iterable[Feedback]) -> FeedbackCounts:
     counts = dict.fromkeys(names, 0)
     thumbs: dict[tuple[str, ...], int] = {}
     rated = 0
-    for judgement in feedback:
-        if judgement.kind == "thumb":
-            by = judgement.annotator_kind, judgement.annotator
-            thumbs[judgement.conversation_id, judgement.message_id, *by] = judgement.value
-        elif (name := f"{judgement.kind}s") in counts:
+    for item in feedback:
+        if item.kind == "thumb":
+            by = item.annotator_kind, item.annotator
+            thumbs[item.conversation_id, item.message_id, *by] = item.value
+        elif (name := f"{item.kind}s") in counts:
             counts[name] += 1
-        rated += judgement.value if judgement.kind == "rating" else 0
+        rated += item.value if item.kind == "rating" else 0
     counts["thumbs_up"] = sum(value > 0 for value in thumbs.values())
     counts["thumbs_down"] = sum(value < 0 for value in thumbs.values())
     return {

@@ -1,4 +1,4 @@
-"""Mends the letters of a text and its spaces; judges nothing and removes no words.
+"""Mends the letters of a text and its spaces; drops nothing and removes no words.
 
 Each repair has a cheap test beside it that tells, for many texts joined by :data:`SEPARATOR`,
 whether any of them can need it: most text people type needs none.

@@ -14,12 +14,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fine_tuning.core.conversation import Conversation
+from fine_tuning.core.conversation import Conversation, ConversationLike
 from fine_tuning.core.errors import ConfigError, DataError
 from fine_tuning.core.formats import as_conversations
 from fine_tuning.core.naming import canonical_json, unit_interval
 from fine_tuning.core.ports import Progress, PromptRenderer, Tokenizer
-from fine_tuning.data_preparation.formatter import Drop, Item, examples_from
+from fine_tuning.data_preparation.formatter import Drop, examples_from
 from fine_tuning.data_preparation.manifest import DatasetFacts, SplitCounts
 from fine_tuning.data_preparation.masking import DEFAULT_MAX_LENGTH, ExampleTokenizer
 from fine_tuning.data_preparation.snapshot import (
@@ -173,7 +173,7 @@ class DatasetBuilder:
 
     def build(
         self,
-        conversations: Iterable[Item],
+        conversations: Iterable[ConversationLike],
         datasets: Path,
         *,
         progress: Progress | None = None,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
-from fine_tuning.core.conversation import Conversation, Message
+from fine_tuning.core.conversation import Conversation, ConversationLike, Message
 from fine_tuning.core.errors import ConfigError, DataError
 from fine_tuning.core.example import Example
 from fine_tuning.core.formats import (
@@ -29,8 +29,6 @@ from fine_tuning.core.json_value import JsonObject
 
 logger = logging.getLogger(__name__)
 
-Item = Conversation | JsonObject
-"""A conversation, or a dictionary in any shape ``core/formats.py`` reads."""
 
 DEFAULT_BATCH_SIZE = 256
 POLICIES: tuple[str, ...] = ("weighted", "all", "last", "rated_up")
@@ -103,7 +101,9 @@ class TrainingDataFormatter:
         self.drops: tuple[Drop, ...] = ()
         """What the last :meth:`create_training_pairs` or :meth:`batches` could not format."""
 
-    def create_training_pairs(self, conversations: Iterable[Item]) -> list[dict[str, Any]]:
+    def create_training_pairs(
+        self, conversations: Iterable[ConversationLike]
+    ) -> list[dict[str, Any]]:
         """Return the records of all conversations, in order.
 
         Args:
@@ -119,7 +119,7 @@ class TrainingDataFormatter:
         """
         return list(chain.from_iterable(self.batches(conversations)))
 
-    def batches(self, conversations: Iterable[Item]) -> Iterator[list[dict[str, Any]]]:
+    def batches(self, conversations: Iterable[ConversationLike]) -> Iterator[list[dict[str, Any]]]:
         """Yield the records of ``batch_size`` conversations at a time, for more than fit in memory.
 
         Args:
@@ -187,7 +187,7 @@ class TrainingDataFormatter:
 
 
 def examples_from(
-    conversations: Iterable[Item],
+    conversations: Iterable[ConversationLike],
     *,
     train_on: str = "weighted",
     rated_up: Collection[tuple[str, str]] = (),
@@ -274,14 +274,14 @@ def _why_nothing(path: Sequence[Message], train_on: str) -> str:
     return "only empty or excluded replies"
 
 
-def _read(item: Item, index: int) -> Conversation:
+def _read(item: ConversationLike, index: int) -> Conversation:
     try:
         return as_conversation(item)
     except DataError as error:
         raise DataError(f"conversation {index}: {error.message}") from error
 
 
-def _batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+def _batched(items: Iterable[ConversationLike], size: int) -> Iterator[list[ConversationLike]]:
     """Yield lists of ``size`` items; the last may be shorter."""
     iterator = iter(items)
     while batch := list(islice(iterator, size)):

@@ -61,8 +61,8 @@ def write_gguf_adapter(
         ALPHA_KEY: (float(adapter.scale * adapter.rank), ValueType.FLOAT32),
         **(metadata or {}),
     }
-    if adapter.block_sum:
-        keys[BLOCK_SUM_KEY] = list(adapter.block_sum)
+    if adapter.qalora:
+        keys[BLOCK_SUM_KEY] = list(adapter.qalora)
     write_gguf(path, keys, sources)
 
 
@@ -86,7 +86,7 @@ def read_gguf_adapter(path: Path) -> LoraAdapter:
             a, b = torch.from_numpy(found.a), torch.from_numpy(found.b)
             if found.scale != alpha / rank:
                 b = b * (found.scale * rank / alpha)
-            form: Form = "block_sum" if found.is_block_sum else "plain"
+            form: Form = "qalora" if found.is_qalora else "plain"
             pairs[name] = LoraPair.from_expanded(a, b, form)
     return LoraAdapter(pairs, rank=rank, alpha=alpha)
 

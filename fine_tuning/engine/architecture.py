@@ -29,7 +29,7 @@ ALL_BIASES = (*QKV_BIASES, "attn_output", "ffn_gate", "ffn_up", "ffn_down")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Architecture:
+class ArchitectureSpec:
     """What sets one family of decoders apart from another; the defaults are those of llama.
 
     A number here is what llama.cpp takes when the file lacks the key; None means that it does not
@@ -72,23 +72,23 @@ class Architecture:
     """Tensors of other parts of the model (vision), which take no part in text."""
 
 
-ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
+ARCHITECTURES: Mapping[str, ArchitectureSpec] = MappingProxyType(
     {
         # Llama 2 and 3, Mistral, SmolLM
-        "llama": Architecture(
+        "llama": ArchitectureSpec(
             is_neox_rope=False, biases=ALL_BIASES, rope_tensors=("rope_freqs.weight",)
         ),
-        "granite": Architecture(
+        "granite": ArchitectureSpec(
             is_neox_rope=False,
             biases=ALL_BIASES,
             rope_tensors=("rope_freqs.weight",),
             has_multipliers=True,
         ),
         # Qwen 2 and 2.5
-        "qwen2": Architecture(is_neox_rope=True, biases=QKV_BIASES),
-        "qwen3": Architecture(is_neox_rope=True, has_head_norms=True),
-        "gemma": Architecture(is_neox_rope=True, gate="gelu", scales_embedding=True),
-        "gemma2": Architecture(
+        "qwen2": ArchitectureSpec(is_neox_rope=True, biases=QKV_BIASES),
+        "qwen3": ArchitectureSpec(is_neox_rope=True, has_head_norms=True),
+        "gemma": ArchitectureSpec(is_neox_rope=True, gate="gelu", scales_embedding=True),
+        "gemma2": ArchitectureSpec(
             is_neox_rope=True,
             gate="gelu",
             scales_embedding=True,
@@ -101,7 +101,7 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
         ),
         # The defaults of eps and rope, and "v." and "mm.": files of Ollama's own converter
         # (ollama, llama/compat/llama-ollama-compat.cpp, handle_gemma3).
-        "gemma3": Architecture(
+        "gemma3": ArchitectureSpec(
             is_neox_rope=True,
             gate="gelu",
             scales_embedding=True,
@@ -117,7 +117,7 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
             foreign_prefixes=("v.", "mm."),
         ),
         # Phi 3, 3.5 and 4; its sliding window is disabled in llama.cpp
-        "phi3": Architecture(
+        "phi3": ArchitectureSpec(
             is_neox_rope=True,
             is_fused=True,
             rope_tensors=("rope_factors_long.weight", "rope_factors_short.weight"),
@@ -126,16 +126,16 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
 )
 
 
-def product_names(traits: Architecture) -> tuple[tuple[str, ...], ...]:
+def product_names(spec: ArchitectureSpec) -> tuple[tuple[str, ...], ...]:
     """Return the linear layers of a block's four products, in the order of use."""
-    if traits.is_fused:
+    if spec.is_fused:
         return ("attn_qkv",), ("attn_output",), ("ffn_up",), ("ffn_down",)
     return ("attn_q", "attn_k", "attn_v"), ("attn_output",), ("ffn_gate", "ffn_up"), ("ffn_down",)
 
 
-def linear_names(traits: Architecture) -> tuple[str, ...]:
+def linear_names(spec: ArchitectureSpec) -> tuple[str, ...]:
     """Return the linear layers of a block, which an adapter may change."""
-    return tuple(name for product in product_names(traits) for name in product)
+    return tuple(name for product in product_names(spec) for name in product)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,7 @@ class AttentionShape:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DecoderShape:
+class ModelConfig:
     """The numbers of one decoder; widths and sizes in elements, contexts in tokens.
 
     ``attention`` has one entry per layer. Multipliers of 1 and caps of 0 change nothing.
@@ -202,7 +202,7 @@ class DecoderShape:
     logit_soft_cap: float
 
     @property
-    def traits(self) -> Architecture:
+    def spec(self) -> ArchitectureSpec:
         """The row of the table."""
         return ARCHITECTURES[self.architecture]
 
@@ -253,7 +253,7 @@ def _refuse_unsupported(keys: _Keys) -> None:
         raise UnsupportedModelError(f"{path} does not rotate positions, expected rope")
 
 
-def read_shape(file: GgufFile) -> DecoderShape:
+def read_config(file: GgufFile) -> ModelConfig:
     """Read the numbers of a decoder.
 
     Returns:
@@ -265,16 +265,16 @@ def read_shape(file: GgufFile) -> DecoderShape:
     """
     keys = _Keys(file)
     _refuse_unsupported(keys)
-    traits = ARCHITECTURES[keys.architecture]
+    spec = ARCHITECTURES[keys.architecture]
     width, num_layers = keys.integer("embedding_length"), keys.integer("block_count")
     heads = _heads(keys, width)
     embeddings = file.tensors.get("token_embd.weight")
     context = keys.integer("context_length", 2048)
-    multiplied = traits.has_multipliers
+    multiplied = spec.has_multipliers
     embedding_scale = keys.number("embedding_scale", 0) if multiplied else 0.0
-    if traits.scales_embedding:
+    if spec.scales_embedding:
         embedding_scale = math.sqrt(width)
-    return DecoderShape(
+    return ModelConfig(
         architecture=keys.architecture,
         num_layers=num_layers,
         width=width,
@@ -283,17 +283,17 @@ def read_shape(file: GgufFile) -> DecoderShape:
         vocab_size=embeddings.shape[0] if embeddings else 0,
         context_tokens=context,
         original_context_tokens=keys.integer("rope.scaling.original_context_length", context),
-        norm_eps=keys.number("attention.layer_norm_rms_epsilon", traits.norm_eps),
+        norm_eps=keys.number("attention.layer_norm_rms_epsilon", spec.norm_eps),
         attention=_attention(keys, width, num_layers, heads),
         embedding_scale=embedding_scale or 1.0,
         residual_scale=(keys.number("residual_scale", 0) if multiplied else 0) or 1.0,
         logit_scale=(1 / keys.number("logit_scale")) if multiplied else 1.0,
-        logit_soft_cap=_optional(keys, "final_logit_softcapping", traits.logit_soft_cap),
+        logit_soft_cap=_optional(keys, "final_logit_softcapping", spec.logit_soft_cap),
     )
 
 
-def shape_of(path: Path) -> DecoderShape:
-    """Read the numbers of the decoder in a file; see :func:`read_shape`.
+def config_of(path: Path) -> ModelConfig:
+    """Read the numbers of the decoder in a file; see :func:`read_config`.
 
     Returns:
         As :func:`read_shape` gives it.
@@ -304,7 +304,7 @@ def shape_of(path: Path) -> DecoderShape:
         UnsupportedModelError: if this engine does not compute it.
     """
     with GgufFile.open(path) as file:
-        return read_shape(file)
+        return read_config(file)
 
 
 def _optional(keys: _Keys, key: str, default: float | None) -> float:
@@ -331,31 +331,31 @@ def _attention(
     keys: _Keys, width: int, num_layers: int, heads: HeadShape
 ) -> tuple[AttentionShape, ...]:
     """Return each layer's attention (llama.cpp, llama_hparams::set_swa_pattern and is_swa)."""
-    traits = ARCHITECTURES[keys.architecture]
+    spec = ARCHITECTURES[keys.architecture]
     scale = 1 / math.sqrt(heads.d)
-    if num_layers == traits.wide_query_layers:
+    if num_layers == spec.wide_query_layers:
         scale = 1 / math.sqrt(width // heads.n_q)
-    if traits.has_multipliers:
+    if spec.has_multipliers:
         scale = keys.number("attention.scale", 0) or scale
     everywhere = AttentionShape(
         heads=heads,
         scale=scale,
-        soft_cap=_optional(keys, "attn_logit_softcapping", traits.attention_soft_cap),
+        soft_cap=_optional(keys, "attn_logit_softcapping", spec.attention_soft_cap),
         window=0,
         rope=_rope(keys),
     )
-    window = int(_optional(keys, "attention.sliding_window", traits.window))
+    window = int(_optional(keys, "attention.sliding_window", spec.window))
     if not window:
         return (everywhere,) * num_layers
     rope, scaled = everywhere.rope, everywhere.rope.scale
     base = rope.base
-    if traits.window_rope_base is not None:
-        base, scaled = keys.number("rope.local.freq_base", traits.window_rope_base), 1.0
+    if spec.window_rope_base is not None:
+        base, scaled = keys.number("rope.local.freq_base", spec.window_rope_base), 1.0
     rope = RopeShape(keys.number("rope.freq_base_swa", base), scaled, rope.magnitude)
     windowed = AttentionShape(
         heads=heads, scale=scale, soft_cap=everywhere.soft_cap, window=window, rope=rope
     )
-    period = keys.integer("attention.sliding_window_pattern", traits.window_period)
+    period = keys.integer("attention.sliding_window_pattern", spec.window_period)
     return tuple(
         windowed if period == 0 or i % period < period - 1 else everywhere
         for i in range(num_layers)
@@ -363,9 +363,9 @@ def _attention(
 
 
 def _rope(keys: _Keys) -> RopeShape:
-    traits = ARCHITECTURES[keys.architecture]
+    spec = ARCHITECTURES[keys.architecture]
     factor = keys.number("rope.scaling.factor", keys.number("rope.scale_linear", 0.0))
-    base = keys.number("rope.freq_base", keys.number("rope.global.freq_base", traits.rope_base))
+    base = keys.number("rope.freq_base", keys.number("rope.global.freq_base", spec.rope_base))
     if _is_gemma3_of_ollama(keys) and not factor and keys.integer("context_length", 0) >= 131072:  # noqa: PLR2004 - the converter's own limit
         factor = 8.0
     if keys.get("rope.scaling.type", "linear") == "none":
@@ -376,8 +376,8 @@ def _rope(keys: _Keys) -> RopeShape:
 
 def _is_gemma3_of_ollama(keys: _Keys) -> bool:
     """Return whether Ollama's converter wrote the file, which left out keys (see the table)."""
-    traits, metadata = ARCHITECTURES[keys.architecture], keys.file.metadata
-    if not traits.foreign_prefixes:
+    spec, metadata = ARCHITECTURES[keys.architecture], keys.file.metadata
+    if not spec.foreign_prefixes:
         return False
     own_keys = ("mm.tokens_per_image", "rope.global.freq_base", "rope.local.freq_base")
     own_tokens = ("tokenizer.ggml.add_padding_token", "tokenizer.ggml.add_unknown_token")
@@ -385,5 +385,5 @@ def _is_gemma3_of_ollama(keys: _Keys) -> bool:
         f"{keys.architecture}.attention.layer_norm_rms_epsilon" not in metadata
         or any(f"{keys.architecture}.{key}" in metadata for key in own_keys)
         or any(key in metadata for key in own_tokens)
-        or any(name.startswith(traits.foreign_prefixes) for name in keys.file.tensors)
+        or any(name.startswith(spec.foreign_prefixes) for name in keys.file.tensors)
     )

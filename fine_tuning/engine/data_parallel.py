@@ -103,7 +103,7 @@ def _pool(num_threads: int) -> ThreadPoolExecutor:
     )
 
 
-class Run(Protocol):
+class ParallelMap(Protocol):
     """Calls a function with each argument, like ``map``; the results keep the order."""
 
     def __call__(
@@ -114,7 +114,7 @@ class Run(Protocol):
 
 
 @contextmanager
-def threads_for(parts: Sequence[Sequence[int]]) -> Iterator[Run]:
+def threads_for(parts: Sequence[Sequence[int]]) -> Iterator[ParallelMap]:
     """Yield what runs the work of each part: on a thread of its own, if there are several."""
     if len(parts) == 1:
         yield map

@@ -20,7 +20,7 @@ from fine_tuning.engine.architecture import (
     RopeShape,
     linear_names,
     product_names,
-    read_shape,
+    read_config,
 )
 from fine_tuning.engine.attention import Attention
 from fine_tuning.engine.block import (
@@ -38,8 +38,8 @@ from fine_tuning.engine.kernels.library import load_kernels
 from fine_tuning.engine.layout import LENGTH_MULTIPLE, Segment, TokenLayout, round_up
 from fine_tuning.engine.lora import LoraAdapter
 from fine_tuning.engine.packed import PackedMatrix, Residency, Scratch, StackedLinear
-from fine_tuning.gguf.promote import PromotedFile
 from fine_tuning.gguf.reader import GgufFile
+from fine_tuning.gguf.requantize_exact import RequantizedFile
 
 # With larger weights every thread works on every product: they scale well over threads, and one
 # thread per share would unpack each weight once per thread, into a buffer of its own.
@@ -81,7 +81,7 @@ class Decoder(Closing):
         served_context_tokens: int,
     ) -> None:
         self._file = file
-        self.shape = read_shape(file)
+        self.shape = read_config(file)
         self._served_context_tokens = served_context_tokens
         self.residency = residency
         best, reason = compute_dtype()
@@ -103,12 +103,12 @@ class Decoder(Closing):
         self.output_norm = self._norm("output_norm.weight") * self.shape.logit_scale
         self._rope_factors = {
             name: self._vector(name, self.shape.heads.n_rot // 2)
-            for name in self.shape.traits.rope_tensors
+            for name in self.shape.spec.rope_tensors
             if name in file.tensors
         }
         self.path = file.path
         self.recomputed: frozenset[int] = frozenset()
-        self.promoted: frozenset[str] = frozenset()
+        self.requantized: frozenset[str] = frozenset()
         self.blocks = [self._block(i) for i in range(self.shape.num_layers)]
         linears = [linear for block in self.blocks for linear in block.linears]
         largest_bytes = max(linear.n_out * linear.n_in for linear in linears) * self.dtype.itemsize
@@ -129,7 +129,7 @@ class Decoder(Closing):
         residency: Residency = "packed",
         kernels: str | None = None,
         served_context_tokens: int = SERVED_CONTEXT_TOKENS,
-        promoted: Callable[[str], bool] | None = None,
+        requantized: Callable[[str], bool] | None = None,
     ) -> Self:
         """Open a GGUF file.
 
@@ -140,7 +140,7 @@ class Decoder(Closing):
             kernels: Kernel set by name; None takes the best.
             served_context_tokens: Context the model will be served with; llama.cpp chooses
                 between Phi 3's two sets of rope factors by it.
-            promoted: Names tensors to be seen as the merge of a mergeable adapter writes them.
+            requantized: Names tensors to be seen as the merge of a mergeable adapter writes them.
 
         Returns:
             The decoder; closing it closes the file.
@@ -149,14 +149,14 @@ class Decoder(Closing):
             GgufError: if the file is not sound.
             UnsupportedModelError: if the architecture or a tensor is not supported.
         """
-        file = PromotedFile.open_with(path, promoted) if promoted else GgufFile.open(path)
+        file = RequantizedFile.open_with(path, requantized) if requantized else GgufFile.open(path)
         try:
             decoder = cls(file, dtype, residency, kernels, served_context_tokens)
         except BaseException:
             file.close()
             raise
-        if promoted:
-            decoder.promoted = frozenset(filter(promoted, decoder.linear_shapes))
+        if requantized:
+            decoder.requantized = frozenset(filter(requantized, decoder.linear_shapes))
         return decoder
 
     def unpack(self, blocks: Iterable[int]) -> None:
@@ -171,19 +171,19 @@ class Decoder(Closing):
 
     def _refuse_extra_tensors(self) -> None:
         """Refuse tensors the forward would ignore: they would change the model in serving."""
-        traits = self.shape.traits
-        known = {"token_embd.weight", "output.weight", "output_norm.weight", *traits.rope_tensors}
+        spec = self.shape.spec
+        known = {"token_embd.weight", "output.weight", "output_norm.weight", *spec.rope_tensors}
         norms = ["attn_norm", "ffn_norm"]
-        norms += ["attn_q_norm", "attn_k_norm"] if traits.has_head_norms else []
-        norms += ["post_attention_norm", "post_ffw_norm"] if traits.has_post_norms else []
+        norms += ["attn_q_norm", "attn_k_norm"] if spec.has_head_norms else []
+        norms += ["post_attention_norm", "post_ffw_norm"] if spec.has_post_norms else []
         for i in range(self.shape.num_layers):
-            known.update(f"blk.{i}.{name}.weight" for name in (*linear_names(traits), *norms))
-            known.update(f"blk.{i}.{name}.bias" for name in traits.biases)
+            known.update(f"blk.{i}.{name}.weight" for name in (*linear_names(spec), *norms))
+            known.update(f"blk.{i}.{name}.bias" for name in spec.biases)
             known.add(f"blk.{i}.attn_rot_embd.weight")
         unknown = [
             name
             for name in sorted(set(self._file.tensors) - known)
-            if not name.startswith(traits.foreign_prefixes)
+            if not name.startswith(spec.foreign_prefixes)
         ]
         if unknown:
             raise UnsupportedModelError(
@@ -235,7 +235,7 @@ class Decoder(Closing):
 
     def _attention(self, prefix: str, index: int) -> Attention:
         shape, norms = self.shape.attention[index], None
-        if self.shape.traits.has_head_norms:
+        if self.shape.spec.has_head_norms:
             q, k = (
                 self._vector(f"{prefix}attn_{n}_norm.weight", shape.heads.d) for n in ("q", "k")
             )
@@ -243,11 +243,11 @@ class Decoder(Closing):
         return Attention(shape, self.shape.norm_eps, norms)
 
     def _block(self, index: int) -> BlockWeights:
-        shape, traits, prefix = self.shape, self.shape.traits, f"blk.{index}."
-        qkv, out, gate_up, down = product_names(traits)
+        shape, spec, prefix = self.shape, self.shape.spec, f"blk.{index}."
+        qkv, out, gate_up, down = product_names(spec)
         heads, width, ffn = shape.heads, shape.width, shape.ffn_width
         post: list[Tensor | None] = [None, None]
-        if traits.has_post_norms:
+        if spec.has_post_norms:
             post = [self._norm(f"{prefix}post_{n}_norm.weight") for n in ("attention", "ffw")]
         return BlockWeights(
             attn_norm=self._norm(prefix + "attn_norm.weight"),
@@ -257,14 +257,14 @@ class Decoder(Closing):
             post_attn_norm=post[0],
             ffn_norm=self._norm(prefix + "ffn_norm.weight"),
             gate_up=self._stack(prefix, gate_up, 2 * ffn, width),
-            gate=traits.gate,
+            gate=spec.gate,
             down=self._stack(prefix, down, width, ffn),
             post_ffn_norm=post[1],
         )
 
     def _ropes(self, num_positions: int) -> dict[RopeShape, Rope]:
         """Return each kind of layer's rotations (llama.cpp, llama_model::get_rope_factors)."""
-        names = self.shape.traits.rope_tensors
+        names = self.shape.spec.rope_tensors
         context = max(self._served_context_tokens, num_positions)
         is_long = context > self.shape.original_context_tokens
         factors = self._rope_factors.get(names[0 if is_long else -1]) if names else None

@@ -19,10 +19,10 @@ from torch import Tensor
 from fine_tuning.core.errors import ConfigError, TrainingError
 from fine_tuning.engine.packed import StackedLinear
 from fine_tuning.gguf.adapter import SUFFIX_A, SUFFIX_B
-from fine_tuning.gguf.promote import BLOCK
+from fine_tuning.gguf.requantize_exact import BLOCK
 
 Number = TypeVar("Number", int, float)
-Form = Literal["plain", "block_sum"]
+Form = Literal["plain", "qalora"]
 """How A reads its input: each number for itself, or the sums over blocks of 32."""
 
 # A step of Adam moves A x about as far in both forms at about sqrt(32), so that one learning rate
@@ -34,7 +34,7 @@ BLOCK_GAIN = 4.0
 class LoraPair:
     """The two factors of one weight's update, float32 leaves: A (rank, n_in), B (n_out, rank).
 
-    In the form ``block_sum`` A is (rank, n_in / 32) and reads ``BLOCK_GAIN`` times the block sums.
+    In the form ``qalora`` A is (rank, n_in / 32) and reads ``BLOCK_GAIN`` times the block sums.
     ``gain`` multiplies the adapter's scale for this pair alone; files have it folded into B.
     """
 
@@ -65,7 +65,7 @@ class LoraPair:
     def from_expanded(cls, a: Tensor, b: Tensor, form: Form) -> LoraPair:
         """Make a pair of an A that acts on the input itself.
 
-        In the form ``block_sum`` the columns of each block MUST be equal; one of them is kept.
+        In the form ``qalora`` the columns of each block MUST be equal; one of them is kept.
 
         Args:
             a: Factor A (rank, n_in).
@@ -98,7 +98,7 @@ class LoraAdapter:
         alpha: float,
         seed: int,
         use_rslora: bool = False,
-        block_sum: Collection[str] = (),
+        qalora: Collection[str] = (),
         ranks: Mapping[str, int] | None = None,
         alphas: Mapping[str, float] | None = None,
     ) -> LoraAdapter:
@@ -110,7 +110,7 @@ class LoraAdapter:
             alpha: Numerator of the scale.
             seed: Of the draw of A; the same seed and names give the same adapter.
             use_rslora: Divide by the root of the rank.
-            block_sum: Names of the weights whose pair takes the block-sum form; their n_in is a
+            qalora: Names of the weights whose pair takes the block-sum form; their n_in is a
                 multiple of 32.
             ranks: Inner dimensions of their own, by a weight's name ("blk.0.attn_q.weight") or its
                 layer's ("attn_q"); the weight's own name comes first.
@@ -133,8 +133,8 @@ class LoraAdapter:
         for name, (n_out, n_in) in shapes.items():
             bound, width = 1 / math.sqrt(n_in), n_in
             form: Form = "plain"
-            if name in block_sum:  # the same spread of A x, were x uncorrelated
-                bound, form, width = bound / BLOCK_GAIN, "block_sum", n_in // BLOCK
+            if name in qalora:  # the same spread of A x, were x uncorrelated
+                bound, form, width = bound / BLOCK_GAIN, "qalora", n_in // BLOCK
             r, own_alpha = _of_weight(ranks, name, rank), _of_weight(alphas, name, alpha)
             gain = own_alpha / alpha * (rank / r) ** (0.5 if use_rslora else 1.0)
             a = torch.empty(r, width).uniform_(-bound, bound, generator=generator)
@@ -154,16 +154,16 @@ class LoraAdapter:
     @property
     def shapes(self) -> dict[str, tuple[int, int]]:
         """(n_out, n_in) of the adapted weights, by name."""
-        width = {"plain": 1, "block_sum": BLOCK}
+        width = {"plain": 1, "qalora": BLOCK}
         return {
             name: (pair.b.shape[0], pair.a.shape[1] * width[pair.form])
             for name, pair in self.pairs.items()
         }
 
     @property
-    def block_sum(self) -> tuple[str, ...]:
+    def qalora(self) -> tuple[str, ...]:
         """Names of the weights whose pair has the block-sum form."""
-        return tuple(name for name, pair in self.pairs.items() if pair.form == "block_sum")
+        return tuple(name for name, pair in self.pairs.items() if pair.form == "qalora")
 
     @property
     def num_parameters(self) -> int:

@@ -80,7 +80,7 @@ def kept_bytes_per_token(decoder: Decoder, adapter: BlockAdapter) -> int:
     floats = 2 * shape.width + 2  # x, x2 and the norms' reciprocals
     halves = 2 * (heads.n_q + heads.n_kv) * heads.d + 2 * shape.ffn_width  # qkv, attended, gate|up
     halves += sum(len(stack.a_RI) for stack in adapter.stacks)
-    halves += 2 * shape.width if shape.traits.has_post_norms else 0
+    halves += 2 * shape.width if shape.spec.has_post_norms else 0
     return FLOAT_BYTES * floats + decoder.dtype.itemsize * halves
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from fine_tuning.core.errors import TrainingError
 from fine_tuning.core.run import PEFT_CONFIG, PEFT_WEIGHTS
-from fine_tuning.engine.architecture import DecoderShape
+from fine_tuning.engine.architecture import ModelConfig
 from fine_tuning.engine.lora import Form, LoraAdapter, LoraPair
 from fine_tuning.gguf.adapter import BASE_DIGEST_KEY, is_constant_in_blocks
 
@@ -86,12 +86,12 @@ def _permuted(rows: Tensor, num_heads: int, *, undo: bool) -> Tensor:
     return rows.reshape(split).transpose(1, 2).reshape(rows.shape).contiguous()
 
 
-def peft_modules(shape: DecoderShape) -> Mapping[str, str]:
+def peft_modules(shape: ModelConfig) -> Mapping[str, str]:
     """Return PEFT's module names by llama.cpp's names of linear layers."""
-    return FUSED_PEFT_MODULES if shape.traits.is_fused else PEFT_MODULES
+    return FUSED_PEFT_MODULES if shape.spec.is_fused else PEFT_MODULES
 
 
-def _peft_name(name: str, shape: DecoderShape) -> tuple[str, str]:
+def _peft_name(name: str, shape: ModelConfig) -> tuple[str, str]:
     found, modules = _TARGET.fullmatch(name), peft_modules(shape)
     if found is None or found[2] not in modules:
         raise TrainingError(
@@ -102,7 +102,7 @@ def _peft_name(name: str, shape: DecoderShape) -> tuple[str, str]:
 
 
 def peft_state(
-    adapter: LoraAdapter, shape: DecoderShape, *, permute: bool = True
+    adapter: LoraAdapter, shape: ModelConfig, *, permute: bool = True
 ) -> dict[str, Tensor]:
     """Return the factors by PEFT's names, with the row order of Hugging Face's weights.
 
@@ -126,7 +126,7 @@ def peft_state(
 def write_peft_adapter(
     folder: Path,
     adapter: LoraAdapter,
-    shape: DecoderShape,
+    shape: ModelConfig,
     base_name: str,
     *,
     base_digest: str = "",
@@ -174,7 +174,7 @@ def _safetensors(state: Mapping[str, Tensor], about: dict[str, str]) -> bytes:
     return len(header).to_bytes(8, "little") + header + content[end:]
 
 
-def _patterns(adapter: LoraAdapter, shape: DecoderShape) -> dict[str, dict[str, float]]:
+def _patterns(adapter: LoraAdapter, shape: ModelConfig) -> dict[str, dict[str, float]]:
     """Return what the config says of pairs whose rank or scale is not the common one."""
     own = {
         _peft_name(name, shape)[0].removeprefix("base_model.model."): pair
@@ -192,7 +192,7 @@ def _patterns(adapter: LoraAdapter, shape: DecoderShape) -> dict[str, dict[str, 
 
 
 def read_peft_adapter(
-    folder: Path, shape: DecoderShape, *, foldable: Collection[str] = ()
+    folder: Path, shape: ModelConfig, *, foldable: Collection[str] = ()
 ) -> LoraAdapter:
     """Read what :func:`write_peft_adapter`, or PEFT itself, wrote for the same base.
 
@@ -227,8 +227,8 @@ def read_peft_adapter(
     for module, target, a, b in _peft_factors(folder, state, shape):
         factor = scales.of_module(module, a.shape[0]) / scales.common
         expanded = a.float().contiguous()
-        is_block_sum = target in foldable and is_constant_in_blocks(expanded.numpy())
-        form: Form = "block_sum" if is_block_sum else "plain"
+        is_qalora = target in foldable and is_constant_in_blocks(expanded.numpy())
+        form: Form = "qalora" if is_qalora else "plain"
         pairs[target] = LoraPair.from_expanded(expanded, b.float() * factor, form)
     if not pairs:
         raise TrainingError(
@@ -275,7 +275,7 @@ def _check_files(folder: Path) -> None:
 
 
 def _peft_factors(
-    folder: Path, state: Mapping[str, Tensor], shape: DecoderShape
+    folder: Path, state: Mapping[str, Tensor], shape: ModelConfig
 ) -> Iterator[tuple[str, str, Tensor, Tensor]]:
     """Yield PEFT's module name, ggml's tensor name, A, and B in ggml's row order."""
     kinds = {module: kind for kind, module in peft_modules(shape).items()}
@@ -309,7 +309,7 @@ def _peft_factors(
             yield module, f"blk.{found[2]}.{kind}.weight", a, _ggml_rows(folder, b, kind, shape)
 
 
-def _ggml_rows(folder: Path, b: Tensor, kind: str, shape: DecoderShape) -> Tensor:
+def _ggml_rows(folder: Path, b: Tensor, kind: str, shape: ModelConfig) -> Tensor:
     if shape.heads.is_neox or kind not in ("attn_q", "attn_k"):
         return b
     num_heads = shape.heads.n_q if kind == "attn_q" else shape.heads.n_kv

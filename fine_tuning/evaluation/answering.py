@@ -1,7 +1,7 @@
 """Asks a served model many questions: several at a time, each answer kept as soon as it is there.
 
-An evaluation that was killed, or whose model died, goes on where it stopped. What is judged is
-what is served: any ``ServedModel``. What this does not know: how replies are judged.
+An evaluation that was killed, or whose model died, goes on where it stopped. What is measured is
+what is served: any ``ServedModel``. What this does not know: how replies are scored.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SHOWN_CHARACTERS = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenReply:
-    """A reply as it is judged. ``ended`` tells whether the model ended it by itself."""
+    """A reply as it is scored. ``ended`` tells whether the model ended it by itself."""
 
     text: str
     ended: bool
@@ -33,7 +33,7 @@ class GivenReply:
 
     @classmethod
     def of(cls, reply: ServedReply) -> Self:
-        """Take what is judged from a server's reply."""
+        """Take what is scored from a server's reply."""
         return cls(
             text=reply.text,
             ended=reply.ended,

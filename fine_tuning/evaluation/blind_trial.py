@@ -14,7 +14,12 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from fine_tuning.core.errors import DataError
-from fine_tuning.evaluation.preference import ReplyPair, Winner, candidate_first, preference_suites
+from fine_tuning.evaluation.preference_suites import (
+    ReplyPair,
+    Winner,
+    candidate_first,
+    preference_suites,
+)
 from fine_tuning.evaluation.results import SuiteResult
 from fine_tuning.storage.atomic import storage_errors
 from fine_tuning.storage.json_lines import append, decode, encode, lines, locked

@@ -101,7 +101,7 @@ class Comparison:
         """Return a metric's row.
 
         Raises:
-            DataError: if the suite was not judged by it.
+            DataError: if the suite was not measured by it.
         """
         return metric_named(self.rows, name, f"the comparison on {self.suite!r}")
 

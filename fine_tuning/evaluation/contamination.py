@@ -88,7 +88,7 @@ def find_contamination(
         training: (id, text) of what was trained on, in any number.
         order: Words per n-gram, at least 1.
         threshold: The share of an item's n-grams in one training text from which on it counts.
-        min_words: Items with fewer words are not judged.
+        min_words: Items with fewer words are not checked.
 
     Raises:
         DataError: if ``order`` or ``min_words`` is below 1 or the threshold not in (0, 1].

@@ -61,7 +61,7 @@ class ModelResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationReport:
-    """What was found about two or more models; the last is judged against the first.
+    """What was found about two or more models; the last is compared with the first.
 
     ``comparisons`` are the candidate's with each other model, suite by suite; ``drift`` is that
     with the untuned base where the reference is a tuned model. ``provenance`` says what decided

@@ -111,7 +111,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JudgedItem:
+class EvaluatedItem:
     """One prompt and every model's reply; ``change`` below 0 means the candidate got worse.
 
     ``right`` tells by model whether a question was answered right; empty for other kinds.
@@ -141,10 +141,10 @@ class EvaluationSummary:
     models: tuple[str, ...]
     checks: tuple[Check, ...]
     measured: tuple[Measured, ...]
-    items: tuple[JudgedItem, ...]
+    items: tuple[EvaluatedItem, ...]
     files: Mapping[str, Path]
 
-    def of(self, kind: ItemKind) -> list[JudgedItem]:
+    def of(self, kind: ItemKind) -> list[EvaluatedItem]:
         """Return the items of a kind, the worst first."""
         return sorted((i for i in self.items if i.kind == kind), key=lambda i: i.change)
 
@@ -260,12 +260,12 @@ def _checks(verdict: Mapping[str, Any], measured: Sequence[Measured]) -> Iterato
         )
 
 
-def _items(raw: Mapping[str, Any], names: Sequence[str]) -> Iterator[JudgedItem]:
+def _items(raw: Mapping[str, Any], names: Sequence[str]) -> Iterator[EvaluatedItem]:
     models = dict(zip(names, raw["models"], strict=True))
     yield from _questions({n: m["questions"] for n, m in models.items() if m["questions"]})
     yield from _replies({n: m["replies"] for n, m in models.items() if m["replies"]})
     for number, pair in enumerate(raw["side_by_side"]):
-        yield JudgedItem(
+        yield EvaluatedItem(
             kind="prompt",
             id=f"prompt-{number + 1}",
             prompt=pair["prompt"],
@@ -274,14 +274,14 @@ def _items(raw: Mapping[str, Any], names: Sequence[str]) -> Iterator[JudgedItem]
         )
 
 
-def _questions(by_model: Mapping[str, Mapping[str, Any]]) -> Iterator[JudgedItem]:
+def _questions(by_model: Mapping[str, Mapping[str, Any]]) -> Iterator[EvaluatedItem]:
     if not by_model:
         return
     names = list(by_model)
     for answers in zip(*(asked["answers"] for asked in by_model.values()), strict=True):
         question = answers[0]["question"]
         right = {n: bool(a["is_right"]) for n, a in zip(names, answers, strict=True)}
-        yield JudgedItem(
+        yield EvaluatedItem(
             kind="question",
             id=question["id"],
             prompt=question["question"],
@@ -292,7 +292,7 @@ def _questions(by_model: Mapping[str, Mapping[str, Any]]) -> Iterator[JudgedItem
         )
 
 
-def _replies(by_model: Mapping[str, Mapping[str, Any]]) -> Iterator[JudgedItem]:
+def _replies(by_model: Mapping[str, Mapping[str, Any]]) -> Iterator[EvaluatedItem]:
     if not by_model:
         return
     names, first = list(by_model), next(iter(by_model.values()))
@@ -307,7 +307,7 @@ def _replies(by_model: Mapping[str, Mapping[str, Any]]) -> Iterator[JudgedItem]:
         gain = 0.0
         if metric is not None:
             gain = _value(last, metric, places[names[-1]][item]) - _value(first, metric, i)
-        yield JudgedItem(
+        yield EvaluatedItem(
             kind="reply",
             id=item,
             prompt=first["prompts"][i],

@@ -1,6 +1,6 @@
-"""Judges models through what they answer and how likely they find given text; never loads one.
+"""Evaluates models through what they answer and how likely they find given text; never loads one.
 
-Scoring and replying come in as functions, so that what is judged is whatever serves: the engine,
+Scoring and replying come in as functions, so that what is measured is whatever serves: the engine,
 the embedded runtime, Ollama. What this does not know: weights, runtimes, files.
 """
 

@@ -28,7 +28,7 @@ PRIMARY_SUITES = {
 }
 """The metrics a candidate may have to improve, and the suite each is measured on."""
 OLD_SUITE = "old"
-"""How the names of suites begin that earlier models were judged on."""
+"""How the names of suites begin that earlier models were evaluated on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

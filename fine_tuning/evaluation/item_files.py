@@ -11,7 +11,7 @@ from fine_tuning.core.errors import DataError
 from fine_tuning.core.json_value import JsonObject
 
 
-class Item(Protocol):
+class NamedItem(Protocol):
     """What is asked, by its name."""
 
     @property
@@ -19,7 +19,7 @@ class Item(Protocol):
         """The name, once in a file."""
 
 
-T = TypeVar("T", bound=Item)
+T = TypeVar("T", bound=NamedItem)
 
 
 def read_items(path: Path, read: Callable[[JsonObject], T], noun: str) -> tuple[T, ...]:

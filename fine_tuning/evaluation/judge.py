@@ -18,7 +18,12 @@ from typing import Literal
 from fine_tuning.core.conversation import Message, Part
 from fine_tuning.core.json_value import JsonValue
 from fine_tuning.evaluation.evaluator import ReplyMany
-from fine_tuning.evaluation.preference import ReplyPair, Winner, candidate_first, preference_suites
+from fine_tuning.evaluation.preference_suites import (
+    ReplyPair,
+    Winner,
+    candidate_first,
+    preference_suites,
+)
 from fine_tuning.evaluation.results import SuiteResult
 
 Slot = Literal["A", "B", "tie", ""]

@@ -96,7 +96,7 @@ def write_tasks(
 
 
 def states_facts(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
-    """Judge the reply to a question as :func:`~fine_tuning.evaluation.metrics.fact_recall` does.
+    """Score the reply to a question as :func:`~fine_tuning.evaluation.metrics.fact_recall` does.
 
     Args:
         doc: A line of ``questions.jsonl``.
@@ -133,14 +133,14 @@ _CHOOSING = {
 }
 
 
-def _answering(max_tokens: int, judge: Callable[..., Any], *metrics: str) -> dict[str, Any]:
+def _answering(max_tokens: int, score: Callable[..., Any], *metrics: str) -> dict[str, Any]:
     return {
         "output_type": "generate_until",
         "num_fewshot": 0,
         "doc_to_text": "asked",
         "doc_to_target": "source",
         "generation_kwargs": {"until": [], "max_gen_toks": max_tokens, "do_sample": False},
-        "process_results": _Function(f"{__name__}.{judge.__name__}"),
+        "process_results": _Function(f"{__name__}.{score.__name__}"),
         "metric_list": [_metric(name) for name in metrics],
     }
 

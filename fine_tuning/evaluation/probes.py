@@ -1,7 +1,7 @@
 """Did it forget? Small tasks of general ability, scored by likelihood and by what is answered.
 
 Each task brings choices, the right one first: how much of the chance the model gives to the right
-one is a finer measure than right or wrong, and needs no reply. A check judges the reply where one
+one is a finer measure than right or wrong, and needs no reply. A check scores the reply where one
 is generated. What this does not know: engines, runtimes, and what a drop means (see gate.py).
 """
 
@@ -48,7 +48,7 @@ class ProbeItem:
     lead: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse a task that cannot be judged."""
+        """Refuse a task that cannot be scored."""
         if not self.id or not self.skill or not self.prompt.strip():
             raise DataError(f"probe item {self.id!r} lacks an id, a skill or a prompt")
         if len(set(self.choices)) != len(self.choices) or len(self.choices) < MIN_CHOICES:

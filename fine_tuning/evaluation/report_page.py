@@ -11,7 +11,17 @@ from fine_tuning.evaluation.judge import JudgeResult
 from fine_tuning.evaluation.results import QuestionsResult, RepliesResult
 from fine_tuning.evaluation.verdict import Verdict
 from fine_tuning.pages import charts
-from fine_tuning.pages.page import Block, Compared, Figure, Notice, Page, Section, Table, Text, Tone
+from fine_tuning.pages.page import (
+    Block,
+    Compared,
+    Figure,
+    Notice,
+    Page,
+    PageSection,
+    Table,
+    Text,
+    Tone,
+)
 
 NUM_SHOWN = 6
 """Items shown from either end."""
@@ -38,17 +48,17 @@ def evaluation_page(report: EvaluationReport, made_at: str) -> Page:
     """
     verdict, models = report.verdict, report.models
     sections = [
-        Section("Verdict", list(_verdict(verdict, report))),
-        Section("How large is the difference?", list(_comparisons(report.comparisons))),
+        PageSection("Verdict", list(_verdict(verdict, report))),
+        PageSection("How large is the difference?", list(_comparisons(report.comparisons))),
     ]
     if report.drift:
         sections.append(
-            Section("Drift since the base model", list(_comparisons(report.drift, plots=False)))
+            PageSection("Drift since the base model", list(_comparisons(report.drift, plots=False)))
         )
     if report.judge is not None:
-        sections.append(Section("Judge model", list(_judge(report.judge))))
+        sections.append(PageSection("Judge model", list(_judge(report.judge))))
     sections += [
-        Section(title, blocks)
+        PageSection(title, blocks)
         for title, blocks in (
             ("Worst and best replies", _replies(models[0].replies, models[-1].replies, models)),
             ("Questions that changed", _questions(report.questions, models)),
@@ -60,8 +70,8 @@ def evaluation_page(report: EvaluationReport, made_at: str) -> Page:
         if blocks
     ]
     sections += [
-        Section("Training and serving", list(_costs(models))),
-        Section("What this rests on", list(_grounds(report))),
+        PageSection("Training and serving", list(_costs(models))),
+        PageSection("What this rests on", list(_grounds(report))),
     ]
     subtitle = (
         f"{verdict.candidate} against {verdict.reference}, {made_at[:16].replace('T', ' ')} UTC"

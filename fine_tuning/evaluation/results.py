@@ -43,7 +43,7 @@ class SuiteResult:
         """Return a metric by name.
 
         Raises:
-            DataError: if the suite was not judged by it.
+            DataError: if the suite was not measured by it.
         """
         return metric_named(self.metrics, name, f"suite {self.suite!r}")
 

@@ -102,7 +102,7 @@ def decide(
     *,
     since_zero: Sequence[Comparison] = (),
 ) -> Verdict:
-    """Judge a candidate by its comparisons with the reference, one per suite.
+    """Decide on a candidate by its comparisons with the reference, one per suite.
 
     Args:
         comparisons: All against the same reference; each suite at most once.

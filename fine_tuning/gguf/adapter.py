@@ -16,8 +16,8 @@ import numpy as np
 
 from fine_tuning.core.closing import Closing
 from fine_tuning.core.errors import GgufError
-from fine_tuning.gguf.promote import BLOCK
 from fine_tuning.gguf.reader import GgufFile
+from fine_tuning.gguf.requantize_exact import BLOCK
 from fine_tuning.gguf.types import Floats, TensorInfo, TensorType
 from fine_tuning.gguf.values import StringArray, quote
 
@@ -37,13 +37,13 @@ ADAPTER_TYPES: Final = (TensorType.F32, TensorType.F16, TensorType.BF16, TensorT
 class Factors:
     """One weight's update ``scale * b @ a``: a (rank, n_in), b (n_out, rank), float32, finite.
 
-    With ``is_block_sum`` the columns of ``a`` are equal within each block of 32.
+    With ``is_qalora`` the columns of ``a`` are equal within each block of 32.
     """
 
     a: Floats
     b: Floats
     scale: float
-    is_block_sum: bool
+    is_qalora: bool
 
 
 class AdapterFile(Closing):
@@ -69,8 +69,8 @@ class AdapterFile(Closing):
         }
         self.ranks: Mapping[str, int] = {name: a.shape[0] for name, (a, _) in pairs.items()}
         named = file.get(BLOCK_SUM_KEY, StringArray, StringArray.encode([]))
-        self._block_sum = frozenset(named)
-        for name in self._block_sum:
+        self._qalora = frozenset(named)
+        for name in self._qalora:
             if name not in pairs or self.shapes[name][1] % BLOCK:
                 raise GgufError(
                     f"{self.path}: {BLOCK_SUM_KEY} names {quote(name)}, an adapted weight with a "
@@ -109,14 +109,14 @@ class AdapterFile(Closing):
             raise GgufError(
                 f"{self.path}: the factors of {quote(name)} hold NaN or infinity, numbers expected"
             )
-        is_block_sum = name in self._block_sum
-        if is_block_sum and not is_constant_in_blocks(a):
+        is_qalora = name in self._qalora
+        if is_qalora and not is_constant_in_blocks(a):
             raise GgufError(
                 f"{self.path}: {quote(name + SUFFIX_A)} differs within a block of {BLOCK} columns, "
                 f"and {BLOCK_SUM_KEY} says it does not"
             )
         scale = self.alpha / self.ranks[name] if self.alpha else 1.0
-        return Factors(a, b, scale, is_block_sum)
+        return Factors(a, b, scale, is_qalora)
 
 
 def is_constant_in_blocks(a: Floats) -> bool:

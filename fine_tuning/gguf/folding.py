@@ -16,7 +16,13 @@ import numpy as np
 from fine_tuning.core.errors import GgufError
 from fine_tuning.gguf.adapter import Factors
 from fine_tuning.gguf.dequantize import dequantize
-from fine_tuning.gguf.promote import BLOCK, PROMOTIONS, block_minima, promote, shift_minima
+from fine_tuning.gguf.requantize_exact import (
+    BLOCK,
+    EXACT_TYPES,
+    block_minima,
+    requantize_exact,
+    shift_minima,
+)
 from fine_tuning.gguf.types import Bytes, Floats, TensorType, tensor_num_bytes
 
 Packer = Callable[[Floats, TensorType], Bytes]
@@ -87,12 +93,12 @@ def fold(weight: Weight, factors: Factors) -> tuple[Bytes, UpdateLoss]:
     """Add a block-sum update to the minima of 4- or 5-bit blocks.
 
     Returns:
-        The weight in the type of its promotion, and the loss to fp16.
+        The weight in its exact type, and the loss to fp16.
 
     Raises:
-        GgufError: if the type has no promotion, or a minimum does not fit fp16.
+        GgufError: if the type has no exact form, or a minimum does not fit fp16.
     """
-    blocks, loss = promote(weight.raw, weight.type), UpdateLoss()
+    blocks, loss = requantize_exact(weight.raw, weight.type), UpdateLoss()
     per_row = weight.n_in // BLOCK
     a_blocks = factors.a[:, ::BLOCK]
     for rows in weight.row_slices():
@@ -148,4 +154,4 @@ def _product(factors: Factors, rows: slice, a: Floats) -> Floats:
 
 def can_fold(weight_type: TensorType, factors: Factors) -> bool:
     """Tell whether an update goes into block minima."""
-    return factors.is_block_sum and weight_type in PROMOTIONS
+    return factors.is_qalora and weight_type in EXACT_TYPES

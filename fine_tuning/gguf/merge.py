@@ -28,9 +28,9 @@ from fine_tuning.gguf.folding import (
     repack,
     repack_rows,
 )
-from fine_tuning.gguf.promote import BLOCK, PROMOTIONS
 from fine_tuning.gguf.quantize import quantize
 from fine_tuning.gguf.reader import GgufFile
+from fine_tuning.gguf.requantize_exact import BLOCK, EXACT_TYPES
 from fine_tuning.gguf.types import Bytes, TensorInfo, TensorType, ValueType, block_format
 from fine_tuning.gguf.values import quote
 from fine_tuning.gguf.writer import TensorSource, write_gguf
@@ -280,7 +280,7 @@ class _Merge:
 
     def _faithful(self, info: TensorInfo, factors: Factors) -> TensorType:
         if can_fold(info.type, factors):
-            return PROMOTIONS[info.type]
+            return EXACT_TYPES[info.type]
         if info.type in (TensorType.F32, TensorType.F16):
             return info.type
         if info.type is TensorType.BF16 or info.shape[-1] % BLOCK:
@@ -317,7 +317,7 @@ class _Merge:
         if factors is None:
             same = kind is info.type
             return weight.raw if same else repack(weight, None, kind, self.types.pack)[0]
-        is_exact = can_fold(info.type, factors) and kind is PROMOTIONS[info.type]
+        is_exact = can_fold(info.type, factors) and kind is EXACT_TYPES[info.type]
         packed, loss = (
             fold(weight, factors) if is_exact else repack(weight, factors, kind, self.types.pack)
         )

@@ -152,20 +152,20 @@ def _ask_opinion(session_id: str, reply_id: str, reply: str) -> None:
         value = st.session_state[thumb]  # None: the same thumb again takes it back
         why = (st.session_state.get(reason) or "").lower() if value is not None else ""
         given = 0 if value is None else 1 if value else -1
-        _judge(session_id, reply_id, "thumb", value=given, reason=why)
+        _record(session_id, reply_id, "thumb", value=given, reason=why)
 
     with st.container(horizontal=True, vertical_alignment="center"):
         value = st.feedback("thumbs", key=thumb, on_change=rated)
         with st.popover("Edit", icon=":material/edit:"), st.form(f"{STATE}-edit-{reply_id}"):
             better = st.text_area("The reply as it should have been", value=reply)
             if st.form_submit_button("Save", type="primary") and better != reply:
-                _judge(session_id, reply_id, "correction", text=better)
+                _record(session_id, reply_id, "correction", text=better)
                 st.caption("Correction saved: it is trained on instead of the reply.")
     if value == 0:
         st.pills("What was wrong with it? (optional)", REASONS, key=reason, on_change=rated)
 
 
-def _judge(
+def _record(
     session_id: str, reply_id: str, kind: str, *, value: int = 0, text: str = "", reason: str = ""
 ) -> None:
     try:

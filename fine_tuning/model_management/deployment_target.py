@@ -14,7 +14,7 @@ from typing import Protocol
 
 from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.ports import AliasingRuntime, Progress, ServedModel
-from fine_tuning.model_management.ladder import Rung, Way
+from fine_tuning.model_management.deploy_strategies import DeployStrategy, Way
 from fine_tuning.model_management.tools_check import Prompt
 
 
@@ -57,7 +57,7 @@ class Deployable:
 class Made:
     """A model that was made: its way, and what was decided, each with its reason."""
 
-    rung: Rung
+    strategy: DeployStrategy
     decisions: JsonObject = field(default_factory=dict)
 
 
@@ -77,7 +77,7 @@ class DeploymentTarget(Protocol):
         """The runtime."""
         ...
 
-    def rungs(self, what: Deployable, only: Way | None) -> Sequence[Rung]:
+    def strategies(self, what: Deployable, only: Way | None) -> Sequence[DeployStrategy]:
         """Return the ways to try, best first.
 
         Raises:
@@ -86,7 +86,9 @@ class DeploymentTarget(Protocol):
         """
         ...
 
-    def make(self, name: str, rung: Rung, what: Deployable, progress: Progress | None) -> Made:
+    def make(
+        self, name: str, strategy: DeployStrategy, what: Deployable, progress: Progress | None
+    ) -> Made:
         """Make a model of that name which loads and renders prompts as training did.
 
         Raises:

@@ -43,7 +43,7 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReferenceReading:
     """All replies as the reference reads them at one strength of the adapter."""
 
     scale: float
@@ -61,12 +61,12 @@ class Reading:
 class Diagnosis:
     """The readings made, and the strength that explains the replies; None when none does."""
 
-    readings: Mapping[float, Reading]
+    readings: Mapping[float, ReferenceReading]
     scale: float | None
     by: str
 
     @property
-    def best(self) -> Reading | None:
+    def best(self) -> ReferenceReading | None:
         """The reading at that strength."""
         return None if self.scale is None else self.readings[self.scale]
 
@@ -96,7 +96,7 @@ def diagnose(reference: Reference, answered: Sequence[Answered]) -> Diagnosis:
     has_figures = all(one.reply.first_token_log_probabilities for one in answered)
     measure = first_token_distance if has_figures else _reply_distance
     limit = MAX_MEAN_KL if has_figures else MAX_MEAN_GAP
-    readings: dict[float, Reading] = {}
+    readings: dict[float, ReferenceReading] = {}
     for strength in STRENGTHS:
         readings[strength] = _read(reference, answered, strength, measure, limit)
         if len(readings) > 1 and min(one.distance for one in readings.values()) <= limit / 2:
@@ -152,12 +152,12 @@ def _read(
     scale: float,
     measure: Callable[[Answered, Followed], float],
     limit: float,
-) -> Reading:
+) -> ReferenceReading:
     followed = tuple(
         reference.follow(one.messages, one.reply.text, scale=scale) for one in answered
     )
     distances = [measure(one, read) for one, read in zip(answered, followed, strict=True)]
-    return Reading(scale, followed, fmean(distances), limit)
+    return ReferenceReading(scale, followed, fmean(distances), limit)
 
 
 def first_token_distance(one: Answered, followed: Followed) -> float:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from fine_tuning.core.ports import ModelRecipe, Progress, ServedModel
+from fine_tuning.model_management.deploy_strategies import DeployStrategy, Way, deploy_strategies
 from fine_tuning.model_management.deployment_target import Deployable, Made
-from fine_tuning.model_management.ladder import Rung, Way, ladder
 from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
 from fine_tuning.runtimes.embedded_served import EmbeddedServedModel
 
@@ -36,9 +36,9 @@ class EmbeddedTarget:
         """The runtime."""
         return self._runtime
 
-    def rungs(self, what: Deployable, only: Way | None) -> Sequence[Rung]:
+    def strategies(self, what: Deployable, only: Way | None) -> Sequence[DeployStrategy]:
         """Return the one way: llama.cpp applies adapters exactly."""
-        return ladder(
+        return deploy_strategies(
             takes_adapters=True,
             adapters_reason=self._reason,
             is_mergeable=what.is_mergeable,
@@ -46,14 +46,16 @@ class EmbeddedTarget:
             version=what.version,
         )
 
-    def make(self, name: str, rung: Rung, what: Deployable, progress: Progress | None) -> Made:
+    def make(
+        self, name: str, strategy: DeployStrategy, what: Deployable, progress: Progress | None
+    ) -> Made:
         """Make a model; it loads, and renders by the template training used.
 
         Raises:
             DeploymentError: if it does not load.
         """
-        is_beside = rung.way == "adapter"
-        base = what.base_path if is_beside else what.merged(rung.way, progress)
+        is_beside = strategy.way == "adapter"
+        base = what.base_path if is_beside else what.merged(strategy.way, progress)
         recipe = ModelRecipe(
             base=str(base),
             adapter=what.adapter if is_beside else None,
@@ -62,7 +64,9 @@ class EmbeddedTarget:
             parameters={"stop": list(what.stop)} if what.stop else None,
         )
         self._runtime.create(name, recipe, progress)
-        return Made(rung=rung, decisions={"server": "llama.cpp in this process", "base": str(base)})
+        return Made(
+            strategy=strategy, decisions={"server": "llama.cpp in this process", "base": str(base)}
+        )
 
     @contextmanager
     def served(self, name: str) -> Iterator[ServedModel]:

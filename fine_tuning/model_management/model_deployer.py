@@ -23,8 +23,8 @@ from fine_tuning.core.errors import (
 from fine_tuning.core.json_value import JsonObject, JsonValue, object_at, trusted
 from fine_tuning.core.naming import canonical_json
 from fine_tuning.core.ports import ModelInfo, Progress, ServedModel
+from fine_tuning.model_management.deploy_strategies import WORDS, DeployStrategy, Way
 from fine_tuning.model_management.deployment_target import Deployable, DeploymentTarget, Made
-from fine_tuning.model_management.ladder import WORDS, Rung, Way
 from fine_tuning.model_management.model_registry import ModelRegistry
 from fine_tuning.model_management.proof_parts import Proof
 from fine_tuning.model_management.remedies import OF_ADAPTERS, remedy
@@ -125,7 +125,7 @@ class Deployer:
         self, what: Deployable, only: Way | None, progress: Progress | None
     ) -> Deployed:
         """Make, prove and place a model; whatever happens is written down before it does."""
-        rungs = self._target.rungs(what, only)
+        strategies = self._target.strategies(what, only)
         existing = self._show(what.served_as)
         staged = what.served_as + STAGED
         begun = self._registry.deployments.begin(
@@ -135,7 +135,7 @@ class Deployer:
             {"staged": staged, "replaces": existing.digest if existing else ""},
         )
         try:
-            made, attempts, proof = self._climb(staged, rungs, what, only, progress)
+            made, attempts, proof = self._try_in_order(staged, strategies, what, only, progress)
             self._write_outcome(begun.id, made, proof)
             info = self._take_place(staged, what.served_as)
         except BaseException as error:
@@ -145,8 +145,8 @@ class Deployer:
         self._outcome_path(begun.id).unlink(missing_ok=True)
         return replace(
             self._answering(what, info),
-            way=made.rung.way,
-            reason=made.rung.reason,
+            way=made.strategy.way,
+            reason=made.strategy.reason,
             decisions=made.decisions,
             attempts=attempts,
             proof=proof.to_dict(),
@@ -215,10 +215,10 @@ class Deployer:
             changed=False,
         )
 
-    def _climb(
+    def _try_in_order(
         self,
         staged: str,
-        rungs: Sequence[Rung],
+        strategies: Sequence[DeployStrategy],
         what: Deployable,
         only: Way | None,
         progress: Progress | None,
@@ -230,25 +230,25 @@ class Deployer:
         """
         attempts: list[Attempt] = []
         next_command = ""
-        for rung in rungs:
+        for strategy in strategies:
             self._remove(staged)
             try:
-                made = self._target.make(staged, rung, what, progress)
+                made = self._target.make(staged, strategy, what, progress)
             except RuntimeUnavailableError:
                 raise
             except FineTuningError as error:
-                attempts.append(Attempt(way=rung.way, reason=error.message))
+                attempts.append(Attempt(way=strategy.way, reason=error.message))
                 next_command = error.next_command or DOCTOR
                 continue
             with self._target.served(staged) as served:
                 proof = self._prove(served, self._target.base_served(what))
             if proof.holds:
                 return made, attempts, proof
-            attempts.append(Attempt(way=rung.way, reason=proof.sentence))
+            attempts.append(Attempt(way=strategy.way, reason=proof.sentence))
             next_command = remedy(proof, what.version, self._target.name, only)
             if not set(proof.causes) <= OF_ADAPTERS or not proof.causes:
                 break
-        reasons = "; ".join(f"{WORDS[one.way]}: {one.reason}" for one in attempts)
+        reasons = "; ".join(f"{WORDS[attempt.way]}: {attempt.reason}" for attempt in attempts)
         raise DeploymentError(
             f"{what.version} was not deployed to {self._target.name}, and what was there stands: "
             f"{reasons}",
@@ -306,7 +306,7 @@ def _outcome(made: Made, proof: Proof) -> dict[str, JsonValue]:
     """Return what the registry keeps of a proven deployment."""
     return {
         **proof.to_dict(),
-        "way": made.rung.way,
-        "reason": made.rung.reason,
+        "way": made.strategy.way,
+        "reason": made.strategy.reason,
         "decisions": dict(made.decisions),
     }

@@ -14,11 +14,11 @@ from fine_tuning.core.errors import DataError, DeploymentError
 from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.naming import canonical_json, file_sha256
 from fine_tuning.core.ports import Clock
+from fine_tuning.model_management.alias_history import needed_versions
 from fine_tuning.model_management.deployments import Deployments
 from fine_tuning.model_management.lineage import put_members
 from fine_tuning.model_management.registry_file import RegistryFile
 from fine_tuning.model_management.registry_rows import read_events, read_versions
-from fine_tuning.model_management.switchings import needed_versions
 from fine_tuning.model_management.versions import (
     ADAPTER,
     Artefact,
@@ -63,14 +63,14 @@ class ModelRegistry(RegistryFile):
             )
         artefacts = [_described(kind, path) for kind, path in new.artefacts]
         with self.database.writing() as connection:
-            known = read_versions(
+            registered = read_versions(
                 connection,
                 self.place,
                 "WHERE family = ? AND run_id = ? AND adapter_name = ?",
                 (family, new.run_id, new.adapter_name),
             )
-            if known:
-                return known[0]
+            if registered:
+                return registered[0]
             identity = self._insert_version(connection, family, new)
             for artefact in artefacts:
                 self._put_artefact(connection, identity, artefact)

@@ -14,14 +14,14 @@ from dataclasses import asdict, dataclass, replace
 from fine_tuning.core.errors import DeploymentError, FineTuningError, ModelNotFoundError
 from fine_tuning.core.json_value import JsonValue
 from fine_tuning.core.ports import AliasingRuntime, ModelInfo, ModelRecipe
-from fine_tuning.model_management.model_registry import ModelRegistry
-from fine_tuning.model_management.switchings import (
+from fine_tuning.model_management.alias_history import (
     Action,
-    Pointing,
-    SwitchJournal,
+    Alias,
+    AliasHistory,
     Traffic,
     needed_versions,
 )
+from fine_tuning.model_management.model_registry import ModelRegistry
 from fine_tuning.model_management.versions import Deployment, ModelVersion, served_name
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class ModelSwitcher:
         self._registry = registry
         self._runtime = runtime
         self._prefix = prefix
-        self.journal = SwitchJournal(registry, runtime_name)
+        self.journal = AliasHistory(registry, runtime_name)
 
     def alias_of(self, family: str) -> str:
         """Return the name a chatbot asks for to get a family's champion."""
@@ -127,10 +127,10 @@ class ModelSwitcher:
                     next_command=self._way_to_another(family, now.version if now else ""),
                 )
             if earlier.version:
-                wanted = self._to_version(self._registry.find(earlier.version))
+                restored = self._to_version(self._registry.find(earlier.version))
             else:
-                wanted = self._to_base(self._registry.find(now.family))
-            return self._move("rollback", replace(wanted, before_id=earlier.before_id))
+                restored = self._to_base(self._registry.find(now.family))
+            return self._move("rollback", replace(restored, before_id=earlier.before_id))
 
     def split(self, name: str, share: float) -> Traffic:
         """Let a version answer a share of its family's sessions, beside the champion.
@@ -154,19 +154,19 @@ class ModelSwitcher:
             self._recover()
             champion = self.journal.current(alias)
             if champion is None or champion.version == version.name:
-                found = "is nothing yet" if champion is None else f"is {version.name} itself"
+                problem = "is nothing yet" if champion is None else f"is {version.name} itself"
                 raise DeploymentError(
-                    f"{alias} {found}, expected a champion to compare {version.name} with",
+                    f"{alias} {problem}, expected a champion to compare {version.name} with",
                     next_command=self._way_to_another(version.family, version.name),
                 )
-            wanted = self._to_version(version)
-            self._runtime.warm_up(wanted.target)
+            challenger = self._to_version(version)
+            self._runtime.warm_up(challenger.target)
             traffic = Traffic(
                 runtime=self.journal.runtime,
                 alias=alias,
                 family=version.family,
                 version=version.name,
-                target=wanted.target,
+                target=challenger.target,
                 share=share,
                 salt=f"{alias} {version.name}",
             )
@@ -222,7 +222,7 @@ class ModelSwitcher:
         wanted = others[-1] if others else otherwise
         return f"fine-tuning switch {wanted}" if wanted else "fine-tuning deploy latest"
 
-    def served_as(self, version: ModelVersion, *, base: bool = False) -> Pointing:
+    def served_as(self, version: ModelVersion, *, base: bool = False) -> Alias:
         """Return where a version answers, or its base, seen to be what it is taken for.
 
         Raises:
@@ -252,7 +252,7 @@ class ModelSwitcher:
         version = self._registry.find(name)
         return version, version.family
 
-    def _to_version(self, version: ModelVersion) -> Pointing:
+    def _to_version(self, version: ModelVersion) -> Alias:
         """Return where an alias shall point for a version, seen to be what was deployed."""
         deployment = self._deployed(version)
         info = self._show(deployment.name)
@@ -269,15 +269,15 @@ class ModelSwitcher:
                 f"{version.name} was deployed",
                 next_command=again,
             )
-        return self._pointing(version.family, version.name, info, deployment.name)
+        return self._alias(version.family, version.name, info, deployment.name)
 
-    def _to_base(self, version: ModelVersion) -> Pointing:
+    def _to_base(self, version: ModelVersion) -> Alias:
         """Return where an alias shall point for a version's base; it gets a name if it has none."""
         own = served_name(self._prefix, version.family, BASE)
         for target in (version.base_name, own):
             info = self._show(target)
             if info is not None and _base_digest(info) in ("", version.base_digest):
-                return self._pointing(version.family, "", info, target)
+                return self._alias(version.family, "", info, target)
         info = self._runtime.create(own, ModelRecipe(base=version.base_name))
         if _base_digest(info) not in ("", version.base_digest):
             self._runtime.delete(own)
@@ -286,12 +286,12 @@ class ModelSwitcher:
                 f"{version.base_digest}, which {version.name} was trained on",
                 next_command="fine-tuning train, or bring that base model back",
             )
-        return self._pointing(version.family, "", info, own)
+        return self._alias(version.family, "", info, own)
 
-    def _pointing(self, family: str, version: str, info: ModelInfo, target: str) -> Pointing:
+    def _alias(self, family: str, version: str, info: ModelInfo, target: str) -> Alias:
         alias = self.alias_of(family)
         now = self.journal.current(alias)
-        return Pointing(
+        return Alias(
             switching_id=0,
             runtime=self.journal.runtime,
             alias=alias,
@@ -302,39 +302,40 @@ class ModelSwitcher:
             before_id=now.switching_id if now else None,
         )
 
-    def _move(self, action: Action, wanted: Pointing, *, warm_up_s: float = 0.0) -> Switched:
-        now, alias = self.journal.current(wanted.alias), self._show(wanted.alias)
+    def _move(self, action: Action, destination: Alias, *, warm_up_s: float = 0.0) -> Switched:
+        version = destination.version or f"{destination.family}:{BASE}"
+        now, alias = self.journal.current(destination.alias), self._show(destination.alias)
         if now is None and alias is not None:
             raise DeploymentError(
-                f"{wanted.alias} is a model this registry did not make, expected a free name",
-                next_command=f"fine-tuning switch {wanted.version or wanted.family + ':' + BASE} "
+                f"{destination.alias} is a model this registry did not make, expected a free name",
+                next_command=f"fine-tuning switch {version} "
                 "--set deployment.model_name_prefix=mine_",
             )
-        stays = now is not None and alias is not None and now.version == wanted.version
+        stays = now is not None and alias is not None and now.version == destination.version
         done = Switched(
-            alias=wanted.alias,
-            version=wanted.version or f"{wanted.family}:{BASE}",
-            before=(now.version if now else "") or f"{wanted.family}:{BASE}",
-            target=wanted.target,
-            changed=not (stays and alias is not None and alias.digest == wanted.digest),
+            alias=destination.alias,
+            version=version,
+            before=(now.version if now else "") or f"{destination.family}:{BASE}",
+            target=destination.target,
+            changed=not (stays and alias is not None and alias.digest == destination.digest),
             warm_up_s=warm_up_s,
         )
         if not done.changed:
             return done
         begun_s = time.monotonic()
-        switching_id = self.journal.begin(action, wanted)
+        switching_id = self.journal.begin(action, destination)
         try:
-            self._runtime.point_alias(wanted.alias, wanted.target)
-            self._ask(wanted)
+            self._runtime.point_alias(destination.alias, destination.target)
+            self._ask(destination)
         except BaseException as error:
             # What cannot be put back now, because the runtime died, stays in the journal.
-            if self._is_put_back(wanted.alias, now, alias):
+            if self._is_put_back(destination.alias, now, alias):
                 self.journal.undo(switching_id, str(error).partition("\n")[0])
             raise
         self.journal.finish(switching_id)
         return replace(done, switch_s=time.monotonic() - begun_s)
 
-    def _ask(self, wanted: Pointing) -> None:
+    def _ask(self, wanted: Alias) -> None:
         """Ask the runtime whether the alias is what it shall be."""
         info = self._runtime.show(wanted.alias)
         if info.digest != wanted.digest:
@@ -344,7 +345,7 @@ class ModelSwitcher:
                 next_command="fine-tuning doctor",
             )
 
-    def _is_put_back(self, name: str, now: Pointing | None, before: ModelInfo | None) -> bool:
+    def _is_put_back(self, name: str, now: Alias | None, before: ModelInfo | None) -> bool:
         """Let an alias answer as before a failed move; False if the runtime does not let us."""
         try:
             info = self._show(name)
@@ -373,7 +374,7 @@ class ModelSwitcher:
             return None
 
 
-def _finished(now: Pointing, was: Pointing) -> Switched:
+def _finished(now: Alias, was: Alias) -> Switched:
     """Return what a rollback did that a killed process left to be written down."""
     base = f"{now.family}:{BASE}"
     return Switched(

@@ -16,8 +16,8 @@ from fine_tuning.core.conversation import Conversation, Message, Role
 from fine_tuning.core.errors import DataError, DeploymentError, FineTuningError
 from fine_tuning.core.json_value import JsonValue
 from fine_tuning.core.ports import Progress, ServedModel
+from fine_tuning.model_management.deploy_strategies import DeployStrategy, Way, deploy_strategies
 from fine_tuning.model_management.deployment_target import Deployable, Made
-from fine_tuning.model_management.ladder import Rung, Way, ladder
 from fine_tuning.model_management.tools_check import check_tools, differs
 from fine_tuning.runtimes.go_template import infer_go_template
 from fine_tuning.runtimes.ollama_modelfile import Modelfile
@@ -35,7 +35,7 @@ _CHECKED: tuple[tuple[tuple[Role, str], ...], ...] = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Candidate:
+class _RecipeCandidate:
     """A recipe, and where its template comes from.
 
     ``copies`` is true where the server gets another copy of a base that it has, ``is_learnt``
@@ -56,15 +56,15 @@ class _Choice:
     """
 
     passed_over: list[str]
-    best: _Candidate | None = None
+    best: _RecipeCandidate | None = None
     tools: str = ""
     is_last: bool = False
 
-    def take(self, candidate: _Candidate, tools: str) -> None:
+    def take(self, candidate: _RecipeCandidate, tools: str) -> None:
         """Let the candidate that is the draft now be the best."""
         self.best, self.tools, self.is_last = candidate, tools, True
 
-    def pass_over(self, candidate: _Candidate, reason: str) -> None:
+    def pass_over(self, candidate: _RecipeCandidate, reason: str) -> None:
         """Say why a candidate is not right."""
         self.passed_over.append(f"{candidate.template_reason}: {reason}")
 
@@ -89,10 +89,10 @@ class OllamaTarget:
         """The runtime."""
         return self._runtime
 
-    def rungs(self, what: Deployable, only: Way | None) -> Sequence[Rung]:
+    def strategies(self, what: Deployable, only: Way | None) -> Sequence[DeployStrategy]:
         """Return the ways to try: an adapter where the server takes one, then a merged file."""
         facts = self._runtime.facts()
-        return ladder(
+        return deploy_strategies(
             takes_adapters=facts.takes_adapters,
             adapters_reason=facts.adapters_reason,
             is_mergeable=what.is_mergeable,
@@ -111,7 +111,9 @@ class OllamaTarget:
         tag = self._tag_of_base(what)
         return self._runtime.served(tag) if tag else None
 
-    def make(self, name: str, rung: Rung, what: Deployable, progress: Progress | None) -> Made:
+    def make(
+        self, name: str, strategy: DeployStrategy, what: Deployable, progress: Progress | None
+    ) -> Made:
         """Make a model with the best template whose prompts are those trained on.
 
         The best renders tools as training did. Where no tools were trained on, one that treats
@@ -122,7 +124,7 @@ class OllamaTarget:
             DeploymentError: if there is none, the server refuses the model, or it does not load.
             RuntimeUnavailableError: if no server answers.
         """
-        choice = self._choose(name, rung, what, progress)
+        choice = self._choose(name, strategy, what, progress)
         if choice.best is None:
             raise DeploymentError(
                 f"the server's prompts differ from those {what.version} was trained on, with every "
@@ -131,16 +133,16 @@ class OllamaTarget:
             )
         if not choice.is_last:
             self._runtime.draft(name, choice.best.recipe, progress)
-        return Made(rung=rung, decisions=self._decisions(choice.best, choice))
+        return Made(strategy=strategy, decisions=self._decisions(choice.best, choice))
 
     def _choose(
-        self, name: str, rung: Rung, what: Deployable, progress: Progress | None
+        self, name: str, strategy: DeployStrategy, what: Deployable, progress: Progress | None
     ) -> _Choice:
         """Try candidates until one renders all prompts as training did."""
         checks, learnt = _expected(what), infer_go_template(what.prompt)
         base, choice = self.base_served(what), _Choice([])
         is_told = True
-        for candidate in self._candidates(rung.way, what, learnt, progress):
+        for candidate in self._candidates(strategy.way, what, learnt, progress):
             is_useless = not is_told and not candidate.is_learnt
             if is_useless or (choice.best and candidate.copies):
                 continue
@@ -161,7 +163,7 @@ class OllamaTarget:
         return choice
 
     def _drafted(
-        self, name: str, candidate: _Candidate, choice: _Choice, progress: Progress | None
+        self, name: str, candidate: _RecipeCandidate, choice: _Choice, progress: Progress | None
     ) -> bool:
         """Make the candidate the draft; one that is only tried to do better may fail."""
         choice.is_last = False
@@ -180,9 +182,9 @@ class OllamaTarget:
         what: Deployable,
         base: ServedModel | None,
         choice: _Choice,
-        candidate: _Candidate,
+        candidate: _RecipeCandidate,
     ) -> bool:
-        """Judge a candidate by its prompts with tools; true when no other can be better."""
+        """Check a candidate by its prompts with tools; true when no other can be better."""
         tools = check_tools(
             what.prompt,
             self._runtime.served(name).rendered_prompt,
@@ -196,7 +198,7 @@ class OllamaTarget:
             choice.take(candidate, tools.sentence)
         return is_best
 
-    def _decisions(self, candidate: _Candidate, choice: _Choice) -> dict[str, JsonValue]:
+    def _decisions(self, candidate: _RecipeCandidate, choice: _Choice) -> dict[str, JsonValue]:
         facts = self._runtime.facts()
         return {
             "server": f"Ollama {facts.version}",
@@ -210,7 +212,7 @@ class OllamaTarget:
 
     def _candidates(
         self, way: Way, what: Deployable, learnt: str | None, progress: Progress | None
-    ) -> Iterator[_Candidate]:
+    ) -> Iterator[_RecipeCandidate]:
         """Yield recipes, the one that changes least first."""
         tag = self._tag_of_base(what)
         settings = self._runtime.settings(tag) if tag else Modelfile(base="")
@@ -221,18 +223,22 @@ class OllamaTarget:
             copies = True
             stop = {"stop": list(what.stop)} if what.stop else None
             by_name = OllamaRecipe(base=tag, adapter=what.adapter, parameters=stop)
-            yield _Candidate(template_reason=f"inherited from {tag}", recipe=by_name)
+            yield _RecipeCandidate(template_reason=f"inherited from {tag}", recipe=by_name)
             if not settings.renderer:
                 for reason, text in templates.items():
                     recipe = replace(by_name, template=text)
-                    yield _Candidate(template_reason=reason, recipe=recipe, is_learnt=True)
+                    yield _RecipeCandidate(template_reason=reason, recipe=recipe, is_learnt=True)
         elif settings.template or settings.renderer:
-            yield _Candidate(template_reason=f"sent again as {tag} has it", recipe=from_file())
+            yield _RecipeCandidate(
+                template_reason=f"sent again as {tag} has it", recipe=from_file()
+            )
         plain = replace(from_file(), template=None, renderer="", parser="")
-        yield _Candidate(template_reason="the GGUF's own", recipe=plain, copies=copies)
+        yield _RecipeCandidate(template_reason="the GGUF's own", recipe=plain, copies=copies)
         for reason, text in templates.items():
             recipe = replace(plain, template=text)
-            yield _Candidate(template_reason=reason, recipe=recipe, copies=copies, is_learnt=True)
+            yield _RecipeCandidate(
+                template_reason=reason, recipe=recipe, copies=copies, is_learnt=True
+            )
 
     def _from_file(
         self, way: Way, what: Deployable, settings: Modelfile, progress: Progress | None

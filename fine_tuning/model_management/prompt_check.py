@@ -112,23 +112,23 @@ def check_prompts(
             expected = reference.prompt(messages)
         except DataError:
             continue
-        one = _Comparison(shape, expected, reference.count_tokens(expected))
+        comparison = _Comparison(shape, expected, reference.count_tokens(expected))
         # The reply comes first: it tells how long loading took; a rendering loads silently.
-        one.counted = asking.complete(messages, 1).prompt_tokens
-        one.rendered = asking.rendered(messages)
-        compared.append(one)
+        comparison.counted = asking.complete(messages, 1).prompt_tokens
+        comparison.rendered = asking.rendered(messages)
+        compared.append(comparison)
     is_known = slack is not None
     if slack is None:
-        slack = min(one.expected_tokens for one in compared)
+        slack = min(comparison.expected_tokens for comparison in compared)
     return replace(_finding(compared, slack, is_known=is_known), slack_tokens=slack)
 
 
 def _finding(compared: Sequence[_Comparison], slack: int, *, is_known: bool) -> PromptFinding:
     figures: dict[str, JsonValue] = {
-        "shapes": [one.shape for one in compared],
-        "rendered": any(one.rendered is not None for one in compared),
-        "expected_tokens": [one.expected_tokens for one in compared],
-        "counted_tokens": [one.counted for one in compared],
+        "shapes": [comparison.shape for comparison in compared],
+        "rendered": any(comparison.rendered is not None for comparison in compared),
+        "expected_tokens": [comparison.expected_tokens for comparison in compared],
+        "counted_tokens": [comparison.counted for comparison in compared],
     }
     wrong = (
         _cut_text(compared)
@@ -138,11 +138,11 @@ def _finding(compared: Sequence[_Comparison], slack: int, *, is_known: bool) -> 
     )
     if wrong is not None:
         return PromptFinding(cause=wrong[0], sentence=wrong[1], figures=figures)
-    shapes = ", ".join(one.shape for one in compared)
+    shapes = ", ".join(comparison.shape for comparison in compared)
     if figures["rendered"]:
         sentence = f"the server's prompts are those trained on ({shapes})"
         return PromptFinding(sentence=sentence, figures=figures)
-    is_told = any(one.counted is not None for one in compared)
+    is_told = any(comparison.counted is not None for comparison in compared)
     sentence = "could not be checked: this server shows no prompts"
     sentence += (
         f"; they have as many tokens as those trained on ({shapes})"

@@ -21,7 +21,6 @@ from fine_tuning.core.errors import (
 from fine_tuning.core.json_value import JsonValue, number_at
 from fine_tuning.core.ports import Progress, Sampling, ServedModel, ServedReply
 from fine_tuning.model_management.diagnosis import Answered, diagnose, expected_end
-from fine_tuning.model_management.judgement import ending_part, output_part
 from fine_tuning.model_management.prompt_check import PromptFinding, check_prompts
 from fine_tuning.model_management.proof_parts import (
     ENDING,
@@ -32,6 +31,7 @@ from fine_tuning.model_management.proof_parts import (
     ProofPart,
 )
 from fine_tuning.model_management.reference import Reference
+from fine_tuning.model_management.reply_diagnosis import ending_part, output_part
 from fine_tuning.model_management.tools_check import check_tools
 
 MIN_PROMPTS = 16
@@ -111,7 +111,7 @@ def prove(  # noqa: PLR0913 - what is proven, by what, and the terms, all named
     prompts: Sequence[Sequence[Message]],
     *,
     base: ServedModel | None = None,
-    told: str = "",
+    prompt_source: str = "",
     is_tools_trained: bool = False,
     longest_prompt_tokens: int = LONGEST_PROMPT_TOKENS,
     progress: Progress | None = None,
@@ -123,7 +123,7 @@ def prove(  # noqa: PLR0913 - what is proven, by what, and the terms, all named
         reference: The model, as it was trained.
         prompts: Conversations that end before a reply, 16 or more, each with a user's message.
         base: The model's base on the same server, which prompts with tools may be those of.
-        told: Where the prompts are from, for sentences.
+        prompt_source: Where the prompts are from, for sentences.
         is_tools_trained: Whether conversations with tools were trained on.
         longest_prompt_tokens: The server must take prompts of this length whole.
         progress: Told after each request.
@@ -145,7 +145,7 @@ def prove(  # noqa: PLR0913 - what is proven, by what, and the terms, all named
     try:
         terms = _Terms(longest_prompt_tokens, base, is_tools_trained)
         parts.append(_prompt_part(session, reference, prompts, terms))
-        parts += _reply_parts(session, reference, prompts, parts[0], told)
+        parts += _reply_parts(session, reference, prompts, parts[0], prompt_source)
     except _SilentError as error:
         parts.append(_death(session, prompts, str(error), {part.name for part in parts}))
     parts.append(_speed_part(session))
@@ -258,9 +258,9 @@ def _reply_parts(
     reference: Reference,
     prompts: Sequence[Sequence[Message]],
     prompt: ProofPart,
-    told: str,
+    prompt_source: str,
 ) -> list[ProofPart]:
-    """Let the server answer all prompts, and judge ends and outputs."""
+    """Let the server answer all prompts, and diagnose ends and outputs."""
     if prompt.outcome == "fails":
         sentence = "the prompts are not those trained on, so replies were not compared"
         return [
@@ -275,7 +275,7 @@ def _reply_parts(
         has_ended += reply.ended
         answered.append(Answered(tuple(messages), reply))
     diagnosis = diagnose(reference, answered)
-    output = output_part(answered, diagnosis, told)
+    output = output_part(answered, diagnosis, prompt_source)
     read = list(diagnosis.best.followed) if diagnosis.best else None
     is_open = not has_ended and all(end is None for end in map(expected_end, answered, read or ()))
     if read is not None and is_open and output.outcome == "holds":
@@ -300,18 +300,18 @@ SHOWN: Mapping[str, tuple[int, str]] = {
 def _speed_part(session: _Session) -> ProofPart:
     """Collect what the server tells about its work."""
     replies = session.replies
-    told: dict[str, JsonValue] = {
+    figures: dict[str, JsonValue] = {
         "load_s": max((r.load_s for r in replies if r.load_s is not None), default=None),
         "first_token_s": _median([r.first_token_s for r in replies]),
         "tokens_per_s": _median([r.tokens_per_s for r in replies]),
         "memory_bytes": None,
     }
     try:
-        told["memory_bytes"] = session.served.memory_bytes()
+        figures["memory_bytes"] = session.served.memory_bytes()
     except FineTuningError as error:
-        told["memory_error"] = error.message
-    missing = [name for name, value in told.items() if value is None]
-    if len(missing) == len(told):
+        figures["memory_error"] = error.message
+    missing = [name for name, value in figures.items() if value is None]
+    if len(missing) == len(figures):
         return ProofPart(
             name=SPEED,
             outcome="cannot tell",
@@ -321,10 +321,10 @@ def _speed_part(session: _Session) -> ProofPart:
     words = [
         show.format(value / unit)
         for name, (unit, show) in SHOWN.items()
-        if (value := number_at(told, name)) is not None
+        if (value := number_at(figures, name)) is not None
     ]
     sentence = ", ".join(words) + (f"; not told: {', '.join(missing)}" if missing else "")
-    return ProofPart(name=SPEED, outcome="holds", sentence=sentence, figures=told)
+    return ProofPart(name=SPEED, outcome="holds", sentence=sentence, figures=figures)
 
 
 def _median(values: Sequence[float | None]) -> float | None:

@@ -12,8 +12,8 @@ from typing import Literal, Self, get_args
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.json_value import JsonObject, JsonValue, object_at, trusted
 
-Outcome = Literal["holds", "fails", "cannot tell"]
-OUTCOMES: tuple[str, ...] = get_args(Outcome)
+ProofOutcome = Literal["holds", "fails", "cannot tell"]
+OUTCOMES: tuple[str, ...] = get_args(ProofOutcome)
 
 Cause = Literal[
     "",
@@ -45,7 +45,7 @@ class ProofPart:
     """
 
     name: str
-    outcome: Outcome
+    outcome: ProofOutcome
     sentence: str
     cause: Cause = ""
     excuse: Excuse = ""
@@ -111,7 +111,7 @@ class Proof:
           replies and first tokens that agree over 16 prompts or more need the same prompts.
         * ``ending`` may stay open where the trained model itself, as the engine reads the replies,
           ends none of them within the longest length asked for: there was no end to see.
-        * ``speed`` is told, not judged, and may stay open.
+        * ``speed`` is told, not checked, and may stay open.
 
         A part that is missing has no excuse.
         """
@@ -136,7 +136,7 @@ class Proof:
 
     @property
     def sentence(self) -> str:
-        """The verdict in one sentence."""
+        """The outcome in one sentence."""
         if self.holds:
             left = [part for part in self.parts if part.outcome == "cannot tell"]
             open_ = "".join(f"; {part.name}: {part.sentence}" for part in left)
@@ -160,7 +160,7 @@ class Proof:
 
     @classmethod
     def from_dict(cls, raw: JsonObject) -> Self:
-        """Read the form :meth:`to_dict` writes; the verdict is derived from the parts again.
+        """Read the form :meth:`to_dict` writes; the outcome is derived from the parts again.
 
         Raises:
             DataError: if the parts are missing or damaged.

@@ -15,9 +15,9 @@ import apsw
 
 from fine_tuning.core.errors import ConfigError
 from fine_tuning.core.json_value import JsonValue
+from fine_tuning.model_management.alias_history import ROLLBACK_STEPS, needed_versions
 from fine_tuning.model_management.registry_file import RegistryFile
 from fine_tuning.model_management.registry_rows import read_versions, rows
-from fine_tuning.model_management.switchings import ROLLBACK_STEPS, needed_versions
 from fine_tuning.model_management.versions import Artefact, ModelVersion
 from fine_tuning.storage.atomic import storage_errors
 
@@ -195,9 +195,9 @@ def disk_use(
         version.name: sum(
             sizes_bytes.get(digest, 0)
             for digest in {
-                copies[one.name]
-                for one in version.deployments
-                if one.state == "active" and one.name in copies
+                copies[deployment.name]
+                for deployment in version.deployments
+                if deployment.state == "active" and deployment.name in copies
             }
         )
         for version in versions

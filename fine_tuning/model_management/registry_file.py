@@ -151,7 +151,7 @@ def _unknown(connection: apsw.Connection, name: str) -> ModelNotFoundError:
             f"{name} answers as the base model {base}, expected a version",
             next_command="fine-tuning models",
         )
-    known: list[str] = [
+    names: list[str] = [
         row[0]
         for row in connection.execute(
             "SELECT family || ':' || number FROM version UNION SELECT family FROM version "
@@ -159,7 +159,7 @@ def _unknown(connection: apsw.Connection, name: str) -> ModelNotFoundError:
             "UNION SELECT alias FROM pointing"
         )
     ]
-    if not known:
+    if not names:
         return ModelNotFoundError(
             f"no version is called {name!r}: none was registered yet",
             next_command="fine-tuning train",
@@ -170,7 +170,7 @@ def _unknown(connection: apsw.Connection, name: str) -> ModelNotFoundError:
             "SELECT family || ':' || number FROM version ORDER BY id DESC LIMIT ?", (NUM_HINTS,)
         )
     ]
-    near = difflib.get_close_matches(name.lower(), known, 1)
+    near = difflib.get_close_matches(name.lower(), names, 1)
     hint = f"the nearest is {near[0]!r}" if near else f"the newest are: {', '.join(newest)}"
     return ModelNotFoundError(
         f"no version is called {name!r}; {hint}", next_command="fine-tuning models"

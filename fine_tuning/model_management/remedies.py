@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fine_tuning.model_management.ladder import Way
+from fine_tuning.model_management.deploy_strategies import Way
 from fine_tuning.model_management.proof_parts import Proof
 
 EMBEDDED = "embedded"

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fine_tuning.core.naming import unit_interval
+from fine_tuning.model_management.alias_history import AliasHistory
 from fine_tuning.model_management.registry_file import RegistryFile
 from fine_tuning.model_management.registry_rows import read_deployments
-from fine_tuning.model_management.switchings import SwitchJournal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Router:
     """
 
     def __init__(self, file: RegistryFile, *, runtime: str, alias: str) -> None:
-        self._journal = SwitchJournal(file, runtime)
+        self._journal = AliasHistory(file, runtime)
         self._alias = alias
 
     def route(self, session_id: str) -> Route:

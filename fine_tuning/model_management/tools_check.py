@@ -98,21 +98,23 @@ def check_tools(
         expected = ""
     if TOOL_NAME not in expected:
         return ToolsFinding(standing="no tools", sentence="the model's template has no tools")
-    found = _told(served)
-    if found is None:
-        said = "tools could not be checked: the server shows no prompts"
-        return ToolsFinding(standing="not shown", sentence=said)
-    if found == expected:
-        said = "with tools they are those trained on, too"
-        return ToolsFinding(standing="as trained", sentence=said)
+    rendered = _told(served)
+    if rendered is None:
+        sentence = "tools could not be checked: the server shows no prompts"
+        return ToolsFinding(standing="not shown", sentence=sentence)
+    if rendered == expected:
+        sentence = "with tools they are those trained on, too"
+        return ToolsFinding(standing="as trained", sentence=sentence)
     if is_trained:
-        said = f"conversations with tools were trained on, and {_difference(found, expected)}"
-        return ToolsFinding(standing=_bad(found), sentence=said)
-    return _beside_base(found, expected, base)
+        sentence = (
+            f"conversations with tools were trained on, and {_difference(rendered, expected)}"
+        )
+        return ToolsFinding(standing=_bad(rendered), sentence=sentence)
+    return _beside_base(rendered, expected, base)
 
 
 def _beside_base(found: str | DataError, expected: str, base: Rendered | None) -> ToolsFinding:
-    """Judge what is not training's, and need not be."""
+    """Check what is not training's, and need not be."""
     of_base = None if base is None else _told(base)
     if isinstance(found, DataError) and (of_base is None or isinstance(of_base, DataError)):
         whose = "as for its base" if base else "and does not have its base"

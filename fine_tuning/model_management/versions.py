@@ -126,9 +126,9 @@ class ModelVersion:
     """One version with all that is known about it.
 
     ``adapter_name`` is the content name of the adapter's numbers; ``verdict`` is empty until the
-    version was judged. ``parents`` are the versions it follows: the one in use when it was trained,
-    and ``started_from``, those whose weights it goes on from. ``retraining`` says which of its
-    conversations were to be forgotten.
+    version was evaluated. ``parents`` are the versions it follows: the one in use when it was
+    trained, and ``started_from``, those whose weights it goes on from. ``retraining`` says which of
+    its conversations were to be forgotten.
     """
 
     id: int
@@ -175,7 +175,7 @@ class ModelVersion:
 
     @property
     def outcome(self) -> str:
-        """The verdict's outcome; "" until the version was judged."""
+        """The verdict's outcome; "" until the version was evaluated."""
         return str(self.verdict.get("outcome", ""))
 
     @property

@@ -71,7 +71,7 @@ Block = Text | Notice | Table | Figure | Compared
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class PageSection:
     """A part of the page under its title."""
 
     title: str
@@ -84,7 +84,7 @@ class Page:
 
     title: str
     subtitle: str
-    sections: Sequence[Section]
+    sections: Sequence[PageSection]
 
     def to_html(self) -> str:
         """Return the page as one HTML file."""

@@ -38,7 +38,7 @@ from fine_tuning.storage.merging import additions, check_leaf
 class _Index:
     """Where things stand in the file, up to ``end``; ``number`` is the line that begins there.
 
-    ``sizes`` are the bytes of all lines of a conversation; ``said`` the judgements on it, by id.
+    ``sizes`` are the bytes of all lines of a conversation; ``said`` the feedback on it, by id.
     """
 
     inode: int = 0
@@ -53,7 +53,7 @@ class _Index:
     torn: Skipped | None = None
 
     def copy(self, only: str | None) -> _Index:
-        """Return a copy, or one of a single conversation and the judgements on it."""
+        """Return a copy, or one of a single conversation and the feedback on it."""
         if only is not None:
             places = list(self.offsets.get(only, ()))
             said = {name: self.feedback[name] for name in self.said.get(only, ())}
@@ -133,7 +133,7 @@ class JsonlConversationStore:
         return are_new
 
     def add_feedback(self, feedback: Feedback) -> None:
-        """Add a judgement; a known id changes nothing.
+        """Add feedback; a known id changes nothing.
 
         Raises:
             StorageError: if the file cannot be written.
@@ -181,7 +181,7 @@ class JsonlConversationStore:
         return is_known or bool(num_removed)
 
     def _is_about(self, line: Line, conversation_id: str, mark: bytes) -> bool:
-        """Tell whether a line judges a conversation, or is broken and names it."""
+        """Tell whether a line is feedback on a conversation, or is broken and names it."""
         if line.data is None or mark not in line.data:
             return False
         try:
@@ -244,7 +244,7 @@ class JsonlConversationStore:
                 yield self._read(file, places, identity)
 
     def feedback(self, conversation_id: str | None = None) -> Iterator[Feedback]:
-        """Yield all judgements, or those on one conversation, oldest first.
+        """Yield all feedback, or that on one conversation, oldest first.
 
         Raises:
             StorageError: if the file exists and cannot be read.

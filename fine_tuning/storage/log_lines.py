@@ -2,7 +2,7 @@
 
     ft-turn/1      one question and its reply; a person can read it
     ft/1           any other conversation, or messages that continue one ("continues": true)
-    ft-feedback/1  one judgement
+    ft-feedback/1  one piece of feedback
 
 A turn's ``session_id`` is its conversation's id. Without ``parent_id`` a turn follows the last
 message its conversation has on the lines before. Lines of no schema, such as bare ``user_message``
@@ -98,7 +98,7 @@ def _turn_line(
 
 
 def feedback_line(feedback: Feedback) -> dict[str, JsonValue]:
-    """Return the line of a judgement; fields that say nothing are left out.
+    """Return the line of feedback; fields that say nothing are left out.
 
     A review is of a whole conversation: its ``message_id`` is "", and said nevertheless.
     """

@@ -70,7 +70,7 @@ ALTER TABLE annotation ADD COLUMN annotator_kind TEXT NOT NULL DEFAULT 'human'
     CHECK (annotator_kind IN ('human', 'model', 'code'));
 ALTER TABLE annotation ADD COLUMN annotator TEXT NOT NULL DEFAULT '';
 """
-"""Judgements of persons, models and rules, kept apart. A correction is a revision of its message; a
+"""Feedback of persons, models and rules, kept apart. A correction is a revision of its message; a
 correction or a choice is a preference pair: the texts stand in the tree and are not copied."""
 
 _RECORDS = """

@@ -38,7 +38,7 @@ class StepRecord(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunRecord:
+class ProcessingRun:
     """One import, cleaning or preparation; ``finished_at`` is "" for one that was broken off."""
 
     id: str
@@ -123,14 +123,14 @@ class Records:
                 [(run_id, number, *step) for number, step in enumerate(steps)],
             )
 
-    def runs(self, kind: RunKind | None = None) -> list[RunRecord]:
+    def runs(self, kind: RunKind | None = None) -> list[ProcessingRun]:
         """Return the runs that are remembered, oldest first."""
         query = (
             "SELECT id, kind, settings, stats, started_at, finished_at FROM run "
             "WHERE kind = ?1 OR ?1 IS NULL ORDER BY seq"
         )
         return [
-            RunRecord(
+            ProcessingRun(
                 id=name,
                 kind=found,
                 settings=orjson.loads(settings),

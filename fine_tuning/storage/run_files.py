@@ -101,7 +101,7 @@ def read_overview(folder: Path, *, is_demo: bool = False) -> RunOverview | None:
         state="finished" if manifest else "running" if pid else "interrupted",
         pid=pid,
         is_demo=is_demo,
-        is_judged=run.evaluation_path.is_file(),
+        is_evaluated=run.evaluation_path.is_file(),
     )
 
 

@@ -87,8 +87,8 @@ class SqliteConversationStore:
         """See the port."""
         with self._database.writing() as connection:
             are_new = [_append(connection, one, follow=False) for one in conversations]
-            for judgement in feedback:
-                _add_feedback(connection, judgement)
+            for item in feedback:
+                _add_feedback(connection, item)
         return are_new
 
     def conversation(self, conversation_id: str) -> Conversation | None:
@@ -127,7 +127,7 @@ class SqliteConversationStore:
         self._database.back_up(target)
 
     def add_feedback(self, feedback: Feedback) -> None:
-        """Add a judgement; a known id changes nothing.
+        """Add feedback; a known id changes nothing.
 
         Raises:
             StorageError: if the database cannot be written.
@@ -178,7 +178,7 @@ class SqliteConversationStore:
             yield from page
 
     def feedback(self, conversation_id: str | None = None) -> Iterator[Feedback]:
-        """Yield all judgements, or those on one conversation, oldest first.
+        """Yield all feedback, or that on one conversation, oldest first.
 
         Raises:
             StorageError: if the database cannot be read.

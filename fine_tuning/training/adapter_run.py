@@ -26,24 +26,24 @@ from fine_tuning.engine.peft_files import write_peft_adapter
 from fine_tuning.gguf.adapter import BASE_DIGEST_KEY, BASE_NAME_KEY
 from fine_tuning.training.adapter_training import AdapterTraining
 from fine_tuning.training.fast_mode import first_adapted, frozen_prefix_cache
-from fine_tuning.training.forecast import Forecast, Job, apply, forecast, timed
+from fine_tuning.training.forecast import Forecast, ForecastInput, apply, forecast, timed
 from fine_tuning.training.fresh_adapter import fresh_adapter
 from fine_tuning.training.lr_finder import find_rate
 from fine_tuning.training.objective import Objective
 from fine_tuning.training.open_base import open_decoder, opened
 from fine_tuning.training.plan import TrainingData, TrainingPlan
-from fine_tuning.training.run import Export, Listening, carry_out, memory_errors
 from fine_tuning.training.run_folder import (
     RunFolder,
     RunSettings,
     current_versions,
     resume_command,
 )
+from fine_tuning.training.run_lifecycle import Export, Listening, carry_out, memory_errors
 from fine_tuning.training.starting_point import StartingPoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BaseModel:
+class TrainingBase:
     """The GGUF file a run starts from, and the name the user knows it by.
 
     ``digest`` is ``sha256:<64 hex>`` of the file when the caller knows it; "" lets it be computed.
@@ -54,7 +54,7 @@ class BaseModel:
     digest: str = ""
 
 
-class AdapterTrainer:
+class BaseTrainer:
     """Trains an adapter by the plan; a method is a subclass that names itself.
 
     Args:
@@ -73,7 +73,7 @@ class AdapterTrainer:
     def train(
         self,
         data: TrainingData,
-        base: BaseModel,
+        base: TrainingBase,
         run_folder: Path,
         listening: Listening | None = None,
         *,
@@ -150,7 +150,7 @@ class AdapterTrainer:
     def forecast(
         self,
         data: TrainingData,
-        base: BaseModel,
+        base: TrainingBase,
         run_folder: Path,
         *,
         is_timed: bool = True,
@@ -177,7 +177,7 @@ class AdapterTrainer:
                 return timed(job, make, known)
 
     @contextmanager
-    def open(self, base: BaseModel) -> Iterator[Decoder]:
+    def open(self, base: TrainingBase) -> Iterator[Decoder]:
         """Open a base as this trainer's runs want it, for several of them.
 
         Raises:
@@ -191,7 +191,7 @@ class AdapterTrainer:
     def _new_settings(
         self,
         data: TrainingData,
-        base: BaseModel,
+        base: TrainingBase,
         folder: RunFolder,
         listening: Listening,
         start_from: StartingPoint | None,
@@ -282,8 +282,10 @@ def _remarks(settings: RunSettings, known: Forecast) -> list[Mapping[str, Value]
     return remarks
 
 
-def _job(settings: RunSettings, decoder: Decoder, adapter: LoraAdapter, data: TrainingData) -> Job:
-    return Job(
+def _job(
+    settings: RunSettings, decoder: Decoder, adapter: LoraAdapter, data: TrainingData
+) -> ForecastInput:
+    return ForecastInput(
         decoder=decoder,
         adapter=adapter,
         plan=settings.plan,

@@ -75,7 +75,7 @@ class Forecast:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class ForecastInput:
     """What is to be forecast: a plan on data with a decoder. ``data`` holds what is learnable."""
 
     decoder: Decoder
@@ -99,7 +99,7 @@ class Job:
         return [batch for step in steps for batch in order.batches(step)]
 
 
-def memory_plan(job: Job) -> MemoryPlan:
+def memory_plan(job: ForecastInput) -> MemoryPlan:
     """Return how a job fits into its budget, or that it does not."""
     costs = job.costs(job.first_epoch())  # evaluations keep nothing
     resident = int(psutil.Process().memory_info().rss)
@@ -117,7 +117,7 @@ def memory_plan(job: Job) -> MemoryPlan:
     return plan_memory(needs, budget, wants_unpacked=job.wants_unpacked)
 
 
-def disk_bytes(job: Job) -> int:
+def disk_bytes(job: ForecastInput) -> int:
     """Return what a run's folder holds at most while it lasts."""
     plan, sequences = job.plan, [*job.data.train, *job.data.validation]
     tensors = 4 * job.adapter.num_parameters
@@ -131,7 +131,7 @@ def disk_bytes(job: Job) -> int:
     return checkpoints + exported + written + hidden
 
 
-def forecast(job: Job, folder: Path) -> Forecast:
+def forecast(job: ForecastInput, folder: Path) -> Forecast:
     """Forecast memory and disk.
 
     Args:
@@ -170,7 +170,7 @@ def forecast(job: Job, folder: Path) -> Forecast:
     )
 
 
-def _nearest(job: Job, memory: MemoryPlan) -> str:
+def _nearest(job: ForecastInput, memory: MemoryPlan) -> str:
     """Return the nearest settings with which a job fits."""
     if job.plan.memory_budget and memory.needed_bytes < BUDGET_SHARE * available_bytes():
         needed = -(-memory.needed_bytes * 10 // GIB) / 10
@@ -181,7 +181,7 @@ def _nearest(job: Job, memory: MemoryPlan) -> str:
     return "choose a smaller base model"
 
 
-def _leaner(job: Job) -> Iterator[tuple[str, Job]]:
+def _leaner(job: ForecastInput) -> Iterator[tuple[str, ForecastInput]]:
     """Yield leaner jobs, those that change the result least first."""
     plan, size = job.plan, job.plan.batch_size
     while size > 1:
@@ -203,7 +203,9 @@ def _leaner(job: Job) -> Iterator[tuple[str, Job]]:
 
 
 def timed(
-    job: Job, trainable_over: Callable[[FrozenPrefixCache | None], Trainable], known: Forecast
+    job: ForecastInput,
+    trainable_over: Callable[[FrozenPrefixCache | None], Trainable],
+    known: Forecast,
 ) -> Forecast:
     """Add the time, from a few batches that are computed and forgotten.
 
@@ -232,7 +234,9 @@ def timed(
     return replace(known, time_s=lower_s + epochs * epoch_s + evaluations_s)
 
 
-def _frozen_prefix(job: Job, probed: Sequence[Item]) -> tuple[FrozenPrefixCache | None, float]:
+def _frozen_prefix(
+    job: ForecastInput, probed: Sequence[Item]
+) -> tuple[FrozenPrefixCache | None, float]:
     """Return the states of probed sequences in fast mode, and how long those of all will take."""
     first = first_adapted(job.plan, len(job.decoder.blocks))
     if not first:
@@ -255,12 +259,12 @@ def _seconds(trainable: Trainable, batch: Sequence[Item]) -> float:
     return took_s
 
 
-def _evaluations(job: Job) -> list[list[Item]]:
+def _evaluations(job: ForecastInput) -> list[list[Item]]:
     return evaluation_batches(job.data.validation)
 
 
 def _evaluations_s(
-    job: Job, trainable: Trainable, known: Forecast, batches: list[list[Item]]
+    job: ForecastInput, trainable: Trainable, known: Forecast, batches: list[list[Item]]
 ) -> float:
     if not batches:
         return 0.0

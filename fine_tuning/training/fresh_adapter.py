@@ -5,7 +5,7 @@ from __future__ import annotations
 from fine_tuning.core.errors import ConfigError
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.lora import LoraAdapter
-from fine_tuning.gguf.promote import PROMOTIONS
+from fine_tuning.gguf.requantize_exact import EXACT_TYPES
 from fine_tuning.training.fast_mode import first_adapted
 from fine_tuning.training.plan import TrainingPlan
 
@@ -45,7 +45,7 @@ def fresh_adapter(decoder: Decoder, plan: TrainingPlan) -> LoraAdapter:
         use_rslora=plan.use_rslora,
         ranks=plan.ranks,
         alphas=plan.alphas,
-        block_sum=[name for name in foldable_weights(decoder) if folds(plan, name)],
+        qalora=[name for name in foldable_weights(decoder) if folds(plan, name)],
     )
 
 
@@ -56,7 +56,7 @@ def foldable_weights(decoder: Decoder) -> frozenset[str]:
         for block in decoder.blocks
         for linear in block.linears
         for member in linear.members
-        if member.type_id in PROMOTIONS
+        if member.type_id in EXACT_TYPES
     )
 
 

@@ -6,10 +6,10 @@ computes the same numbers.
 
 from __future__ import annotations
 
-from fine_tuning.training.adapter_run import AdapterTrainer
+from fine_tuning.training.adapter_run import BaseTrainer
 
 
-class LoRATrainer(AdapterTrainer):
+class LoRATrainer(BaseTrainer):
     """Trains with the frozen weights unpacked in memory."""
 
     method = "lora"

@@ -15,7 +15,7 @@ from fine_tuning.core.item import TrainingItem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class MixtureSource:
     """Examples of one origin.
 
     ``share`` is their part of an epoch's sequences; None takes each of them once an epoch.
@@ -27,7 +27,7 @@ class Source:
     weight: float = 1.0
 
 
-def mixed(sources: Sequence[Source]) -> list[TrainingItem]:
+def mixed(sources: Sequence[MixtureSource]) -> list[TrainingItem]:
     """Return the items of all sources, with what an epoch takes of them.
 
     The sources without a share are seen in full; the others are drawn anew each epoch, so that they

@@ -13,8 +13,8 @@ from fine_tuning.core.errors import ConfigError
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.training.fresh_adapter import folds
 from fine_tuning.training.plan import TrainingPlan
-from fine_tuning.training.run import memory_errors
 from fine_tuning.training.run_folder import RunSettings
+from fine_tuning.training.run_lifecycle import memory_errors
 
 
 @contextmanager
@@ -41,20 +41,20 @@ def open_decoder(
 ) -> Decoder:
     """Open a base as a plan's adapter sees it; None leaves dtype and kernels to the processor."""
     # A mergeable adapter learns on the weights as its merge will write them.
-    promoted = partial(folds, plan) if plan.adapter == "mergeable" else None
-    return Decoder.open(path, dtype=dtype, kernels=kernels, promoted=promoted)
+    requantized = partial(folds, plan) if plan.adapter == "mergeable" else None
+    return Decoder.open(path, dtype=dtype, kernels=kernels, requantized=requantized)
 
 
 def _refuse_other_decoder(
     decoder: Decoder, settings: RunSettings, dtype: torch.dtype | None
 ) -> None:
     names = decoder.linear_shapes
-    promoted = frozenset(name for name in names if folds(settings.plan, name))
+    requantized = frozenset(name for name in names if folds(settings.plan, name))
     is_other_base = decoder.path.absolute() != Path(settings.base_path)
-    if is_other_base or decoder.promoted != promoted or dtype not in (None, decoder.dtype):
+    if is_other_base or decoder.requantized != requantized or dtype not in (None, decoder.dtype):
         raise ConfigError(
             f"run {settings.run_id} was handed {decoder.path} open in {decoder.dtype} with "
-            f"{len(decoder.promoted)} weights as a merge writes them, expected "
-            f"{settings.base_path} in {dtype or decoder.dtype} with {len(promoted)}",
+            f"{len(decoder.requantized)} weights as a merge writes them, expected "
+            f"{settings.base_path} in {dtype or decoder.dtype} with {len(requantized)}",
             next_command="open it with the trainer of this plan: trainer.open(base)",
         )

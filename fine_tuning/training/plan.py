@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final, Literal, Self, get_args
 
-from fine_tuning.config.schema import ComputeDtype, Mode, Schedule, Training
+from fine_tuning.config.schema import ComputeDtype, Mode, Schedule, TrainingSettings
 from fine_tuning.core.errors import ConfigError, DataError
 from fine_tuning.core.item import Item
 from fine_tuning.core.json_shape import ShapeError, build
@@ -20,7 +20,7 @@ from fine_tuning.core.json_value import JsonObject, JsonValue
 
 AdapterForm = Literal["lora", "mergeable"]
 ALL_LINEAR: Final = "all-linear"
-_USUAL: Final = Training()
+_USUAL: Final = TrainingSettings()
 SETTING: Final = "setting"
 """The key of a field's metadata under which its :class:`SettingLink` lies."""
 
@@ -158,7 +158,7 @@ class TrainingPlan:
         return self.batch_size * self.gradient_accumulation
 
     @classmethod
-    def from_settings(cls, training: Training, **decided: Any) -> Self:  # noqa: ANN401 - fields of it
+    def from_settings(cls, training: TrainingSettings, **decided: Any) -> Self:  # noqa: ANN401 - fields of it
         """Return the plan of settings.
 
         Args:

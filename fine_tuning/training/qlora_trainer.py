@@ -6,10 +6,10 @@ size of the file. The numbers are those of LoRA.
 
 from __future__ import annotations
 
-from fine_tuning.training.adapter_run import AdapterTrainer
+from fine_tuning.training.adapter_run import BaseTrainer
 
 
-class QLoRATrainer(AdapterTrainer):
+class QLoRATrainer(BaseTrainer):
     """Trains with the frozen weights packed as the GGUF file has them."""
 
     method = "qlora"

@@ -49,7 +49,7 @@ class StartingPoint:
         """
         adapter = self.adapter()
         layers = tuple(dict.fromkeys(name.split(".")[2] for name in adapter.targets))
-        folded = {name.split(".")[2] for name in adapter.block_sum}
+        folded = {name.split(".")[2] for name in adapter.qalora}
         return replace(
             plan,
             rank=adapter.rank,

@@ -98,16 +98,16 @@ class DemoResult:
     def to_dict(self) -> dict[str, Any]:
         """Return the summary as plain JSON values."""
         before, after = self.evaluation.held_out
-        asked = self.evaluation.questions
+        question_results = self.evaluation.questions
         return {
             "held_out_loss": {"base": before.loss, "tuned": after.loss, "ratio": self.loss_ratio},
             "perplexity": {"base": before.perplexity, "tuned": after.perplexity},
             "token_accuracy": {"base": before.accuracy, "tuned": after.accuracy},
-            "facts_right": asked
+            "facts_right": question_results
             and {
-                "base": asked[0].fact_recall,
-                "tuned": asked[1].fact_recall,
-                "num_questions": len(asked[0].answers),
+                "base": question_results[0].fact_recall,
+                "tuned": question_results[1].fact_recall,
+                "num_questions": len(question_results[0].answers),
             },
             "verdict": self.evaluation.verdict.to_dict(),
             "cleaning": self.cleaning.counts,
@@ -167,8 +167,8 @@ def run_demo(
         evaluation = bench.evaluate.evaluate(RUN_ID, prompts=())
     with meter.stage("chat with the tuned model"):
         chat = ask_once(bench, questions[0])
-    found = (cleaning, snapshot, run, evaluation, chat)
-    result = DemoResult(home, *found, costs=tuple(meter.costs))
+    stages = (cleaning, snapshot, run, evaluation, chat)
+    result = DemoResult(home, *stages, costs=tuple(meter.costs))
     _write_json(home / SUMMARY_FILE, result.to_dict())
     return result
 

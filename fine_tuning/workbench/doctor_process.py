@@ -14,13 +14,13 @@ from typing import Any
 from fine_tuning.config.schema import Settings
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.errors import FineTuningError
-from fine_tuning.workbench.process import be_a_good_neighbour
+from fine_tuning.workbench.process import limit_spinning
 
 
 def main(order: str) -> int:
     """Do a check and tell what was found; return the exit code."""
     raw = json.loads(order)
-    be_a_good_neighbour()
+    limit_spinning()
     try:
         _say({"answer": _checked(raw)})
     except FineTuningError as error:

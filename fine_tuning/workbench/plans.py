@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psutil
 
-from fine_tuning.config.schema import Adapter, Settings, Training
+from fine_tuning.config.schema import Adapter, Settings, TrainingSettings
 from fine_tuning.core.json_value import JsonObject, JsonValue, object_at
 from fine_tuning.training.plan import AdapterForm, TrainingPlan, links
 
@@ -33,7 +33,7 @@ def choose_adapter(
 
 
 def training_plan(
-    training: Training, takes_adapters: bool | None = None, why: str = UNKNOWN_RUNTIME
+    training: TrainingSettings, takes_adapters: bool | None = None, why: str = UNKNOWN_RUNTIME
 ) -> TrainingPlan:
     """Return what the settings ask of a run; where they leave it open, physical cores are used.
 
@@ -63,27 +63,27 @@ def chosen_settings(recorded: JsonObject) -> dict[str, tuple[JsonValue, JsonValu
     """
     usual, plan = Settings(), object_at(recorded, "plan")
     default = TrainingPlan().to_dict()
-    told: list[tuple[str, JsonValue, JsonValue]] = [
+    triples: list[tuple[str, JsonValue, JsonValue]] = [
         ("training.method", recorded.get("method"), usual.training.method)
     ]
     for field, link in links().items():
         if field in plan:
-            asked, else_asked = link.to_setting(plan[field]), link.to_setting(default[field])
-            told.append((f"training.{link.name}", asked, else_asked))
+            value_asked, else_asked = link.to_setting(plan[field]), link.to_setting(default[field])
+            triples.append((f"training.{link.name}", value_asked, else_asked))
     if plan.get("adapter_reason") == ASKED_FOR:
-        told.append(("training.adapter", plan.get("adapter"), usual.training.adapter))
+        triples.append(("training.adapter", plan.get("adapter"), usual.training.adapter))
     data = dict(object_at(recorded, "data"))
     ratios = object_at(data, "ratios")
     data |= {f"{split}_ratio": share for split, share in ratios.items()}
     preparation = usual.data_preparation.model_dump(mode="json")
-    told += [
+    triples += [
         (f"data_preparation.{key}", value, preparation[key])
         for key, value in data.items()
         if key in preparation and value is not None
     ]
     return {
         key: (_said(value), _said(default))
-        for key, value, default in told
+        for key, value, default in triples
         if value != default and (value is not None or key != "training.method")
     }
 

@@ -24,7 +24,7 @@ _STATUS = Path("/proc/self/status")
 _RESET_PEAK_RSS = "5"
 
 
-def be_a_good_neighbour() -> None:
+def limit_spinning() -> None:
     """Make waiting threads give way, and memory; call it before torch or llama.cpp are loaded.
 
     A setting of the user's own (``OMP_WAIT_POLICY``, ``GOMP_SPINCOUNT``, ...) stands.
@@ -36,7 +36,7 @@ def be_a_good_neighbour() -> None:
 
 
 @contextmanager
-def loading(library: str) -> Iterator[None]:
+def gc_paused(library: str) -> Iterator[None]:
     """Collect no garbage while the body imports modules, unless ``library`` is loaded already.
 
     What modules make lives as long as the process: looking through all of it, several times on the

@@ -68,10 +68,10 @@ def find_run(workspace: Workspace, name: str) -> Run:
     exact = [run for run in fitting if run.run_id == name]
     if len(exact or fitting) == 1:
         return (exact or fitting)[0]
-    known = ", ".join(run.run_id for run in runs[-5:]) or "none yet"
-    found = f"{len(fitting)} runs start with" if fitting else "no finished run is called"
+    newest = ", ".join(run.run_id for run in runs[-5:]) or "none yet"
+    problem = f"{len(fitting)} runs start with" if fitting else "no finished run is called"
     raise ModelNotFoundError(
-        f"{found} {name!r} in {workspace.runs}; the newest are: {known}",
+        f"{problem} {name!r} in {workspace.runs}; the newest are: {newest}",
         next_command="fine-tuning train" if not runs else "",
     )
 

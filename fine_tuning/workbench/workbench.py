@@ -10,17 +10,17 @@ from fine_tuning.config.schema import Settings
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.ports import Progress
 from fine_tuning.workbench.catalog import Catalog
-from fine_tuning.workbench.chat.facade import Chat
+from fine_tuning.workbench.chat.chat import Chat
 from fine_tuning.workbench.context import Context
 from fine_tuning.workbench.data.data import Data
 from fine_tuning.workbench.data.review import ConversationIndex
 from fine_tuning.workbench.doctor.doctor import Doctor
 from fine_tuning.workbench.evaluate.evaluate import Evaluate
-from fine_tuning.workbench.jobs.facade import Jobs
+from fine_tuning.workbench.jobs.jobs import Jobs
 from fine_tuning.workbench.models.aliases import Aliases
-from fine_tuning.workbench.models.lineage import VersionLineage
 from fine_tuning.workbench.models.models import Models
-from fine_tuning.workbench.process import be_a_good_neighbour
+from fine_tuning.workbench.models.version_lineage import VersionLineage
+from fine_tuning.workbench.process import limit_spinning
 from fine_tuning.workbench.train.train import Train
 
 
@@ -46,7 +46,7 @@ class Workbench:
     def __init__(
         self, settings: Settings, workspace: Workspace, progress: Progress | None = None
     ) -> None:
-        be_a_good_neighbour()
+        limit_spinning()
         context = Context(settings, workspace, progress)
         self._assemble(context, ConversationIndex(context))
 

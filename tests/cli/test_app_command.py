@@ -17,7 +17,7 @@ import pytest
 from fine_tuning.cli import app_command
 from fine_tuning.cli.main import main
 from fine_tuning.core.errors import ConfigError, StorageError
-from fine_tuning.workbench.access import Access
+from fine_tuning.workbench.app_access import Access
 
 PASSWORD = "correct horse"  # noqa: S105 - of a test
 START_S = 60.0

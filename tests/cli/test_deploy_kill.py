@@ -137,9 +137,9 @@ class Arena:
 
 
 def prepare(arena: Arena) -> None:
-    arena.trained.add_run(1, block_sum=True)
+    arena.trained.add_run(1, qalora=True)
     arena.finish("deploy", "run1")
-    arena.trained.add_run(2, block_sum=True)
+    arena.trained.add_run(2, qalora=True)
     arena.costs["deploy"] = arena.finish(*ARGUMENTS["deploy"])
     arena.words = {name: arena.answer(name) for name in (OLD, NEW)}
     assert arena.words[OLD] != arena.words[NEW]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fine_tuning.config.schema import Training
+from fine_tuning.config.schema import TrainingSettings
 from fine_tuning.core.naming import file_sha256
 from fine_tuning.core.ports import ModelRecipe
 from fine_tuning.data_preparation.snapshot import write_snapshot
@@ -106,7 +106,7 @@ def test_a_run_by_the_defaults_is_shown_as_one(
 ) -> None:
     path = home / "fine_tuned_models" / "run1" / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
-    plan = training_plan(Training(), takes_adapters=True)
+    plan = training_plan(TrainingSettings(), takes_adapters=True)
     path.write_text(json.dumps(manifest | {"plan": plan.to_dict()}), encoding="utf-8")
     text = " ".join(run(capsys, "models", "show", "support:1")[1].split())
     assert "set: training." not in text

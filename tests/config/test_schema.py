@@ -11,18 +11,11 @@ from pydantic import ValidationError
 
 from fine_tuning.config.data_sections import (
     FormatType,
-    Judge,
+    ModerationName,
     PrivateKind,
     StepName,
     TrainOn,
     Truncation,
-)
-from fine_tuning.config.reference import (
-    Setting,
-    settings_file,
-    settings_page,
-    settings_reference,
-    yaml_value,
 )
 from fine_tuning.config.schema import (
     TARGET_MODULES,
@@ -32,10 +25,17 @@ from fine_tuning.config.schema import (
     Schedule,
     Settings,
 )
+from fine_tuning.config.settings_reference import (
+    Setting,
+    settings_file,
+    settings_page,
+    settings_reference,
+    yaml_value,
+)
 from fine_tuning.config.yaml_text import bare, parse_mapping, parse_value
 from fine_tuning.core.formats import FORMATS
 from fine_tuning.data_collection.cleaning_steps import STEP_NAMES
-from fine_tuning.data_collection.moderation import JUDGES
+from fine_tuning.data_collection.moderation import CLASSIFIERS
 from fine_tuning.data_collection.private_values import DEFAULT_REGIONS, KINDS
 from fine_tuning.data_preparation.formatter import POLICIES
 from fine_tuning.data_preparation.masking import TRUNCATIONS
@@ -69,7 +69,7 @@ def test_the_names_settings_accept_are_those_the_rooms_know() -> None:
     assert get_args(FormatType) == FORMATS
     assert get_args(StepName) == STEP_NAMES
     assert get_args(PrivateKind) == KINDS
-    assert get_args(Judge) == JUDGES
+    assert get_args(ModerationName) == CLASSIFIERS
     assert get_args(TrainOn) == POLICIES
     assert get_args(Truncation) == TRUNCATIONS
     assert Settings().data_collection.phone_regions == DEFAULT_REGIONS

@@ -9,7 +9,7 @@ from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.errors import ConfigError
 from fine_tuning.data_collection.data_cleaner import DataCleaner
 from fine_tuning.data_collection.language import conversation_language, language
-from fine_tuning.data_collection.moderation import JUDGES, WordJudge, judges
+from fine_tuning.data_collection.moderation import CLASSIFIERS, WordClassifier, toxicity_classifiers
 from fine_tuning.data_collection.quality import quality
 from fine_tuning.data_collection.text_filters import cut_off, refusal
 
@@ -145,25 +145,25 @@ def test_language_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(report.kept) == 2
 
 
-@pytest.mark.parametrize("name", JUDGES)
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_judges_answer_for_each_text(name: str) -> None:
     if name != "words":
         pytest.importorskip({"profanex": "profanex", "toxicity": "profanity_check"}[name])
-    (judge,) = judges([name])
-    found = judge.judge(["You are a fucking idiot, shut up.", "Kites fly in the wind.", ""])
+    (classifier,) = toxicity_classifiers([name])
+    found = classifier.classify(["You are a fucking idiot, shut up.", "Kites fly in the wind.", ""])
     assert found[0] is not None
     assert found[1:] == [None, None]
-    assert judge.judge([]) == []
+    assert classifier.classify([]) == []
 
 
 def test_word_judge_finds_each_of_many() -> None:
     texts = ["Kites fly."] * 50
     texts[17] = texts[33] = "what the f**k"
-    assert [i for i, found in enumerate(WordJudge().judge(texts)) if found] == [17, 33]
+    assert [i for i, found in enumerate(WordClassifier().classify(texts)) if found] == [17, 33]
 
 
-def test_an_unknown_judge_is_refused() -> None:
-    with pytest.raises(ConfigError, match="no judge 'grandma'"):
+def test_an_unknown_classifier_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no classifier 'grandma'"):
         DataCleaner(moderation=["grandma"])
 
 

@@ -76,7 +76,7 @@ def chatbot(folder: Path) -> None:
 def _versions(folder: Path, base_name: str) -> None:
     made = write_trained(folder, name=base_name, types=MERGEABLE)
     for number in (1, 2):
-        made.add_run(number, block_sum=True)
+        made.add_run(number, qalora=True)
     prompts = json.dumps([f"Tell me about {topic}." for topic in TOPICS])
     settle(EVALUATION__TEST_PROMPTS=prompts, DEPLOYMENT__FAMILY="support", TRAINING__THREADS="1")
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from fine_tuning.core.errors import UnsupportedModelError
-from fine_tuning.engine.architecture import DecoderShape, RopeShape, read_shape
+from fine_tuning.engine.architecture import ModelConfig, RopeShape, read_config
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.layout import Tokens
 from fine_tuning.gguf.reader import GgufFile
@@ -22,12 +22,12 @@ from fine_tuning.gguf.writer import TensorSource, tensor_from_file, write_gguf
 from tests.engine.tiny import LLAMA, MODELS, TinyModel, write_tiny
 
 
-def shape_of(folder: Path, model: TinyModel, drop: tuple[str, ...] = ()) -> DecoderShape:
+def shape_of(folder: Path, model: TinyModel, drop: tuple[str, ...] = ()) -> ModelConfig:
     """Read the shape of a file that holds nothing but metadata."""
     metadata = {k: v for k, v in model.metadata.items() if not k.endswith(drop or ("?",))}
     write_gguf(folder / "shape.gguf", metadata, [])
     with GgufFile.open(folder / "shape.gguf") as file:
-        return read_shape(file)
+        return read_config(file)
 
 
 def with_keys(name: str, **keys: float | str | bool) -> TinyModel:

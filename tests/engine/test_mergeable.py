@@ -48,8 +48,8 @@ def trained_looking(decoder: Decoder) -> LoraAdapter:
     return adapter
 
 
-def promoted(path: Path) -> Decoder:
-    return Decoder.open(path, dtype=torch.float32, promoted=lambda name: name.startswith("blk."))
+def requantized(path: Path) -> Decoder:
+    return Decoder.open(path, dtype=torch.float32, requantized=lambda name: name.startswith("blk."))
 
 
 @pytest.fixture
@@ -57,14 +57,14 @@ def base(tmp_path: Path) -> Path:
     return write_tiny(tmp_path / "base.gguf", WIDE, types=MIXED)
 
 
-def test_weights_of_four_and_five_bits_take_the_block_sum_form(base: Path) -> None:
-    with promoted(base) as decoder:
+def test_weights_of_four_and_five_bits_take_the_qalora_form(base: Path) -> None:
+    with requantized(base) as decoder:
         adapter = fresh_adapter(decoder, PLAN)
         names = {name.split(".")[2] for name in foldable_weights(decoder)}
     assert names == FOLDABLE
     for name, pair in adapter.pairs.items():
         is_folded = name.split(".")[2] in FOLDABLE
-        assert pair.form == ("block_sum" if is_folded else "plain"), name
+        assert pair.form == ("qalora" if is_folded else "plain"), name
         assert pair.a.shape == (4, 256 // 32 if is_folded else 256)
         assert pair.expanded_a().shape == (4, 256)
     for plan, folded in (
@@ -73,7 +73,7 @@ def test_weights_of_four_and_five_bits_take_the_block_sum_form(base: Path) -> No
         (replace(PLAN, eight_bit=("attn_q",), targets=("attn_q", "attn_k")), {"attn_k"}),
     ):
         with Decoder.open(base) as decoder:
-            found = fresh_adapter(decoder, plan).block_sum
+            found = fresh_adapter(decoder, plan).qalora
             assert {name.split(".")[2] for name in found} == folded
             with pytest.raises(ConfigError, match="eight_bit name ffn"):
                 fresh_adapter(decoder, replace(plan, eight_bit=("ffn",)))
@@ -90,7 +90,7 @@ def test_gradients_are_those_of_autograd(base: Path) -> None:
         leaves[name] = (a, b)
         # x reaches A through sums over blocks: the textbook form, not the engine's expansion.
         matrix = a
-        if pair.form == "block_sum":
+        if pair.form == "qalora":
             sums = torch.block_diag(*[torch.ones(1, 32)] * a.shape[1])
             matrix = BLOCK_GAIN * a @ sums
         pairs[name] = LoraPair(matrix, b)
@@ -114,7 +114,7 @@ def test_file_forms_apply_everywhere_and_read_back_compactly(base: Path, tmp_pat
         write_peft_adapter(tmp_path, adapter, decoder.shape, "base")
         as_peft = read_peft_adapter(tmp_path, decoder.shape)
     found = read_gguf_adapter(path)
-    assert found.block_sum == adapter.block_sum
+    assert found.qalora == adapter.qalora
     for name, tensor in adapter.state_dict().items():
         assert torch.equal(found.state_dict()[name], tensor), name
     with GgufFile.open(path) as file:
@@ -144,7 +144,7 @@ def test_a_file_that_lies_about_its_form_is_refused(base: Path, tmp_path: Path) 
 def test_merged_and_unmerged_predict_the_same(base: Path, tmp_path: Path) -> None:
     adapter_path, merged = tmp_path / "adapter.gguf", tmp_path / "merged.gguf"
     ids = ragged_batch()[1].ids
-    with promoted(base) as decoder:
+    with requantized(base) as decoder:
         adapter = trained_looking(decoder)
         write_gguf_adapter(adapter_path, adapter, architecture="llama")
         unmerged = step.next_token_logits(decoder, adapter, ids).log_softmax(-1)

@@ -24,7 +24,7 @@ from fine_tuning.evaluation.judge import (
     judge_pairs,
     read_slot,
 )
-from fine_tuning.evaluation.preference import ReplyPair, Winner
+from fine_tuning.evaluation.preference_suites import ReplyPair, Winner
 
 MODELS = ("base", "tuned")
 SLOTS = re.compile(r"Reply A:\n(.*)\n\nReply B:\n(.*)\n\nWhich", re.DOTALL)

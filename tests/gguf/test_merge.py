@@ -79,7 +79,7 @@ def write_adapter(
     path: Path,
     kinds: list[str],
     *,
-    block_sum: bool = True,
+    qalora: bool = True,
     size: float = 0.01,
     changes: dict[str, Any] | None = None,
     n_in: int = N_IN,
@@ -87,7 +87,7 @@ def write_adapter(
     sources = []
     for seed, kind in enumerate(kinds):
         a = normal(RANK, n_in // 32, seed=seed).repeat(32, axis=1)
-        a = a if block_sum else normal(RANK, n_in, seed=seed)
+        a = a if qalora else normal(RANK, n_in, seed=seed)
         b = normal(N_OUT, RANK, seed=seed + 50, scale=size)
         sources.append(TensorSource(name_of(kind) + ".lora_a", a.shape, TensorType.F32, a))
         sources.append(TensorSource(name_of(kind) + ".lora_b", b.shape, TensorType.F32, b))
@@ -97,7 +97,7 @@ def write_adapter(
         "adapter.type": "lora",
         "adapter.lora.alpha": (6.0, ValueType.FLOAT32),
     }
-    if block_sum:
+    if qalora:
         keys[BLOCK_SUM_KEY] = [name_of(kind) for kind in kinds]
     write_gguf(path, keys | (changes or {}), sources)
     return path
@@ -109,10 +109,10 @@ def update(path: Path, kind: str) -> np.ndarray:
     return 6.0 / RANK * (b @ a)
 
 
-@pytest.mark.parametrize("block_sum", [True, False])
-def test_every_type_takes_its_update(tmp_path: Path, block_sum: bool) -> None:
+@pytest.mark.parametrize("qalora", [True, False])
+def test_every_type_takes_its_update(tmp_path: Path, qalora: bool) -> None:
     base = write_base(tmp_path / "base.gguf")
-    adapter = write_adapter(tmp_path / "a.gguf", list(TYPES), block_sum=block_sum)
+    adapter = write_adapter(tmp_path / "a.gguf", list(TYPES), qalora=qalora)
     told: list[tuple[int, int]] = []
     report = merge_adapter(
         base, adapter, tmp_path / "out.gguf", progress=lambda _, done, of: told.append((done, of))
@@ -129,7 +129,7 @@ def test_every_type_takes_its_update(tmp_path: Path, block_sum: bool) -> None:
                 (realised * asked).sum() / (asked**2).sum(), rel=1e-3
             )
             assert found.noise == pytest.approx(error, rel=0.05, abs=1e-3)
-            folds = block_sum and kind.startswith(("q4", "q5"))
+            folds = qalora and kind.startswith(("q4", "q5"))
             assert found.is_exact == folds
             assert after.tensors[found.name].type == (
                 AFTER[kind] if folds or kind[0] in "bf" else TensorType.Q8_0
@@ -187,7 +187,7 @@ def test_file_type_follows_the_weights(tmp_path: Path) -> None:
 )
 def test_one_type_for_all_matrices(tmp_path: Path, kind: TensorType, number: int) -> None:
     base = write_base(tmp_path / "base.gguf")
-    adapter = write_adapter(tmp_path / "a.gguf", list(TYPES), block_sum=False, size=2e-4)
+    adapter = write_adapter(tmp_path / "a.gguf", list(TYPES), qalora=False, size=2e-4)
     types = MergeTypes(adapted=kind, others=kind)
     report = merge_adapter(base, adapter, tmp_path / "out.gguf", types=types)
     with GgufFile.open(tmp_path / "out.gguf") as file:
@@ -214,7 +214,7 @@ def test_converting_alone(tmp_path: Path) -> None:
 
 def test_stored_types_are_kept_on_demand(tmp_path: Path) -> None:
     base = write_base(tmp_path / "base.gguf")
-    adapter = write_adapter(tmp_path / "a.gguf", list(TYPES), block_sum=False)
+    adapter = write_adapter(tmp_path / "a.gguf", list(TYPES), qalora=False)
     merge_adapter(base, adapter, tmp_path / "out.gguf", types=MergeTypes(adapted="stored"))
     with GgufFile.open(base) as before, GgufFile.open(tmp_path / "out.gguf") as after:
         for name, info in before.tensors.items():
@@ -310,9 +310,9 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.gguf", "base.gguf", "out.gguf"]
 
 
-@pytest.mark.parametrize("block_sum", [True, False])
+@pytest.mark.parametrize("qalora", [True, False])
 def test_memory_stays_near_one_tensor(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_sum: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, qalora: bool
 ) -> None:
     monkeypatch.setattr(folding, "CHUNK_WEIGHTS", 1 << 14)
     n_out, n_in, count = 512, 1024, 12
@@ -323,7 +323,7 @@ def test_memory_stays_near_one_tensor(
     a = normal(2, n_in // 32, seed=2).repeat(32, axis=1)
     b = normal(n_out, 2, seed=3, scale=0.01)
     keys = {"general.type": "adapter", "general.architecture": "llama", "adapter.type": "lora"}
-    keys |= {BLOCK_SUM_KEY: names} if block_sum else {}
+    keys |= {BLOCK_SUM_KEY: names} if qalora else {}
     halves = [
         TensorSource(name + end, value.shape, TensorType.F32, value)
         for name in names

@@ -9,8 +9,8 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from fine_tuning.model_management.alias_history import AliasHistory
 from fine_tuning.model_management.model_registry import ModelRegistry
-from fine_tuning.model_management.switchings import SwitchJournal
 from fine_tuning.workbench.workbench import Workbench
 from tests.model_management.registered import ALIAS, point, register, split
 from tests.ollama_stand_in.server import StandIn
@@ -203,7 +203,7 @@ def write_versions(trained: Trained, bench: Workbench) -> None:
     registry = ModelRegistry(bench.context.workspace.models)
     for number in (1, 2):
         register(trained.home, f"run{number}")
-    journal = SwitchJournal(registry, "ollama")
+    journal = AliasHistory(registry, "ollama")
     point(journal, "support:1")
     registry.deployments.record("support:2", "ollama", SERVED, digest="d")
     split(journal, "support:2", target=SERVED)

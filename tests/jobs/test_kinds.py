@@ -21,7 +21,7 @@ from fine_tuning.jobs.kinds import JobContext, JobKind, JobKinds, JobResult
 from fine_tuning.workbench.catalog import Catalog
 from fine_tuning.workbench.context import Context
 from fine_tuning.workbench.jobs import kinds as built_in
-from fine_tuning.workbench.jobs.facade import Jobs
+from fine_tuning.workbench.jobs.jobs import Jobs
 from tests.waiting import wait_for
 
 SECOND_PACKAGE = """

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fine_tuning.model_management.alias_history import Alias, AliasHistory, Traffic
 from fine_tuning.model_management.model_registry import ModelRegistry
-from fine_tuning.model_management.switchings import Pointing, SwitchJournal, Traffic
 from fine_tuning.model_management.versions import ModelVersion, NewVersion
 
 ALIAS = "fine_tuned_support:champion"
@@ -63,7 +63,7 @@ def register(home: Path, run_id: str, **others: Any) -> ModelVersion:
     return registry(home).register(new_version(home, run_id, **others))
 
 
-def point(journal: SwitchJournal, version: str, *, back: bool = False, done: bool = True) -> None:
+def point(journal: AliasHistory, version: str, *, back: bool = False, done: bool = True) -> None:
     """Move the alias as the switcher does; ``back`` walks one step of its past."""
     now = journal.current(ALIAS)
     before_id = now.switching_id if now else None
@@ -72,7 +72,7 @@ def point(journal: SwitchJournal, version: str, *, back: bool = False, done: boo
         earlier = journal.before(now)
         assert earlier is not None
         version, before_id = earlier.version, earlier.before_id
-    wanted = Pointing(
+    wanted = Alias(
         switching_id=0,
         runtime=journal.runtime,
         alias=ALIAS,
@@ -87,7 +87,7 @@ def point(journal: SwitchJournal, version: str, *, back: bool = False, done: boo
         journal.finish(switching_id)
 
 
-def split(journal: SwitchJournal, version: str, *, target: str = "") -> None:
+def split(journal: AliasHistory, version: str, *, target: str = "") -> None:
     traffic = Traffic(
         runtime=journal.runtime, alias=ALIAS, family="support", version=version,
         target=target or version, share=0.5, salt="",

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fine_tuning.core.errors import DataError, ModelNotFoundError
+from fine_tuning.model_management.alias_history import AliasHistory
 from fine_tuning.model_management.lineage import Lineage, Use
 from fine_tuning.model_management.registry_schema import APPLICATION_ID, MIGRATIONS
-from fine_tuning.model_management.switchings import SwitchJournal
 from tests.model_management.registered import new_version, point, register, registry
 
 FIRST = {"train": ["c1", "c2"], "validation": ["c3"], "test": ["c4"]}
@@ -66,7 +66,7 @@ def test_what_was_in_use_is_a_parent_that_teaches_nothing(tmp_path: Path) -> Non
     register(tmp_path, "run1", conversations=FIRST)
     books = registry(tmp_path)
     early = books.now()
-    point(SwitchJournal(books, "embedded"), "support:1")
+    point(AliasHistory(books, "embedded"), "support:1")
     found = register(tmp_path, "run2", conversations={"train": ["c9"]})
     assert (found.parents, found.started_from) == (("support:1",), ())
     assert "support:1 (in use when it was trained); it started from the base" in found.parent_words
@@ -77,13 +77,13 @@ def test_what_was_in_use_is_a_parent_that_teaches_nothing(tmp_path: Path) -> Non
     both = register(tmp_path, "run4", parents=["support:2", "support:1"])
     assert both.parents == both.started_from == ("support:1", "support:2")
     assert lineage.diff("support:1", "support:2").parents == ((), ("support:1",))
-    point(SwitchJournal(books, "embedded"), "", back=True)
+    point(AliasHistory(books, "embedded"), "", back=True)
     assert register(tmp_path, "run5").parents == (), "the base was in use"
 
 
 def test_a_registry_of_before_learns_who_was_in_use(tmp_path: Path) -> None:
     register(tmp_path, "run1")
-    point(SwitchJournal(registry(tmp_path), "embedded"), "support:1")
+    point(AliasHistory(registry(tmp_path), "embedded"), "support:1")
     register(tmp_path, "run2")
     made = registry(tmp_path)
     with made.database.reading() as connection:

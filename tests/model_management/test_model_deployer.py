@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fine_tuning.core.errors import DeploymentError, RuntimeUnavailableError
-from fine_tuning.model_management.ladder import ladder
+from fine_tuning.model_management.deploy_strategies import deploy_strategies
 from fine_tuning.model_management.model_deployer import Deployed
 from tests.model_management.ollama_serving import (
     BASE,
@@ -267,12 +267,16 @@ def test_a_version_removed_from_the_server_is_deployed_again(home: Home, ollama:
     assert states(home) == ["retired", "active"]
 
 
-def test_the_ladder_says_why() -> None:
+def test_each_strategy_says_why() -> None:
     refused = {"takes_adapters": False, "adapters_reason": "refused"}
-    rungs = ladder(takes_adapters=True, adapters_reason="taken", is_mergeable=True)
-    assert rungs[0].reason == "taken"
-    assert [rung.way for rung in rungs] == ["adapter", "merged"]
-    assert [rung.way for rung in ladder(**refused, is_mergeable=True)] == ["merged"]  # type: ignore[arg-type]
-    assert [rung.way for rung in ladder(**refused, is_mergeable=False)] == ["mixed"]  # type: ignore[arg-type]
+    strategies = deploy_strategies(takes_adapters=True, adapters_reason="taken", is_mergeable=True)
+    assert strategies[0].reason == "taken"
+    assert [strategy.way for strategy in strategies] == ["adapter", "merged"]
+    assert [strategy.way for strategy in deploy_strategies(**refused, is_mergeable=True)] == [
+        "merged"
+    ]  # type: ignore[arg-type]
+    assert [strategy.way for strategy in deploy_strategies(**refused, is_mergeable=False)] == [
+        "mixed"
+    ]  # type: ignore[arg-type]
     with pytest.raises(DeploymentError, match="'adapter' is no way"):
-        ladder(**refused, is_mergeable=False, only="adapter")  # type: ignore[arg-type]
+        deploy_strategies(**refused, is_mergeable=False, only="adapter")  # type: ignore[arg-type]

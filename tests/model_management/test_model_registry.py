@@ -14,8 +14,8 @@ from fine_tuning.core.errors import (
     ModelNotFoundError,
     StorageError,
 )
+from fine_tuning.model_management.alias_history import AliasHistory
 from fine_tuning.model_management.model_registry import ModelRegistry
-from fine_tuning.model_management.switchings import SwitchJournal
 from fine_tuning.model_management.versions import family_of
 from fine_tuning.storage.sqlite_store import SqliteConversationStore
 from tests.model_management.registered import new_version, point, register, registry, split
@@ -97,7 +97,7 @@ def test_a_version_is_found_by_what_one_calls_it(tmp_path: Path, name: str, expe
         register(tmp_path, run)
     register(tmp_path, "run4", family="sales")
     books = registry(tmp_path)
-    point(SwitchJournal(books, "embedded"), "support:1")
+    point(AliasHistory(books, "embedded"), "support:1")
     books.archive("support:2")
     books.deployments.record("support:2", "embedded", "fine_tuned_support:2", digest="d")
     books.deployments.record("support:3", "ollama", "fine_tuned_plain:latest", digest="d")
@@ -116,11 +116,11 @@ def test_an_unknown_name_comes_with_its_nearest(tmp_path: Path) -> None:
             registry(tmp_path).find(strange)
 
 
-def three_versions(folder: Path) -> tuple[ModelRegistry, SwitchJournal]:
+def three_versions(folder: Path) -> tuple[ModelRegistry, AliasHistory]:
     for run in ("run1", "run2", "run3"):
         register(folder, run)
     books = registry(folder)
-    return books, SwitchJournal(books, "embedded")
+    return books, AliasHistory(books, "embedded")
 
 
 def test_a_family_has_one_champion(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from fine_tuning.core.errors import DeploymentError, ModelNotFoundError, RuntimeFailedError
 from fine_tuning.core.ports import ModelInfo, ModelRecipe, Sampling
+from fine_tuning.model_management.alias_history import splits
 from fine_tuning.model_management.router import Router
-from fine_tuning.model_management.switchings import splits
 from fine_tuning.runtimes.embedded_runtime import ADAPTERS
 from tests.model_management.registered import register, registry
 from tests.model_management.serving import (

@@ -17,7 +17,6 @@ from fine_tuning.core.conversation import Messages
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.ports import GREEDY, ModelRecipe, Sampling, ServedReply
 from fine_tuning.model_management.diagnosis import Answered, divergence, first_token_distance
-from fine_tuning.model_management.judgement import ending_part
 from fine_tuning.model_management.proof import LONG_REPLY_TOKENS, MIN_PROMPTS, prove
 from fine_tuning.model_management.proof_parts import (
     CAUSES,
@@ -27,6 +26,7 @@ from fine_tuning.model_management.proof_parts import (
     ProofPart,
 )
 from fine_tuning.model_management.reference import Followed, FollowedToken
+from fine_tuning.model_management.reply_diagnosis import ending_part
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.embedded_served import EmbeddedServedModel
 from fine_tuning.runtimes.ollama_client import OllamaClient

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fine_tuning.core.errors import ConfigError, DeploymentError
+from fine_tuning.model_management.alias_history import AliasHistory
 from fine_tuning.model_management.model_registry import ModelRegistry
 from fine_tuning.model_management.pruning import Pruner, disk_use
-from fine_tuning.model_management.switchings import SwitchJournal
 from tests.model_management.registered import ALIAS, new_version, point, register, registry, split
 
 
@@ -42,7 +42,7 @@ def test_old_versions_go_and_their_lineage_stays(tmp_path: Path) -> None:
 def test_every_reason_to_stay_is_told(tmp_path: Path) -> None:
     for i in range(8):
         register(tmp_path, f"run{i}")
-    books, journal = registry(tmp_path), SwitchJournal(registry(tmp_path), "embedded")
+    books, journal = registry(tmp_path), AliasHistory(registry(tmp_path), "embedded")
     books.deployments.record("support:1", "embedded", "a", digest="d")
     books.deployments.begin("support:2", "embedded", "b")
     point(journal, "support:3")
@@ -117,7 +117,7 @@ class Model:
     """What must stay, kept beside the registry in plain values."""
 
     books: ModelRegistry
-    journal: SwitchJournal
+    journal: AliasHistory
     active: dict[str, int] = field(default_factory=dict)
     begun: dict[int, int] = field(default_factory=dict)
     past: list[int] = field(default_factory=list)
@@ -210,7 +210,7 @@ def test_nothing_needed_is_ever_pruned(
     books = registry(home)
     for i in range(NUM_VERSIONS):
         books.register(new_version(home, f"run{i}"))
-    model = Model(books, SwitchJournal(books, "embedded"))
+    model = Model(books, AliasHistory(books, "embedded"))
     for what, one in [*steps, ("prune", 0)]:
         model.apply(what, one)
     present = {one for one in range(1, NUM_VERSIONS + 1) if model._is_there(f"support:{one}")}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fine_tuning.pages import charts
-from fine_tuning.pages.page import Compared, Figure, Notice, Page, Section, Table, Text
+from fine_tuning.pages.page import Compared, Figure, Notice, Page, PageSection, Table, Text
 
 HOSTILE = '<script>alert("x")</script><img src=x onerror=1>|`${7*7}`{{ 7*7 }}'
 
@@ -22,7 +22,7 @@ def page(text: str) -> Page:
         Figure(charts.bars({text: 3}, x_label=text), text),
         Compared(text, [(text, text)], note=text),
     ]
-    return Page(text, text, [Section(text, blocks)])
+    return Page(text, text, [PageSection(text, blocks)])
 
 
 def test_nothing_a_chat_says_becomes_markup() -> None:
@@ -58,11 +58,11 @@ def test_both_forms_hold_the_same_content() -> None:
         "Better?",
         "run 7",
         [
-            Section("Verdict", [Notice("promote", "the interval lies above zero", "good")]),
-            Section(
+            PageSection("Verdict", [Notice("promote", "the interval lies above zero", "good")]),
+            PageSection(
                 "Table", [Table(("metric", "gain"), [("loss", "+0.5")], numeric=frozenset({1}))]
             ),
-            Section("Replies", [Compared("Hi?", [("base", "No."), ("tuned", "Yes.")])]),
+            PageSection("Replies", [Compared("Hi?", [("base", "No."), ("tuned", "Yes.")])]),
         ],
     )
     html, markdown = shown.to_html(), shown.to_markdown()
@@ -101,6 +101,6 @@ def test_charts_are_sound_svg_with_named_axes_and_always_the_same(name: str) -> 
 
 @given(st.text(st.characters(categories=["L", "P", "S", "Zs"]), min_size=1, max_size=30))
 def test_any_text_passes_through_both_forms(text: str) -> None:
-    shown = Page(text, "", [Section("s", [Text(text)])])
+    shown = Page(text, "", [PageSection("s", [Text(text)])])
     assert shown.to_html().startswith("<!doctype html>")
     assert shown.to_markdown().startswith("#")

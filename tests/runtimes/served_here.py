@@ -9,7 +9,7 @@ from pathlib import Path
 from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
 from fine_tuning.runtimes.loadable import LoadableModel
 from fine_tuning.runtimes.serving.app import make_app
-from fine_tuning.runtimes.serving.catalog import EmbeddedCatalog
+from fine_tuning.runtimes.serving.embedded_catalog import EmbeddedCatalog
 from fine_tuning.runtimes.serving.local import LocalModels
 from fine_tuning.runtimes.serving.pool import PoolLimits
 from fine_tuning.runtimes.serving.server import serving

@@ -7,8 +7,8 @@ import pytest
 
 from fine_tuning.core.errors import GgufError
 from fine_tuning.gguf.dequantize import dequantize
-from fine_tuning.gguf.promote import PROMOTIONS, promote
 from fine_tuning.gguf.quantize import QUANTIZABLE, quantize
+from fine_tuning.gguf.requantize_exact import EXACT_TYPES, requantize_exact
 from fine_tuning.gguf.types import TensorType
 from fine_tuning.runtimes import ggml_quantize
 from fine_tuning.runtimes.ggml_quantize import K_TYPES, pack
@@ -42,8 +42,8 @@ def test_simple_types_are_ours(kind: TensorType) -> None:
 def test_real_k_weights_promote_far_below_their_own_step(kind: TensorType) -> None:
     packed = pack(weights(), kind)
     stored = dequantize(packed, kind, SHAPE)
-    promoted = dequantize(promote(packed, kind).reshape(-1), PROMOTIONS[kind], SHAPE)
-    assert error_of(promoted, stored) < 1e-3 < error_of(stored, weights()) / 20
+    requantized = dequantize(requantize_exact(packed, kind).reshape(-1), EXACT_TYPES[kind], SHAPE)
+    assert error_of(requantized, stored) < 1e-3 < error_of(stored, weights()) / 20
 
 
 def test_weights_that_are_no_numbers_are_refused() -> None:

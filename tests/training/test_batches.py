@@ -23,7 +23,7 @@ from fine_tuning.training.batches import (
     evaluation_batches,
     num_drawn,
 )
-from fine_tuning.training.mixture import Source, mixed
+from fine_tuning.training.mixture import MixtureSource, mixed
 from fine_tuning.training.plan import TrainingPlan
 from tests.training.tiny import sequences
 
@@ -170,7 +170,9 @@ def test_equal_weights_take_everything_once() -> None:
 def test_a_mixture_replays_old_items_by_their_share() -> None:
     """30 new chats, and of 60 old ones as many an epoch as make a quarter of it."""
     old = sequences(60, seed=7)
-    items = mixed([Source(examples=sequences(30)), Source(examples=old, share=0.25, weight=0.5)])
+    items = mixed(
+        [MixtureSource(examples=sequences(30)), MixtureSource(examples=old, share=0.25, weight=0.5)]
+    )
     order = BatchOrder(items, TrainingPlan(batch_size=4, num_epochs=12))
     assert order.steps_per_epoch == 10
     replayed = []
@@ -189,7 +191,12 @@ def test_a_mixture_replays_old_items_by_their_share() -> None:
 
 
 def test_a_small_source_comes_several_times_an_epoch() -> None:
-    items = mixed([Source(examples=sequences(8)), Source(examples=sequences(2, seed=5), share=0.5)])
+    items = mixed(
+        [
+            MixtureSource(examples=sequences(8)),
+            MixtureSource(examples=sequences(2, seed=5), share=0.5),
+        ]
+    )
     taken = chain(*BatchOrder(items, TrainingPlan(batch_size=16)).batches(0))
     names = [item.example_id for item in taken]
     assert [names.count(f"e5.{i}") for i in (0, 1)] == [4, 4]
@@ -197,8 +204,8 @@ def test_a_small_source_comes_several_times_an_epoch() -> None:
 
 def test_mixtures_that_cannot_be_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"0 sequences seen in full and shares \[0.5\]"):
-        mixed([Source(examples=sequences(3), share=0.5)])
-    whole = [Source(examples=sequences(3)), Source(examples=sequences(3), share=1.0)]
+        mixed([MixtureSource(examples=sequences(3), share=0.5)])
+    whole = [MixtureSource(examples=sequences(3)), MixtureSource(examples=sequences(3), share=1.0)]
     with pytest.raises(ConfigError, match="sum to below 1"):
         mixed(whole)
     sides = [TrainingItem.of(e, group="g", sampling_weight=w) for w, e in enumerate(sequences(2))]

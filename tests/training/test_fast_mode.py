@@ -19,7 +19,7 @@ from fine_tuning.engine.frozen_prefix_cache import FrozenPrefixCache
 from fine_tuning.engine.step import accumulate_gradients, evaluate_loss
 from fine_tuning.training.fast_mode import MEASURED, first_adapted, mode_remark, states_bytes
 from fine_tuning.training.plan import TrainingPlan
-from fine_tuning.training.run import Listening
+from fine_tuning.training.run_lifecycle import Listening
 from tests.engine.test_layout import conversations
 from tests.engine.tiny import MODELS, random_adapter, write_tiny
 from tests.training.test_kill import files, history, kill_and_resume

@@ -18,19 +18,25 @@ from fine_tuning.engine.memory import GIB
 from fine_tuning.engine.step import cut_ids
 from fine_tuning.training import forecast as module
 from fine_tuning.training.events_file import read_events
-from fine_tuning.training.forecast import Job, disk_bytes, forecast, memory_plan, num_evaluations
+from fine_tuning.training.forecast import (
+    ForecastInput,
+    disk_bytes,
+    forecast,
+    memory_plan,
+    num_evaluations,
+)
 from fine_tuning.training.fresh_adapter import fresh_adapter
 from fine_tuning.training.plan import TrainingPlan
-from fine_tuning.training.run import Listening
+from fine_tuning.training.run_lifecycle import Listening
 from fine_tuning.training.throughput import Throughput, duration, fit
 from tests.engine.test_layout import START, after
 from tests.training.tiny_llama import DATA, PLAN, TRAINERS, base_model, run_llama
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> Iterator[Job]:
+def job(tmp_path: Path) -> Iterator[ForecastInput]:
     with Decoder.open(base_model(tmp_path).path) as decoder:
-        yield Job(
+        yield ForecastInput(
             decoder=decoder,
             adapter=fresh_adapter(decoder, PLAN),
             plan=PLAN,
@@ -44,7 +50,9 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def test_the_disk_a_run_takes_is_at_most_what_was_forecast(tmp_path: Path, job: Job) -> None:
+def test_the_disk_a_run_takes_is_at_most_what_was_forecast(
+    tmp_path: Path, job: ForecastInput
+) -> None:
     sizes = []
 
     class Looks:
@@ -57,7 +65,9 @@ def test_the_disk_a_run_takes_is_at_most_what_was_forecast(tmp_path: Path, job: 
     assert 0.5 < max(sizes) / disk_bytes(fast) < 1.1
 
 
-def test_what_does_not_fit_is_refused_with_the_nearest_that_does(tmp_path: Path, job: Job) -> None:
+def test_what_does_not_fit_is_refused_with_the_nearest_that_does(
+    tmp_path: Path, job: ForecastInput
+) -> None:
     needed = memory_plan(job).needed_bytes
     tight = replace(job, plan=replace(PLAN, memory_budget=0.001))
     with pytest.raises(OutOfMemoryError, match="expected at most") as told:
@@ -71,7 +81,7 @@ def test_what_does_not_fit_is_refused_with_the_nearest_that_does(tmp_path: Path,
 
 
 def test_a_machine_too_small_is_offered_smaller_batches(
-    tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, job: ForecastInput, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     long = [after((), 240, [239], seed=i) for i in range(8)]
     large = replace(job, data=replace(DATA, train=long, validation=()))
@@ -84,11 +94,13 @@ def test_a_machine_too_small_is_offered_smaller_batches(
     assert "gradient_accumulation" in told.value.next_command
 
 
-def _leanest(job: Job) -> int:
+def _leanest(job: ForecastInput) -> int:
     return memory_plan(replace(job, plan=replace(job.plan, memory_budget=1e-6))).needed_bytes
 
 
-def test_a_full_disk_is_refused(tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_refused(
+    tmp_path: Path, job: ForecastInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1, 1, 1000))
     with pytest.raises(StorageError, match="are free"):

@@ -16,7 +16,7 @@ import pytest
 from fine_tuning.core.events import RunEvent
 from fine_tuning.training.events_file import read_events
 from fine_tuning.training.plan import TrainingPlan
-from fine_tuning.training.run import Listening
+from fine_tuning.training.run_lifecycle import Listening
 from tests.training import tiny, tiny_llama
 
 Target = Callable[[Path], None]

@@ -15,7 +15,7 @@ from fine_tuning.core.errors import TrainingError
 from fine_tuning.core.example import TokenizedExample
 from fine_tuning.training.lr_finder import RATES, find_rate, steps_per_rate
 from fine_tuning.training.plan import TrainingData, TrainingPlan
-from fine_tuning.training.run import Listening
+from fine_tuning.training.run_lifecycle import Listening
 from tests.training.tiny import DATA, BigramModel, Heard, Loss
 from tests.training.tiny_llama import PLAN as LLAMA_PLAN
 from tests.training.tiny_llama import run_llama

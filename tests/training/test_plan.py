@@ -14,7 +14,7 @@ from fine_tuning.config.schema import (
     ComputeDtype,
     Mode,
     Schedule,
-    Training,
+    TrainingSettings,
 )
 from fine_tuning.core.errors import ConfigError, DataError
 from fine_tuning.core.example import TokenizedExample
@@ -62,14 +62,14 @@ def test_every_plan_survives_json(plan: TrainingPlan) -> None:
 
 
 def test_a_plan_of_the_default_settings_is_the_default_plan() -> None:
-    assert TrainingPlan.from_settings(Training()) == TrainingPlan()
+    assert TrainingPlan.from_settings(TrainingSettings()) == TrainingPlan()
 
 
 def test_each_field_that_holds_a_setting_names_one_of_its_own() -> None:
     named = [link.name for link in links().values()]
     assert len(set(named)) == len(named)
     decided = {"method", "base_model", "output_dir", "adapter", "threads"}
-    assert set(named) | decided == set(Training.model_fields)
+    assert set(named) | decided == set(TrainingSettings.model_fields)
 
 
 @pytest.mark.parametrize(

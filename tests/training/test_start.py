@@ -19,7 +19,7 @@ from fine_tuning.engine.step import accumulate_gradients, evaluate_loss
 from fine_tuning.training.fresh_adapter import fresh_adapter
 from fine_tuning.training.plan import TrainingPlan
 from fine_tuning.training.qlora_trainer import QLoRATrainer
-from fine_tuning.training.run import Listening
+from fine_tuning.training.run_lifecycle import Listening
 from fine_tuning.training.starting_point import StartingPoint
 from tests.engine.test_gradients import assert_close, own_gradients, reference_gradients
 from tests.engine.tiny import ragged_batch, write_tiny_llama
@@ -96,7 +96,7 @@ def test_a_mergeable_version_stays_mergeable(tmp_path: Path) -> None:
     plan = replace(PLAN, adapter="mergeable", eight_bit=("attn_q",), num_epochs=1)
     first = trained(tmp_path / "first", plan)
     second = trained(tmp_path / "second", PLAN, start_from=version(first))
-    forms = [read_gguf_adapter(run.adapter_file).block_sum for run in (first, second)]
+    forms = [read_gguf_adapter(run.adapter_file).qalora for run in (first, second)]
     assert forms[0]
     assert forms[0] == forms[1]
     start_loss = curve(second.folder)["validation_loss"][0]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fine_tuning.config.schema import Training
+from fine_tuning.config.schema import TrainingSettings
 from fine_tuning.core.errors import (
     ConfigError,
     DataError,
@@ -24,12 +24,12 @@ from fine_tuning.engine.adapter_files import read_gguf_adapter
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.peft_files import read_peft_adapter
 from fine_tuning.engine.step import evaluate_loss
-from fine_tuning.training.adapter_run import BaseModel
+from fine_tuning.training.adapter_run import TrainingBase
 from fine_tuning.training.fresh_adapter import fresh_adapter
 from fine_tuning.training.lora_trainer import LoRATrainer
 from fine_tuning.training.plan import TrainingData, TrainingPlan
 from fine_tuning.training.qlora_trainer import QLoRATrainer
-from fine_tuning.training.run import Listening
+from fine_tuning.training.run_lifecycle import Listening
 from fine_tuning.workbench.plans import training_plan
 from tests.engine.tiny import MODELS, write_tiny
 from tests.training.tiny_llama import DATA, PLAN, RECORDED, TRAINERS, base_model, curve, run_llama
@@ -173,7 +173,7 @@ def test_a_folder_with_a_run_is_not_started_again(tmp_path: Path) -> None:
 def test_a_start_that_fails_leaves_no_folder(tmp_path: Path) -> None:
     (tmp_path / "text.gguf").write_text("not a model")
     with pytest.raises(GgufError):
-        QLoRATrainer().train(DATA, BaseModel(path=tmp_path / "text.gguf"), tmp_path / "run")
+        QLoRATrainer().train(DATA, TrainingBase(path=tmp_path / "text.gguf"), tmp_path / "run")
     with pytest.raises(DataError, match="none with a token to learn"):
         QLoRATrainer().train(TrainingData(train=[]), base_model(tmp_path), tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -188,7 +188,9 @@ def test_the_trainers_are_the_methods_of_the_configuration() -> None:
 
 def test_fused_layers_are_chosen_by_the_names_in_the_file(tmp_path: Path) -> None:
     path = write_tiny(tmp_path / "phi3.gguf", MODELS["phi3"])
-    training = Training.model_validate({"target_modules": ["attn_qkv", "ffn_up"], "lora_r": 4})
+    training = TrainingSettings.model_validate(
+        {"target_modules": ["attn_qkv", "ffn_up"], "lora_r": 4}
+    )
     with Decoder.open(path) as decoder:
         adapter = fresh_adapter(decoder, training_plan(training))
         kinds = {name.split(".")[2] for name in adapter.targets}

@@ -15,12 +15,12 @@ from fine_tuning.core.example import TokenizedExample
 from fine_tuning.core.run import Run
 from fine_tuning.training.checkpoints import Checkpoint
 from fine_tuning.training.plan import TrainingData, TrainingPlan
-from fine_tuning.training.run import Listening, carry_out
 from fine_tuning.training.run_folder import (
     RunFolder,
     RunSettings,
     current_versions,
 )
+from fine_tuning.training.run_lifecycle import Listening, carry_out
 from fine_tuning.training.trainer_utils import Surroundings, TrainingLoop
 
 VOCABULARY = 23

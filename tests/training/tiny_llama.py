@@ -15,13 +15,13 @@ import torch
 
 from fine_tuning.core.run import Run
 from fine_tuning.gguf.types import TensorType
-from fine_tuning.training.adapter_run import BaseModel
+from fine_tuning.training.adapter_run import TrainingBase
 from fine_tuning.training.events_file import read_events
 from fine_tuning.training.lora_trainer import LoRATrainer
 from fine_tuning.training.plan import TrainingData, TrainingPlan
 from fine_tuning.training.qlora_trainer import QLoRATrainer
-from fine_tuning.training.run import Listening
 from fine_tuning.training.run_folder import current_versions
+from fine_tuning.training.run_lifecycle import Listening
 from tests.engine.tiny import write_tiny_llama
 from tests.training.tiny import sequences
 
@@ -48,10 +48,10 @@ TRAINERS = {"lora": LoRATrainer, "qlora": QLoRATrainer}
 RECORDED = Path(__file__).parent / "recorded"
 
 
-def base_model(folder: Path) -> BaseModel:
+def base_model(folder: Path) -> TrainingBase:
     """Write the base once into a folder."""
     path = folder / "tiny.gguf"
-    return BaseModel(path=path if path.exists() else write_tiny_llama(path, types=TYPES))
+    return TrainingBase(path=path if path.exists() else write_tiny_llama(path, types=TYPES))
 
 
 def run_llama(

@@ -9,7 +9,7 @@ import pytest
 from fine_tuning.core.ports import Sampling
 from fine_tuning.data_collection.chat_session import ChatSession
 from fine_tuning.data_collection.chat_turns import TRIAL
-from fine_tuning.model_management.switchings import SwitchJournal
+from fine_tuning.model_management.alias_history import AliasHistory
 from fine_tuning.workbench.models.ab_test import Tally
 from fine_tuning.workbench.workbench import Workbench
 from tests.model_management.registered import ALIAS, point, split
@@ -27,13 +27,13 @@ def bench(tmp_path: Path) -> Workbench:
         trained.add_run(number)
     bench = trained.bench()
     registry = bench.models.register.registry()
-    point(SwitchJournal(registry, "embedded"), "support:1")
+    point(AliasHistory(registry, "embedded"), "support:1")
     registry.deployments.record("support:2", "embedded", SERVED, digest="d")
     return bench
 
 
-def journal(bench: Workbench) -> SwitchJournal:
-    return SwitchJournal(bench.models.register.registry(), "embedded")
+def journal(bench: Workbench) -> AliasHistory:
+    return AliasHistory(bench.models.register.registry(), "embedded")
 
 
 def replied(bench: Workbench, version: str, thumb: int = 0, *, note: str = "") -> ChatSession:

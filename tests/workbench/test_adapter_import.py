@@ -19,7 +19,7 @@ from fine_tuning.engine.lora import LoraAdapter
 from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.gguf.writer import tensor_from_file, write_gguf
 from fine_tuning.model_management.artefacts import is_mergeable
-from fine_tuning.training.adapter_run import BaseModel
+from fine_tuning.training.adapter_run import TrainingBase
 from fine_tuning.training.plan import TrainingData, TrainingPlan
 from fine_tuning.training.qlora_trainer import QLoRATrainer
 from fine_tuning.workbench.workbench import Workbench
@@ -41,7 +41,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
     plan = TrainingPlan(adapter="mergeable", rank=4, learning_rate=1e-2, num_epochs=2, threads=1)
     QLoRATrainer(plan).train(
         TrainingData(train=ragged_batch()),
-        BaseModel(path=base, name=str(base)),
+        TrainingBase(path=base, name=str(base)),
         home / "fine_tuned_models" / "first",
     )
     return bench_in(home)

@@ -14,7 +14,7 @@ from fine_tuning.core.conversation import Message
 from fine_tuning.core.errors import DataError, ModelNotFoundError, RuntimeFailedError
 from fine_tuning.core.ports import GREEDY, Sampling
 from fine_tuning.data_collection.chat_session import ChatSession
-from fine_tuning.workbench.chat.models import ChatModels
+from fine_tuning.workbench.chat.chat_models import ChatModels
 from fine_tuning.workbench.workbench import Workbench
 from tests.integration.test_ollama_integration import two_served
 from tests.ollama_stand_in.server import StandIn

@@ -15,10 +15,10 @@ import pytest
 from fine_tuning.core.errors import DeploymentError, RuntimeFailedError
 from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.gguf.types import TensorType
-from fine_tuning.model_management.ladder import Way
+from fine_tuning.model_management.deploy_strategies import Way
 from fine_tuning.runtimes.embedded import CHATML_TEMPLATE
 from fine_tuning.runtimes.ollama_modelfile import parse_modelfile
-from fine_tuning.workbench.models.deploy import Deployment
+from fine_tuning.workbench.models.deploy import DeployResult
 from fine_tuning.workbench.workbench import Workbench
 from tests.ollama_stand_in.generations import GENERATIONS, Faults
 from tests.ollama_stand_in.server import StandIn
@@ -68,7 +68,7 @@ def merged_file(trained: Trained) -> GgufFile:
     return GgufFile.open(trained.home / "fine_tuned_models" / "run1" / "artefacts" / "merged.gguf")
 
 
-def outcomes(done: Deployment) -> dict[str, str]:
+def outcomes(done: DeployResult) -> dict[str, str]:
     return {part["name"]: part["outcome"] for part in done.deployed.proof["parts"]}
 
 
@@ -80,7 +80,7 @@ def test_a_mergeable_adapter_is_merged_into_a_file_of_the_same_kind(
     tmp_path: Path, generation: str
 ) -> None:
     with scene(tmp_path, generation, types=MERGEABLE) as here:
-        here.trained.add_run(block_sum=True)
+        here.trained.add_run(qalora=True)
         done = here.bench().models.deployment.deploy()
         assert done.deployed.way == "merged"
         assert "refuses adapters" in done.deployed.decisions["adapters"]
@@ -129,7 +129,7 @@ def test_a_base_without_a_template_is_served_with_that_of_training(
     tmp_path: Path, generation: str, way: str
 ) -> None:
     with scene(tmp_path, generation, types=MERGEABLE, without=TEMPLATE_KEY) as here:
-        here.trained.add_run(block_sum=True)
+        here.trained.add_run(qalora=True)
         done = here.bench().models.deployment.deploy()
         assert done.deployed.way == way
         is_old = not here.server.generation.renders
@@ -197,9 +197,9 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
             folder = tmp_path_factory.mktemp("deployed")
             types = MERGEABLE if merges else None
             here = stack.enter_context(scene(folder, generation, types=types))
-            here.trained.add_run(1, block_sum=merges)
+            here.trained.add_run(1, qalora=merges)
             here.bench().models.deployment.deploy()
-            here.trained.add_run(2, block_sum=merges)
+            here.trained.add_run(2, qalora=merges)
             return here
 
         yield on

@@ -12,7 +12,7 @@ from fine_tuning.core.conversation import Conversation, Message, ToolCall
 from fine_tuning.core.errors import DataError, DeploymentError, RuntimeFailedError
 from fine_tuning.model_management.proof_parts import PROMPT, Proof
 from fine_tuning.model_management.tools_check import TOOL, check_tools
-from fine_tuning.workbench.models.deploy import Deployment
+from fine_tuning.workbench.models.deploy import DeployResult
 from fine_tuning.workbench.workbench import Workbench
 from tests.ollama_stand_in.generations import GENERATIONS
 from tests.ollama_stand_in.go_template import render_chat
@@ -70,7 +70,7 @@ def scene(folder: Path, generation: str, template: str) -> Iterator[tuple[StandI
         yield server, trained
 
 
-def prompts_of(done: Deployment) -> tuple[str, str]:
+def prompts_of(done: DeployResult) -> tuple[str, str]:
     """Return how the deployed model stands with tools, and the sentence about its prompts."""
     part = Proof.from_dict(done.deployed.proof).part(PROMPT)
     return part.figures["tools"], part.sentence

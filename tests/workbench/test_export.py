@@ -20,7 +20,7 @@ from fine_tuning.runtimes.embedded import CHATML_TEMPLATE
 from fine_tuning.runtimes.ollama_client import OllamaClient
 from fine_tuning.runtimes.ollama_modelfile import parse_modelfile
 from fine_tuning.runtimes.ollama_runtime import OllamaRuntime
-from fine_tuning.training.adapter_run import BaseModel
+from fine_tuning.training.adapter_run import TrainingBase
 from fine_tuning.training.plan import TrainingData, TrainingPlan
 from fine_tuning.training.qlora_trainer import QLoRATrainer
 from fine_tuning.workbench.workbench import Workbench
@@ -40,7 +40,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
     plan = TrainingPlan(adapter="mergeable", rank=4, learning_rate=1e-2, num_epochs=2, threads=1)
     QLoRATrainer(plan).train(
         TrainingData(train=ragged_batch()),
-        BaseModel(path=base, name=str(base)),
+        TrainingBase(path=base, name=str(base)),
         workspace.runs / "first",
     )
     return Workbench(load_settings(environment={}), workspace)

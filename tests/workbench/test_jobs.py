@@ -126,7 +126,7 @@ def test_a_paused_training_goes_on_and_is_compared_and_deployed(bench: Workbench
     (compared,) = (j for j in bench.jobs.all() if j.kind == "evaluate" and j.run_id == job_id)
     judged = wait_until(bench, compared.id, "finished")
     assert judged.result["outcome"] in {"promote", "reject", "not enough evidence"}
-    assert next(run for run in bench.jobs.runs() if run.run_id == job_id).is_judged
+    assert next(run for run in bench.jobs.runs() if run.run_id == job_id).is_evaluated
     deployed = bench.jobs.start_deployment(job_id)
     served = wait_until(bench, deployed, "finished", "failed")
     assert served.sentence  # a tiny random model may well not be proven: then it says why
@@ -147,7 +147,7 @@ def test_a_demo_that_was_killed_goes_on_and_ends_deployed(tmp_path: Path) -> Non
     assert bench.jobs.find(job_id).state == "finished", bench.jobs.find(job_id).sentence
     (version,) = bench.models.register.versions()
     assert version.outcome == "promote"
-    assert [one.version for one in bench.models.aliases.pointings()] == [version.name]
+    assert [one.version for one in bench.models.aliases.all_aliases()] == [version.name]
     judged = bench.evaluate.summary("handbook")
     assert judged is not None
     assert len(judged.of("question")) == 100

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from fine_tuning.config.schema import Settings, Training
+from fine_tuning.config.schema import Settings, TrainingSettings
 from fine_tuning.workbench.plans import choose_adapter, chosen_settings, training_plan
 
 
@@ -24,12 +24,12 @@ def test_auto_follows_the_runtime(wanted: str, takes_adapters: bool | None, expe
     form, reason = choose_adapter(wanted, takes_adapters, "because it said so")
     assert form == expected
     assert ("because it said so" in reason) == (wanted == "auto")
-    plan = training_plan(Training(adapter=wanted), takes_adapters, "because it said so")
+    plan = training_plan(TrainingSettings(adapter=wanted), takes_adapters, "because it said so")
     assert (plan.adapter, plan.adapter_reason) == (form, reason)
 
 
 def test_an_unknown_runtime_is_named() -> None:
-    assert "is not known" in training_plan(Training()).adapter_reason
+    assert "is not known" in training_plan(TrainingSettings()).adapter_reason
 
 
 def test_only_what_differs_from_the_defaults_is_told() -> None:
@@ -37,11 +37,11 @@ def test_only_what_differs_from_the_defaults_is_told() -> None:
     ratios = {split: getattr(data, f"{split}_ratio") for split in ("train", "validation", "test")}
     recorded = {
         "method": "qlora",
-        "plan": training_plan(Training(threads=7), True).to_dict(),
+        "plan": training_plan(TrainingSettings(threads=7), True).to_dict(),
         "data": {"max_length": data.max_length, "ratios": ratios, "seed": 42},
     }
     assert chosen_settings(recorded) == {}
-    asked = Training(
+    asked = TrainingSettings(
         method="lora", adapter="mergeable", lora_r=8, max_steps=16, early_stopping_patience=None
     )
     changed = {
@@ -62,9 +62,12 @@ def test_only_what_differs_from_the_defaults_is_told() -> None:
 
 
 def test_the_defaults_are_told_as_such_after_the_file() -> None:
-    plan = json.loads(json.dumps(training_plan(Training(), True).to_dict()))
+    plan = json.loads(json.dumps(training_plan(TrainingSettings(), True).to_dict()))
     assert chosen_settings({"method": "qlora", "plan": plan}) == {}
-    for training in (Training(eight_bit_modules=("attn_v",)), Training(target_modules=("attn_q",))):
+    for training in (
+        TrainingSettings(eight_bit_modules=("attn_v",)),
+        TrainingSettings(target_modules=("attn_q",)),
+    ):
         plan = json.loads(json.dumps(training_plan(training, True).to_dict()))
         told = chosen_settings({"method": "qlora", "plan": plan})
         assert told in (

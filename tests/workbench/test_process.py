@@ -12,8 +12,8 @@ import pytest
 from fine_tuning.workbench.process import (
     COMPILED_KEPT,
     SPIN_COUNT,
-    be_a_good_neighbour,
-    loading,
+    gc_paused,
+    limit_spinning,
 )
 
 SELDOM_NEEDED = {
@@ -40,22 +40,22 @@ def test_opening_the_workbench_loads_no_library_of_a_single_verb() -> None:
 
 
 def test_no_garbage_is_collected_while_a_library_is_loaded() -> None:
-    with loading("a_library_nobody_has"):
+    with gc_paused("a_library_nobody_has"):
         assert not gc.isenabled()
     assert gc.isenabled()
-    with pytest.raises(ImportError), loading("a_library_nobody_has"):
+    with pytest.raises(ImportError), gc_paused("a_library_nobody_has"):
         raise ImportError
     assert gc.isenabled()
 
 
 def test_a_loaded_library_changes_nothing() -> None:
     frozen = gc.get_freeze_count()
-    with loading("sys"):
+    with gc_paused("sys"):
         assert gc.isenabled()
     assert gc.get_freeze_count() <= frozen
     gc.disable()
     try:
-        with loading("a_library_nobody_has"):
+        with gc_paused("a_library_nobody_has"):
             assert not gc.isenabled()
         assert not gc.isenabled()
     finally:
@@ -67,11 +67,11 @@ def test_a_setting_of_the_users_own_stands(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setenv(name, "")  # put back after the test, whatever it was
         monkeypatch.delenv(name)
     monkeypatch.setenv("LRU_CACHE_CAPACITY", "7")
-    be_a_good_neighbour()
+    limit_spinning()
     assert os.environ["GOMP_SPINCOUNT"] == SPIN_COUNT
     assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == COMPILED_KEPT
     assert os.environ["LRU_CACHE_CAPACITY"] == "7"
     monkeypatch.delenv("GOMP_SPINCOUNT")
     monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
-    be_a_good_neighbour()
+    limit_spinning()
     assert "GOMP_SPINCOUNT" not in os.environ

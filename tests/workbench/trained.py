@@ -46,7 +46,7 @@ class Trained:
         self,
         number: int = 1,
         *,
-        block_sum: bool = False,
+        qalora: bool = False,
         scale: float = 0.3,
         chats: Mapping[str, Sequence[Chat]] | None = None,
     ) -> Path:
@@ -56,7 +56,7 @@ class Trained:
         (folder / "adapter").mkdir(parents=True)
         adapter = folder / "adapter" / "adapter.gguf"
         write_gguf_adapter(
-            adapter, _drawn(number, block_sum=block_sum, scale=scale), architecture="llama"
+            adapter, _drawn(number, qalora=qalora, scale=scale), architecture="llama"
         )
         manifest = {
             "run_id": folder.name,
@@ -106,10 +106,10 @@ def write_chats(folder: Path, chats: Mapping[str, Sequence[Chat]]) -> Snapshot:
     return write_snapshot(folder, records, facts)
 
 
-def _drawn(seed: int, *, block_sum: bool, scale: float) -> LoraAdapter:
+def _drawn(seed: int, *, qalora: bool, scale: float) -> LoraAdapter:
     shapes = {f"blk.{layer}.ffn_down.weight": (WIDTH, FFN) for layer in range(LLAMA.layers)}
     adapter = LoraAdapter.create(
-        shapes, rank=4, alpha=4.0, seed=seed, block_sum=tuple(shapes) if block_sum else ()
+        shapes, rank=4, alpha=4.0, seed=seed, qalora=tuple(shapes) if qalora else ()
     )
     generator = torch.Generator().manual_seed(seed + 50)
     for pair in adapter.pairs.values():

@@ -24,7 +24,7 @@ from fine_tuning.data_collection.importers.fields import (
     words,
 )
 from fine_tuning.data_collection.importers.importer import Importer, Sample, converted
-from fine_tuning.data_collection.importers.items import Draft, Imported, Item
+from fine_tuning.data_collection.importers.items import Draft, Imported, ImportedItem
 from fine_tuning.data_collection.importers.json_records import ParsedRecord
 from fine_tuning.data_collection.importers.source import Source
 from fine_tuning.data_collection.importers.trees import chained
@@ -38,7 +38,7 @@ def _knows(sample: Sample) -> bool:
     return sample.columns >= _COLUMNS or any(record.keys() >= _COLUMNS for record in sample.records)
 
 
-def _read(source: Source) -> Iterator[Item]:
+def _read(source: Source) -> Iterator[ImportedItem]:
     if source.is_json:
         for record in source.records():
             yield from converted(record, _convert)
@@ -79,7 +79,7 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
     ]
     thumb = _THUMBS.get(str(record.get("rating")).upper())
     if thumb:
-        draft.judge(f"{name}/a", "thumb", value=thumb)
+        draft.add_feedback(f"{name}/a", "thumb", value=thumb)
     said = chained(messages if system else messages[1:])
     yield draft.imported(draft.conversation(said, title=text(record, "workspace"), created_at=at))
 

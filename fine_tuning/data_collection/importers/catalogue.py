@@ -16,13 +16,13 @@ from fine_tuning.data_collection.importers.chatgpt import CHATGPT
 from fine_tuning.data_collection.importers.claude import CLAUDE
 from fine_tuning.data_collection.importers.csv_table import CSV_TABLE
 from fine_tuning.data_collection.importers.importer import Importer, Sample
-from fine_tuning.data_collection.importers.items import Item
+from fine_tuning.data_collection.importers.items import ImportedItem
 from fine_tuning.data_collection.importers.librechat import LIBRECHAT
 from fine_tuning.data_collection.importers.llm_logs import LLM_LOGS
 from fine_tuning.data_collection.importers.open_webui import OPEN_WEBUI
 from fine_tuning.data_collection.importers.openai_chat import OPENAI_CHAT
 from fine_tuning.data_collection.importers.own_log import OWN_LOG
-from fine_tuning.data_collection.importers.preference import PREFERENCE
+from fine_tuning.data_collection.importers.preference_pairs import PREFERENCE
 from fine_tuning.data_collection.importers.sharegpt import SHAREGPT
 from fine_tuning.data_collection.importers.silly_tavern import SILLY_TAVERN
 from fine_tuning.data_collection.importers.source import Source
@@ -56,7 +56,7 @@ class FileReading:
     importer: Importer
     reason: str
 
-    def __iter__(self) -> Iterator[Item]:
+    def __iter__(self) -> Iterator[ImportedItem]:
         """Yield what the file holds; each time, it is read anew.
 
         Raises:

@@ -25,7 +25,7 @@ from fine_tuning.data_collection.importers.fields import (
     words,
 )
 from fine_tuning.data_collection.importers.importer import Importer, Sample, converted
-from fine_tuning.data_collection.importers.items import Draft, Imported, Item
+from fine_tuning.data_collection.importers.items import Draft, Imported, ImportedItem
 from fine_tuning.data_collection.importers.source import Source
 from fine_tuning.data_collection.importers.trees import Node, arrange
 
@@ -45,7 +45,7 @@ def _knows(sample: Sample) -> bool:
     return any(isinstance(record.get("mapping"), Mapping) for record in sample.records)
 
 
-def _read(source: Source) -> Iterator[Item]:
+def _read(source: Source) -> Iterator[ImportedItem]:
     thumbs = _thumbs(source)
     for record in source.records():
         yield from converted(record, lambda value: _convert(value, thumbs))
@@ -82,16 +82,16 @@ def _convert(record: JsonObject, thumbs: Thumbs) -> Iterator[Imported]:
         title=text(record, "title"),
         created_at=iso_time(record.get("create_time")),
     )
-    _judge(draft, conversation, thumbs)
+    _add_rating(draft, conversation, thumbs)
     yield draft.imported(conversation)
 
 
-def _judge(draft: Draft, conversation: Conversation, thumbs: Thumbs) -> None:
+def _add_rating(draft: Draft, conversation: Conversation, thumbs: Thumbs) -> None:
     """Take over thumbs, and a choice for each reply that was generated again and not kept."""
     for message in conversation.messages:
         value, comment = thumbs.get(message.id, (0, ""))
         if value:
-            draft.judge(message.id, "thumb", value=value, comment=comment)
+            draft.add_feedback(message.id, "thumb", value=value, comment=comment)
     replies: dict[str, list[str]] = {}
     for message in conversation.messages:
         if message.role == "assistant" and message.parent_id is not None and message.text.strip():
@@ -100,7 +100,7 @@ def _judge(draft: Draft, conversation: Conversation, thumbs: Thumbs) -> None:
         siblings = replies.get(kept.parent_id or "", [])
         for other in siblings if kept.id in siblings else ():
             if other != kept.id:
-                draft.judge(kept.id, "choice", rejected_id=other)
+                draft.add_feedback(kept.id, "choice", rejected_id=other)
 
 
 def _messages(key: str, raw: object) -> tuple[Message, ...]:

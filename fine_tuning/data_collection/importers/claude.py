@@ -48,7 +48,7 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
         # Without parents the order is the conversation; a parent that is absent is its beginning.
         parent = text(item, "parent_message_uuid") if "parent_message_uuid" in item else before
         nodes[key] = Node(parent or None, tuple(own))
-        _judge(draft, item, own)
+        _add_rating(draft, item, own)
         before = key
     current = text(record, "current_leaf_message_uuid") or before
     messages, leaf_id = arrange(nodes, current)
@@ -167,12 +167,12 @@ def _attached(item: JsonObject) -> list[str]:
     ]
 
 
-def _judge(draft: Draft, item: JsonObject, messages: list[Message]) -> None:
-    verdict = mapping(item, "chat_feedback")
-    kind = text(verdict, "type")
+def _add_rating(draft: Draft, item: JsonObject, messages: list[Message]) -> None:
+    rated = mapping(item, "chat_feedback")
+    kind = text(rated, "type")
     if kind and messages:
         value = 1 if kind == "upvote" else -1
-        draft.judge(messages[-1].id, "thumb", value=value, comment=text(verdict, "reason"))
+        draft.add_feedback(messages[-1].id, "thumb", value=value, comment=text(rated, "reason"))
 
 
 CLAUDE = importer_of_records("claude", "Claude export", _accepts, _convert)

@@ -16,7 +16,13 @@ from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.naming import content_name
 from fine_tuning.data_collection.importers.fields import iso_time, parts, text
 from fine_tuning.data_collection.importers.importer import Importer, Sample, converted
-from fine_tuning.data_collection.importers.items import Draft, Imported, Item, Quarantined, excerpt
+from fine_tuning.data_collection.importers.items import (
+    Draft,
+    Imported,
+    ImportedItem,
+    Quarantined,
+    excerpt,
+)
 from fine_tuning.data_collection.importers.json_records import ParsedRecord
 from fine_tuning.data_collection.importers.source import Source
 
@@ -62,7 +68,7 @@ def _knows(sample: Sample) -> bool:
     return {"prompt", "response"} <= found.keys() or {"role", "content"} <= found.keys()
 
 
-def _read(source: Source) -> Iterator[Item]:
+def _read(source: Source) -> Iterator[ImportedItem]:
     columns = _columns(source.columns())
     if {"prompt", "response"} <= columns.keys():
         yield from _exchanges(source, columns)
@@ -75,7 +81,7 @@ def _read(source: Source) -> Iterator[Item]:
         )
 
 
-def _exchanges(source: Source, columns: Mapping[str, str]) -> Iterator[Item]:
+def _exchanges(source: Source, columns: Mapping[str, str]) -> Iterator[ImportedItem]:
     for line, cells, reason in source.rows():
         if cells is None or any(cell.strip() for cell in cells.values()):
             record = ParsedRecord(line=line, value=cells, reason=reason)
@@ -108,17 +114,17 @@ def _exchange(row: JsonObject, columns: Mapping[str, str]) -> Iterator[Imported]
             model=model,
         )
     )
-    _judge(draft, f"{name}/a", cells.get("rating", ""))
+    _add_rating(draft, f"{name}/a", cells.get("rating", ""))
     notes = {"group": cells["group"]} if cells.get("group") else {}
     yield draft.imported(draft.conversation(messages, created_at=at, metadata=notes))
 
 
-def _judge(draft: Draft, message_id: str, rating: str) -> None:
+def _add_rating(draft: Draft, message_id: str, rating: str) -> None:
     said = rating.strip().lower()
     if said in _UP or said in _DOWN:
-        draft.judge(message_id, "thumb", value=1 if said in _UP else -1)
+        draft.add_feedback(message_id, "thumb", value=1 if said in _UP else -1)
     elif said.isdecimal() and len(said) < 3 and int(said) in RATING_RANGE:  # noqa: PLR2004
-        draft.judge(message_id, "rating", value=int(said))
+        draft.add_feedback(message_id, "rating", value=int(said))
 
 
 @dataclass(slots=True)
@@ -130,7 +136,7 @@ class _Open:
     messages: list[Message] = field(default_factory=list)
 
 
-def _messages(source: Source, columns: Mapping[str, str]) -> Iterator[Item]:
+def _messages(source: Source, columns: Mapping[str, str]) -> Iterator[ImportedItem]:
     """Yield conversations as their last row is read.
 
     When a group's rows stand apart, each block is an item of its own that follows the one before.
@@ -175,7 +181,7 @@ def _add(current: _Open, role: Role, row: Mapping[str, str]) -> None:
     )
 
 
-def _finished(current: _Open, ends: dict[str, tuple[int, str, str]]) -> Iterator[Item]:
+def _finished(current: _Open, ends: dict[str, tuple[int, str, str]]) -> Iterator[ImportedItem]:
     """Yield a conversation with lasting ids, joined to what its group said before.
 
     The group's name alone would mix up the conversations "1" of two tables.

@@ -11,7 +11,7 @@ from fine_tuning.core.json_value import JsonObject
 from fine_tuning.data_collection.importers.items import (
     UNREADABLE,
     Imported,
-    Item,
+    ImportedItem,
     Quarantined,
     excerpt,
 )
@@ -40,7 +40,7 @@ class Importer:
     name: str
     title: str
     knows: Callable[[Sample], bool]
-    read: Callable[[Source], Iterator[Item]]
+    read: Callable[[Source], Iterator[ImportedItem]]
 
 
 Convert = Callable[[JsonObject], Iterable[Imported]]
@@ -62,14 +62,14 @@ def importer_of_records(
         fitting = sum(accepts(record) for record in sample.records)
         return fitting > 0 and fitting * 2 >= len(sample.records)
 
-    def read(source: Source) -> Iterator[Item]:
+    def read(source: Source) -> Iterator[ImportedItem]:
         for record in source.records():
             yield from converted(record, convert)
 
     return Importer(name=name, title=title, knows=knows, read=read)
 
 
-def converted(record: ParsedRecord, convert: Convert) -> Iterator[Item]:
+def converted(record: ParsedRecord, convert: Convert) -> Iterator[ImportedItem]:
     """Yield what a record holds, or the record set aside."""
     if record.value is None:
         yield Quarantined(line=record.line, reason=record.reason, excerpt=record.excerpt)

@@ -40,7 +40,7 @@ class Quarantined:
     excerpt: str = ""
 
 
-Item = Imported | Quarantined
+ImportedItem = Imported | Quarantined
 
 
 def excerpt(value: object) -> str:
@@ -69,8 +69,8 @@ class Draft:
         """Work the id out once; every message's id may begin with it."""
         self.id = reference(self.source, self.ref)
 
-    def judge(self, message_id: str, kind: FeedbackKind, **fields: Any) -> None:  # noqa: ANN401
-        """Add a judgement.
+    def add_feedback(self, message_id: str, kind: FeedbackKind, **fields: Any) -> None:  # noqa: ANN401
+        """Add feedback.
 
         Raises:
             DataError: as :class:`Feedback` does.

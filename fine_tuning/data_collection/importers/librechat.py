@@ -23,7 +23,13 @@ from fine_tuning.data_collection.importers.fields import (
     words,
 )
 from fine_tuning.data_collection.importers.importer import Importer, Sample, converted
-from fine_tuning.data_collection.importers.items import Draft, Imported, Item, Quarantined, excerpt
+from fine_tuning.data_collection.importers.items import (
+    Draft,
+    Imported,
+    ImportedItem,
+    Quarantined,
+    excerpt,
+)
 from fine_tuning.data_collection.importers.json_records import ParsedRecord
 from fine_tuning.data_collection.importers.source import Source
 from fine_tuning.data_collection.importers.trees import Node, arrange
@@ -44,7 +50,7 @@ def _accepts(record: JsonObject) -> bool:
     )
 
 
-def _read(source: Source) -> Iterator[Item]:
+def _read(source: Source) -> Iterator[ImportedItem]:
     if source.is_json:
         for record in source.records():
             yield from converted(record, _convert)
@@ -89,7 +95,7 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
         if not parent:
             parent = before or ""
         nodes[key] = Node(parent if parent in known | {before} else top_name, _messages(key, item))
-        _judge(draft, nodes[key].messages, item)
+        _add_rating(draft, nodes[key].messages, item)
         before = key
     messages, leaf_id = arrange(nodes, before)
     conversation = draft.conversation(
@@ -198,13 +204,13 @@ def _value(given: object) -> str:
     return given if isinstance(given, str) else ""
 
 
-def _judge(draft: Draft, messages: tuple[Message, ...], item: JsonObject) -> None:
-    verdict = mapping(item, "feedback")
-    thumb = {"thumbsUp": 1, "thumbsDown": -1}.get(text(verdict, "rating"))
+def _add_rating(draft: Draft, messages: tuple[Message, ...], item: JsonObject) -> None:
+    rated = mapping(item, "feedback")
+    thumb = {"thumbsUp": 1, "thumbsDown": -1}.get(text(rated, "rating"))
     if thumb:
-        reason = text(verdict, "tag") or text(mapping(verdict, "tag"), "key")
-        draft.judge(
-            messages[-1].id, "thumb", value=thumb, reason=reason, comment=text(verdict, "text")
+        reason = text(rated, "tag") or text(mapping(rated, "tag"), "key")
+        draft.add_feedback(
+            messages[-1].id, "thumb", value=thumb, reason=reason, comment=text(rated, "text")
         )
 
 

@@ -33,7 +33,7 @@ from fine_tuning.data_collection.importers.items import (
     UNREADABLE,
     Draft,
     Imported,
-    Item,
+    ImportedItem,
     Quarantined,
 )
 from fine_tuning.data_collection.importers.json_records import ParsedRecord
@@ -56,7 +56,7 @@ def _knows(sample: Sample) -> bool:
     )
 
 
-def _read(source: Source) -> Iterator[Item]:
+def _read(source: Source) -> Iterator[ImportedItem]:
     tables = source.tables()
     if not tables:
         yield Quarantined(line=0, reason="the file is no SQLite database with tables")
@@ -84,7 +84,7 @@ def _rows(connection: apsw.Connection, query: str, values: Sequence[object] = ()
         yield cast("Row", dict(zip(names, row, strict=True)))
 
 
-def _oldest(connection: apsw.Connection) -> Iterator[Item]:
+def _oldest(connection: apsw.Connection) -> Iterator[ImportedItem]:
     rows = _rows(connection, "SELECT rowid AS number, * FROM log ORDER BY chat_id, rowid")
     for _, group in groupby(rows, key=lambda row: row.get("chat_id") or ("", row["number"])):
         given = list(group)
@@ -93,7 +93,7 @@ def _oldest(connection: apsw.Connection) -> Iterator[Item]:
         yield from converted(ParsedRecord(line=0, value=value), _conversation)
 
 
-def _responses(connection: apsw.Connection, tables: frozenset[str]) -> Iterator[Item]:
+def _responses(connection: apsw.Connection, tables: frozenset[str]) -> Iterator[ImportedItem]:
     """Yield the conversations of the second layout, a conversation in memory at a time."""
     join = "LEFT JOIN conversations ON conversations.id = responses.conversation_id"
     name = "conversations.name" if "conversations" in tables else "NULL"
@@ -172,7 +172,7 @@ def _said(value: object) -> tuple[Part, ...]:
     return parts(value or "")
 
 
-def _threads(connection: apsw.Connection, tables: frozenset[str]) -> Iterator[Item]:
+def _threads(connection: apsw.Connection, tables: frozenset[str]) -> Iterator[ImportedItem]:
     """Yield the conversations of the third layout: the way from each thread's tip to its root."""
     threads = list(_rows(connection, "SELECT * FROM threads ORDER BY rowid"))
     for thread in threads:

@@ -71,7 +71,7 @@ def _chat(record: JsonObject, ref: str = "") -> Imported:
     for key, item in given.items():
         message = _message(key, item)
         nodes[key] = Node(text(item, "parentId", "parent_id") or None, (message,))
-        _judge(draft, key, mapping(item, "annotation"))
+        _add_rating(draft, key, mapping(item, "annotation"))
     current = text(history, "currentId", "current_id")
     messages, leaf_id = arrange(nodes, current or None)
     if system := text(chat, "system") or text(mapping(chat, "params"), "system"):
@@ -142,26 +142,26 @@ def _text_of(content: list[Any]) -> str:
     return "\n".join(part.text for part in found if part.type == "text")
 
 
-def _judge(draft: Draft, message_id: str, verdict: JsonObject) -> None:
+def _add_rating(draft: Draft, message_id: str, annotation: JsonObject) -> None:
     """Take over a rating: the thumb with its reason and comment, and the grade from 1 to 10."""
-    rating, grade = verdict.get("rating"), mapping(verdict, "details").get("rating")
-    fields = {"reason": text(verdict, "reason"), "comment": text(verdict, "comment")}
+    rating, grade = annotation.get("rating"), mapping(annotation, "details").get("rating")
+    fields = {"reason": text(annotation, "reason"), "comment": text(annotation, "comment")}
     if isinstance(rating, str) and rating.lstrip("+-").isdecimal():
         rating = int(rating)
     if rating in {1, -1}:
-        draft.judge(message_id, "thumb", value=int(rating), **fields)
+        draft.add_feedback(message_id, "thumb", value=int(rating), **fields)
     if isinstance(grade, int) and grade in RATING_RANGE:
-        draft.judge(message_id, "rating", value=grade, **fields)
+        draft.add_feedback(message_id, "rating", value=grade, **fields)
 
 
 def _feedback_export(record: JsonObject) -> Iterator[Imported]:
-    """Read one judgement of the feedback export, with the chat as it was then if that is there."""
+    """Read one line of the feedback export, with the chat as it was then if that is there."""
     meta, snapshot = mapping(record, "meta"), mapping(mapping(record, "snapshot"), "chat")
     ref, message_id = name_of(meta, "chat_id"), name_of(meta, "message_id")
     if not ref or not message_id:
         raise DataError("the feedback names no chat or no message")
     draft = Draft(SOURCE, ref)
-    _judge(draft, message_id, mapping(record, "data"))
+    _add_rating(draft, message_id, mapping(record, "data"))
     if not draft.feedback:
         raise DataError("the feedback holds no rating")
     if snapshot:

@@ -19,7 +19,7 @@ from fine_tuning.data_collection.importers.items import (
     EXCERPT_CHARS,
     UNREADABLE,
     Imported,
-    Item,
+    ImportedItem,
     Quarantined,
 )
 from fine_tuning.data_collection.importers.source import Source
@@ -45,7 +45,7 @@ def _knows(sample: Sample) -> bool:
     return sample.tables >= _TABLES or any(_is_own(record) for record in sample.records)
 
 
-def _read(source: Source) -> Iterator[Item]:
+def _read(source: Source) -> Iterator[ImportedItem]:
     if not source.is_sqlite:
         reader = ConversationReader(source.path)
         yield from _all(reader, reader.feedback)
@@ -61,7 +61,7 @@ def _read(source: Source) -> Iterator[Item]:
         yield from _all(store.conversations(), store.feedback)
 
 
-def _with_excerpts(source: Source, reasons: Mapping[int, str]) -> Iterator[Item]:
+def _with_excerpts(source: Source, reasons: Mapping[int, str]) -> Iterator[ImportedItem]:
     """Read the beginnings of the lines passed over, for a person to recognise them."""
     with storage_errors(source.path), source.path.open("rb") as file:
         for line in lines(file) if reasons else ():
@@ -74,12 +74,12 @@ def _with_excerpts(source: Source, reasons: Mapping[int, str]) -> Iterator[Item]
 
 def _all(
     conversations: Iterable[Conversation], feedback: Callable[[], Iterable[Feedback]]
-) -> Iterator[Item]:
+) -> Iterator[ImportedItem]:
     try:
         for conversation in conversations:
             yield Imported(conversation=conversation)
-        for judgement in feedback():
-            yield Imported(feedback=(judgement,))
+        for item in feedback():
+            yield Imported(feedback=(item,))
     except (DataError, StorageError) as error:
         yield Quarantined(line=0, reason=error.message)
     except UNREADABLE as error:

@@ -28,7 +28,7 @@ from fine_tuning.data_collection.importers.items import (
     UNREADABLE,
     Draft,
     Imported,
-    Item,
+    ImportedItem,
     Quarantined,
     excerpt,
 )
@@ -46,7 +46,7 @@ def _knows(sample: Sample) -> bool:
     )
 
 
-def _read(source: Source) -> Iterator[Item]:
+def _read(source: Source) -> Iterator[ImportedItem]:
     """Gather the lines of the file, which is one conversation, and yield it."""
     facts: JsonObject = {}
     spoken: list[JsonObject] = []
@@ -93,7 +93,7 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
             messages.append(replace(message, parent_id=parent))
             is_answer = parent is not None and not item.get("is_user")
             if is_answer and message is not own[kept] and message.text.strip():
-                draft.judge(own[kept].id, "choice", rejected_id=message.id)
+                draft.add_feedback(own[kept].id, "choice", rejected_id=message.id)
         parent = own[kept].id
     found = {"character": who[1]} if who[1] else {}
     conversation = draft.conversation(

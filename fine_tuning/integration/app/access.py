@@ -11,7 +11,7 @@ import time
 import streamlit as st
 
 from fine_tuning.integration.app.common import told, workbench
-from fine_tuning.workbench.access import Access
+from fine_tuning.workbench.app_access import Access
 
 DELAY_S = 1.0
 LONGEST_DELAY_S = 30.0

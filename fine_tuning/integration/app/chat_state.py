@@ -13,7 +13,7 @@ from fine_tuning.core.errors import FineTuningError
 from fine_tuning.core.ports import Sampling
 from fine_tuning.data_collection.chat_session import ChatSession
 from fine_tuning.integration.app.common import show_error, workbench
-from fine_tuning.workbench.chat.models import ChatModels, ModelChoice
+from fine_tuning.workbench.chat.chat_models import ChatModels, ModelChoice
 from fine_tuning.workbench.workbench import Workbench
 
 ADDRESS = "chat"

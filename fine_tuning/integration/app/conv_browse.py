@@ -27,7 +27,7 @@ from fine_tuning.integration.app.conv_words import (
     title_of,
 )
 from fine_tuning.integration.app.formatting import count
-from fine_tuning.workbench.data.review import Outcome
+from fine_tuning.workbench.data.review import CleaningOutcome
 from fine_tuning.workbench.workbench import Workbench
 
 PER_PAGE = 20
@@ -50,7 +50,7 @@ def show(bench: Workbench, listing: Listing) -> None:
         st.caption("Conversations left out are as of the last check; Training data checks again.")
 
 
-def _filters(listing: Listing, outcome: Outcome | None) -> Wanted:
+def _filters(listing: Listing, outcome: CleaningOutcome | None) -> Wanted:
     words = st.text_input(
         "Search", key="conv-words", placeholder="Words in the messages", icon=":material/search:",
         label_visibility="collapsed", persist_state="page", on_change=_to_first_page,
@@ -70,7 +70,7 @@ def _filters(listing: Listing, outcome: Outcome | None) -> Wanted:
     return Wanted(words=words, order=order, **given)
 
 
-def _choices(listing: Listing, outcome: Outcome | None) -> dict[str, Any]:
+def _choices(listing: Listing, outcome: CleaningOutcome | None) -> dict[str, Any]:
     """Show the filters; return what they want, as fields of :class:`Wanted`."""
     sources, languages = listing.counts("source"), listing.counts("language")
     chosen_sources = st.multiselect(
@@ -116,7 +116,7 @@ def _choices(listing: Listing, outcome: Outcome | None) -> dict[str, Any]:
     }
 
 
-def _fate(listing: Listing, outcome: Outcome | None) -> frozenset[str] | None:
+def _fate(listing: Listing, outcome: CleaningOutcome | None) -> frozenset[str] | None:
     """Show the filter by what cleaning does; return the conversations it leaves, None for all."""
     if outcome is None:
         return None
@@ -142,7 +142,7 @@ def _moment(day: date) -> str:
     return datetime.combine(day, time()).astimezone().astimezone(UTC).isoformat()
 
 
-def _list(found: list[Listed], listing: Listing, outcome: Outcome | None) -> None:
+def _list(found: list[Listed], listing: Listing, outcome: CleaningOutcome | None) -> None:
     if not found:
         st.info(
             "No conversation matches. Try fewer words or filters.", icon=":material/search_off:"

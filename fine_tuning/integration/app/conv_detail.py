@@ -12,7 +12,7 @@ from fine_tuning.integration.app.conv_state import OPEN, known_outcome
 from fine_tuning.integration.app.conv_words import NO_WORDS, facts, reason_name, times, title_of
 from fine_tuning.integration.app.formatting import plain, when
 from fine_tuning.integration.app.word_diff import word_diff
-from fine_tuning.workbench.data.review import Drop, Looked
+from fine_tuning.workbench.data.review import DropReason, Looked
 from fine_tuning.workbench.data.review_queue import Decision
 from fine_tuning.workbench.workbench import Workbench
 
@@ -38,7 +38,7 @@ def show_conversation(bench: Workbench, listing: Listing, name: str) -> None:
     _forget(bench, name)
 
 
-def show_fate(looked: Looked, dropped: Drop | None, listing: Listing) -> None:
+def show_fate(looked: Looked, dropped: DropReason | None, listing: Listing) -> None:
     """Say whether a conversation is learnt; ``dropped`` is what cleaning all of them said."""
     drop = looked.drop or (dropped if dropped and dropped.twin_id else None)
     if drop is None:
@@ -67,7 +67,7 @@ def show_messages(looked: Looked) -> None:
             for call in message.tool_calls:
                 st.code(call.name + str(dict(call.arguments)), language=None, wrap_lines=True)
             for one in said.get(message.id, ()):
-                _judgement(one)
+                _feedback(one)
             if message.role == "assistant":
                 st.caption(_about(message, looked, is_learnt=message.id in learnt))
 
@@ -84,7 +84,7 @@ def _about(message: Message, looked: Looked, *, is_learnt: bool) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def _judgement(one: Feedback) -> None:
+def _feedback(one: Feedback) -> None:
     if one.kind == "correction":
         st.markdown(":material/edit: **Your correction:**")
         st.text(one.text)

@@ -24,7 +24,7 @@ from fine_tuning.integration.app.conv_words import (
 )
 from fine_tuning.integration.app.findings import show_finding
 from fine_tuning.integration.app.formatting import count, percent, plain, when
-from fine_tuning.workbench.data.review import Outcome
+from fine_tuning.workbench.data.review import CleaningOutcome
 from fine_tuning.workbench.workbench import Workbench
 
 QUICK_TOKENS = 200_000
@@ -55,7 +55,7 @@ def show(bench: Workbench, listing: Listing) -> None:
             _left_out(listing, outcome)
 
 
-def _checked(bench: Workbench, listing: Listing) -> Outcome | None:
+def _checked(bench: Workbench, listing: Listing) -> CleaningOutcome | None:
     """Return the outcome of a cleaning; run one when it is quick or asked for."""
     outcome, is_current = known_outcome(bench, listing)
     tokens = sum(row.tokens for row in listing.rows.values())
@@ -79,7 +79,7 @@ def _checked(bench: Workbench, listing: Listing) -> Outcome | None:
     return outcome
 
 
-def _check(bench: Workbench, place: DeltaGenerator) -> Outcome:
+def _check(bench: Workbench, place: DeltaGenerator) -> CleaningOutcome:
     bar = place.progress(0.0, "Checking")
 
     def tell(what: str, done: int, total: int) -> None:
@@ -88,7 +88,7 @@ def _check(bench: Workbench, place: DeltaGenerator) -> Outcome:
     return bench.with_progress(tell).data.review.sort_out()
 
 
-def _numbers(outcome: Outcome) -> None:
+def _numbers(outcome: CleaningOutcome) -> None:
     counts = outcome.counts
     out = counts["in"] - counts["kept"]
     with st.container(horizontal=True):
@@ -118,7 +118,7 @@ def _findings(findings: list[Finding]) -> None:
                 show_finding(one)
 
 
-def _left_out(listing: Listing, outcome: Outcome) -> None:
+def _left_out(listing: Listing, outcome: CleaningOutcome) -> None:
     dropped = outcome.counts["dropped"]
     if not dropped:
         st.success("Nothing is left out.", icon=":material/check_circle:")
@@ -149,7 +149,7 @@ def _example(listing: Listing, name: str, detail: str) -> None:
         st.caption(plain(detail))
 
 
-def _changed(bench: Workbench, listing: Listing, outcome: Outcome) -> None:
+def _changed(bench: Workbench, listing: Listing, outcome: CleaningOutcome) -> None:
     names = [name for name in outcome.changed if name in listing.rows]
     found = {
         step: [name for name in names if step in outcome.changed[name]]
@@ -173,7 +173,7 @@ def _changed(bench: Workbench, listing: Listing, outcome: Outcome) -> None:
         show_changes(bench.data.review.look_at(name))
 
 
-def _duplicates(listing: Listing, outcome: Outcome) -> None:
+def _duplicates(listing: Listing, outcome: CleaningOutcome) -> None:
     groups = {k: v for k, v in outcome.duplicates().items() if k in listing.rows}
     if not groups:
         st.success("No duplicates.", icon=":material/check_circle:")

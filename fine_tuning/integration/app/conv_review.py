@@ -36,7 +36,7 @@ def show(bench: Workbench, listing: Listing) -> None:
         queue = bench.data.queue.pending(outcome)
         skipped: set[str] = st.session_state.setdefault(SKIPPED, set())
         waiting = [one for one in queue if one.row.id not in skipped]
-        decided = sum(bool(one.review) for one in listing.verdicts.values())
+        decided = sum(bool(one.review) for one in listing.feedback_summaries.values())
         _headline(len(waiting), len(queue) - len(waiting), decided)
         if not bench.context.settings.data_collection.learn_from_feedback:
             st.warning(

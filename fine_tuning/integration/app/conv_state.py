@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from fine_tuning.data_collection.conversation_index import Listing
-from fine_tuning.workbench.data.review import Outcome
+from fine_tuning.workbench.data.review import CleaningOutcome
 from fine_tuning.workbench.workbench import Workbench
 
 OPEN = "conv-open"
@@ -26,7 +26,7 @@ def browse_reason(reason: str) -> None:
     st.session_state[PAGE] = 0
 
 
-def known_outcome(bench: Workbench, listing: Listing) -> tuple[Outcome | None, bool]:
+def known_outcome(bench: Workbench, listing: Listing) -> tuple[CleaningOutcome | None, bool]:
     """Return what cleaning made of the conversations, if it is known, and whether it is current."""
     outcome = bench.data.review.outcome()
     return outcome, outcome is not None and outcome.version == bench.data.review.outcome_version(

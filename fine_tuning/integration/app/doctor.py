@@ -176,8 +176,8 @@ def report_text(
         fix = f" -> {one.fix}" if one.fix and one.severity != "good" else ""
         lines.append(f"  {one.severity}: {one.title}{fix}")
     for pair in agreements:
-        verdict = "holds" if pair["holds"] else "FAILS"
-        lines.append(f"  parity {verdict}: {pair['name']}, mean KL {pair['mean_kl']:.5f} nats")
+        outcome = "holds" if pair["holds"] else "FAILS"
+        lines.append(f"  parity {outcome}: {pair['name']}, mean KL {pair['mean_kl']:.5f} nats")
     return "\n".join([*lines, "", f"Next: {found.next_step}"])
 
 

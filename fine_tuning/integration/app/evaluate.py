@@ -44,15 +44,15 @@ def show() -> None:
             )
             return
         run = _pick(runs)
-        _judged(run, runs)
+        _evaluated(run, runs)
 
 
 def _pick(runs: list[RunOverview]) -> RunOverview:
     by_folder = {str(run.folder): run for run in runs}
     names = list(by_folder)
     wanted = st.session_state.get(EVALUATE_RUN)
-    judged = next((name for name in names if by_folder[name].is_judged), names[0])
-    start = wanted if wanted in names else judged
+    evaluated = next((name for name in names if by_folder[name].is_evaluated), names[0])
+    start = wanted if wanted in names else evaluated
     chosen = st.selectbox(
         "Run",
         names,
@@ -64,16 +64,16 @@ def _pick(runs: list[RunOverview]) -> RunOverview:
 
 
 def _name(run: RunOverview) -> str:
-    compared = "" if run.is_judged else " · not compared yet"
+    compared = "" if run.is_evaluated else " · not compared yet"
     return f"{run.run_id}{' (demo)' if run.is_demo else ''} · {when(run.created_at)}{compared}"
 
 
-def _judged(run: RunOverview, runs: list[RunOverview]) -> None:
+def _evaluated(run: RunOverview, runs: list[RunOverview]) -> None:
     found = None
     with told():
         found = workbench().evaluate.summary(str(run.folder))
     if found is None:
-        if not run.is_judged:
+        if not run.is_evaluated:
             st.info(
                 "This run was not compared yet. A comparison puts the same held-out chats and "
                 "questions to it and to its base model.",

@@ -1,4 +1,4 @@
-"""A new comparison: with the base, an earlier run, or both; with a judge or without."""
+"""A new comparison: with the base, an earlier run, or both; with a judge model or without."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from fine_tuning.evaluation.evaluation_summary import EvaluationSummary, ItemKind, JudgedItem
+from fine_tuning.evaluation.evaluation_summary import EvaluatedItem, EvaluationSummary, ItemKind
 from fine_tuning.integration.app.formatting import count, plain
 from fine_tuning.integration.app.word_diff import word_diff
 
@@ -45,7 +45,7 @@ def replies(found: EvaluationSummary) -> None:
         _item(item, first, names[-1])
 
 
-def _item(item: JudgedItem, first: str, second: str) -> None:
+def _item(item: EvaluatedItem, first: str, second: str) -> None:
     with st.container(border=True):
         st.markdown(f"**{plain(item.prompt)}**")
         if item.expected:
@@ -59,7 +59,7 @@ def _item(item: JudgedItem, first: str, second: str) -> None:
                 st.markdown(text or "*empty*")
 
 
-def _mark(item: JudgedItem, name: str) -> str:
+def _mark(item: EvaluatedItem, name: str) -> str:
     if name not in item.right:
         return ""
     return ":green-badge[right]" if item.right[name] else ":red-badge[wrong]"

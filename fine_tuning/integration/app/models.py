@@ -15,7 +15,7 @@ from fine_tuning.integration.app.models_version import VERDICTS, details, loss_w
 from fine_tuning.integration.app.train_live import at_work
 
 if TYPE_CHECKING:
-    from fine_tuning.model_management.switchings import Pointing
+    from fine_tuning.model_management.alias_history import Alias
     from fine_tuning.model_management.versions import ModelVersion
 
 PER_PAGE = 6
@@ -45,11 +45,11 @@ def show() -> None:
                 demo=True,
             )
             return
-        pointings = workbench().models.aliases.pointings()
-        _in_use(pointings, versions)
+        aliases = workbench().models.aliases.all_aliases()
+        _in_use(aliases, versions)
         timeline, compare, history, disk = st.tabs(["Versions", "Compare", "History", "Disk"])
         with timeline:
-            _timeline(versions, pointings)
+            _timeline(versions, aliases)
         with compare, told():
             compare_versions([version.name for version in versions])
         with history:
@@ -58,14 +58,14 @@ def show() -> None:
             prune()
 
 
-def _in_use(pointings: list[Pointing], versions: list[ModelVersion]) -> None:
-    if not pointings:
+def _in_use(aliases: list[Alias], versions: list[ModelVersion]) -> None:
+    if not aliases:
         st.info("No version is in use yet: your chatbot answers as the base model.")
     splits = {
         (one.traffic.runtime, one.traffic.alias): one
         for one in workbench().models.ab_tests.splits()
     }
-    for one in pointings:
+    for one in aliases:
         with st.container(border=True):
             words = one.version or f"the base model of {one.family}"
             st.markdown(f"#### :material/star: {plain(words)}")
@@ -91,14 +91,14 @@ def _say(sentence: str) -> None:
     st.rerun()
 
 
-def _timeline(versions: list[ModelVersion], pointings: list[Pointing]) -> None:
+def _timeline(versions: list[ModelVersion], aliases: list[Alias]) -> None:
     pages = -(-len(versions) // PER_PAGE)
     page = 1
     if pages > 1:
         page = int(
             st.number_input(f"Page of {count(pages)}", 1, pages, key="models-page", width=160)
         )
-    targets = {one.version for one in pointings}
+    targets = {one.version for one in aliases}
     for version in versions[(page - 1) * PER_PAGE : page * PER_PAGE]:
         _card(version, is_in_use=version.name in targets)
 

@@ -12,7 +12,7 @@ from fine_tuning.integration.app.conv_words import times
 from fine_tuning.integration.app.formatting import percent, plain, when
 
 if TYPE_CHECKING:
-    from fine_tuning.model_management.switchings import Pointing
+    from fine_tuning.model_management.alias_history import Alias
     from fine_tuning.model_management.versions import ModelVersion
     from fine_tuning.workbench.models.ab_test import Split, Tally
 
@@ -58,18 +58,18 @@ def _line(side: Tally) -> str:
     )
 
 
-def offer_split(pointing: Pointing, versions: Sequence[ModelVersion], say: Say) -> None:
+def offer_split(alias: Alias, versions: Sequence[ModelVersion], say: Say) -> None:
     """Offer to let another deployed version answer a share of the conversations."""
     others = [
         one.name
         for one in versions
-        if one.family == pointing.family
-        and one.name != pointing.version
-        and one.deployed_on(pointing.runtime)
+        if one.family == alias.family
+        and one.name != alias.version
+        and one.deployed_on(alias.runtime)
     ]
     if not others:
         return
-    key = f"{pointing.family}-{pointing.runtime}"
+    key = f"{alias.family}-{alias.runtime}"
     with st.expander(
         "A/B test: let another version answer some conversations", icon=":material/call_split:"
     ):

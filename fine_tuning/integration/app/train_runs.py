@@ -82,7 +82,7 @@ def _table(runs: list[RunOverview]) -> None:
             "Steps": count(run.metrics.num_steps),
             "Time": duration(run.metrics.training_time_s),
             "Memory": size(run.metrics.peak_memory_bytes),
-            "Compared": "yes" if run.is_judged else "not yet",
+            "Compared": "yes" if run.is_evaluated else "not yet",
         }
         for run in runs
     ]

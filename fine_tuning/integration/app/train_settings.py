@@ -7,8 +7,8 @@ from typing import Any
 
 import streamlit as st
 
-from fine_tuning.config.reference import Setting, settings_reference, yaml_value
 from fine_tuning.config.schema import Settings
+from fine_tuning.config.settings_reference import Setting, settings_reference, yaml_value
 from fine_tuning.config.yaml_text import parse_value
 
 SECTIONS = {"training": "Training", "data_preparation": "Data set"}

@@ -30,7 +30,7 @@ from fine_tuning.runtimes.serving.requests import (
     Copy,
     Embed,
     GenerateRequest,
-    Named,
+    ModelRequest,
     Options,
     ReplyRequest,
     read_request,
@@ -92,7 +92,7 @@ class OllamaApi:
 
     async def show(self, request: Request) -> Response:
         """Tell all about one model."""
-        asked = read_request(Named, await body_of(request))
+        asked = read_request(ModelRequest, await body_of(request))
         model = await self._find(asked.wanted)
         return answer(await asyncio.to_thread(forms.shown, model))
 
@@ -104,13 +104,13 @@ class OllamaApi:
 
     async def delete(self, request: Request) -> Response:
         """Remove a model."""
-        asked = read_request(Named, await body_of(request))
+        asked = read_request(ModelRequest, await body_of(request))
         await asyncio.to_thread(self._catalog.delete, asked.wanted)
         return Response(status_code=200)
 
     async def no_registry(self, request: Request) -> Response:
         """Refuse to load from or to the internet; a model that is here counts as pulled."""
-        asked = read_request(Named, await body_of(request))
+        asked = read_request(ModelRequest, await body_of(request))
         if request.url.path.endswith("pull"):
             await self._find(asked.wanted)
             return answer({"status": "success"})

@@ -136,7 +136,7 @@ class Embed(Request):
     keep_alive: KeepAlive | None = None
 
 
-class Named(Request):
+class ModelRequest(Request):
     """A request that names a model: /api/show, /api/delete, /api/pull, /api/push."""
 
     model: Name | None = None

@@ -42,19 +42,19 @@ def chat_page(listing: Listing, words: str = "", *, limit: int = 30, offset: int
         limit: The most to return.
         offset: How many to leave out first.
     """
-    found = listing.find(Wanted(sources=(CHAT,)))
+    chats = listing.find(Wanted(sources=(CHAT,)))
     if words.strip():
-        said = {row.id for row in listing.find(Wanted(sources=(CHAT,), words=words))}
-        wanted = words.casefold().split()
+        matching = {row.id for row in listing.find(Wanted(sources=(CHAT,), words=words))}
+        needles = words.casefold().split()
         named = {
             name
-            for name, one in listing.verdicts.items()
-            if one.title and all(word in one.title.casefold() for word in wanted)
+            for name, one in listing.feedback_summaries.items()
+            if one.title and all(word in one.title.casefold() for word in needles)
         }
-        found = [row for row in found if row.id in said or row.id in named]
+        chats = [row for row in chats if row.id in matching or row.id in named]
     rows: list[ChatRow] = []
-    for row in found[offset : offset + limit]:
-        summary = listing.verdicts.get(row.id)
+    for row in chats[offset : offset + limit]:
+        summary = listing.feedback_summaries.get(row.id)
         rows.append(
             ChatRow(
                 id=row.id,
@@ -63,7 +63,7 @@ def chat_page(listing: Listing, words: str = "", *, limit: int = 30, offset: int
                 has_consent=not (summary and summary.consent < 0),
             )
         )
-    return ChatPage(rows=tuple(rows), total=len(found))
+    return ChatPage(rows=tuple(rows), total=len(chats))
 
 
 def chat_file(session: ChatSession, kind: ChatFormat) -> bytes:

@@ -20,7 +20,7 @@ from fine_tuning.runtimes.announcing import announced
 from fine_tuning.runtimes.base_model import BaseModel, list_base_models
 from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
 from fine_tuning.runtimes.loadable import LoadableModel
-from fine_tuning.runtimes.serving.catalog import EmbeddedCatalog
+from fine_tuning.runtimes.serving.embedded_catalog import EmbeddedCatalog
 from fine_tuning.runtimes.serving.listening import is_loopback, listen
 from fine_tuning.runtimes.serving.pool import PoolLimits
 from fine_tuning.runtimes.token_file import read_token

@@ -26,10 +26,10 @@ from fine_tuning.storage.records import Records
 from fine_tuning.workbench.catalog import Catalog
 from fine_tuning.workbench.context import Context
 from fine_tuning.workbench.data.cleaning_pipeline import CleaningPipeline, kept_of
-from fine_tuning.workbench.data.feedback import FeedbackLog
+from fine_tuning.workbench.data.data_reporter import DataReporter
+from fine_tuning.workbench.data.feedback_log import FeedbackLog
 from fine_tuning.workbench.data.forgetting import ConversationEraser
 from fine_tuning.workbench.data.processing_history import ProcessingHistory
-from fine_tuning.workbench.data.reporter import DataReporter
 from fine_tuning.workbench.data.review import ConversationIndex, ConversationReview
 from fine_tuning.workbench.data.review_queue import ReviewQueue
 

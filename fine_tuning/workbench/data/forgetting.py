@@ -9,7 +9,7 @@ from pathlib import Path
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.errors import DataError
 from fine_tuning.data_collection.leftover_scan import files_with, lines_without, pieces_in, traces
-from fine_tuning.data_preparation.forgetting import without_conversation
+from fine_tuning.data_preparation.conversation_removal import without_conversation
 from fine_tuning.data_preparation.snapshot import folder_name, snapshot_members
 from fine_tuning.storage.atomic import storage_errors, write_file
 from fine_tuning.storage.blobs import BlobFolder

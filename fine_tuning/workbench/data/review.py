@@ -33,7 +33,7 @@ from fine_tuning.data_collection.feedback_summary import (
     reviewed,
     withheld,
 )
-from fine_tuning.data_collection.preflight import recorded_findings
+from fine_tuning.data_collection.recording_checks import recorded_findings
 from fine_tuning.data_preparation.formatter import examples_from
 from fine_tuning.storage.atomic import storage_errors, write_file
 from fine_tuning.workbench.context import Context
@@ -44,7 +44,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drop:
+class DropReason:
     """Why a conversation is left out; ``twin_id`` is the one that stays in its place."""
 
     reason: str
@@ -53,7 +53,7 @@ class Drop:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class CleaningOutcome:
     """What a cleaning made of all conversations.
 
     ``version`` names the conversations and settings it belongs to; ``counts`` are those of the
@@ -65,7 +65,7 @@ class Outcome:
     made_at: str
     counts: CleaningCounts
     num_pairs: int
-    drops: Mapping[str, Drop]
+    drops: Mapping[str, DropReason]
     changed: Mapping[str, tuple[str, ...]]
 
     @property
@@ -95,7 +95,7 @@ class Looked:
 
     conversation: Conversation
     learnt: Conversation | None
-    drop: Drop | None
+    drop: DropReason | None
     feedback: tuple[Feedback, ...]
     changes: tuple[Change, ...]
 
@@ -165,9 +165,9 @@ class ConversationReview:
         self._index = index
         self._pipeline = pipeline
         self._history = history
-        self._last_outcome: tuple[tuple[int, ...], Outcome] | None = None
+        self._last_outcome: tuple[tuple[int, ...], CleaningOutcome] | None = None
 
-    def outcome(self) -> Outcome | None:
+    def outcome(self) -> CleaningOutcome | None:
         """Return what the last cleaning made of the conversations; None if none is remembered."""
         path = self._index.folder / "cleaning.json"
         try:
@@ -187,7 +187,7 @@ class ConversationReview:
         """Return the version of an outcome that would belong to the conversations as they are."""
         return content_name([listing.version, self._pipeline.settings])
 
-    def sort_out(self) -> Outcome:
+    def sort_out(self) -> CleaningOutcome:
         """Clean all conversations, and remember what became of each.
 
         Raises:
@@ -197,13 +197,15 @@ class ConversationReview:
         self._pipeline.require_recorded()
         version = self.outcome_version(self._index.listing())
         run, drops, pairs = self._pipeline.stream(), {}, 0
-        for one in self._history.recorded(run):
-            if isinstance(one, Dropped):
-                drop = Drop(reason=one.reason, detail=one.detail, twin_id=one.twin_id)
-                drops[one.conversation.id] = drop
+        for record in self._history.recorded(run):
+            if isinstance(record, Dropped):
+                drop = DropReason(
+                    reason=record.reason, detail=record.detail, twin_id=record.twin_id
+                )
+                drops[record.conversation.id] = drop
             else:
-                pairs += sum(len(example.targets) for example in examples_from([one]))
-        outcome = Outcome(
+                pairs += sum(len(example.targets) for example in examples_from([record]))
+        outcome = CleaningOutcome(
             version=version,
             made_at=iso(self._context.clock.now()),
             counts=run.counts,
@@ -220,35 +222,37 @@ class ConversationReview:
     def look_at(self, conversation_id: str) -> Looked:
         """Return a conversation with what would be learnt of it.
 
-        Duplicates need all conversations; the :class:`Outcome` knows of them.
+        Duplicates need all conversations; the :class:`CleaningOutcome` knows of them.
 
         Raises:
             DataError: if there is no such conversation.
             StorageError: if it cannot be read.
         """
-        found = self._context.store.conversation(conversation_id)
-        if found is None:
+        conversation = self._context.store.conversation(conversation_id)
+        if conversation is None:
             raise DataError(
                 f"there is no conversation {conversation_id!r}, expected a recorded one"
             )
         listing = self._index.listing()
-        said = tuple(listing.feedback.get(conversation_id, ()))
+        feedback = tuple(listing.feedback.get(conversation_id, ()))
         collection = self._context.settings.data_collection
-        judged = found
+        corrected = conversation
         if collection.learn_from_feedback:
-            (judged,) = ConversationsWithFeedback(
-                [found], said, lowest_rating=collection.lowest_rating
+            (corrected,) = ConversationsWithFeedback(
+                [conversation], feedback, lowest_rating=collection.lowest_rating
             )
-        mine = {n: v for n, v in listing.verdicts.items() if n == conversation_id}
+        mine = {n: v for n, v in listing.feedback_summaries.items() if n == conversation_id}
         cleaner = self._pipeline.cleaner(reviewed(mine), withheld(mine))
-        report = cleaner.clean([judged])
-        drops = [Drop(reason=one.reason, detail=one.detail) for one in report.dropped]
+        report = cleaner.clean([corrected])
+        drops = [
+            DropReason(reason=dropped.reason, detail=dropped.detail) for dropped in report.dropped
+        ]
         return Looked(
-            conversation=found,
+            conversation=conversation,
             learnt=report.kept[0] if report.kept else None,
             drop=drops[0] if drops else None,
-            feedback=said,
-            changes=tuple(cleaner.changes([judged])),
+            feedback=feedback,
+            changes=tuple(cleaner.changes([corrected])),
         )
 
 
@@ -257,13 +261,13 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
 
 
-def _outcome(raw: Mapping[str, Any]) -> Outcome:
+def _outcome(raw: Mapping[str, Any]) -> CleaningOutcome:
     fields = dict(raw)
-    fields["drops"] = {name: Drop(**drop) for name, drop in raw["drops"].items()}
+    fields["drops"] = {name: DropReason(**drop) for name, drop in raw["drops"].items()}
     fields["changed"] = {name: tuple(steps) for name, steps in raw["changed"].items()}
-    return Outcome(**fields)
+    return CleaningOutcome(**fields)
 
 
-def is_twin(drop: Drop) -> bool:
+def is_twin(drop: DropReason) -> bool:
     """Tell whether a conversation was dropped for another that says the same, or nearly."""
     return drop.reason in {"duplicate", NEAR_DUPLICATE}

@@ -1,6 +1,6 @@
 """Conversations that need a person: which ones first, and what the person decides.
 
-A decision is recorded as the person's own judgement, beside thumbs and edits, and cleaning follows
+A decision is recorded as the person's own feedback, beside thumbs and edits, and cleaning follows
 it. Nothing is asked twice: what is decided leaves the queue.
 """
 
@@ -19,7 +19,7 @@ from fine_tuning.data_collection.cleaning_steps import RULES_OF_THUMB
 from fine_tuning.data_collection.feedback_summary import FeedbackSummary
 from fine_tuning.data_collection.listing import Listed
 from fine_tuning.workbench.context import Context
-from fine_tuning.workbench.data.review import ConversationIndex, Outcome
+from fine_tuning.workbench.data.review import CleaningOutcome, ConversationIndex
 
 Decision = Literal["accept", "reject", "open"]
 VALUES: Mapping[Decision, int] = {"accept": 1, "reject": -1, "open": 0}
@@ -51,7 +51,7 @@ class ReviewQueue:
         self._context = context
         self._index = index
 
-    def pending(self, outcome: Outcome | None = None) -> list[ToReview]:
+    def pending(self, outcome: CleaningOutcome | None = None) -> list[ToReview]:
         """Return the undecided conversations a person should look at, neediest first.
 
         Args:
@@ -65,20 +65,22 @@ class ReviewQueue:
         alike = _alike(outcome)
         queue: list[ToReview] = []
         for row in listing.rows.values():
-            verdicts = listing.verdicts.get(row.id)
-            if verdicts is not None and verdicts.review:
+            summary = listing.feedback_summaries.get(row.id)
+            if summary is not None and summary.review:
                 continue
-            told = [*_judged(verdicts, self._context.settings.data_collection.lowest_rating)]
-            told += [*_measured(row), *_left_out(row.id, outcome)]
+            reasons = [
+                *_feedback_reasons(summary, self._context.settings.data_collection.lowest_rating)
+            ]
+            reasons += [*_measured(row), *_left_out(row.id, outcome)]
             twin_id = alike.get(row.id, "")
             if twin_id and twin_id in listing.rows:
-                told.append((_ALIKE, "similar to another one, yet no duplicate"))
-            if told:
-                need = sum(weight for weight, _ in told)
-                why = tuple(text for _, text in told)
+                reasons.append((_ALIKE, "similar to another one, yet no duplicate"))
+            if reasons:
+                need = sum(weight for weight, _ in reasons)
+                why = tuple(text for _, text in reasons)
                 queue.append(ToReview(row=row, why=why, need=need, twin_id=twin_id))
-        queue.sort(key=lambda one: one.row.last_at, reverse=True)
-        return sorted(queue, key=lambda one: -one.need)
+        queue.sort(key=lambda entry: entry.row.last_at, reverse=True)
+        return sorted(queue, key=lambda entry: -entry.need)
 
     def decide(self, conversation_id: str, decision: Decision, *, comment: str = "") -> None:
         """Record what is to become of a conversation; ``open`` takes an earlier decision back.
@@ -138,12 +140,14 @@ def _feedback(
     )
 
 
-def _judged(verdicts: FeedbackSummary | None, lowest_rating: int) -> list[tuple[float, str]]:
-    if verdicts is None:
+def _feedback_reasons(
+    summary: FeedbackSummary | None, lowest_rating: int
+) -> list[tuple[float, str]]:
+    if summary is None:
         return []
-    edited = verdicts.corrections
-    down = sum(value < 0 and name not in edited for name, value in verdicts.thumbs.items())
-    low = sum(value < lowest_rating and n not in edited for n, value in verdicts.ratings.items())
+    edited = summary.corrections
+    down = sum(value < 0 and name not in edited for name, value in summary.thumbs.items())
+    low = sum(value < lowest_rating and n not in edited for n, value in summary.ratings.items())
     told = []
     if down:
         told.append((_THUMB * down, "you gave a thumb down" + (f" ({down})" if down > 1 else "")))
@@ -161,14 +165,14 @@ def _measured(row: Listed) -> list[tuple[float, str]]:
     return told
 
 
-def _left_out(name: str, outcome: Outcome | None) -> list[tuple[float, str]]:
+def _left_out(name: str, outcome: CleaningOutcome | None) -> list[tuple[float, str]]:
     drop = outcome.drops.get(name) if outcome else None
     if drop is None or drop.reason not in RULES_OF_THUMB:
         return []
     return [(_DROPPED, f"cleaning leaves it out: {drop.detail}")]
 
 
-def _alike(outcome: Outcome | None) -> dict[str, str]:
+def _alike(outcome: CleaningOutcome | None) -> dict[str, str]:
     """Return the likest other conversation of each that is in a pair to look at."""
     found: dict[str, str] = {}
     for pair in outcome.counts["review"] if outcome else ():

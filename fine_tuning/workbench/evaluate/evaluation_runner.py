@@ -75,7 +75,7 @@ class EvaluationTask:
 
     ``examples`` is the held-out split as tokens, ``target_bytes`` the UTF-8 bytes of their texts to
     predict (None: unknown), ``sources`` those of them that are answered anew; ``old`` are
-    held-out splits and ``old_questions`` question files that earlier models were judged on, by
+    held-out splits and ``old_questions`` question files that earlier models were evaluated on, by
     suite name. All but ``base`` and ``examples`` may be empty. ``metrics`` are those of the
     settings, ``max_reply_tokens`` cuts replies, ``threads`` None takes the runtime's choice.
     """

@@ -126,7 +126,7 @@ class LmEvalRunner:
             )
         task, candidate = self._asked_of(model, questions)
         folder = self._context.workspace.resolve(FOLDER) / candidate.name
-        known = write_tasks(
+        written_tasks = write_tasks(
             folder,
             probes=task.probes,
             questions=task.questions,
@@ -134,19 +134,19 @@ class LmEvalRunner:
             max_question_tokens=task.max_reply_tokens,
             max_reply_tokens=task.held_out_reply_tokens,
         )
-        wanted = _known_tasks(tasks, known, folder)
-        found = self._through_harness(task, candidate, folder, wanted, limit)
+        task_names = _known_tasks(tasks, written_tasks, folder)
+        raw_results = self._through_lm_eval(task, candidate, folder, task_names, limit)
         report = LmEvalReport(
             model=candidate.name,
             version=version("lm-eval"),
             folder=folder,
-            scores=_scores(found),
-            items={name: [_item(raw) for raw in of] for name, of in found["samples"].items()},
+            scores=_scores(raw_results),
+            items={name: [_item(raw) for raw in of] for name, of in raw_results["samples"].items()},
         )
         write_file(folder / RESULT_FILE, canonical_json(report.to_dict()).encode())
         return report
 
-    def _through_harness(
+    def _through_lm_eval(
         self,
         task: EvaluationTask,
         candidate: Candidate,

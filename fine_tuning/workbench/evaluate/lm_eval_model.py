@@ -2,7 +2,7 @@
 
 Imported only where the optional package lm-eval is installed (see lm_eval.py). Likelihood comes
 from the training engine and replies from the embedded runtime, by the functions of
-evaluation_runner.py, so that the harness and our own evaluation judge the same model.
+evaluation_runner.py, so that the harness and our own evaluation measure the same model.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class HarnessModel(LM):  # type: ignore[misc]
                 )
             )
         return [
-            (sum(found.log_probabilities), all(found.correct)) for found in self._score(examples)
+            (sum(score.log_probabilities), all(score.correct)) for score in self._score(examples)
         ]
 
     def loglikelihood_rolling(self, requests: Sequence[Any]) -> list[float]:

@@ -15,7 +15,7 @@ from fine_tuning.evaluation.answering import Answerer
 from fine_tuning.evaluation.blind_trial import BlindTrial
 from fine_tuning.evaluation.cache import ResultCache
 from fine_tuning.evaluation.judge import JudgeResult, judge_pairs
-from fine_tuning.evaluation.preference import ReplyPair, Winner, candidate_first
+from fine_tuning.evaluation.preference_suites import ReplyPair, Winner, candidate_first
 from fine_tuning.evaluation.results import SuiteResult
 from fine_tuning.runtimes.base_model import BaseModel
 from fine_tuning.runtimes.embedded import EmbeddedServer

@@ -53,21 +53,21 @@ def scoring(
 
     def score(examples: Sequence[TokenizedExample]) -> list[ExampleScore]:
         names = [_score_name(name, example) for example in examples]
-        found = {
+        known_scores = {
             key: ExampleScore(tuple(raw[0]), tuple(bit == "1" for bit in raw[1]), raw[2])
             for key, raw in trusted(cache.find(names) if cache else {}).items()
         }
-        wanted = dict(zip(names, examples, strict=True))
-        missing = [key for key in wanted if key not in found]
+        examples_by_key = dict(zip(names, examples, strict=True))
+        missing = [key for key in examples_by_key if key not in known_scores]
         for start in range(0, len(missing), SCORE_BATCH):
             keys = missing[start : start + SCORE_BATCH]
-            scores = score_targets(decoder, adapter, [wanted[key] for key in keys])
+            scores = score_targets(decoder, adapter, [examples_by_key[key] for key in keys])
             new = dict(zip(keys, scores, strict=True))
             if cache:
-                begun = _first_scores(name, [wanted[key] for key in keys], scores)
+                begun = _first_scores(name, [examples_by_key[key] for key in keys], scores)
                 cache.keep({key: _plain(value) for key, value in {**begun, **new}.items()})
-            found |= new
-        return [found[key] for key in names]
+            known_scores |= new
+        return [known_scores[key] for key in names]
 
     return score
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from fine_tuning.core.errors import DeploymentError
 from fine_tuning.core.naming import content_name
 from fine_tuning.core.ports import ServedModel
+from fine_tuning.model_management.alias_history import Alias
 from fine_tuning.model_management.deployment_target import DeploymentTarget
 from fine_tuning.model_management.embedded_target import EmbeddedTarget
 from fine_tuning.model_management.ollama_target import OllamaTarget
-from fine_tuning.model_management.switchings import Pointing
 from fine_tuning.runtimes.embedded_served import EmbeddedServedModel
 
 EMBEDDED_PARALLEL = 16
@@ -47,7 +47,7 @@ class ServedModels:
     """
 
     def __init__(
-        self, target: DeploymentTarget, places: Mapping[str, Pointing], *, threads: int | None
+        self, target: DeploymentTarget, places: Mapping[str, Alias], *, threads: int | None
     ) -> None:
         self._target = target
         self._places = places
@@ -69,16 +69,16 @@ class ServedModels:
             RuntimeUnavailableError: if no server answers.
             FineTuningError: as the runtime raises.
         """
-        place, target = self._places[name], self._target
-        told = ["served/1", place.runtime, place.digest]
+        alias, target = self._places[name], self._target
+        identity_parts = ["served/1", alias.runtime, alias.digest]
         if isinstance(target, OllamaTarget):
             version = target.runtime.facts().version
-            with target.served(place.target) as served:
-                identity = content_name([*told, str(version)])
+            with target.served(alias.target) as served:
+                identity = content_name([*identity_parts, str(version)])
                 yield OpenModel(served=served, identity=identity, parallel=OLLAMA_PARALLEL)
         elif isinstance(target, EmbeddedTarget):
             with target.runtime.open_chat(
-                place.target,
+                alias.target,
                 parallel=EMBEDDED_PARALLEL,
                 context_tokens=context_tokens,
                 threads=self._threads,
@@ -86,7 +86,7 @@ class ServedModels:
             ) as server:
                 yield OpenModel(
                     served=EmbeddedServedModel(server),
-                    identity=content_name(told),
+                    identity=content_name(identity_parts),
                     parallel=EMBEDDED_PARALLEL,
                 )
         else:

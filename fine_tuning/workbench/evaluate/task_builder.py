@@ -110,7 +110,7 @@ class TaskBuilder:
     def _old_splits(
         self, data: Snapshot, others: Mapping[str, Run | None]
     ) -> dict[str, Sequence[TokenizedExample]]:
-        """Return the test splits earlier runs were judged on, where they are not this one's."""
+        """Return the test splits earlier runs were evaluated on, where they are not this one's."""
         found: dict[str, Sequence[TokenizedExample]] = {}
         for other in others.values():
             if other is not None and other.snapshot not in ("", data.name):

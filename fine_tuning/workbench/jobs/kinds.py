@@ -12,8 +12,8 @@ from typing import Literal, TypeVar
 
 from fine_tuning.jobs.job_queue import JobQueue, open_queue
 from fine_tuning.jobs.kinds import JobContext, JobKind, JobResult, later, register
-from fine_tuning.model_management.ladder import Way
-from fine_tuning.workbench.process import be_a_good_neighbour
+from fine_tuning.model_management.deploy_strategies import Way
+from fine_tuning.workbench.process import limit_spinning
 
 P = TypeVar("P")
 DEMO_RUN_ID = "handbook"
@@ -71,7 +71,7 @@ def _work(name: str) -> Callable[[JobContext, P], JobResult]:
     load: Callable[[JobContext, P], JobResult] = later(f"fine_tuning.workbench.job_work:{name}")
 
     def work(context: JobContext, params: P) -> JobResult:
-        be_a_good_neighbour()  # before torch is loaded
+        limit_spinning()  # before torch is loaded
         return load(context, params)
 
     return work

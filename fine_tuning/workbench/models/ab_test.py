@@ -13,8 +13,8 @@ from fine_tuning.core.conversation import Conversation
 from fine_tuning.data_collection.chat_turns import TRIAL
 from fine_tuning.data_collection.conversation_index import Wanted
 from fine_tuning.data_collection.feedback_summary import FeedbackSummary
+from fine_tuning.model_management.alias_history import Traffic
 from fine_tuning.model_management.model_switcher import BASE
-from fine_tuning.model_management.switchings import Traffic
 from fine_tuning.workbench.context import Context
 from fine_tuning.workbench.data.review import ConversationIndex
 from fine_tuning.workbench.models.aliases import Aliases
@@ -140,7 +140,7 @@ class AbTests:
         Raises:
             StorageError: if the conversations cannot be read.
         """
-        champions = {(one.runtime, one.alias): one.version for one in self._aliases.pointings()}
+        champions = {(one.runtime, one.alias): one.version for one in self._aliases.all_aliases()}
         found: list[Split] = []
         for traffic in self._aliases.traffic():
             version = champions.get((traffic.runtime, traffic.alias), "")
@@ -160,15 +160,15 @@ class AbTests:
         listing = self._index.listing()
         names = [row.id for row in listing.find(Wanted(since=since))]
         given = filter(None, map(self._context.store.conversation, names))
-        return _counts(given, listing.verdicts, since)
+        return _counts(given, listing.feedback_summaries, since)
 
 
 def _counts(
-    conversations: Iterable[Conversation], verdicts: Mapping[str, FeedbackSummary], since: str
+    conversations: Iterable[Conversation], summaries: Mapping[str, FeedbackSummary], since: str
 ) -> dict[str, _Counts]:
     found: dict[str, _Counts] = {}
     for conversation in conversations:
-        judged = verdicts.get(conversation.id, FeedbackSummary())
+        summary = summaries.get(conversation.id, FeedbackSummary())
         for message in conversation.messages:
             version = str(message.metadata.get("version", ""))
             is_beside = message.metadata.get("note") == TRIAL
@@ -176,7 +176,7 @@ def _counts(
                 continue
             counts = found.setdefault(version, _Counts())
             counts.sessions.add(conversation.id)
-            thumb = judged.thumbs.get(message.id, 0)
+            thumb = summary.thumbs.get(message.id, 0)
             counts.up += thumb > 0
             counts.down += thumb < 0
     return found

@@ -23,10 +23,10 @@ from fine_tuning.core.run import (
     Run,
     RunManifest,
 )
-from fine_tuning.engine.architecture import DecoderShape, linear_names, shape_of
+from fine_tuning.engine.architecture import ModelConfig, config_of, linear_names
 from fine_tuning.gguf.adapter import BASE_DIGEST_KEY, BASE_NAME_KEY
-from fine_tuning.gguf.promote import PROMOTIONS
 from fine_tuning.gguf.reader import GgufFile
+from fine_tuning.gguf.requantize_exact import EXACT_TYPES
 from fine_tuning.model_management.artefacts import check_served
 from fine_tuning.model_management.versions import IMPORTED, ModelVersion, check_family
 from fine_tuning.runtimes.base_model import BaseModel
@@ -64,7 +64,7 @@ class _Found:
     source: Path
     form: str
     adapter: LoraAdapter
-    shape: DecoderShape
+    shape: ModelConfig
     said_name: str
 
 
@@ -109,29 +109,31 @@ class AdapterImporter:
         if family:
             check_family(family)
         place = _place(source)
-        known = self._catalog.bases.find(base)
+        base_model = self._catalog.bases.find(base)
         with _next_command(f"name the base it was trained on: fine-tuning models import {source}"):
-            found = _read(place, known)
-            name = _name(found.adapter, known)
+            imported = _read(place, base_model)
+            name = _name(imported.adapter, base_model)
             run_id = f"{IMPORTED}-{name.partition(':')[2][:NAME_DIGITS]}"
             folder = self._folder / run_id
             is_new = not (folder / MANIFEST_FILE).is_file()
             if is_new:
                 with whole_folder(folder) as place:
                     (place / ADAPTER_DIR).mkdir()
-                    files = _write(place / ADAPTER_DIR, found, known)
+                    files = _write(place / ADAPTER_DIR, imported, base_model)
                     adapter = AdapterFiles(name=name, files=files)
-                    write_manifest(place, _manifest(run_id, found, known, family, adapter))
+                    write_manifest(place, _manifest(run_id, imported, base_model, family, adapter))
             elif not (folder / ADAPTER_DIR / ADAPTER_GGUF).is_file():  # it was pruned
                 with whole_folder(folder / ADAPTER_DIR) as place:
-                    _write(place, found, known)
+                    _write(place, imported, base_model)
         run = Run(folder, read_manifest(folder / MANIFEST_FILE))
         version = self._catalog.register.register(run)
         registry = self._catalog.register.registry()
         for file, kind in FILE_KINDS.items() if version.adapter_path is None else ():
             registry.add_artefact(version.name, kind, run.adapter_dir / file)
         self._modelfiles.keep(run)
-        return ImportedAdapter(version=registry.find(version.name), form=found.form, is_new=is_new)
+        return ImportedAdapter(
+            version=registry.find(version.name), form=imported.form, is_new=is_new
+        )
 
 
 @contextmanager
@@ -148,7 +150,7 @@ def _read(place: Path, base: BaseModel) -> _Found:
     from fine_tuning.engine.adapter_files import read_gguf_adapter  # noqa: PLC0415 - torch is slow to load
     from fine_tuning.engine.peft_files import peft_base, read_peft_adapter  # noqa: PLC0415 - as above
 
-    shape = shape_of(base.path)
+    shape = config_of(base.path)
     if place.is_dir():
         said_name, said_digest = peft_base(place)
         _check_base(place, said_name, said_digest, base)
@@ -205,8 +207,8 @@ def _check_sizes(place: Path, adapter: LoraAdapter, base: BaseModel) -> None:
                 )
 
 
-def _check_targets(place: Path, targets: Collection[str], shape: DecoderShape) -> None:
-    layers = linear_names(shape.traits)
+def _check_targets(place: Path, targets: Collection[str], shape: ModelConfig) -> None:
+    layers = linear_names(shape.spec)
     known = {f"blk.{i}.{layer}.weight" for i in range(shape.num_layers) for layer in layers}
     others = sorted(set(targets) - known)
     if others:
@@ -220,7 +222,7 @@ def _check_targets(place: Path, targets: Collection[str], shape: DecoderShape) -
 def _foldable(base: Path) -> frozenset[str]:
     """Return the weights a block sum folds into."""
     with GgufFile.open(base) as file:
-        return frozenset(name for name, info in file.tensors.items() if info.type in PROMOTIONS)
+        return frozenset(name for name, info in file.tensors.items() if info.type in EXACT_TYPES)
 
 
 NAME_DIGITS = 12
@@ -249,9 +251,9 @@ def _write(place: Path, found: _Found, base: BaseModel) -> dict[str, str]:
 
 
 def _manifest(
-    run_id: str, found: _Found, base: BaseModel, family: str, files: AdapterFiles
+    run_id: str, imported: _Found, base: BaseModel, family: str, files: AdapterFiles
 ) -> RunManifest:
-    adapter = found.adapter
+    adapter = imported.adapter
     return {
         "run_id": run_id,
         "method": IMPORTED,
@@ -262,12 +264,12 @@ def _manifest(
         "created_at": iso(SystemClock().now()),
         "family": family,
         "imported": {
-            "from": str(found.source.absolute()),
-            "form": found.form,
-            "base_named": found.said_name,
+            "from": str(imported.source.absolute()),
+            "form": imported.form,
+            "base_named": imported.said_name,
         },
         "plan": {
-            "adapter": "mergeable" if adapter.block_sum else "lora",
+            "adapter": "mergeable" if adapter.qalora else "lora",
             "rank": adapter.rank,
             "alpha": adapter.alpha,
             "use_rslora": adapter.use_rslora,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fine_tuning.core.errors import DeploymentError
+from fine_tuning.model_management.alias_history import Alias, Traffic, all_aliases, splits
 from fine_tuning.model_management.deployment_target import DeploymentTarget
 from fine_tuning.model_management.model_registry import ModelRegistry
 from fine_tuning.model_management.model_switcher import (
@@ -17,7 +18,6 @@ from fine_tuning.model_management.model_switcher import (
     Switched,
 )
 from fine_tuning.model_management.router import Route, Router, deployed_as
-from fine_tuning.model_management.switchings import Pointing, Traffic, pointings, splits
 from fine_tuning.workbench.context import Context
 from fine_tuning.workbench.models.targets import open_target
 from fine_tuning.workbench.register import VersionRegister
@@ -35,21 +35,21 @@ class Aliases:
         self._context = context
         self._versions = register
 
-    def pointings(self) -> list[Pointing]:
+    def all_aliases(self) -> list[Alias]:
         """Return what every alias points at."""
         return (
-            pointings(ModelRegistry(self._context.workspace.models))
+            all_aliases(ModelRegistry(self._context.workspace.models))
             if self._versions.exists
             else []
         )
 
-    def base_behind(self, name: str) -> Pointing | None:
+    def base_behind(self, name: str) -> Alias | None:
         """Return what an alias, ``support:champion`` or ``support:base`` points at if the base.
 
         None for any other name, and while a version answers.
         """
         family, _, tag = name.lower().rpartition(":")
-        for one in self.pointings():
+        for one in self.all_aliases():
             is_family = family == one.family and tag in {CHAMPION_TAG, BASE}
             if not one.version and (name.lower() == one.alias.lower() or is_family):
                 return one
@@ -61,7 +61,7 @@ class Aliases:
         Raises:
             RuntimeUnavailableError: if Ollama was asked for or is in use, and does not answer.
         """
-        used = {one.runtime for one in self.pointings()}
+        used = {one.runtime for one in self.all_aliases()}
         return open_target(
             self._context.settings.deployment, self._context.workspace.models, used=used
         )
@@ -110,18 +110,18 @@ class Aliases:
             ``version`` is ``support:base`` for an alias that answers as the base model, and "" for
             a model that is none of the registry's.
         """
-        found = [one for one in self.pointings() if one.alias.lower() == name.lower()]
+        found = [one for one in self.all_aliases() if one.alias.lower() == name.lower()]
         if len(found) > 1:  # the same name on several runtimes
             used = self.target().name
             found = [one for one in found if one.runtime == used]
         if not found:
             return Route(model=name, version=self._deployed_as(name))
-        (pointing,) = found
-        route = Route(model=name, version=pointing.version)
+        (alias,) = found
+        route = Route(model=name, version=alias.version)
         if session_id:
             file = ModelRegistry(self._context.workspace.models)
-            route = Router(file, runtime=pointing.runtime, alias=pointing.alias).route(session_id)
-        return replace(route, version=route.version or f"{pointing.family}:{BASE}")
+            route = Router(file, runtime=alias.runtime, alias=alias.alias).route(session_id)
+        return replace(route, version=route.version or f"{alias.family}:{BASE}")
 
     def _deployed_as(self, name: str) -> str:
         return (
@@ -137,7 +137,7 @@ class Aliases:
         return Router(self._versions.registry(), runtime=switcher.journal.runtime, alias=alias)
 
     def _only_family(self) -> str:
-        families = sorted({one.family for one in self.pointings()})
+        families = sorted({one.family for one in self.all_aliases()})
         if len(families) != 1:
             found = f"aliases of {', '.join(families)}" if families else "no alias yet"
             raise DeploymentError(

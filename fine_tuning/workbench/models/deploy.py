@@ -13,8 +13,8 @@ from fine_tuning.core.loops import DeployedVersion
 from fine_tuning.core.ports import Progress, ServedModel
 from fine_tuning.core.run import Run
 from fine_tuning.model_management.artefacts import MERGED, is_mergeable, write_merged
+from fine_tuning.model_management.deploy_strategies import Way
 from fine_tuning.model_management.deployment_target import Deployable
-from fine_tuning.model_management.ladder import Way
 from fine_tuning.model_management.model_deployer import Deployed, Deployer
 from fine_tuning.model_management.model_switcher import Switched
 from fine_tuning.model_management.ollama_target import OllamaTarget
@@ -36,7 +36,7 @@ ARTEFACTS = "artefacts"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deployment:
+class DeployResult:
     """What became of a version: where it answers, and what the chatbot's alias did."""
 
     deployed: Deployed
@@ -68,7 +68,7 @@ class VersionDeployment:
 
     def deploy(
         self, name: str | Run = "latest", *, way: Way | None = None, switch: bool = True
-    ) -> Deployment:
+    ) -> DeployResult:
         """Serve a version, prove it, and let the chatbot's alias answer as it.
 
         Args:
@@ -103,10 +103,10 @@ class VersionDeployment:
                 progress=self._context.progress,
             )
             ollama = target.runtime if isinstance(target, OllamaTarget) else None
-            told = partial(ollama.settings, deployed.name) if ollama else None
-            self._modelfiles.keep(run, told=told, prompts=reference)
+            served_settings = partial(ollama.settings, deployed.name) if ollama else None
+            self._modelfiles.keep(run, told=served_settings, prompts=reference)
         switched = self._aliases.switcher().switch(version.name) if switch else None
-        return Deployment(deployed=deployed, switched=switched)
+        return DeployResult(deployed=deployed, switched=switched)
 
     def deploy_version(self, version: str) -> DeployedVersion:
         """Serve a version and give it to the chatbot; see :class:`core.loops.VersionDeployer`.
@@ -117,7 +117,7 @@ class VersionDeployment:
         made = self.deploy(version)
         return DeployedVersion(version=made.deployed.version, served_as=made.deployed.name)
 
-    def deploy_if_better(self, run_name: str, outcome: str) -> Deployment | None:
+    def deploy_if_better(self, run_name: str, outcome: str) -> DeployResult | None:
         """Deploy a run when the settings ask for it and its verdict is to promote it.
 
         Args:
@@ -182,7 +182,7 @@ class VersionDeployment:
             reference,
             chosen.prompts,
             base=base,
-            told=chosen.sentence,
+            prompt_source=chosen.sentence,
             is_tools_trained=has_tools(data),
             longest_prompt_tokens=longest,
             progress=self._context.progress,

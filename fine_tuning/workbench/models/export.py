@@ -11,7 +11,7 @@ from typing import Any
 from fine_tuning.core.errors import ConfigError
 from fine_tuning.core.ports import Progress
 from fine_tuning.core.run import PEFT_CONFIG, PEFT_WEIGHTS, Run
-from fine_tuning.engine.architecture import shape_of
+from fine_tuning.engine.architecture import config_of
 from fine_tuning.gguf.merge import MergeReport
 from fine_tuning.model_management.artefacts import (
     MERGED,
@@ -117,13 +117,13 @@ class ModelExporter:
             )
         run = self._catalog.runs.find(name)
         version, base = self._catalog.register.register(run), self._catalog.bases.of_run(run)
-        with whole_folder(folder) as place:
-            report = self._fill(place, kind, run, base)
+        with whole_folder(folder) as staged_folder:
+            report = self._fill(staged_folder, kind, run, base)
             if kind != PEFT:
-                adapter = place / run.adapter_file.name if kind == ADAPTER else None
-                model = base.path if adapter else place / _model_file(kind)
+                adapter = staged_folder / run.adapter_file.name if kind == ADAPTER else None
+                model = base.path if adapter else staged_folder / _model_file(kind)
                 settings = self._modelfiles.serving_settings(base)
-                write_modelfile(place / MODELFILE_NAME, model, settings, adapter)
+                write_modelfile(staged_folder / MODELFILE_NAME, model, settings, adapter)
         self._modelfiles.keep(run)
         files = tuple(sorted(folder.iterdir()))
         size_bytes = sum(path.stat().st_size for path in files)
@@ -162,7 +162,7 @@ def _model_file(kind: str) -> str:
     return f"{kind}.gguf"
 
 
-def _write_peft(place: Path, run: Run, base: BaseModel) -> None:
+def _write_peft(adapter_folder: Path, run: Run, base: BaseModel) -> None:
     """Write a run's adapter as PEFT's, once llama.cpp loads what is read back from it.
 
     Raises:
@@ -176,17 +176,17 @@ def _write_peft(place: Path, run: Run, base: BaseModel) -> None:
     )
     from fine_tuning.engine.peft_files import read_peft_adapter, write_peft_adapter  # noqa: PLC0415 - as above
 
-    shape = shape_of(base.path)
+    shape = config_of(base.path)
     own, adapter = run.adapter_dir, read_gguf_adapter(run.adapter_file)
     if all((own / file).is_file() for file in PEFT_FILES):
         for file in PEFT_FILES:
-            with storage_errors(place / file):
-                shutil.copyfile(own / file, place / file)
+            with storage_errors(adapter_folder / file):
+                shutil.copyfile(own / file, adapter_folder / file)
     else:
-        write_peft_adapter(place, adapter, shape, base.name, base_digest=base.digest())
-    back = read_peft_adapter(place, shape)
-    check_same_update(back, adapter, place)
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".peft.") as beside:
+        write_peft_adapter(adapter_folder, adapter, shape, base.name, base_digest=base.digest())
+    back = read_peft_adapter(adapter_folder, shape)
+    check_same_update(back, adapter, adapter_folder)
+    with tempfile.TemporaryDirectory(dir=adapter_folder.parent, prefix=".peft.") as beside:
         converted = Path(beside) / run.adapter_file.name
         write_gguf_adapter(converted, back, architecture=shape.architecture)
         check_served(base.path, converted)

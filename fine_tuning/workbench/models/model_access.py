@@ -45,7 +45,7 @@ class ModelAccess:
 
         Before anything was deployed it is the base model of the settings.
         """
-        if not self._aliases.pointings():
+        if not self._aliases.all_aliases():
             return self._context.settings.training.base_model
         return (
             self._aliases.router(self._context.settings.deployment.family).route(session_id).model

@@ -140,17 +140,17 @@ class Modelfiles:
         Raises:
             FineTuningError: as llama.cpp raises that loads the base.
         """
-        known = base.settings if served is None else served
-        if known.template.strip() == NO_TEMPLATE:
-            known = replace(known, template="")
+        current = base.settings if served is None else served
+        if current.template.strip() == NO_TEMPLATE:
+            current = replace(current, template="")
         has_own = check_model(base.path).has_chat_template
-        template, stop = known.template, ""
-        if not has_own or not (template or known.renderer):
+        template, stop = current.template, ""
+        if not has_own or not (template or current.renderer):
             learnt, turn_end = _learnt(prompts) if prompts else self._learnt_of(base)
-            template = template or ("" if known.renderer else learnt)
+            template = template or ("" if current.renderer else learnt)
             # A template that is not the model's own may end turns with a text that is no token.
             stop = "" if has_own else turn_end
-        again = sent_again(known, system=base.system, stop=[stop] if stop else ())
+        again = sent_again(current, system=base.system, stop=[stop] if stop else ())
         return replace(again, template=template)
 
     def _learnt_of(self, base: BaseModel) -> tuple[str, str]:

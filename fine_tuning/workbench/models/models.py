@@ -24,9 +24,9 @@ from fine_tuning.workbench.models.adapter_import import AdapterImporter
 from fine_tuning.workbench.models.aliases import Aliases
 from fine_tuning.workbench.models.deploy import VersionDeployment
 from fine_tuning.workbench.models.export import ModelExporter
-from fine_tuning.workbench.models.lineage import VersionLineage
 from fine_tuning.workbench.models.model_access import ModelAccess
 from fine_tuning.workbench.models.modelfiles import Modelfiles
+from fine_tuning.workbench.models.version_lineage import VersionLineage
 
 logger = logging.getLogger(__name__)
 

@@ -66,17 +66,17 @@ def choose_prompts(
         BUILT_IN: _built_in(),
         LEARNT: _prompts(snapshot, "train"),
     }
-    found: dict[str, tuple[str, Prompt]] = {}
+    by_key: dict[str, tuple[str, Prompt]] = {}
     for kind, prompts in kinds.items():
         for prompt in prompts:
-            if len(found) == count:
+            if len(by_key) == count:
                 break
             key = _key(prompt)
-            if key in found or (key in learnt and kind != LEARNT):
+            if key in by_key or (key in learnt and kind != LEARNT):
                 continue
             if any(message.role == "user" for message in prompt) and is_readable(prompt):
-                found[key] = (kind, prompt)
-    chosen = list(found.values())
+                by_key[key] = (kind, prompt)
+    chosen = list(by_key.values())
     counts = {kind: sum(of == kind for of, _ in chosen) for kind in kinds}
     return ProofPrompts(
         prompts=tuple(prompt for _, prompt in chosen),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from fine_tuning.config.schema import Deployment
+from fine_tuning.config.schema import DeploymentSettings
 from fine_tuning.core.errors import RuntimeUnavailableError
 from fine_tuning.model_management.deployment_target import DeploymentTarget
 from fine_tuning.model_management.embedded_target import NAME, EmbeddedTarget
@@ -19,7 +19,7 @@ from fine_tuning.runtimes.ollama_runtime import OllamaRuntime
 
 
 def open_target(
-    deployment: Deployment, models: Path, *, used: Collection[str] = ()
+    deployment: DeploymentSettings, models: Path, *, used: Collection[str] = ()
 ) -> DeploymentTarget:
     """Return the runtime to deploy to.
 

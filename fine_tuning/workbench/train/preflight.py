@@ -13,9 +13,9 @@ from fine_tuning.core.finding import Finding
 from fine_tuning.data_collection.cleaning import Cleaning
 from fine_tuning.data_collection.cleaning_steps import STEP_NAMES
 from fine_tuning.data_collection.data_cleaner import DataCleaner
-from fine_tuning.data_collection.preflight import left_private, recorded_findings
+from fine_tuning.data_collection.recording_checks import left_private, recorded_findings
+from fine_tuning.data_preparation.data_set_checks import data_set_findings
 from fine_tuning.data_preparation.formatter import examples_from
-from fine_tuning.data_preparation.preflight import data_set_findings
 from fine_tuning.data_preparation.snapshot import Snapshot
 from fine_tuning.runtimes.base_model import BaseModel
 from fine_tuning.workbench.base_models import BaseModels
@@ -94,7 +94,7 @@ class Preflight:
     def _room(self, snapshot: Snapshot, base: BaseModel) -> Finding:
         """Tell whether training on a data set fits into memory and onto the disk."""
         try:
-            known = self._forecast(snapshot, base)
+            forecast = self._forecast(snapshot, base)
         except OutOfMemoryError as error:
             return Finding(
                 check="memory",
@@ -107,16 +107,17 @@ class Preflight:
                 check="training", severity="stop", title=error.message, fix=error.next_command
             )
         numbers = {
-            "needed_bytes": known.peak_memory_bytes,
-            "budget_bytes": known.memory.budget_bytes,
-            "disk_bytes": known.disk_bytes,
+            "needed_bytes": forecast.peak_memory_bytes,
+            "budget_bytes": forecast.memory.budget_bytes,
+            "disk_bytes": forecast.disk_bytes,
         }
         return Finding(
             check="memory",
             severity="good",
-            title=f"training fits: {known.peak_memory_bytes / GIB:.1f} GiB of memory of "
-            f"{known.memory.budget_bytes / GIB:.1f} GiB, {known.disk_bytes / 1e6:.0f} MB on disk",
-            detail=known.memory.reason,
+            title=f"training fits: {forecast.peak_memory_bytes / GIB:.1f} GiB of memory of "
+            f"{forecast.memory.budget_bytes / GIB:.1f} GiB, "
+            f"{forecast.disk_bytes / 1e6:.0f} MB on disk",
+            detail=forecast.memory.reason,
             numbers=numbers,
         )
 

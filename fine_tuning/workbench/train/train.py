@@ -31,15 +31,14 @@ from fine_tuning.workbench.catalog import Catalog
 from fine_tuning.workbench.context import Context
 from fine_tuning.workbench.data.data import Data
 from fine_tuning.workbench.plans import UNKNOWN_RUNTIME, training_plan
-from fine_tuning.workbench.process import loading
+from fine_tuning.workbench.process import gc_paused
 from fine_tuning.workbench.runs import finished_runs
 from fine_tuning.workbench.train.preflight import Preflight
 
 if TYPE_CHECKING:
-    from fine_tuning.training.adapter_run import AdapterTrainer
-    from fine_tuning.training.adapter_run import BaseModel as TrainingBase
+    from fine_tuning.training.adapter_run import BaseTrainer, TrainingBase
     from fine_tuning.training.forecast import Forecast
-    from fine_tuning.training.run import Listening
+    from fine_tuning.training.run_lifecycle import Listening
     from fine_tuning.training.starting_point import StartingPoint
 
 
@@ -187,8 +186,8 @@ class Train:
         snapshot: Snapshot | None,
         base: BaseModel | None = None,
         settings: Settings | None = None,
-    ) -> tuple[AdapterTrainer, TrainingData, TrainingBase]:
-        from fine_tuning.training.adapter_run import BaseModel as TrainingBase  # noqa: PLC0415 - torch is slow to load
+    ) -> tuple[BaseTrainer, TrainingData, TrainingBase]:
+        from fine_tuning.training.adapter_run import TrainingBase  # noqa: PLC0415 - torch is slow to load
 
         base = base or self._catalog.bases.find()
         snapshot = snapshot or self._data.prepare(base)
@@ -272,8 +271,8 @@ class Train:
         return self._context.workspace.runs / name
 
 
-def _trainer(method: str, plan: TrainingPlan | None = None) -> AdapterTrainer:
-    with loading("torch"):
+def _trainer(method: str, plan: TrainingPlan | None = None) -> BaseTrainer:
+    with gc_paused("torch"):
         from fine_tuning.training.lora_trainer import LoRATrainer  # noqa: PLC0415 - it is slow
         from fine_tuning.training.qlora_trainer import QLoRATrainer  # noqa: PLC0415 - as above
 
@@ -281,6 +280,6 @@ def _trainer(method: str, plan: TrainingPlan | None = None) -> AdapterTrainer:
 
 
 def _listening(listener: RunListener | None) -> Listening:
-    from fine_tuning.training.run import Listening  # noqa: PLC0415 - torch is slow to load
+    from fine_tuning.training.run_lifecycle import Listening  # noqa: PLC0415 - torch is slow to load
 
     return Listening(listener=listener) if listener else Listening(listener=Listeners(()))

@@ -16,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 import fine_tuning
 from fine_tuning.integration.app.access import DELAY_S, WrongTries
 from fine_tuning.integration.app.formatting import count, duration, percent, plain, size, when
-from fine_tuning.workbench.access import Access
+from fine_tuning.workbench.app_access import Access
 
 MAIN = Path(fine_tuning.__file__).parent / "integration" / "app" / "main.py"
 PASSWORD = "correct horse"  # noqa: S105 - of a test

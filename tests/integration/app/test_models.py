@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fine_tuning.config.schema import Training
+from fine_tuning.config.schema import TrainingSettings
 from fine_tuning.integration.app.models import PER_PAGE
 from fine_tuning.model_management.lineage import Lineage
 from fine_tuning.workbench.plans import training_plan
@@ -90,7 +90,7 @@ def test_the_settings_of_a_run_by_the_defaults_are_not_listed(trained: Trained) 
     folder = trained.add_run()
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
-    plan = training_plan(Training(), takes_adapters=True)
+    plan = training_plan(TrainingSettings(), takes_adapters=True)
     path.write_text(json.dumps(manifest | {"plan": plan.to_dict()}), encoding="utf-8")
     tables = [table.value for table in page("models").dataframe]
     told = [key for table in tables if "Setting" in table for key in table["Setting"]]
@@ -106,14 +106,14 @@ def test_what_is_in_use_is_proven_switched_and_rolled_back(in_use: Workbench) ->
     app.button(key="use-support:1").click().run()
     assert not app.exception
     assert "answers as support\\:1" in app.success[0].value
-    assert [one.version for one in in_use.models.aliases.pointings()] == ["support:1"]
+    assert [one.version for one in in_use.models.aliases.all_aliases()] == ["support:1"]
     press(app, "Roll back")
     assert "answers as support\\:2 again" in app.success[0].value
     app.button(key="base-support:2").click().run()
-    assert [one.version for one in in_use.models.aliases.pointings()] == [""]
+    assert [one.version for one in in_use.models.aliases.all_aliases()] == [""]
     assert "the base model of support" in words(app)
     press(app, "Roll back")
-    assert [one.version for one in in_use.models.aliases.pointings()] == ["support:2"]
+    assert [one.version for one in in_use.models.aliases.all_aliases()] == ["support:2"]
 
 
 def test_a_version_is_tried_on_some_conversations(in_use: Workbench) -> None:
@@ -129,10 +129,10 @@ def test_a_version_is_tried_on_some_conversations(in_use: Workbench) -> None:
     assert in_use.models.aliases.traffic() == []
     press(app, "Start")
     press(app, "Use support\\:1 for all")
-    assert [one.version for one in in_use.models.aliases.pointings()] == ["support:1"]
+    assert [one.version for one in in_use.models.aliases.all_aliases()] == ["support:1"]
     assert in_use.models.aliases.traffic() == []
     press(app, "Roll back")
-    assert [one.version for one in in_use.models.aliases.pointings()] == ["support:2"]
+    assert [one.version for one in in_use.models.aliases.all_aliases()] == ["support:2"]
 
 
 def test_a_version_is_put_aside_and_taken_up_again(trained: Trained, bench: Workbench) -> None:
@@ -149,13 +149,13 @@ def test_a_runtime_that_is_down_is_a_sentence_and_changes_nothing(
     settings_of(deployed, monkeypatch)
     monkeypatch.setenv("FINE_TUNING__DEPLOYMENT__RUNTIME", "ollama")
     monkeypatch.setenv("FINE_TUNING__DEPLOYMENT__OLLAMA_BASE_URL", "http://127.0.0.1:9")
-    before = deployed.bench().models.aliases.pointings()
+    before = deployed.bench().models.aliases.all_aliases()
     app = page("models")  # what is known is shown without the runtime
     assert not app.error
     press(app, "Roll back")
     (error,) = app.error
     assert "No Ollama server answers" in error.value
-    assert deployed.bench().models.aliases.pointings() == before
+    assert deployed.bench().models.aliases.all_aliases() == before
 
 
 def test_two_versions_are_compared(trained: Trained) -> None:

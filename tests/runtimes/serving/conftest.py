@@ -13,7 +13,7 @@ from fine_tuning.core.ports import ModelRecipe
 from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
 from fine_tuning.runtimes.loadable import LoadableModel
 from fine_tuning.runtimes.serving.app import make_app
-from fine_tuning.runtimes.serving.catalog import EmbeddedCatalog
+from fine_tuning.runtimes.serving.embedded_catalog import EmbeddedCatalog
 from fine_tuning.runtimes.serving.pool import Pool, PoolLimits
 from fine_tuning.runtimes.serving.server import serving
 from tests.runtimes.tiny_chat import write_tiny_adapter, write_tiny_chat

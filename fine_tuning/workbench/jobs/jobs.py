@@ -23,7 +23,7 @@ from fine_tuning.core.run import RunOverview
 from fine_tuning.jobs.job import Job, JobProgress
 from fine_tuning.jobs.job_queue import JobQueue
 from fine_tuning.jobs.kinds import JobKind
-from fine_tuning.model_management.ladder import Way
+from fine_tuning.model_management.deploy_strategies import Way
 from fine_tuning.storage.run_files import read_overview
 from fine_tuning.training.events_file import read_events
 from fine_tuning.workbench.context import Context
@@ -164,7 +164,7 @@ class Jobs:
         """Put a comparison of a run into the queue; return the job's id.
 
         Args:
-            run: The run to judge.
+            run: The run to evaluate.
             against: ``base`` or an earlier run.
             beside: Further runs, shown on the same items.
             judge: A model that says blindly which replies are better.
@@ -173,13 +173,13 @@ class Jobs:
         Raises:
             ModelNotFoundError: if one of them is not there.
         """
-        found = self._runs.find(run)
+        finished_run = self._runs.find(run)
         for other in (against, *beside):
             if other != BASE:
                 self._runs.find(other)
         params = EvaluateParams(
-            run_id=found.run_id,
-            run=str(found.folder),
+            run_id=finished_run.run_id,
+            run=str(finished_run.folder),
             against=against,
             beside=tuple(beside),
             judge=judge,

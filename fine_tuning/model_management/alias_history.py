@@ -1,4 +1,4 @@
-"""The journal of aliases: what each points at, what it pointed at before, and what was begun.
+"""The history of aliases: what each points at, what it pointed at before, and what was begun.
 
 An alias is a name a chatbot asks for at once and for all. Each row of ``switching`` knows the one
 it replaced, so that rolling back is walking that chain. Knows no runtime: the switcher asks it.
@@ -20,7 +20,7 @@ Action = Literal["start", "switch", "rollback"]
 ROLLBACK_STEPS = 2
 """How far back every alias can be rolled: so many versions before the current one are kept."""
 
-_POINTING = (
+_ALIAS = (
     "switching_id", "runtime", "alias", "family", "target", "digest", "before_id",
     f"coalesce({NAME.format('pointing.version_id')}, '') AS version",
 )  # fmt: skip
@@ -35,7 +35,7 @@ _TRAFFIC = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pointing:
+class Alias:
     """What an alias points at: ``target`` is a name on the runtime, ``version`` "" the base."""
 
     switching_id: int
@@ -65,7 +65,7 @@ class Traffic:
     since: str = ""
 
 
-class SwitchJournal:
+class AliasHistory:
     """The aliases of one runtime.
 
     Args:
@@ -77,28 +77,27 @@ class SwitchJournal:
         self._file = file
         self.runtime = runtime
 
-    def current(self, alias: str) -> Pointing | None:
+    def current(self, alias: str) -> Alias | None:
         """Return what an alias points at; None if it was never switched."""
         with self._file.database.reading() as connection:
             rest = "FROM pointing WHERE runtime = ? AND alias = ?"
-            return _one(connection, _POINTING, rest, self.runtime, alias)
+            return _one(connection, _ALIAS, rest, self.runtime, alias)
 
-    def before(self, pointing: Pointing) -> Pointing | None:
+    def before(self, alias: Alias) -> Alias | None:
         """Return what an alias pointed at before; None if that was nothing."""
         with self._file.database.reading() as connection:
             rest = "FROM switching WHERE id = ?"
-            return _one(connection, _SWITCHING, rest, pointing.before_id)
+            return _one(connection, _SWITCHING, rest, alias.before_id)
 
-    def begun(self) -> list[Pointing]:
+    def begun(self) -> list[Alias]:
         """Return the switchings that were neither finished nor undone, oldest first."""
         with self._file.database.reading() as connection:
             rest = "FROM switching WHERE state = 'begun' AND runtime = ? ORDER BY id"
             return [
-                Pointing(**trusted(row))
-                for row in rows(connection, _SWITCHING, rest, (self.runtime,))
+                Alias(**trusted(row)) for row in rows(connection, _SWITCHING, rest, (self.runtime,))
             ]
 
-    def begin(self, action: Action, wanted: Pointing) -> int:
+    def begin(self, action: Action, wanted: Alias) -> int:
         """Write down what an alias shall point at, before anything is done; return its id."""
         with self._file.database.writing() as connection:
             before_id = wanted.before_id
@@ -157,13 +156,13 @@ class SwitchJournal:
             found = rows(connection, _TRAFFIC, rest, (self.runtime, alias))
         return Traffic(**trusted(found[0])) if found else None
 
-    def split(self, wanted: Traffic) -> None:
+    def split(self, traffic: Traffic) -> None:
         """Let a version answer a share of an alias's sessions; one before it is replaced.
 
         Another share of the same version goes on from when that one began.
         """
         with self._file.database.writing() as connection:
-            version = self._file.find_in(connection, wanted.version)
+            version = self._file.find_in(connection, traffic.version)
             connection.execute(
                 "INSERT INTO traffic "
                 "(runtime, alias, family, version_id, target, share, salt, created_at) "
@@ -172,16 +171,16 @@ class SwitchJournal:
                 "CASE WHEN version_id = ?4 THEN created_at ELSE ?8 END, version_id = ?4",
                 (
                     self.runtime,
-                    wanted.alias,
-                    wanted.family,
+                    traffic.alias,
+                    traffic.family,
                     version.id,
-                    wanted.target,
-                    wanted.share,
-                    wanted.salt,
+                    traffic.target,
+                    traffic.share,
+                    traffic.salt,
                     self._file.now(),
                 ),
             )
-            detail = f"{wanted.share:.0%} of {wanted.alias}"
+            detail = f"{traffic.share:.0%} of {traffic.alias}"
             self._file.tell(connection, version.id, "traffic", detail)
 
     def end_split(self, alias: str) -> bool:
@@ -195,22 +194,20 @@ class SwitchJournal:
         )
         return bool(connection.changes())
 
-    def _insert(
-        self, connection: apsw.Connection, action: Action, pointing: Pointing, state: str
-    ) -> int:
-        version = pointing.version
+    def _insert(self, connection: apsw.Connection, action: Action, alias: Alias, state: str) -> int:
+        version = alias.version
         connection.execute(
             "INSERT INTO switching (family, runtime, alias, action, version_id, target, digest, "
             "before_id, state, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                pointing.family,
+                alias.family,
                 self.runtime,
-                pointing.alias,
+                alias.alias,
                 action,
                 self._file.find_in(connection, version).id if version else None,
-                pointing.target,
-                pointing.digest,
-                pointing.before_id,
+                alias.target,
+                alias.digest,
+                alias.before_id,
                 state,
                 self._file.now(),
             ),
@@ -225,11 +222,11 @@ class SwitchJournal:
         )
 
 
-def pointings(file: RegistryFile) -> list[Pointing]:
+def all_aliases(file: RegistryFile) -> list[Alias]:
     """Return what every alias of every runtime points at."""
     with file.database.reading() as connection:
         rest = "FROM pointing ORDER BY runtime, alias"
-        return [Pointing(**trusted(row)) for row in rows(connection, _POINTING, rest)]
+        return [Alias(**trusted(row)) for row in rows(connection, _ALIAS, rest)]
 
 
 def splits(file: RegistryFile) -> list[Traffic]:
@@ -272,6 +269,6 @@ def needed_versions(connection: apsw.Connection, steps: int = ROLLBACK_STEPS) ->
 
 def _one(
     connection: apsw.Connection, columns: Sequence[str], rest: str, *values: object
-) -> Pointing | None:
+) -> Alias | None:
     found = rows(connection, columns, rest, values)
-    return Pointing(**trusted(found[0])) if found else None
+    return Alias(**trusted(found[0])) if found else None

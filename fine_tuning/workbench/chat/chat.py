@@ -8,7 +8,7 @@ from fine_tuning.core.errors import DataError, ModelNotFoundError
 from fine_tuning.core.ports import GREEDY, ChatModel, ConversationStore, Sampling
 from fine_tuning.data_collection.chat_session import BuildMessages, ChatSession, build_messages
 from fine_tuning.workbench.chat.chat_list import ChatFormat, ChatPage, chat_file, chat_page
-from fine_tuning.workbench.chat.models import (
+from fine_tuning.workbench.chat.chat_models import (
     ChatModels,
     ModelChoice,
     model_choices,
@@ -16,8 +16,8 @@ from fine_tuning.workbench.chat.models import (
 from fine_tuning.workbench.chat.serving import ModelServer
 from fine_tuning.workbench.context import Context
 from fine_tuning.workbench.data.review import ConversationIndex
-from fine_tuning.workbench.models.lineage import ConversationTrace
 from fine_tuning.workbench.models.models import Models
+from fine_tuning.workbench.models.version_lineage import ConversationTrace
 
 
 class Chat:

@@ -47,21 +47,21 @@ def model_choices(models: Models, base: str) -> list[ModelChoice]:
     choices = {base: ModelChoice(name=base, label=f"{base} (base, not tuned)", kind="base")}
     for name in models.access.chatbot_models():
         choices.setdefault(name, ModelChoice(name=name, label=name, kind="other"))
-    in_use = [pointing for pointing in models.aliases.pointings() if pointing.alias in choices]
+    in_use = [alias for alias in models.aliases.all_aliases() if alias.alias in choices]
     challengers = {
         (split.runtime, split.alias): split.version for split in models.aliases.traffic()
     }
-    for pointing in in_use:
-        label = f"{pointing.version or 'base'} (in use)"
-        if challenger := challengers.get((pointing.runtime, pointing.alias)):
-            label = f"A/B: {pointing.version or 'base'} or {challenger}"
-        choices[pointing.alias] = ModelChoice(name=pointing.alias, label=label, kind="champion")
+    for alias in in_use:
+        label = f"{alias.version or 'base'} (in use)"
+        if challenger := challengers.get((alias.runtime, alias.alias)):
+            label = f"A/B: {alias.version or 'base'} or {challenger}"
+        choices[alias.alias] = ModelChoice(name=alias.alias, label=label, kind="champion")
     for version in models.register.versions():
         for deployment in version.deployments:
             name = deployment.name
             if deployment.state != "active" or name not in choices:
                 continue
-            if version.name in {pointing.version for pointing in in_use}:
+            if version.name in {alias.version for alias in in_use}:
                 del choices[name]  # the alias answers as it does
             else:
                 choices[name] = ModelChoice(name=name, label=version.name, kind="version")

@@ -1,4 +1,4 @@
-"""Pairs of a better and a worse reply, and single replies that were judged.
+"""Pairs of a better and a worse reply, and single replies that were rated.
 
     {"input": {"messages"}, "preferred_output", "non_preferred_output"}   OpenAI
     {"prompt", "chosen", "rejected"}                                      TRL: texts or messages
@@ -65,7 +65,7 @@ def _pair(record: JsonObject, prompt: Turns, chosen: Turns, rejected: Turns) -> 
     worse = _messages(f"{draft.id}/rejected", rejected, end)
     if better[0].role != "assistant" or worse[0].role != "assistant":
         raise DataError("a reply to compare is not the assistant's")
-    draft.judge(better[0].id, "choice", rejected_id=worse[0].id)
+    draft.add_feedback(better[0].id, "choice", rejected_id=worse[0].id)
     conversation = draft.conversation(
         (*asked, *better, *worse),
         leaf_id=better[-1].id,
@@ -82,7 +82,7 @@ def _labelled(record: JsonObject) -> Imported:
     messages = _messages(draft.id, prompt)
     end = messages[-1].id if messages else None
     replies = _messages(f"{draft.id}/reply", _turns(reply, "assistant"), end)
-    draft.judge(replies[-1].id, "thumb", value=1 if label == 1 else -1)
+    draft.add_feedback(replies[-1].id, "thumb", value=1 if label == 1 else -1)
     return draft.imported(draft.conversation((*messages, *replies)))
 
 

@@ -21,21 +21,21 @@ WORDS: dict[Way, str] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rung:
+class DeployStrategy:
     """One way, and why it is tried."""
 
     way: Way
     reason: str
 
 
-def ladder(
+def deploy_strategies(
     *,
     takes_adapters: bool,
     adapters_reason: str,
     is_mergeable: bool,
     only: Way | None = None,
     version: str = "latest",
-) -> list[Rung]:
+) -> list[DeployStrategy]:
     """Return the ways to try, best first.
 
     Args:
@@ -50,12 +50,16 @@ def ladder(
     """
     exact = "the adapter was trained to merge without loss"
     lossy = "plain LoRA is lost in 4-bit weights, so its tensors take more bits"
-    rungs = [Rung(way="merged", reason=exact) if is_mergeable else Rung(way="mixed", reason=lossy)]
+    strategies = [
+        DeployStrategy(way="merged", reason=exact)
+        if is_mergeable
+        else DeployStrategy(way="mixed", reason=lossy)
+    ]
     if takes_adapters:
-        rungs.insert(0, Rung(way="adapter", reason=adapters_reason))
+        strategies.insert(0, DeployStrategy(way="adapter", reason=adapters_reason))
     if only is None:
-        return rungs
-    chosen = [rung for rung in rungs if rung.way == only]
+        return strategies
+    chosen = [strategy for strategy in strategies if strategy.way == only]
     if not chosen:
         reason = adapters_reason if only == "adapter" else exact if is_mergeable else lossy
         raise DeploymentError(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from fine_tuning.core.errors import DataError
-from fine_tuning.core.feedback import FeedbackKind, JudgementFields
+from fine_tuning.core.feedback import FeedbackFields, FeedbackKind
 from fine_tuning.core.preference import PreferencePair
 from fine_tuning.data_collection.conversation_logger import ConversationLogger
 from fine_tuning.data_collection.feedback_summary import preference_pairs
@@ -40,29 +40,29 @@ class FeedbackLog:
         session_id: str,
         message_id: str,
         kind: FeedbackKind,
-        **judgement: Unpack[JudgementFields],
+        **fields: Unpack[FeedbackFields],
     ) -> str:
-        """Note what a person said about a recorded reply; return the judgement's id.
+        """Note what a person said about a recorded reply; return the feedback's id.
 
         Args:
             session_id: The conversation.
             message_id: The reply in it.
-            kind: What kind of judgement it is.
-            judgement: Its fields, as ``ConversationLogger.log_feedback`` takes them.
+            kind: What kind of feedback it is.
+            fields: Its fields, as ``ConversationLogger.log_feedback`` takes them.
 
         Raises:
-            DataError: if there is no such reply, or the judgement says nothing.
+            DataError: if there is no such reply, or the feedback says nothing.
             StorageError: if it could not be written.
         """
         stored = self._context.store.conversation(session_id)
         replies = {m.id for m in stored.messages if m.role == "assistant"} if stored else set()
-        for name in filter(None, (message_id, judgement.get("rejected_id"))):
+        for name in filter(None, (message_id, fields.get("rejected_id"))):
             if name not in replies:
                 raise DataError(
                     f"conversation {session_id!r} has no reply {name!r}, expected one recorded",
                     next_command="fine-tuning stats --json",
                 )
-        return self._logger().log_feedback(message_id, kind, session_id=session_id, **judgement)
+        return self._logger().log_feedback(message_id, kind, session_id=session_id, **fields)
 
     def counts(self) -> dict[str, Any]:
         """Count what people said, what is learnt from it, and the pairs it makes."""

@@ -34,7 +34,7 @@ from fine_tuning.gguf.types import (
 )
 
 BLOCK: Final = 32
-PROMOTIONS: Final[Mapping[TensorType, TensorType]] = MappingProxyType(
+EXACT_TYPES: Final[Mapping[TensorType, TensorType]] = MappingProxyType(
     {
         TensorType.Q4_0: TensorType.Q4_1,
         TensorType.Q4_1: TensorType.Q4_1,
@@ -48,26 +48,26 @@ PROMOTIONS: Final[Mapping[TensorType, TensorType]] = MappingProxyType(
 _MINIMUM: Final = slice(2, 4)
 
 
-def promote(raw: Bytes, tensor_type: TensorType) -> Bytes:
+def requantize_exact(raw: Bytes, tensor_type: TensorType) -> Bytes:
     """Rewrite packed weights as Q4_1 or Q5_1.
 
     Args:
         raw: Packed bytes of whole blocks, in any shape.
-        tensor_type: A key of ``PROMOTIONS``.
+        tensor_type: A key of ``EXACT_TYPES``.
 
     Returns:
         A new array (n, 20) or (n, 24) of uint8, a row per block of 32 weights.
 
     Raises:
-        GgufError: if the type has no promotion, or a scale or minimum does not fit fp16.
+        GgufError: if the type has no exact form, or a scale or minimum does not fit fp16.
     """
-    if tensor_type not in PROMOTIONS:
-        known = ", ".join(kind.name for kind in PROMOTIONS)
+    if tensor_type not in EXACT_TYPES:
+        known = ", ".join(kind.name for kind in EXACT_TYPES)
         raise GgufError(f"{tensor_type.name} has no block minimum, one of {known} was expected")
     stored = block_format(tensor_type)
     blocks = raw.reshape(-1, stored.block_bytes)
     ratio = stored.block_elements // BLOCK
-    width = block_format(PROMOTIONS[tensor_type]).block_bytes
+    width = block_format(EXACT_TYPES[tensor_type]).block_bytes
     out = np.empty((len(blocks) * ratio, width), np.uint8)
     step = CHUNK_ELEMENTS // stored.block_elements
     with np.errstate(all="ignore"):  # scales that are not finite stay what they are, or are refused
@@ -99,16 +99,16 @@ def block_minima(blocks: Bytes) -> Floats:
     return read_half(blocks[:, _MINIMUM])[:, 0]
 
 
-class PromotedFile(GgufFile):
-    """A GGUF file in which some tensors are seen as their promotion.
+class RequantizedFile(GgufFile):
+    """A GGUF file in which some tensors are seen requantised exactly.
 
-    ``raw`` makes a new array of a promoted tensor at each call; its ``offset`` in the file says
+    ``raw`` makes a new array of a requantised tensor at each call; its ``offset`` in the file says
     where the stored form lies.
     """
 
     @classmethod
     def open_with(cls, path: str | Path, wanted: Callable[[str], bool]) -> Self:
-        """Open a file; tensors whose name is wanted and whose type allows are promoted.
+        """Open a file; tensors whose name is wanted and whose type allows are requantised.
 
         Raises:
             FineTuningError: as :meth:`GgufFile.open` raises.
@@ -117,7 +117,7 @@ class PromotedFile(GgufFile):
         file.stored = dict(file.tensors)
         file.tensors = MappingProxyType(
             {
-                name: _promoted_info(info) if info.type in PROMOTIONS and wanted(name) else info
+                name: _requantized_info(info) if info.type in EXACT_TYPES and wanted(name) else info
                 for name, info in file.stored.items()
             }
         )
@@ -133,11 +133,11 @@ class PromotedFile(GgufFile):
         """
         info, stored = self.tensor(name), self.stored[name]
         raw = self.stored_bytes(stored)
-        return raw if info.type is stored.type else promote(raw, stored.type).reshape(-1)
+        return raw if info.type is stored.type else requantize_exact(raw, stored.type).reshape(-1)
 
 
-def _promoted_info(info: TensorInfo) -> TensorInfo:
-    kind = PROMOTIONS[info.type]
+def _requantized_info(info: TensorInfo) -> TensorInfo:
+    kind = EXACT_TYPES[info.type]
     return TensorInfo(info.name, info.shape, kind, info.offset, tensor_num_bytes(kind, info.shape))
 
 

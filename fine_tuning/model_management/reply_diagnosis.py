@@ -1,4 +1,4 @@
-"""Judges how served replies ended, and which model made them."""
+"""Diagnoses how served replies ended, and which model made them."""
 
 from __future__ import annotations
 
@@ -28,43 +28,43 @@ COMPARED_TOKENS = 20
 def ending_part(
     stop: str, answered: Sequence[Answered], read: Sequence[Followed] | None
 ) -> ProofPart:
-    """Judge how replies ended.
+    """Tell how replies ended.
 
     Args:
         stop: The trained end of turn.
         answered: The replies.
         read: The replies as the model reads them that seems to have made them; None for no model.
     """
-    ended = [one.reply.ended for one in answered]
+    ended = [answer.reply.ended for answer in answered]
     figures: dict[str, JsonValue] = {"num_ended": sum(ended), "num_replies": len(ended)}
     part = partial(ProofPart, name=ENDING, figures=figures)
     if read is None:
-        said = f"{sum(ended)} of {len(ended)} replies ended, and which model made them is open"
-        return part(outcome="cannot tell", sentence=said)
+        sentence = f"{sum(ended)} of {len(ended)} replies ended, and which model made them is open"
+        return part(outcome="cannot tell", sentence=sentence)
     pairs = list(zip(answered, read, strict=True))
-    overrun = sum(expected_end(one, followed) is not None for one, followed in pairs)
+    overrun = sum(expected_end(answer, followed) is not None for answer, followed in pairs)
     right = _ends(pairs, exactly=True) or _ends(pairs, exactly=False)
     figures |= {"num_overrun": overrun, "num_ended_as_trained": sum(right)}
     if overrun > sum(right):
-        said = (
+        sentence = (
             f"{overrun} of {len(ended)} replies go on where the model ends them with {stop!r}: "
             "the server does not stop there"
         )
-        return part(outcome="fails", cause="missing_stop_token", sentence=said)
+        return part(outcome="fails", cause="missing_stop_token", sentence=sentence)
     if sum(right) * 2 < len(right):
         wrong = len(right) - sum(right)
-        said = f"{wrong} of {len(right)} replies end where the model does not say {stop!r}"
-        return part(outcome="fails", cause="wrong_stop_token", sentence=said)
+        sentence = f"{wrong} of {len(right)} replies end where the model does not say {stop!r}"
+        return part(outcome="fails", cause="wrong_stop_token", sentence=sentence)
     if right:
-        said = f"{sum(right)} replies ended by themselves with {stop!r}, as trained"
-        return part(outcome="holds", sentence=said)
-    longest = max(one.reply.reply_tokens or len(f.tokens) for one, f in pairs)
+        sentence = f"{sum(right)} replies ended by themselves with {stop!r}, as trained"
+        return part(outcome="holds", sentence=sentence)
+    longest = max(answer.reply.reply_tokens or len(f.tokens) for answer, f in pairs)
     figures["longest_reply_tokens"] = longest
-    said = (
+    sentence = (
         f"could not be checked: the trained model itself ends none of {len(ended)} replies within "
         f"{longest} tokens, as the engine reads them"
     )
-    return part(outcome="cannot tell", excuse="no reply was due to end", sentence=said)
+    return part(outcome="cannot tell", excuse="no reply was due to end", sentence=sentence)
 
 
 def _ends(pairs: Sequence[tuple[Answered, Followed]], *, exactly: bool) -> list[bool]:
@@ -81,20 +81,22 @@ def _ends(pairs: Sequence[tuple[Answered, Followed]], *, exactly: bool) -> list[
     ]
 
 
-def output_part(answered: Sequence[Answered], diagnosis: Diagnosis, told: str = "") -> ProofPart:
+def output_part(
+    answered: Sequence[Answered], diagnosis: Diagnosis, prompt_source: str = ""
+) -> ProofPart:
     """Name the model that answered, by strength of its adapter.
 
     Args:
         answered: The replies.
         diagnosis: What they were found to be.
-        told: Where the prompts are from.
+        prompt_source: Where the prompts are from.
     """
     share, num_tokens = token_agreement(answered, diagnosis.readings[TRAINED].followed)
     by = "first tokens' log-probabilities" if diagnosis.by == "probabilities" else "greedy tokens"
     figures: dict[str, JsonValue] = {
         "by": diagnosis.by,
         "num_prompts": len(answered),
-        "prompts": told,
+        "prompts": prompt_source,
         "distance_by_strength": {
             f"{scale:g}": reading.distance for scale, reading in diagnosis.readings.items()
         },
@@ -106,17 +108,21 @@ def output_part(answered: Sequence[Answered], diagnosis: Diagnosis, told: str = 
     if diagnosis.scale == TRAINED:
         return _agreeing_part(diagnosis, share, figures)
     if diagnosis.scale is None:
-        cause, said = "wrong_base", "neither the trained model nor its base: another base model"
+        cause, answering_model = (
+            "wrong_base",
+            "neither the trained model nor its base: another base model",
+        )
     elif diagnosis.scale == BASE:
-        cause, said = "adapter_ignored", "the base model: the server ignores the adapter"
+        cause, answering_model = "adapter_ignored", "the base model: the server ignores the adapter"
     else:
         cause = "adapter_scale"
-        said = f"the trained model with its adapter {diagnosis.scale:g} times as strong"
+        answering_model = f"the trained model with its adapter {diagnosis.scale:g} times as strong"
     return ProofPart(
         name=OUTPUT,
         outcome="fails",
         cause=cause,  # type: ignore[arg-type]
-        sentence=f"by {by} what answers is {said} ({distance:.3f} nats from the trained model)",
+        sentence=f"by {by} what answers is {answering_model} ({distance:.3f} nats from the trained "
+        "model)",
         figures=figures,
     )
 

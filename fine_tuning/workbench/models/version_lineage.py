@@ -84,7 +84,7 @@ class VersionLineage:
             for deployment in version.deployments
             if deployment.state == "active"
         }
-        served |= {one.alias for one in self._aliases.pointings() if one.version in learnt}
+        served |= {alias.alias for alias in self._aliases.all_aliases() if alias.version in learnt}
         return ConversationTrace(
             conversation_id=whole,
             datasets={n: split for n, split in lineage.datasets(whole).items() if n in members},

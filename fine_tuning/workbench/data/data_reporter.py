@@ -6,8 +6,8 @@ from pathlib import Path
 
 from fine_tuning.core.clock import iso
 from fine_tuning.data_collection.data_report import DataReport, data_page
-from fine_tuning.data_collection.preflight import recorded_findings
 from fine_tuning.data_collection.profile import Profile
+from fine_tuning.data_collection.recording_checks import recorded_findings
 from fine_tuning.data_collection.statistics import conversation_statistics
 from fine_tuning.data_preparation.formatter import examples_from
 from fine_tuning.data_preparation.masking import show_mask

@@ -24,10 +24,10 @@ from fine_tuning.core.errors import (
 from fine_tuning.core.events import RunEvent
 from fine_tuning.core.example import TokenizedExample
 from fine_tuning.training.events_file import read_events
-from fine_tuning.training.mixture import Source, mixed
+from fine_tuning.training.mixture import MixtureSource, mixed
 from fine_tuning.training.plan import TrainingData, TrainingPlan
-from fine_tuning.training.run import Listening
 from fine_tuning.training.run_folder import RunFolder, RunSettings
+from fine_tuning.training.run_lifecycle import Listening
 from tests.training.tiny import DATA, BigramModel, Heard, Loss, run_tiny, sequences, settings_for
 
 PLAN = TrainingPlan(learning_rate=1e-2, num_epochs=3, batch_size=4, checkpoint_every=5, threads=1)
@@ -263,7 +263,9 @@ def test_other_versions_are_remarked_upon(tmp_path: Path) -> None:
 
 def mixture() -> TrainingData:
     old = sequences(20, seed=7)
-    train = mixed([Source(examples=sequences(12)), Source(examples=old, share=0.4, weight=0.5)])
+    train = mixed(
+        [MixtureSource(examples=sequences(12)), MixtureSource(examples=old, share=0.4, weight=0.5)]
+    )
     return TrainingData(train=train, validation=sequences(8, seed=1), snapshot="b2:mix")
 
 
