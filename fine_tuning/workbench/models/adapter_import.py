@@ -117,14 +117,10 @@ class AdapterImporter:
             folder = self._folder / run_id
             is_new = not (folder / MANIFEST_FILE).is_file()
             if is_new:
-                with whole_folder(folder) as place:
-                    (place / ADAPTER_DIR).mkdir()
-                    files = _write(place / ADAPTER_DIR, imported, base_model)
-                    adapter = AdapterFiles(name=name, files=files)
-                    write_manifest(place, _manifest(run_id, imported, base_model, family, adapter))
+                _write_run(folder, imported, base_model, name=name, family=family)
             elif not (folder / ADAPTER_DIR / ADAPTER_GGUF).is_file():  # it was pruned
-                with whole_folder(folder / ADAPTER_DIR) as place:
-                    _write(place, imported, base_model)
+                with whole_folder(folder / ADAPTER_DIR) as adapter_dir:
+                    _write(adapter_dir, imported, base_model)
         run = Run(folder, read_manifest(folder / MANIFEST_FILE))
         version = self._catalog.register.register(run)
         registry = self._catalog.register.registry()
@@ -234,6 +230,14 @@ def _name(adapter: LoraAdapter, base: BaseModel) -> str:
 
     scale = (adapter.rank, adapter.alpha, adapter.use_rslora)
     return adapter_name(adapter.state_dict(), base_digest=base.digest(), scale=scale)
+
+
+def _write_run(folder: Path, imported: _Found, base: BaseModel, *, name: str, family: str) -> None:
+    """Write the folder of a run that was trained elsewhere."""
+    with whole_folder(folder) as place:
+        (place / ADAPTER_DIR).mkdir()
+        adapter = AdapterFiles(name=name, files=_write(place / ADAPTER_DIR, imported, base))
+        write_manifest(place, _manifest(folder.name, imported, base, family, adapter))
 
 
 def _write(place: Path, found: _Found, base: BaseModel) -> dict[str, str]:

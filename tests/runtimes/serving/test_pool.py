@@ -75,10 +75,17 @@ def test_fifty_requests_at_once_are_answered(served: Served) -> None:
 
 
 def test_a_chat_goes_on_from_what_was_computed(single: Served) -> None:
-    first = single.chat("one", "word " * 100)
-    again = single.chat("one", "word " * 100)
-    assert again["prompt_eval_duration"] < first["prompt_eval_duration"] / 2
-    assert again["prompt_eval_count"] == first["prompt_eval_count"]
+    body = {
+        "model": "one",
+        "messages": [{"role": "user", "content": "word " * 100}],
+        "max_tokens": 4,
+    }
+    first, again = (
+        single.http.post("/v1/chat/completions", json=body).json()["usage"] for _ in range(2)
+    )
+    assert again["prompt_tokens"] == first["prompt_tokens"] > 100
+    assert first["prompt_tokens_details"]["cached_tokens"] < 20
+    assert again["prompt_tokens_details"]["cached_tokens"] == again["prompt_tokens"] - 1
 
 
 def test_too_many_waiting_are_told_to_come_again(models: Path) -> None:
