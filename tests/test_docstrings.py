@@ -49,12 +49,10 @@ class Documented:
 
     @property
     def name(self) -> str:
-        """The name, after its class's if it is a method."""
         return self.where.partition(":")[2]
 
     @property
     def docstring(self) -> str:
-        """The docstring, empty if there is none."""
         return ast.get_docstring(self.node) or ""
 
     @property
@@ -79,7 +77,6 @@ class Documented:
 
     @property
     def decorators(self) -> set[str]:
-        """The names of the decorators."""
         return {ast.unparse(decorator).rpartition(".")[2] for decorator in self.node.decorator_list}
 
     @property

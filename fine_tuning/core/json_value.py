@@ -67,28 +67,18 @@ def list_at(raw: JsonObject, key: str) -> Sequence[JsonValue]:
 
 
 def object_of(raw: JsonObject, key: str) -> dict[str, JsonValue]:
-    """Return the object under a key.
-
-    Raises:
-        KeyError: if there is nothing.
-        TypeError: if it is another kind of value.
-    """
+    """Return the object under a key; KeyError and TypeError as :func:`text_of` raises them."""
     value = raw[key]
     if not isinstance(value, Mapping):
-        raise TypeError(f"{key} is {json_kind(value)}, expected an object")
+        raise _other_kind(key, value, "an object")
     return dict(value)
 
 
 def list_of(raw: JsonObject, key: str) -> Sequence[JsonValue]:
-    """Return the list under a key.
-
-    Raises:
-        KeyError: if there is nothing.
-        TypeError: if it is another kind of value; a text is no list.
-    """
+    """Return the list under a key, a text being none; raises as :func:`text_of` does."""
     value = raw[key]
     if not isinstance(value, list | tuple):
-        raise TypeError(f"{key} is {json_kind(value)}, expected a list")
+        raise _other_kind(key, value, "a list")
     return value
 
 
@@ -101,7 +91,7 @@ def text_of(raw: JsonObject, key: str) -> str:
     """
     value = raw[key]
     if not isinstance(value, str):
-        raise TypeError(f"{key} is {json_kind(value)}, expected a text")
+        raise _other_kind(key, value, "a text")
     return value
 
 
@@ -115,8 +105,12 @@ def number_of(raw: JsonObject, key: str) -> float:
     """
     value = raw[key]
     if not isinstance(value, int | float | str):
-        raise TypeError(f"{key} is {json_kind(value)}, expected a number")
+        raise _other_kind(key, value, "a number")
     return float(value)
+
+
+def _other_kind(key: str, value: JsonValue, expected: str) -> TypeError:
+    return TypeError(f"{key} is {json_kind(value)}, expected {expected}")
 
 
 def trusted(raw: object) -> Any:  # noqa: ANN401 - the point of it

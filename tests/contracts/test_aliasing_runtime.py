@@ -2,60 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from fine_tuning.core.errors import DeploymentError, ModelNotFoundError
 from fine_tuning.core.ports import AliasingRuntime, ModelRecipe
-from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
-from fine_tuning.runtimes.ollama_client import OllamaClient
-from fine_tuning.runtimes.ollama_runtime import OllamaRuntime
-from tests.ollama_stand_in.server import StandIn
-from tests.runtimes.models import model_path, write_adapter
-from tests.runtimes.served_here import serving_models
+from tests.contracts.runtime_cases import Case, embedded, ollama, served_here
+from tests.runtimes.models import write_adapter
 
-
-@dataclass(frozen=True)
-class Case:
-    """A runtime, a base it can build on, and a fresh look at the same models."""
-
-    runtime: AliasingRuntime
-    base: str
-    again: Callable[[], AliasingRuntime]
-    takes_adapters: bool = True
-
-
-def embedded(folder: Path, _stack: ExitStack) -> Case:
-    look = partial(EmbeddedRuntime, folder / "models", ollama_models=folder / "ollama")
-    return Case(look(), "embedded", look)
-
-
-def ollama(generation: str) -> Callable[[Path, ExitStack], Case]:
-    def make(folder: Path, stack: ExitStack) -> Case:
-        server = stack.enter_context(StandIn(folder, generation=generation))
-        server.add_model("small:latest", model_path(), system="Be brief.")
-        return Case(
-            _at(server.url), "small", lambda: _at(server.url), generation not in NO_ADAPTERS
-        )
-
-    return make
-
-
-def served_here(folder: Path, stack: ExitStack) -> Case:
-    url = stack.enter_context(serving_models(folder))
-    return Case(_at(url), "base", lambda: _at(url))
-
-
-def _at(url: str) -> AliasingRuntime:
-    return OllamaRuntime(OllamaClient(url))
-
-
-NO_ADAPTERS = ("0.40.0",)
 OLLAMAS = [
     pytest.param(ollama("0.3.14"), id="ollama-0.3.14", marks=pytest.mark.slow),
     pytest.param(ollama("0.33.0"), id="ollama-0.33.0"),

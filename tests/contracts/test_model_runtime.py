@@ -2,63 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from fine_tuning.core.errors import DeploymentError, ModelNotFoundError
-from fine_tuning.core.ports import ModelRecipe, ModelRuntime
-from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
-from fine_tuning.runtimes.ollama_client import OllamaClient
-from fine_tuning.runtimes.ollama_runtime import OllamaRuntime
-from tests.ollama_stand_in.server import StandIn
-from tests.runtimes.models import model_path, normal, write_adapter
-from tests.runtimes.served_here import serving_models
-
-
-@dataclass(frozen=True)
-class Case:
-    """A runtime, a base it can build on, and a fresh look at the same models."""
-
-    runtime: ModelRuntime
-    base: str
-    again: Callable[[], ModelRuntime]
-
-
-def embedded(folder: Path, _stack: ExitStack) -> Case:
-    look = partial(EmbeddedRuntime, folder / "models", ollama_models=folder / "ollama")
-    return Case(look(), "embedded", look)
-
-
-def ollama(generation: str) -> Callable[[Path, ExitStack], Case]:
-    def make(folder: Path, stack: ExitStack) -> Case:
-        server = stack.enter_context(StandIn(folder, generation=generation))
-        server.add_model("small:latest", model_path())
-
-        def look() -> ModelRuntime:
-            client = OllamaClient(server.url)
-            stack.callback(client.close)
-            return OllamaRuntime(client)
-
-        return Case(look(), "small", look)
-
-    return make
-
-
-def served_here(folder: Path, stack: ExitStack) -> Case:
-    url = stack.enter_context(serving_models(folder))
-
-    def look() -> ModelRuntime:
-        client = OllamaClient(url)
-        stack.callback(client.close)
-        return OllamaRuntime(client)
-
-    return Case(look(), "base", look)
-
+from fine_tuning.core.ports import ModelRecipe
+from tests.contracts.runtime_cases import Case, embedded, ollama, served_here
+from tests.runtimes.models import normal, write_adapter
 
 OLLAMAS = [pytest.param(ollama(key), id=f"ollama-{key}") for key in ("0.3.14", "0.33.0")]
 

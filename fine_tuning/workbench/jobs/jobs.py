@@ -276,10 +276,7 @@ class Jobs:
         return self._queue.progress(job_id)
 
     def pause(self, job_id: str) -> Job:
-        """Let a job save what it did and wait until it is resumed.
-
-        Returns:
-            The job as it is now.
+        """Let a job save what it did and wait until it is resumed; return it as it is now.
 
         Raises:
             ConfigError: if it is over.
@@ -287,10 +284,7 @@ class Jobs:
         return self._queue.ask(job_id, "pause")
 
     def stop(self, job_id: str) -> Job:
-        """Let a job save what it did and end; it can be resumed all the same.
-
-        Returns:
-            The job as it is now.
+        """Let a job save what it did and end, resumable all the same; return it as it is now.
 
         Raises:
             ConfigError: if it is over.
@@ -298,10 +292,7 @@ class Jobs:
         return self._queue.ask(job_id, "stop")
 
     def resume(self, job_id: str) -> Job:
-        """Let a job go on where it stopped, when those before it are done.
-
-        Returns:
-            The job as it is now.
+        """Let a job go on where it stopped, when those before it are done; return it.
 
         Raises:
             ConfigError: if it is queued, at work or finished.
