@@ -46,10 +46,11 @@ class Documented:
 
     where: str
     node: _Function
+    docstring: str
 
-    @property
-    def docstring(self) -> str:
-        return ast.get_docstring(self.node) or ""
+    @classmethod
+    def of(cls, where: str, node: _Function) -> Documented:
+        return cls(where, node, ast.get_docstring(node) or "")
 
     @property
     def parameters(self) -> list[str]:
@@ -124,9 +125,9 @@ def public_functions(path: Path) -> Iterator[Documented]:
         if isinstance(node, ast.ClassDef):
             for member in node.body:
                 if isinstance(member, _Function) and not member.name.startswith("_"):
-                    yield Documented(f"{name}:{node.name}.{member.name}", member)
+                    yield Documented.of(f"{name}:{node.name}.{member.name}", member)
         else:
-            yield Documented(f"{name}:{node.name}", node)
+            yield Documented.of(f"{name}:{node.name}", node)
 
 
 def documented() -> list[Documented]:
