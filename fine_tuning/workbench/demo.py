@@ -16,6 +16,7 @@ from typing import Any
 from fine_tuning.config.schema import Settings
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.conversation import Conversation, Message, Part
+from fine_tuning.core.extras import require
 from fine_tuning.core.ports import Progress, RunListener, Sampling
 from fine_tuning.core.run import Run
 from fine_tuning.data_collection.data_cleaner import CleaningReport
@@ -145,8 +146,11 @@ def run_demo(
         on_stage: Told the name of each stage as it begins.
 
     Raises:
+        MissingDependencyError: if the extra ``train`` or ``evaluate`` is not installed.
         FineTuningError: as the stages raise.
     """
+    for extra in ("train", "evaluate"):  # said before minutes of work, not after
+        require(extra)
     _remove_earlier(home)
     bench = Workbench(settings, Workspace(home=home), progress)
     meter = CostMeter(on_stage)

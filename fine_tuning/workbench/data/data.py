@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.extras import require
 from fine_tuning.core.loops import PreparedData
 from fine_tuning.data_collection.conversation_logger import ConversationLogger
 from fine_tuning.data_collection.data_cleaner import Change, CleaningReport
@@ -179,8 +180,10 @@ class Data:
             The data set, written into the workspace.
 
         Raises:
+            MissingDependencyError: if the extra ``train`` is not installed.
             DataError: if nothing is left to train on.
         """
+        require("train", "xllamacpp", "tokenizers")
         base = base or self._bases.find()
         self.pipeline.require_recorded()
         run = self.pipeline.stream()
