@@ -93,9 +93,9 @@ def public_methods(node: ast.ClassDef) -> list[str]:
     ]
 
 
-def facades() -> dict[str, str]:
+def facades(known: Mapping[str, ast.ClassDef]) -> dict[str, str]:
     """Return the class behind each attribute that ``Workbench`` holds."""
-    bench = classes(BENCH.parent)["Workbench"]
+    bench = known["Workbench"]
     held: dict[str, str] = {}
     for node in ast.walk(bench):
         match node:
@@ -106,7 +106,7 @@ def facades() -> dict[str, str]:
                 value=ast.Call(func=ast.Name(id=kind)),
             ):
                 held[name] = kind
-    return {name: kind for name, kind in held.items() if kind in classes(BENCH.parent)}
+    return {name: kind for name, kind in held.items() if kind in known}
 
 
 def modules_loaded(code: str) -> tuple[int, int]:
@@ -189,7 +189,7 @@ def measures(*, is_quick: bool) -> Iterator[Measure]:
     yield Measure(
         "deepest inheritance in workbench", inheritance_depth(known, deepest), 1, f"at {deepest}"
     )
-    for name, kind in facades().items():
+    for name, kind in facades(known).items():
         yield Measure(f"public methods of {name}", len(public_methods(known[kind])), 20, kind)
     every, ours = modules_loaded("import fine_tuning")
     yield Measure("modules of ours loaded by `import fine_tuning`", ours, 2, f"{every} in all")

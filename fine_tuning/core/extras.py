@@ -76,6 +76,16 @@ def require(extra: str, *libraries: str) -> None:
         raise _error(extra, missing[0])
 
 
+def require_all(*extras: str) -> None:
+    """Go on only if every library of several extras is installed; see :func:`require`.
+
+    Args:
+        *extras: Keys of :data:`LIBRARIES`.
+    """
+    for extra in extras:
+        require(extra)
+
+
 def missing_extra(error: ImportError) -> MissingDependencyError | None:
     """Return what a failed import means to a user.
 

@@ -16,7 +16,7 @@ from typing import Any
 from fine_tuning.config.schema import Settings
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.conversation import Conversation, Message, Part
-from fine_tuning.core.extras import require
+from fine_tuning.core.extras import require_all
 from fine_tuning.core.ports import Progress, RunListener, Sampling
 from fine_tuning.core.run import Run
 from fine_tuning.data_collection.data_cleaner import CleaningReport
@@ -149,8 +149,7 @@ def run_demo(
         MissingDependencyError: if the extra ``train`` or ``evaluate`` is not installed.
         FineTuningError: as the stages raise.
     """
-    for extra in ("train", "evaluate"):  # said before minutes of work, not after
-        require(extra)
+    require_all("train", "evaluate")  # said before minutes of work, not after
     _remove_earlier(home)
     bench = Workbench(settings, Workspace(home=home), progress)
     meter = CostMeter(on_stage)

@@ -10,7 +10,7 @@ import orjson
 
 from fine_tuning.core.clock import iso
 from fine_tuning.core.errors import DataError
-from fine_tuning.core.extras import require
+from fine_tuning.core.extras import require_all
 from fine_tuning.core.loops import GateResult
 from fine_tuning.core.naming import canonical_json, content_name, file_sha256
 from fine_tuning.core.run import Run
@@ -98,7 +98,7 @@ class Evaluate:
             DataError: if the test split is empty, or the runs have different bases.
             DeploymentError: if ``served`` and one of the runs is not deployed.
         """
-        _require_extras()
+        require_all("train", "evaluate")
         run = self._runs.find(run_name)
         others = {name: self._run_beside(name, run) for name in (against, *beside)}
         asked = own_questions(run.folder.parents[1]) if questions is None else questions
@@ -254,12 +254,6 @@ class Evaluate:
                 f"{run.base_name}, expected runs on the same base"
             )
         return other
-
-
-def _require_extras() -> None:
-    """Go on only if what computes and what measures are installed."""
-    require("train")
-    require("evaluate")
 
 
 def _write(report: EvaluationReport, run: Run, made_at: str) -> None:
