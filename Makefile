@@ -1,7 +1,7 @@
 # `make` alone prints the targets. PIP_ARGS goes to every pip install, for instance
 #   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 .DEFAULT_GOAL := help
-.PHONY: help house test-shuffled setup demo app test test-slow test-browser pictures fuzz-importers bench-logging check lint types imports docs-check docs docs-slow site format freeze clean bench-training bench-calibration bench-data test-trl test-peft bench-evaluation bench-gate bench-merge test-hostile test-kills wheel hooks bench-7b
+.PHONY: help house test-real-inputs test-shuffled setup demo app test test-slow test-browser pictures fuzz-importers bench-logging check lint types imports docs-check docs docs-slow site format freeze clean bench-training bench-calibration bench-data test-trl test-peft bench-evaluation bench-gate bench-merge test-hostile test-kills wheel hooks bench-7b
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -31,6 +31,9 @@ test-shuffled: $(VENV)/.develops  ## the same tests in another order: make test-
 
 house: $(VENV)/.develops  ## the measures of the house and their budgets
 	$(PY) scripts/house.py
+
+test-real-inputs: $(VENV)/.develops  ## inputs that real programs and people produced: kinds, tried, right
+	$(PYTEST) -n logical --maxprocesses 4 --dist loadscope -q -m real_input tests
 
 test-slow: $(VENV)/.develops  ## the long tests
 	$(PYTEST) -m "slow and not gpu and not network"
