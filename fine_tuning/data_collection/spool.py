@@ -19,7 +19,6 @@ from fine_tuning.storage.atomic import storage_errors
 from fine_tuning.storage.json_lines import encode
 from fine_tuning.storage.log_lines import full_record
 
-
 MOST_HELD_CHARS = 1 << 25
 CHARS_AROUND = 256
 
