@@ -15,7 +15,6 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
-from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -36,7 +35,6 @@ MIN_SLIP_CHARS = 5
 MIN_NAME_SLIP_CHARS = 6
 MIN_STEM_CHARS = 4
 MAX_ALIGNED_TOKENS = 4000
-MAX_REMEMBERED_LINES = 4096
 _MAX_SLIPS_SHARE = 0.1
 _MIN_ACCENTED = 2
 
@@ -189,12 +187,6 @@ def _prose(text: str) -> Iterator[_Token]:
     text = WRAPPINGS.sub(_line_ends, text)
     if _MAY_NOT.search(text):
         text = _NOT.sub(_spelled_out, text)
-    if "`" not in text:
-        for number, line in enumerate(text.split("\n")):
-            if number:
-                yield _LINE_END
-            yield from _line_words(line)
-        return
     end = 0
     for code in _INLINE.finditer(text):
         yield from _words(text[end : code.start()])
@@ -210,11 +202,6 @@ def _line_ends(wrapping: re.Match[str]) -> str:
 def _spelled_out(word: re.Match[str]) -> str:
     stem = {"ca": "can", "wo": "will", "sha": "shall"}.get((word[1] or "").lower(), word[1])
     return f"{stem or word[2] or word[3]} not"
-
-
-@lru_cache(maxsize=MAX_REMEMBERED_LINES)
-def _line_words(line: str) -> tuple[_Token, ...]:
-    return tuple(_words(line))
 
 
 def _words(text: str) -> Iterator[_Token]:
