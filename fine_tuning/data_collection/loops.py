@@ -9,6 +9,9 @@ them, counting, laughter, separators and drawings. Scripts without spaces are re
 from __future__ import annotations
 
 import re
+from operator import eq
+
+import re2
 
 from fine_tuning.data_collection.fences import is_code_line, without_code
 
@@ -31,6 +34,9 @@ _DENSE = re.compile(rf"[{_UNSPACED}]")
 _TOKEN = re.compile(
     rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])[^\W_])+(?:[\u0300-\u036f\u0900-\u0dff]+[^\W_]*)*"
 )
+_WORD = re.compile(r"[^\W_]+")
+_HAS_OTHER_TOKENS = re2.compile(r"[\x{300}-\x{36f}\x{900}-\x{17ff}\x{3040}-\x{9fff}]")
+_HAS_PICTURES = re2.compile(r"[\x{2600}-\x{27bf}\x{1f300}-\x{1faff}]")
 _PICTURE_RUN = re.compile(
     rf"((?:[\U0001f300-\U0001f7df\U0001f7ec-\U0001faff\u2600-\u27bf\u2764][\ufe0f\u200d]*){{1,4}}?)"
     rf"(?:\s*\1){{{MIN_PICTURES - 1},}}"
@@ -56,26 +62,26 @@ def loop(text: str) -> str | None:
     if len(text) < _MIN_TEXT_CHARS:
         return None
     prose = without_code(text, "\n") if "`" in text or "~~~" in text else text
-    return _looping_sign(prose) or _looping_line(prose.split("\n")) or _looping_speech(prose)
+    words = _WORD.findall(prose.casefold())
+    if max(map(len, words), default=0) >= MIN_LETTER_RUN and (letter := _looping_letter(prose)):
+        return f"the letter {letter!r}"
+    if not prose.isascii():
+        if _HAS_PICTURES.search(prose) and (found := _PICTURE_RUN.search(prose)):
+            return f"the picture {found[1]!r}"
+        words = _tokens(prose)
+    return _looping_line(prose.split("\n")) or _looping_speech(prose, words)
 
 
-def _looping_sign(prose: str) -> str | None:
-    if not prose.isascii() and (found := _PICTURE_RUN.search(prose)):
-        return f"the picture {found[1]!r}"
-    letter = _looping_letter(prose)
-    return f"the letter {letter!r}" if letter else None
-
-
-def _looping_speech(prose: str) -> str | None:
-    spoken = _tokens(prose)
-    if len(spoken) < MIN_REPEATS_OF_ONE or not _repeats_itself(spoken):
+def _looping_speech(prose: str, words: list[str]) -> str | None:
+    if len(words) < MIN_REPEATS_OF_ONE or not _repeats_itself(words):
         return None
     said = [line for line in prose.split("\n") if not _is_structured(line)]
     return _looping_phrase(_tokens("\n".join(said)), is_verse=_is_verse(said))
 
 
 def _tokens(prose: str) -> list[str]:
-    return [token.casefold() for token in _TOKEN.findall(prose)]
+    pattern = _TOKEN if _HAS_OTHER_TOKENS.search(prose) else _WORD
+    return pattern.findall(prose.casefold())
 
 
 def _looping_letter(prose: str) -> str | None:
@@ -139,6 +145,8 @@ def _end_of_run(words: list[str], period: int, *, is_dense: bool, is_verse: bool
         needed = max(needed, MIN_DENSE_CHARS)
     elif period > 1:
         needed = max(needed, MIN_LOOP_WORDS)
+    if sum(map(eq, words, words[period:])) < needed - period:
+        return 0
     start = 0  # of the stretch that repeats with this period
     for index in range(period, len(words) + 1):
         if index < len(words) and words[index] == words[index - period]:

@@ -17,6 +17,7 @@ import re2
 
 from fine_tuning.data_collection.fences import without_code
 from fine_tuning.data_collection.profanity_words import (
+    AMBIGUOUS,
     ANYWHERE,
     ENDINGS,
     INNOCENT_AROUND,
@@ -29,15 +30,11 @@ from fine_tuning.data_collection.profanity_words import (
 SWEAR_WORDS = frozenset(stem + ending for stem in STEMS for ending in ENDINGS)
 _LOOKALIKES = str.maketrans("013457@$!", "oieastasi")
 _WORD = re.compile(r"[^\W_][\w@$!*']*|[@$][\w@$!*']+")
+_MARKS = re.compile("[\u0300-\u036f]+")
 _SPELLED = re.compile(r"(?<!\w)(?:\w[ .\-_]){3,}\w(?!\w)")
 _LONG_RUN = re.compile(r"(\w)\1{2,}")
 _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f\uff21-\uff5a]")
 _AROUND_CHARS = 60
-_OWN_WORDS = re.compile(
-    "(?i)(?<!\\w)(?:"
-    + "|".join(pattern for rows in WORDS.values() for pattern in rows)
-    + ")(?!\\w)"
-)
 _BY_LANGUAGE = {
     name: re.compile("(?i)(?<!\\w)(?:" + "|".join(rows) + ")(?!\\w)")
     for name, rows in WORDS.items()
@@ -53,17 +50,21 @@ _TALKED_ABOUT = re.compile(TALKED_ABOUT, re.IGNORECASE)
 _INNOCENT = {word: re.compile(pattern, re.IGNORECASE) for word, pattern in INNOCENT_AROUND.items()}
 
 _HINT = re2.compile(
-    "(?i)" + "|".join("+".join(stem) for stem in STEMS) + r"|\*\pL|\pL\*|[\x{300}-\x{36f}]"
-    r"|[^\x00-\x7f\pS\pP\pZ]|(?:\w[ .\-_]){3}\w"
+    "(?i)" + "|".join("+".join(stem) for stem in STEMS) + r"|\*\pL|\pL\*|(?:\pL[ .\-_]){3}\pL\b"
 )
-_OWN_HINT = re2.compile(
-    "(?i)" + "|".join(pattern for rows in WORDS.values() for pattern in rows if pattern.isascii())
-)
+_LOOKAROUND = re.compile(r"\(\?<?!(?:[^()\[]|\[[^\]]*\]|\([^()]*\))*\)")
+_OWN_HINT = re2.compile("(?i)" + "|".join(pattern for rows in WORDS.values() for pattern in rows))
+_ANYWHERE_HINT = re2.compile("|".join(_LOOKAROUND.sub("", pattern) for pattern in ANYWHERE))
 
 
 def may_swear(joined: str) -> bool:
     """Tell whether :func:`swear_word` can find something in one of some joined texts."""
-    return bool(_HINT.search(joined.translate(_LOOKALIKES)) or _OWN_HINT.search(joined))
+    if joined.isascii():
+        return bool(_HINT.search(joined.translate(_LOOKALIKES)) or _OWN_HINT.search(joined))
+    plain = unicodedata.normalize("NFKD", joined)
+    bare = _MARKS.sub("", plain).translate(_LOOKALIKES)
+    composed = unicodedata.normalize("NFKC", joined)
+    return bool(_HINT.search(bare) or _OWN_HINT.search(composed) or _ANYWHERE_HINT.search(composed))
 
 
 def swear_word(text: str) -> str | None:
@@ -99,17 +100,18 @@ def _candidates(text: str) -> Iterator[tuple[int, str]]:
             if _is_swear_word(re.sub(r"[ .\-_]", "", found[0])):
                 yield found.start(), found[0]
         yield from _of_other_languages(text)
-    if not text.isascii():
+    if not text.isascii() and _ANYWHERE_HINT.search(text):
         yield from ((found.start(), found[0]) for found in _ANYWHERE.finditer(text))
 
 
 def _of_other_languages(text: str) -> Iterator[tuple[int, str]]:
-    if not _OWN_WORDS.search(text):
+    if not _OWN_HINT.search(text):
         return
     for name, words in _BY_LANGUAGE.items():
-        is_in = _TYPICAL.get(name)
         for found in words.finditer(text):
-            if is_in is None or is_in.search(text[: found.start()] + " | " + text[found.end() :]):
+            around = f"{text[: found.start()]} | {text[found.end() :]}"
+            is_clear = name not in _TYPICAL or not AMBIGUOUS.fullmatch(found[0])
+            if is_clear or _TYPICAL[name].search(around):
                 yield found.start(), found[0]
 
 

@@ -1,13 +1,14 @@
 """Swear words by language, and what makes one of them innocent.
 
 ``STEMS`` with ``ENDINGS`` are English; ``WORDS`` are patterns of whole words, accents and all;
-``ANYWHERE`` are patterns of scripts whose words need no spaces or take many prefixes. ``TYPICAL``
-are everyday words of a language: where a row stands there, its words count beside them only.
+``ANYWHERE`` are patterns of scripts whose words need no spaces or take many prefixes.
 """
 
 # ruff: noqa: E501, RUF001 - words in many scripts
 
 from __future__ import annotations
+
+import re
 
 STEMS: tuple[str, ...] = (
     *("fuck", "shit", "cunt", "asshole", "arsehole", "bitch", "bastard", "wanker", "twat"),
@@ -45,9 +46,9 @@ WORDS: dict[str, tuple[str, ...]] = {
     "tr": (
         "siktir\\w*", "sik(?:eyim|erim|ik|tim|iyim|er|icem|ecem)", "amına\\w*(?: koy\\w*)?", "amk", "orospu\\w*", "piç\\w*", "yarra[kğ]\\w*", "götünü", "götüne", "götveren\\w*", "götlek\\w*", "kahpe\\w*", "pezevenk\\w*", "ananı\\w* sik\\w*", "dalyarak",
     ),
-    "sv": ("fitt(?:a|or|an)", "jävl(?:a|ar|igt) (?:idiot|fitta|svin|hora)\\w*", "knull(?:a|ar|ad)", "hor(?:a|or|unge)", "kuk(?:en|ar)?"),
+    "sv": ("fitt(?:a|or|an)", "jävl(?:a|ar|igt) (?:idiot|fitta|svin|hora)\\w*", "knull(?:a|ar|ad)", "horunge"),
     "hi": (
-        "m[ae]+darch?ch?o[dt]\\w*", "b(?:eh|ah)e?n ?ch?ch?o[dt]\\w*", "bhosd[ia]\\w*", "bhosadi\\w*", "ch(?:u|oo)tiy[ae]\\w*", "gaa?nd(?:u|oo)",
+        "m[ae]+da+rch+o+[dt]\\w*", "b(?:eh|ah)e?n ?ch+o+[dt]\\w*", "bhosd[ia]\\w*", "bhosadi\\w*", "ch(?:u|oo)tiy[ae]\\w*", "gaa?nd(?:u|oo)",
     ),
     "id": ("kontol", "memek", "ngentot\\w*", "anjing lo", "jancok", "bangsat"),
     "vi": ("địt\\w*", "đụ má", "đụ mẹ", "lồn", "cặc", "đéo", "vcl", "đĩ"),
@@ -66,7 +67,13 @@ TYPICAL: dict[str, str] = {
     "hi": r"\b(?:hai|tera|teri|tum|kya|nahi|saala?|sala|abe|mein|bhai|yeh?|woh?|tujhe|chal|bolo?)\b",
     "id": r"\b(?:yang|lo|lu|gue|kamu|ini|itu|dasar|tidak|di|dan|aku|sih|dong|kau|banget|saja|anak)\b",
 }  # fmt: skip
-"""Words that show a language; a swear word of one spelling with an innocent one needs them."""
+"""Everyday words that show a language."""
+
+AMBIGUOUS = re.compile(
+    r"(?i)putes?|nique .*|foutre|put[ao]s?|vergas?|troi[ae].*|kut|hoeren?|slet(?:ten)?|neuk(?:en|t|te)?|"
+    r"fick(?:en|t)?|huren?|amk|pi\u00e7|siker|cip[ay\u0119]|suka|huj|chuj|porra|joder|verga|fod(?:er|eu)|memek|bangsat|carajo"
+)
+"""Swear words that are something innocent elsewhere: they count beside words of their language."""
 
 ANYWHERE: tuple[str, ...] = (
     # Russian and Ukrainian

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import re
 
+import re2
+
 from fine_tuning.data_collection.fences import blocks, is_code_line
 from fine_tuning.data_collection.letter_repair import mend_letters
 
@@ -32,6 +34,11 @@ _BREAK = "  "
 _EDGE_BLANKS = " \t\u00a0"
 _FENCES = ("```", "~~~")
 _MIN_CODE_INDENT, _MIN_INDENT = 4, 2
+_CAN_CHANGE = re2.compile(
+    r"[^\s](?:[ \x{a0}]{2}|[ \t\x{a0}]*\t)|[ \t\x{a0}\x{200a}](?:\n|$)|^\s"
+    r"|\n[ \t\x{a0}]*\n[ \t\x{a0}]*\n"
+    r"|[\r\x0b\x0c\x{85}\x{a0}\x{2028}\x{2029}]"
+)
 _EDGES = tuple(pair for blank in " \n" for pair in (f"{blank}{SEPARATOR}", f"{SEPARATOR}{blank}"))
 _UNEVEN = ("  ", "\t", "\r", " \n", "\n\n\n", "\x0b", "\x0c", *_EDGES)
 
@@ -58,7 +65,7 @@ def may_need_whitespace(joined: str) -> bool:
 
 def normalize_whitespace(text: str) -> str:
     """Make line ends and the blanks of prose uniform; code, tables and layout stay as they are."""
-    if not may_need_whitespace(text):
+    if not _CAN_CHANGE.search(text) and text == text.strip(" \n\u00a0"):
         return text
     text = _LINE_ENDS.sub("\n", text)
     while (evened := _evened(text)) != text:  # each round only takes blanks away
@@ -68,6 +75,8 @@ def normalize_whitespace(text: str) -> str:
 
 def _evened(text: str) -> str:
     text = _without_edges(text)
+    if not _CAN_CHANGE.search(text):
+        return text
     pieces: list[str] = []
     end = 0
     for block in blocks(text):
@@ -87,7 +96,7 @@ def _without_edges(text: str) -> str:
     lines[-1] = lines[-1].rstrip(" \u00a0")
     first = lines[0]
     indent = len(first) - len(first.lstrip(" \u00a0"))
-    if not _is_indented(indent, first, lines[1:]):
+    if indent and not _is_indented(indent, first, lines[1:]):
         lines[0] = first.lstrip(" \u00a0")
     return "\n".join(lines) if "".join(lines).strip(_EDGE_BLANKS) else ""
 
