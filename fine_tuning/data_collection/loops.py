@@ -32,7 +32,7 @@ _IN_DATA = re.compile(r"[0-9+/=]")
 _UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
 _DENSE = re.compile(rf"[{_UNSPACED}]")
 _TOKEN = re.compile(
-    rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])[^\W_])+(?:[\u0300-\u036f\u0900-\u0dff]+[^\W_]*)*"
+    rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])[^\W_])+(?:[\u0300-\u036f\u0900-\u0963\u0970-\u0dff]+[^\W_]*)*"
 )
 _WORD = re.compile(r"[^\W_]+")
 _HAS_OTHER_TOKENS = re2.compile(r"[\x{300}-\x{36f}\x{900}-\x{17ff}\x{3040}-\x{9fff}]")

@@ -60,7 +60,7 @@ _TOKEN = re.compile(
     rf"(?P<link>https?://[^\s{_UNSPACED}]+|[\w.+-]+@[\w-]+\.[\w.]+|<[A-Z]+_\d+>)"
     r"|(?P<number>[-\u2212+]?\d+(?:[.,:/]\d+)*)"
     rf"|(?P<char>{_PHRASES}|[{_UNSPACED}][\u0e31\u0e34-\u0e3a\u0e47-\u0e4e]*)"
-    rf"|(?P<word>(?:(?![{_UNSPACED}])[^\W\d_][\u0300-\u036f\u0900-\u0dff\u0610-\u061a\u064b-\u065f"
+    rf"|(?P<word>(?:(?![{_UNSPACED}])[^\W\d_][\u0300-\u036f\u0900-\u0963\u0970-\u0dff\u0610-\u061a\u064b-\u065f"
     r"\u0670]*|_|\d)+(?:\+\+|#(?!\w))?)"
     r"|(?P<line>\n)"
     r"|(?P<symbol>[%$\u20ac\u00a3\u00a5=<>^*/+\u00d7\u00f7\u00b1\u2260\u2264\u2265\u2212&|\\~]"
@@ -81,6 +81,8 @@ _ARABIC = str.maketrans(
 """Forms of alef, yeh and teh marbuta that people exchange, and the stretching mark."""
 _ARABIC_MARKS = re.compile("[\u064b-\u065f\u0670]")
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060-\u2064\ufe0f\ufeff\u202a-\u202e\u2066-\u2069]")
+_ACCENTED = re.compile(r"[\u00c0-\u024f\u1e00-\u1eff]")
+_CROSSED = str.maketrans("\u0142\u0141\u00f8\u00d8\u0111\u0110\u0131\u00e6\u0153", "lLoOdDiao")
 _ENDINGS = frozenset({"", "s", "es", "ed", "d", "ing"})
 _NEIGHBOURS = {
     frozenset(pair)
@@ -114,15 +116,26 @@ def is_same_in_substance(first: str, second: str) -> bool:
     asked = f"{_question(first)}\n{_question(second)}"
     if LOOKS_AT_LETTERS.search(asked):
         return False
+    is_about_words = bool(LOOKS_AT_WORDS.search(asked))
+    if not is_about_words:
+        first, second = _typed_alike(first, second)
     one, other = _tokens(first), _tokens(second)
     keys, others = _keys(one), _keys(other)
     if not keys or not others or keys == others:
         return bool(keys) and keys == others
-    if LOOKS_AT_WORDS.search(asked):
+    if is_about_words:
         return _differs_in(keys, others) <= POLITE
     fillers = _fillers(keys + others)
     is_same_question = _is_same_question(one[0], other[0], fillers)
     return is_same_question and _is_same_reply(one[1], other[1], fillers)
+
+
+def _typed_alike(first: str, second: str) -> tuple[str, str]:
+    """Return two texts without accents, if one of them was typed on a keyboard without any."""
+    accented = [len(_ACCENTED.findall(unicodedata.normalize("NFC", t))) for t in (first, second)]
+    if min(accented) or max(accented) < _MIN_ACCENTED:
+        return first, second
+    return _unaccented(first.translate(_CROSSED)), _unaccented(second.translate(_CROSSED))
 
 
 def _keys(exchange: tuple[list[_Token], list[_Token]]) -> list[str]:
@@ -227,7 +240,8 @@ def _fillers(keys: Sequence[str]) -> frozenset[str]:
     """Return the fillers of the language that most of the words are fillers of."""
     counts = Counter(keys)
     votes = {name: sum(counts[word] for word in words) for name, words in FILLERS.items()}
-    return FILLERS[max(votes, key=lambda name: votes[name])] | POLITE
+    fillers = FILLERS[max(votes, key=lambda name: votes[name])] | POLITE
+    return fillers | {_unaccented(word) for word in fillers}
 
 
 def _is_same_question(
@@ -312,7 +326,7 @@ def _are_alike(one: _Token, other: _Token) -> bool:
         return True
     if one.is_fixed or other.is_fixed or one.is_name or other.is_name:
         return False
-    if one.key in SYNONYMS and SYNONYMS[one.key] == SYNONYMS.get(other.key):
+    if _senses(one.key) & _senses(other.key):
         return True
     if not (one.key.isascii() and other.key.isascii()):
         return False
@@ -323,6 +337,16 @@ def _are_alike(one: _Token, other: _Token) -> bool:
         stem += 1
     ends = {one.key[stem:], other.key[stem:]}
     return stem >= MIN_STEM_CHARS and ends <= _ENDINGS
+
+
+def _senses(word: str) -> set[int]:
+    """Return the rows of synonyms a word is in, with or without an English ending."""
+    forms = [word]
+    for ending in ("s", "es", "d", "ed", "ing"):
+        if word.endswith(ending) and len(word) - len(ending) >= MIN_STEM_CHARS - 1:
+            stem = word.removesuffix(ending)
+            forms += [stem, f"{stem}e"]
+    return {SYNONYMS[form] for form in forms if form in SYNONYMS}
 
 
 def _is_slip(one: _Token, other: _Token, counts: tuple[Counter[str], Counter[str]]) -> bool:

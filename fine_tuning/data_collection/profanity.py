@@ -77,9 +77,16 @@ def swear_word(text: str) -> str | None:
     spoken = None
     for start, written in _candidates(plain):
         spoken = _without_quotes(plain) if spoken is None else spoken
-        if written in spoken and not _is_innocent(written, start, plain):
+        if _is_in(written, spoken) and not _is_innocent(written, start, plain):
             return written
     return None
+
+
+def _is_in(written: str, spoken: str) -> bool:
+    """Tell whether something is written in a text, as a whole word where words have edges."""
+    if not _LATIN.match(written):
+        return written in spoken
+    return bool(re.search(rf"(?<!\w){re.escape(written)}(?!\w)", spoken))
 
 
 def _without_quotes(text: str) -> str:
@@ -143,8 +150,11 @@ def _fits_masked(word: str) -> bool:
     shown = sum(char != "*" for char in word)
     if 2 * shown < len(word):
         return False
-    pattern = re.compile("".join("[a-z]" if char == "*" else re.escape(char) for char in word))
-    return any(len(word) == len(known) and pattern.fullmatch(known) for known in SWEAR_WORDS)
+    pieces = re.split(r"(\*+)", word)
+    pattern = re.compile(
+        "".join(f"[a-z]{{1,{len(p)}}}" if n % 2 else re.escape(p) for n, p in enumerate(pieces))
+    )
+    return any(pattern.fullmatch(known) for known in SWEAR_WORDS)
 
 
 def _unaccented(text: str) -> str:

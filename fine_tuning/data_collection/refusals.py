@@ -35,6 +35,11 @@ _TURN = re.compile(
     r"sin embargo|ma|per\u00f2|mas|por\u00e9m|maar|echter|ale|jednak|\u043d\u043e|\u043e\u0434\u043d\u0430\u043a\u043e|ama|fakat|ancak|men|nh\u01b0ng|tapi|"
     r"\u0648?\u0644\u0643\u0646(?:\u0646\u064a)?|\u0932\u0947\u0915\u093f\u0928|\u092a\u0930\u0902\u0924\u0941)\s+|[\uff0c,\u3001]?(?:\u4f46\u662f|\u4f46|\u4e0d\u8fc7|\u7136\u800c)|(?:\u304c|\u3051\u308c\u3069|\u3051\u3069)\u3001|(?<=\uc9c0\ub9cc)[, ]|\ud558\uc9c0\ub9cc"
 )
+_TURNS = re.compile(
+    r"(?i)^\W*(?:still|that said|however|but|nevertheless|nonetheless|even so|in general|generally|allerdings|trotzdem|aber|jedoch|dennoch|"
+    r"toutefois|cependant|mais|sin embargo|no obstante|pero|tuttavia|per\u00f2|no entanto|por\u00e9m|maar|toch|jednak|ale|\u043e\u0434\u043d\u0430\u043a\u043e|\u043d\u043e|"
+    r"yine de|ancak|\u4f46\u662f|\u4e0d\u8fc7|\u3057\u304b\u3057|\u305f\u3060\u3057|\ud558\uc9c0\ub9cc|\uadf8\ub7ec\ub098|\u0644\u0643\u0646|\u0648\u0645\u0639 \u0630\u0644\u0643|\u0932\u0947\u0915\u093f\u0928|\u0939\u093e\u0932\u093e\u0902\u0915\u093f)(?!\w)"
+)
 _QUOTED = re.compile(
     '"[^"\n]{1,400}"|\u201c[^\u201d\n]{1,400}[\u201d\u201c]|\u201e[^\u201c\u201d\n]{1,400}[\u201c\u201d]'
     "|\u00ab[^\u00bb\n]{1,400}\u00bb|\u300c[^\u300d\n]{1,400}\u300d|\u300e[^\u300f\n]{1,400}\u300f"
@@ -55,6 +60,7 @@ _LETTER = re.compile(
 _INNOCENT = re.compile(
     r"(?i)\bcan(?:no|['\u2019])t help (?:but|it\b|falling|wondering|feeling|thinking|noticing|laughing|smiling)"
     r"|\bcan(?:no|['\u2019])t (?:recommend|thank|stress|emphasi[sz]e|tell you how|wait|believe|imagine)\b"
+    r"|\u0935\u093f\u0936\u094d\u0935\u093e\u0938|\u092f\u0915\u0940\u0928"
     r"|(?:said|says|asked|replied|whispered|shouted|answered) (?:he|she|they|the|to)\b"
 )
 _SPACELESS = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")
@@ -95,12 +101,19 @@ def _spoken(text: str) -> str:
     prose = without_code(text)
     for pattern in (_QUOTED_LINE, _QUOTED, _ACTION, _DIALOGUE_DASH):
         prose = pattern.sub(" ", prose)
-    return _SPEAKER.sub(" ", prose)
+    return _SPEAKER.sub(_unless_refusing, prose)
+
+
+def _unless_refusing(line: re.Match[str]) -> str:
+    """Return a line whose beginning refuses; one that begins with a speaker's name is not said."""
+    label = re.split("[:\uff1a]", line[0])[0]
+    return line[0] if _HINT.search(label) else " "
 
 
 def _does_something_else(text: str, prose: str, name: str) -> bool:
     """Tell whether a reply does what was asked, writes a letter, or gives a list."""
-    if _COMPLIES.search(prose.lstrip()) or _LETTER.search(text):
+    is_played = _ACTION.match(text.lstrip())
+    if is_played or _COMPLIES.search(prose.lstrip()) or _LETTER.search(text):
         return True
     items = [line for line in prose.split("\n") if _LIST_ITEM.match(line)]
     useful = [line for line in items if _is_helpful(line, name)]
@@ -119,6 +132,8 @@ def _helps(sentences: list[str], name: str) -> bool:
     helpful = 0
     for sentence in sentences:
         first, *turned = _TURN.split(sentence)
+        if _TURNS.search(first):
+            first, turned = "", [_TURNS.sub("", first), *turned]
         for clause in turned:
             is_turned = _words(clause) >= MIN_TURNED_WORDS and not _STILL_NOT.search(clause)
             if is_turned and _is_helpful(clause, name):
