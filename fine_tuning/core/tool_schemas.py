@@ -60,5 +60,7 @@ def _function(item: JsonValue) -> dict[str, JsonValue] | None:
         key: value for key, value in function.items() if key not in _PARAMETERS and key != "type"
     }
     given = next((_read(function[key]) for key in _PARAMETERS if key in function), None)
-    parameters = given if isinstance(given, Mapping) else {"type": "object", "properties": {}}
-    return kept | {"parameters": parameters}
+    kept["parameters"] = (
+        given if isinstance(given, Mapping) else {"type": "object", "properties": {}}
+    )
+    return kept

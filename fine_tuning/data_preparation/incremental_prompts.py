@@ -34,9 +34,9 @@ FIRST_CHARS_PER_TOKEN = 4
 class Frame:
     """What a template writes from one prompt to the next, around a reply and a question.
 
-    The next prompt is the one before without ``thought_opening``
-    (which only the last turn has), then ``lead``, the reply, ``close``, ``open``, the question, ``tail`` and ``thought_opening``; ``open``
-    begins with the special token that ends the reply.
+    The next prompt is the one before without ``thought_opening`` (which only the last turn has),
+    then ``lead``, the reply, ``close``, ``open``, the question, ``tail`` and ``thought_opening``;
+    ``open`` begins with the special token that ends the reply.
     """
 
     thought_opening: str
