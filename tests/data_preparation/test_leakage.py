@@ -18,6 +18,7 @@ from fine_tuning.data_preparation.clusters import name_clusters, own_cluster
 from fine_tuning.data_preparation.data_set_checks import data_set_findings
 from fine_tuning.data_preparation.dataset_builder import DatasetBuilder, Ratios
 from fine_tuning.data_preparation.manifest import facts_of
+from fine_tuning.data_preparation.masking import TRUNCATIONS
 from fine_tuning.data_preparation.snapshot import SPLITS, Record, Snapshot, write_snapshot
 from tests.data_preparation.conftest import Ports
 
@@ -150,7 +151,7 @@ talks = st.lists(st.lists(pool, min_size=1, max_size=5), min_size=10, max_size=2
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(drawn=talks, seed=st.integers(0, 9), truncation=st.sampled_from(["cut", "drop", "oldest"]))
+@given(drawn=talks, seed=st.integers(0, 9), truncation=st.sampled_from(TRUNCATIONS))
 def test_no_held_out_exchange_stands_in_train_and_no_reply_vanishes(
     chatml: Ports, drawn: list[Exchanges], seed: int, truncation: str
 ) -> None:
