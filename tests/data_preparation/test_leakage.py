@@ -214,12 +214,32 @@ def test_the_doctor_measures_leakage_by_text(builder: DatasetBuilder, tmp_path: 
     num_held = 3 * sum(len(built.conversation_ids[split]) for split in SPLITS[1:])
     assert (good.check, good.severity) == ("leakage", "good")
     assert good.title.startswith(f"none of {num_held} held-out exchanges stands in training")
-    near = data_set_findings(built, builder.recipe, lambda _: "one")[0]
-    assert (near.severity, near.numbers["in_train"]) == ("stop", 0)
     records = {split: built.split(split).records for split in SPLITS}
     leaking = {**records, "train": [*records["train"], records["test"][0]]}
     other = write_snapshot(tmp_path, leaking, facts_of(built.manifest))
+    assert data_set_findings(other, builder.recipe, lambda name: name)[0].severity == "stop"
     bad = data_set_findings(other, builder.recipe, lambda name: name)[0]
     assert bad.severity == "stop"
     assert bad.title == f"3 of {num_held} held-out exchanges stand in training word for word"
     assert bad.examples == (records["test"][0].example.conversation_id,)
+
+
+def test_the_doctor_names_near_duplicates_of_one_cluster(
+    builder: DatasetBuilder, tmp_path: Path
+) -> None:
+    said = "The harbour opens at nine on every weekday and closes at five when the ferry has left"
+    chats = [
+        chat(f"c{n}", [(f"When does harbour number {n} open?", f"{said}.")]) for n in range(60)
+    ]
+    built = builder.build(chats, tmp_path)
+    apart = data_set_findings(built, builder.recipe, lambda name: name)[0]
+    assert apart.severity == "good", "the cluster says what is nearly the same"
+    near = data_set_findings(built, builder.recipe, lambda _: "one")[0]
+    num_held = sum(len(built.conversation_ids[split]) for split in SPLITS[1:])
+    assert (near.severity, near.numbers["in_train"]) == ("warning", 0)
+    assert (
+        near.title
+        == f"{num_held} of {num_held} held-out exchanges have a near duplicate in training"
+    )
+    other = builder.build([chat(f"c{n}", own(n)) for n in range(40)], tmp_path)
+    assert data_set_findings(other, builder.recipe, lambda _: "one")[0].severity == "good"

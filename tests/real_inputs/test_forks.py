@@ -12,8 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from fine_tuning.data_preparation.dataset_builder import DatasetBuilder
 from fine_tuning.data_preparation.snapshot import SPLITS, Snapshot
+from fine_tuning.workbench.data.cleaning_pipeline import kept_of
 from fine_tuning.workbench.workbench import Workbench
+from tests.data_preparation.conftest import open_folder
+from tests.data_preparation.tiny_tokenizers import chatml_folder
 from tests.real_inputs.pipeline import INPUTS, workbench
 
 pytestmark = pytest.mark.real_input("forks and grown re-exports share a split")
@@ -173,12 +177,15 @@ def test_of_1000_chats_no_held_out_exchange_stands_in_training(
     bench = imported(tmp_path / "home", *exports(tmp_path, seed=5))
     recorded = bench.data.conversations()
     assert len(recorded) >= 980
+    tiny = open_folder(chatml_folder(tmp_path / "tiny"))  # quick, and splits ask for no model
+    clusters: dict[str, str] = {}
     if is_cleaned:
-        snapshot = bench.data.prepare()
-    else:
-        base = bench.models.bases.find()
-        with bench.models.bases.open(base) as server:
-            snapshot = bench.data.builder(base, server, {}).build(recorded, tmp_path / "sets")
+        run = bench.data.pipeline.stream()
+        recorded, clusters = list(kept_of(run)), run.clusters
+    builder = DatasetBuilder(
+        tiny.tokenizer, tiny.renderer, cluster_of=lambda one: clusters.get(one.id, one.id)
+    )
+    snapshot = builder.build(recorded, tmp_path / "sets")
     assert leaked(snapshot) == set()
     assert len(held_out(snapshot)) > 200
     sizes = Counter({split: len(names) for split, names in snapshot.conversation_ids.items()})
