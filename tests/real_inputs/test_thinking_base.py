@@ -44,7 +44,7 @@ def test_recorded_thoughts_stand_before_the_closing_mark(tmp_path: Path, thinkin
         "Gefragt ist ein Baum.\n</think>\n\nDie Eiche ist einer.",
         "\n</think>\n\nDie Ulme ist noch einer.",
         "木の名前を一つ選ぶ。\n</think>\n\n樫の木があります。",
-        "\n</think>\n\nКлён — тоже дерево.",
+        "\n</think>\n\n떡갈나무가 하나입니다.",
     ])  # fmt: skip
 
 
