@@ -15,6 +15,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -35,6 +36,7 @@ MIN_SLIP_CHARS = 5
 MIN_NAME_SLIP_CHARS = 6
 MIN_STEM_CHARS = 4
 MAX_ALIGNED_TOKENS = 4000
+MAX_REMEMBERED_LINES = 4096
 _MAX_SLIPS_SHARE = 0.1
 _MIN_ACCENTED = 2
 
@@ -187,6 +189,12 @@ def _prose(text: str) -> Iterator[_Token]:
     text = WRAPPINGS.sub(_line_ends, text)
     if _MAY_NOT.search(text):
         text = _NOT.sub(_spelled_out, text)
+    if "`" not in text:
+        for number, line in enumerate(text.split("\n")):
+            if number:
+                yield _LINE_END
+            yield from _line_words(line)
+        return
     end = 0
     for code in _INLINE.finditer(text):
         yield from _words(text[end : code.start()])
@@ -202,6 +210,11 @@ def _line_ends(wrapping: re.Match[str]) -> str:
 def _spelled_out(word: re.Match[str]) -> str:
     stem = {"ca": "can", "wo": "will", "sha": "shall"}.get((word[1] or "").lower(), word[1])
     return f"{stem or word[2] or word[3]} not"
+
+
+@lru_cache(maxsize=MAX_REMEMBERED_LINES)
+def _line_words(line: str) -> tuple[_Token, ...]:
+    return tuple(_words(line))
 
 
 def _words(text: str) -> Iterator[_Token]:
@@ -379,7 +392,7 @@ def _is_slip(one: _Token, other: _Token, counts: tuple[Counter[str], Counter[str
 
 
 def _is_one_slip(a: str, b: str, *, is_name: bool) -> bool:
-    """Tell whether two letters changed places, one is missing or doubled, or a neighbour was hit."""
+    """Tell if two letters changed places, one is missing or doubled, or a neighbour was hit."""
     if len(a) > len(b):
         a, b = b, a
     start = next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), len(a))

@@ -110,7 +110,7 @@ def loop(text: str) -> str | None:
     if len(text) < MIN_REPEATS_OF_ONE:
         return None
     prose = _FENCE.sub("\n", text) if "```" in text else text
-    words = [found.casefold() for found in _TOKEN.findall(prose)]
+    words = _TOKEN.findall(prose.casefold())
     longest = max(map(len, words), default=0)
     if longest >= MIN_LETTER_RUN and (found := _LETTER_RUN.search(prose)):
         return f"the letter {found[1]!r}"

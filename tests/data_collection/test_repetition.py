@@ -1,4 +1,4 @@
-"""Forks, grown exports and stock replies: no exchange is trained on twice, nothing unique is lost."""
+"""Forks, grown exports, stock replies: nothing is trained on twice, nothing unique is lost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,22 @@ from fine_tuning.data_collection.data_cleaner import CleaningReport, DataCleaner
 from fine_tuning.data_collection.exchanges import exchanges_of
 from fine_tuning.data_collection.repeated_exchanges import is_phrase
 
-TOPICS = ["tide", "harbour", "lamp", "stone", "ferry", "bread", "gull", "rope", "anchor", "deck", "sail", "keel", "crew", "storm"]
+TOPICS = [
+    "tide",
+    "harbour",
+    "lamp",
+    "stone",
+    "ferry",
+    "bread",
+    "gull",
+    "rope",
+    "anchor",
+    "deck",
+    "sail",
+    "keel",
+    "crew",
+    "storm",
+]
 
 
 def exchange(number: int) -> tuple[str, str]:
@@ -62,8 +77,10 @@ def test_a_cluster_has_the_name_of_the_oldest() -> None:
 
 
 def test_the_same_words_in_another_place_are_trained_on_once() -> None:
-    said = ("How do I reset the blue printer on the second floor?",
-            "Hold the round button for ten seconds, then wait until the lamp turns green.")  # fmt: skip
+    said = (
+        "How do I reset the blue printer on the second floor?",
+        "Hold the round button for ten seconds, then wait until the lamp turns green.",
+    )
     chats = [
         Conversation.from_turns(
             [("user", f"I am {name}."), ("assistant", f"Hello {name}, what may I do?"),
