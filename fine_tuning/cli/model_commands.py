@@ -11,6 +11,7 @@ import typer
 
 from fine_tuning.cli.options import Base, Shared, shared_options
 from fine_tuning.cli.output import GIB, answer, facts, progress_bars, results, say
+from fine_tuning.core.data_account import account_line, finest
 from fine_tuning.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def train(
     with progress_bars() as progress:
         bench = shared.open(base=base, progress=progress)
         snapshot = bench.data.datasets.find(dataset) if dataset else bench.data.prepare()
+        say(account_line(finest(bench.data.reporter.accounts(snapshot, is_new=not dataset))))
     if dry_run:
         forecast = bench.train.forecast(snapshot, start_from=start_from)
         _show_forecast(forecast, as_json=shared.as_json)

@@ -10,6 +10,7 @@ from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.extras import require
 from fine_tuning.core.loops import PreparedData
+from fine_tuning.data_collection.cleaning_account import cleaning_accounts
 from fine_tuning.data_collection.conversation_logger import ConversationLogger
 from fine_tuning.data_collection.data_cleaner import Change, CleaningReport
 from fine_tuning.data_collection.data_export import DataExporter
@@ -75,7 +76,7 @@ class Data:
         self.review = ConversationReview(context, index, self.pipeline, self._history)
         self.queue = ReviewQueue(context, index)
         self.feedback = FeedbackLog(context, self.pipeline, self.logger)
-        self.reporter = DataReporter(context, self.pipeline, catalog.bases)
+        self.reporter = DataReporter(context, self.pipeline, catalog.bases, self._history)
         self.eraser = ConversationEraser(context, index, mark_versions)
 
     @property
@@ -189,7 +190,7 @@ class Data:
         run = self.pipeline.stream()
         kept = list(kept_of(self._history.recorded(run)))
         if not kept:
-            reasons = ", ".join(f"{n} {why}" for why, n in run.counts["dropped"].items())
+            reasons = cleaning_accounts(run.counts)[0].reasons
             raise DataError(
                 f"No conversations to train on: cleaning dropped all of them ({reasons})",
                 next_command="fine-tuning clean",

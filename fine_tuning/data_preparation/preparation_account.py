@@ -1,0 +1,49 @@
+"""What a data set's manifest says of the replies: how many are trained on, and what was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fine_tuning.core.data_account import DataAccount, keeping
+from fine_tuning.data_preparation.manifest import DatasetManifest
+from fine_tuning.data_preparation.masking import TOO_LONG
+
+MAX_LENGTH = "data_preparation.max_length"
+
+
+def reply_account(manifest: DatasetManifest) -> DataAccount:
+    """Return the account of the replies that a data set was made from.
+
+    Args:
+        manifest: Of a data set; keys that older ones lack count nothing.
+    """
+    raw: Mapping[str, Any] = manifest
+    needed, longest = raw.get("needed_length"), raw.get("settings", {}).get("max_length")
+    is_known = isinstance(needed, int) and needed > (longest or 0)
+    return DataAccount(
+        unit="replies",
+        kept=sum(split.get("replies", 0) for split in raw.get("splits", {}).values()),
+        left_out={reason: n for reason, n in raw.get("lost_replies", {}).items() if n},
+        remedies={TOO_LONG: keeping(MAX_LENGTH, needed if is_known else None)},
+        num_cut=int(raw.get("cut_replies", 0)),
+    )
+
+
+def dropped_account(manifest: DatasetManifest) -> DataAccount | None:
+    """Return the account of the conversations given to a data set; None if none was dropped."""
+    raw: Mapping[str, Any] = manifest
+    counts = raw.get("conversations", {})
+    dropped = {reason: n for reason, n in counts.get("dropped", {}).items() if n}
+    if not dropped:
+        return None
+    return DataAccount(
+        unit="conversations", kept=counts.get("kept", 0), left_out=dropped,
+        remedies={TOO_LONG: keeping(MAX_LENGTH, None)}, title="conversations prepared",
+    )  # fmt: skip
+
+
+def preparation_accounts(manifest: DatasetManifest) -> list[DataAccount]:
+    """Return the accounts of a data set: conversations if any was dropped, then replies."""
+    dropped = dropped_account(manifest)
+    return [*([dropped] if dropped is not None else ()), reply_account(manifest)]
