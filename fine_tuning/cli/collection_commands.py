@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 NUM_SHOWN = 5
 LIKE_THIS = "fine-tuning feedback MESSAGE --session SESSION --up"
-NEEDED = "feedback needs --session and one of --up, --down, --no-thumb, --rating, --edit, --over"
+KINDS_OF_FEEDBACK = "--up, --down, --no-thumb, --rating, --edit, --over"
 app = typer.Typer()
 
 
@@ -68,11 +67,20 @@ def import_files(
 
 
 def _tell(report: ImportReport) -> None:
+    from fine_tuning.data_collection.import_remarks import unread_line
+
     say(f"{report.path.name}: {report.title}, because {report.reason}")
+    if line := unread_line(unread_of(report)):
+        say(f"  {line}")
     for line in report.skipped[:NUM_SHOWN]:
         say(f"  set aside: {line}")
     if report.quarantine is not None:
         say(f"  {report.num_quarantined} records were set aside; see {report.quarantine}")
+
+
+def unread_of(report: ImportReport) -> dict[str, int]:
+    """Return the columns and keys that a reader did not read; {} where it does not say."""
+    return dict(getattr(report, "unread", {}))
 
 
 def _as_value(report: ImportReport) -> dict[str, JsonValue]:
@@ -86,6 +94,7 @@ def _as_value(report: ImportReport) -> dict[str, JsonValue]:
         "feedback": report.num_feedback,
         "quarantined": report.num_quarantined,
         "skipped": list(report.skipped),
+        "unread": trusted(unread_of(report)),
         "quarantine": str(report.quarantine) if report.quarantine else None,
     }
 
@@ -142,12 +151,21 @@ def feedback(
             text=f"{written} preference pairs written to {pairs}",
         )
         return
+    given = [*_thumb(up, down, none), *_others(rating, edit, over)]
     if message is None:
+        if given or session or reason or comment:
+            raise ConfigError(
+                "feedback is given on a reply, expected its id first", next_command=LIKE_THIS
+            )
         _show_counts(log.counts(), as_json=shared.as_json)
         return
-    given = [*_thumb(up, down, none), *_others(rating, edit, over)]
-    if not given or session is None:
-        raise ConfigError(NEEDED, next_command=LIKE_THIS)
+    if not given:
+        what = "a comment or reason goes with feedback" if reason or comment else "no feedback"
+        raise ConfigError(f"{what}, expected one of {KINDS_OF_FEEDBACK}", next_command=LIKE_THIS)
+    if session is None:
+        raise ConfigError(
+            "a reply is looked up in its conversation, expected --session", next_command=LIKE_THIS
+        )
     ids = [
         log.record(session, message, **trusted(fields), reason=reason, comment=comment)
         for fields in given
@@ -161,8 +179,16 @@ def _show_counts(counts: dict[str, JsonValue], *, as_json: bool) -> None:
 
 
 def _thumb(up: bool, down: bool, none: bool) -> list[dict[str, JsonValue]]:
-    if up + down + none > 1:
-        raise ConfigError(NEEDED, next_command=LIKE_THIS)
+    named = [
+        name
+        for name, is_given in (("--up", up), ("--down", down), ("--no-thumb", none))
+        if is_given
+    ]
+    if len(named) > 1:
+        raise ConfigError(
+            f"{' and '.join(named)} contradict each other, expected one of them",
+            next_command=LIKE_THIS,
+        )
     return [{"kind": "thumb", "value": up - down}] if up or down or none else []
 
 
@@ -215,9 +241,11 @@ def forget(
     }
     rows = {
         "conversation": forgotten.conversation_id,
-        "data sets rebuilt": json.dumps(forgotten.datasets)
-        if forgotten.datasets
-        else "none held it",
+        "data sets rebuilt": "\n".join(
+            f"{old}, now {new}" if new else f"{old}, removed: nothing else was in it"
+            for old, new in forgotten.datasets.items()
+        )
+        or "none held it",
         "to train again": ", ".join(forgotten.to_retrain) or "no version was trained on it",
         "files removed or shortened": "\n".join(map(str, forgotten.removed)) or "none held it",
     }

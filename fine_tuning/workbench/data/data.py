@@ -23,7 +23,7 @@ from fine_tuning.runtimes.base_model import BaseModel
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.storage.atomic import write_file
 from fine_tuning.storage.blobs import BlobFolder
-from fine_tuning.storage.open_store import copy_store, is_sqlite
+from fine_tuning.storage.open_store import check_suffix, copy_store, is_sqlite
 from fine_tuning.storage.records import Records
 from fine_tuning.workbench.catalog import Catalog
 from fine_tuning.workbench.context import Context
@@ -165,9 +165,17 @@ class Data:
             The target.
 
         Raises:
-            StorageError: if the target cannot be written; an old file there stays as it was.
+            DataError: if nothing is recorded.
+            StorageError: if the target is no file of either kind, or cannot be written; an old
+                file there stays as it was.
         """
-        self.pipeline.require_recorded()
+        check_suffix(target)
+        if self._context.store.count() == 0:
+            raise DataError(
+                f"there is nothing to back up: {self._context.workspace.conversations} holds no "
+                "conversation",
+                next_command="fine-tuning chat, or fine-tuning import FILE",
+            )
         if is_sqlite(target) == is_sqlite(self._context.workspace.conversations):
             self._context.store.back_up(target)
         else:
