@@ -20,7 +20,7 @@ POOR_SHARE = 0.3
 """Share of exchanges left out as bad from which poor results are likely."""
 POOR_REASONS = frozenset({"refusal", "cut_off", "repetitive", "low_quality", "no_reply"})
 _SHOWN = 5
-_CHECKS: Mapping[str, str] = {
+CHECKS: Mapping[str, str] = {
     "consent": "consent",
     "rejected": "review",
     "empty": "empties",
@@ -172,7 +172,7 @@ def _loss(
     if num_dropped and account.unit != "conversations":
         detail = _counted(num_dropped, "conversations hold nothing else and are dropped")
     return Finding(
-        check=_CHECKS.get(reason, "masks"),
+        check=CHECKS.get(reason, "masks"),
         severity="warning" if account.is_notable(reason) else "note",
         title=account.headline(reason),
         detail=detail,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from fine_tuning.core.clock import iso
@@ -14,8 +15,9 @@ from fine_tuning.data_collection.statistics import conversation_statistics
 from fine_tuning.data_preparation.formatter import examples_from
 from fine_tuning.data_preparation.masking import show_mask
 from fine_tuning.data_preparation.preparation_account import preparation_accounts
-from fine_tuning.data_preparation.snapshot import Snapshot
-from fine_tuning.storage.atomic import write_file
+from fine_tuning.data_preparation.snapshot import MANIFEST, Snapshot, folder_name
+from fine_tuning.storage.atomic import storage_errors, write_file
+from fine_tuning.storage.records import Records
 from fine_tuning.workbench.base_models import BaseModels
 from fine_tuning.workbench.context import Context
 from fine_tuning.workbench.data.cleaning_pipeline import CleaningPipeline, kept_of
@@ -63,6 +65,21 @@ class DataReporter:
         cleaned = cleaning_accounts(counts) if counts is not None else []
         prepared = preparation_accounts(snapshot.manifest) if snapshot else []
         return [*cleaned, *prepared]
+
+    def newest_data_set(self) -> list[DataAccount]:
+        """Return what became of the replies of the data set made last; [] when there is none.
+
+        Raises:
+            StorageError: if the records cannot be read.
+        """
+        path = self._context.workspace.records
+        names = [record.name for record in Records(path).datasets()] if path.exists() else []
+        for name in reversed(names):
+            manifest = self._context.workspace.datasets / folder_name(name) / MANIFEST
+            if manifest.exists():
+                with storage_errors(manifest):
+                    return preparation_accounts(json.loads(manifest.read_bytes()))
+        return []
 
     def report(self) -> DataReport:
         """Return what is known of the recorded conversations: counts, spreads, findings.
