@@ -14,6 +14,7 @@ from fine_tuning.core.json_value import JsonValue
 
 NOTABLE_SHARE = 0.1
 """Share of what came in that a reason may leave out without a line of its own."""
+ROUNDING = 1e-9
 KEPT_SHARE = 0.95
 """Share that an advised value of a setting would keep."""
 OWN_DECISIONS = frozenset({"consent", "rejected", "not_trained"})
@@ -105,8 +106,8 @@ class DataAccount:
 
 
 def reason_words(reason: str) -> str:
-    """Return a reason's name as words."""
-    return reason.replace("_", " ")
+    """Return a reason's name as words; one that is words already stays."""
+    return reason if " " in reason else reason.replace("_", " ")
 
 
 def keeping(setting: str, needed: float | None) -> str:
@@ -139,8 +140,8 @@ def account_rows(accounts: Iterable[DataAccount]) -> dict[str, str]:
 
 
 def account_remarks(accounts: Iterable[DataAccount]) -> list[str]:
-    """Return the lines about what leaves out more than a tenth, of all accounts."""
-    return [line for account in accounts for line in account.remarks]
+    """Return a line for each reason that leaves out more than a tenth, in the finest units."""
+    return [line for account in finest(accounts) for line in account.remarks]
 
 
 def finest(accounts: Iterable[DataAccount]) -> list[DataAccount]:
@@ -200,14 +201,14 @@ def reach_finding(accounts: Sequence[DataAccount]) -> Finding:
 
 def _severity(lost: float, accounts: Sequence[DataAccount]) -> Severity:
     """Return how bad a loss is; what persons left out themselves is no reason to warn."""
-    if lost < NOTABLE_SHARE:
+    if lost < NOTABLE_SHARE - ROUNDING:
         return "good"
     by_rules = 1 - prod(
         1 - sum(n for why, n in one.left_out.items() if why not in OWN_DECISIONS)
         / max(1, one.num_in)
         for one in accounts
     )  # fmt: skip
-    return "warning" if by_rules >= NOTABLE_SHARE else "note"
+    return "warning" if by_rules >= NOTABLE_SHARE - ROUNDING else "note"
 
 
 def _largest(accounts: Sequence[DataAccount]) -> tuple[DataAccount, str] | None:

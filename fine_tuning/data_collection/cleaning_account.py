@@ -52,7 +52,11 @@ def exchange_account(counts: CleaningCounts) -> DataAccount | None:
     if found is None:
         return None
     advice = cast("list[LimitAdvice]", recorded.get("advice") or [])
-    values = {one["reason"]: keeping(one["setting"], one["needed"]) for one in advice}
+    values = {
+        one["reason"]: keeping(one["setting"], one["needed"])
+        for one in advice
+        if one["needed"] != one["current"]  # a bound that is no number, such as languages
+    }
     return DataAccount(
         unit="exchanges",
         kept=found["kept"],
