@@ -6,12 +6,16 @@ from typing import TypedDict
 
 
 class CleaningStepRecord(TypedDict):
-    """What one step did; ``examples`` are pairs of a conversation's id and what was seen."""
+    """What one step did to conversations; ``left_out`` are exchanges.
+
+    ``examples`` are pairs of a conversation's id and what was seen.
+    """
 
     name: str
     seen: int
     changed: int
     dropped: int
+    left_out: int
     cpu_s: float
     examples: list[list[str]]
 
