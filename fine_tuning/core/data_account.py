@@ -110,10 +110,8 @@ def reason_words(reason: str) -> str:
     return reason if " " in reason else reason.replace("_", " ")
 
 
-def keeping(setting: str, needed: float | None) -> str:
-    """Return what a bound would have to be to keep 95 %; without a value, that it is the bound."""
-    if needed is None:
-        return f"the bound is {setting}"
+def keeping(setting: str, needed: float) -> str:
+    """Return the value of a setting that would keep 95 %, as it can be typed."""
     value = f"{needed:.0f}" if float(needed).is_integer() else f"{needed:.4g}"
     return f"{setting}={value} would keep {KEPT_SHARE * 100:.0f} % of them"
 

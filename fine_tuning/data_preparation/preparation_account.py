@@ -7,9 +7,10 @@ from typing import Any
 
 from fine_tuning.core.data_account import DataAccount, keeping
 from fine_tuning.data_preparation.manifest import DatasetManifest
-from fine_tuning.data_preparation.masking import TOO_LONG
+from fine_tuning.data_preparation.masking import TOO_LONG, TRUNCATIONS
 
-MAX_LENGTH = "data_preparation.max_length"
+MAX_LENGTH, TRUNCATION = "data_preparation.max_length", "data_preparation.truncation"
+WINDOWS = "windows"
 
 
 def reply_account(manifest: DatasetManifest) -> DataAccount:
@@ -19,13 +20,11 @@ def reply_account(manifest: DatasetManifest) -> DataAccount:
         manifest: Of a data set; keys that older ones lack count nothing.
     """
     raw: Mapping[str, Any] = manifest
-    needed, longest = raw.get("needed_length"), raw.get("settings", {}).get("max_length")
-    is_known = isinstance(needed, int) and needed > (longest or 0)
     return DataAccount(
         unit="replies",
         kept=sum(split.get("replies", 0) for split in raw.get("splits", {}).values()),
         left_out={reason: n for reason, n in raw.get("lost_replies", {}).items() if n},
-        remedies={TOO_LONG: keeping(MAX_LENGTH, needed if is_known else None)},
+        remedies={TOO_LONG: _longer(raw)},
         num_cut=int(raw.get("cut_replies", 0)),
     )
 
@@ -39,7 +38,7 @@ def dropped_account(manifest: DatasetManifest) -> DataAccount | None:
         return None
     return DataAccount(
         unit="conversations", kept=counts.get("kept", 0), left_out=dropped,
-        remedies={TOO_LONG: keeping(MAX_LENGTH, None)}, title="conversations prepared",
+        remedies={TOO_LONG: _longer(raw)}, title="conversations prepared",
     )  # fmt: skip
 
 
@@ -47,3 +46,12 @@ def preparation_accounts(manifest: DatasetManifest) -> list[DataAccount]:
     """Return the accounts of a data set: conversations if any was dropped, then replies."""
     dropped = dropped_account(manifest)
     return [*([dropped] if dropped is not None else ()), reply_account(manifest)]
+
+
+def _longer(manifest: Mapping[str, Any]) -> str:
+    """Return what helps against replies beyond the longest sequence."""
+    settings, needed = manifest.get("settings", {}), manifest.get("needed_length")
+    if isinstance(needed, int) and needed > settings.get("max_length", 0):
+        return keeping(MAX_LENGTH, needed)
+    others = f" or set {TRUNCATION}={WINDOWS}" if WINDOWS in TRUNCATIONS else ""
+    return f"raise {MAX_LENGTH}{others if settings.get('truncation') != WINDOWS else ''}"

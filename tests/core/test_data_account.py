@@ -62,12 +62,6 @@ def test_an_advised_value_can_be_typed(value: float, written: str) -> None:
     assert keeping("s", value) == f"{written} would keep 95 % of them"
 
 
-def test_without_a_value_the_bound_is_named() -> None:
-    assert (
-        keeping("data_preparation.max_length", None) == "the bound is data_preparation.max_length"
-    )
-
-
 def test_rows_join_the_numbers_of_a_reason() -> None:
     assert account_rows([CONVERSATIONS, EXCHANGES, REPLIES]) == {
         "conversations": "97 = 77 kept + 20 left out",
