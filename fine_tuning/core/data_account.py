@@ -17,8 +17,8 @@ NOTABLE_SHARE = 0.1
 ROUNDING = 1e-9
 KEPT_SHARE = 0.95
 """Share that an advised value of a setting would keep."""
-OWN_DECISIONS = frozenset({"consent", "rejected", "not_trained"})
-"""Reasons that a person gave: told, but nothing to warn of."""
+EXPECTED_REASONS = frozenset({"consent", "rejected", "not_trained", "stands in train"})
+"""Reasons that a person gave, or that only move an exchange: told, but nothing to warn of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,7 @@ class DataAccount:
     def is_notable(self, reason: str) -> bool:
         """Tell whether a reason leaves out more than a tenth, and no person decided so."""
         share = self.left_out.get(reason, 0) / max(1, self.num_in)
-        return share > NOTABLE_SHARE and reason not in OWN_DECISIONS
+        return share > NOTABLE_SHARE and reason not in EXPECTED_REASONS
 
     def headline(self, reason: str) -> str:
         """Return a reason with its number, such as "too long: 24 of 30 replies are left out"."""
@@ -202,7 +202,7 @@ def _severity(lost: float, accounts: Sequence[DataAccount]) -> Severity:
     if lost < NOTABLE_SHARE - ROUNDING:
         return "good"
     by_rules = 1 - prod(
-        1 - sum(n for why, n in one.left_out.items() if why not in OWN_DECISIONS)
+        1 - sum(n for why, n in one.left_out.items() if why not in EXPECTED_REASONS)
         / max(1, one.num_in)
         for one in accounts
     )  # fmt: skip
@@ -216,7 +216,7 @@ def _largest(accounts: Sequence[DataAccount]) -> tuple[DataAccount, str] | None:
     for account in accounts:
         for reason, number in account.left_out.items():
             lost = share * number / max(1, account.num_in)
-            sizes.append((reason not in OWN_DECISIONS, lost, account, reason))
+            sizes.append((reason not in EXPECTED_REASONS, lost, account, reason))
         share *= account.kept_share
     if not sizes:
         return None

@@ -238,11 +238,10 @@ class DatasetBuilder:
             if records:
                 done.records[len(done.kept)] = records
                 done.kept.append(conversation)
+                for drop in drops:
+                    done.lost_replies[drop.reason] += drop.num_targets
             else:
                 done.dropped.append(drops[0])
-            for drop in drops:  # those of a dropped conversation too: no reply vanishes unsaid
-                if drop.num_targets:
-                    done.lost_replies[drop.reason] += drop.num_targets
             if progress:
                 progress("tokenizing", number, len(given))
         return done

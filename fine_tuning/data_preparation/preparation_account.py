@@ -7,10 +7,12 @@ from typing import Any
 
 from fine_tuning.core.data_account import DataAccount, keeping
 from fine_tuning.data_preparation.manifest import DatasetManifest
-from fine_tuning.data_preparation.masking import TOO_LONG, TRUNCATIONS
+from fine_tuning.data_preparation.masking import NOT_TEXT, TOO_LONG, TRUNCATIONS
 
 MAX_LENGTH, TRUNCATION = "data_preparation.max_length", "data_preparation.truncation"
 WINDOWS = "windows"
+IN_TRAIN = "stands in train"
+"""The reason for a held-out reply whose exchange is in the train split, too."""
 
 
 def reply_account(manifest: DatasetManifest) -> DataAccount:
@@ -22,9 +24,13 @@ def reply_account(manifest: DatasetManifest) -> DataAccount:
     raw: Mapping[str, Any] = manifest
     return DataAccount(
         unit="replies",
-        kept=sum(split.get("replies", 0) for split in raw.get("splits", {}).values()),
+        kept=_kept(raw),
         left_out={reason: n for reason, n in raw.get("lost_replies", {}).items() if n},
-        remedies={TOO_LONG: _longer(raw)},
+        remedies={
+            TOO_LONG: _longer(raw),
+            NOT_TEXT: "nothing to do: the model reads text only",
+            IN_TRAIN: "nothing to do: the exchange is trained on, so it cannot be held out",
+        },
         num_cut=int(raw.get("cut_replies", 0)),
     )
 
@@ -46,6 +52,13 @@ def preparation_accounts(manifest: DatasetManifest) -> list[DataAccount]:
     """Return the accounts of a data set: conversations if any was dropped, then replies."""
     dropped = dropped_account(manifest)
     return [*([dropped] if dropped is not None else ()), reply_account(manifest)]
+
+
+def _kept(manifest: Mapping[str, Any]) -> int:
+    """Return the replies trained on or held out; older manifests count them by split only."""
+    if counted := manifest.get("replies"):
+        return int(counted["kept"])
+    return sum(split.get("replies", 0) for split in manifest.get("splits", {}).values())
 
 
 def _longer(manifest: Mapping[str, Any]) -> str:

@@ -90,7 +90,8 @@ def test_a_rule_that_takes_more_than_a_tenth_says_what_would_keep_most() -> None
 
 def test_what_takes_little_is_a_note_and_the_rest_is_good() -> None:
     found = recorded_findings(counts(left_out={"refusal": 3, "duplicate": 4}), 300)
-    assert titles(found, "good") == ["300 of 307 exchanges reach training", "300 question-answer pairs"]  # fmt: skip
+    good = ["300 of 307 exchanges reach training", "300 question-answer pairs"]
+    assert titles(found, "good") == good
     assert titles(found, "warning") == []
     assert titles(found, "note") == [
         "duplicate: 4 of 307 exchanges are left out",

@@ -44,3 +44,10 @@ def test_conversations_that_were_dropped_are_told_only_when_some_were() -> None:
 def test_an_old_manifest_without_losses_is_an_account_of_what_it_holds() -> None:
     account = reply_account(manifest())
     assert (account.kept, account.left_out) == (54, {})
+
+
+def test_replies_that_a_manifest_counts_itself_are_taken_from_there() -> None:
+    counted = manifest(replies={"given": 300, "kept": 60}, lost_replies={"stands in train": 240})
+    account = reply_account(counted)
+    assert (account.num_in, account.kept) == (300, 60)
+    assert account.remarks == [], "they are trained on, in train"
