@@ -47,6 +47,11 @@ class DataAccount:
         """How many came in."""
         return self.kept + self.num_left_out
 
+    def counted(self, number: int) -> str:
+        """Return a number with its unit, such as "1 reply" or "2 replies"."""
+        one = "reply" if self.unit == "replies" else self.unit.removesuffix("s")
+        return f"{number:,} {one if number == 1 else self.unit}"
+
     @property
     def kept_share(self) -> float:
         """The share that was kept; 1 of nothing."""
@@ -123,10 +128,7 @@ def account_rows(accounts: Iterable[DataAccount]) -> dict[str, str]:
     numbers: dict[str, list[str]] = {}
     for account in listed:
         for reason, number in account.ranked:
-            unit = account.unit.removesuffix("s") if account.unit != "replies" else "reply"
-            numbers.setdefault(reason, []).append(
-                f"{number:,} {unit if number == 1 else account.unit}"
-            )
+            numbers.setdefault(reason, []).append(account.counted(number))
     rows |= {
         f"left out: {reason_words(reason)}": ", ".join(counted)
         for reason, counted in numbers.items()
@@ -145,10 +147,13 @@ def account_remarks(accounts: Iterable[DataAccount]) -> list[str]:
 def finest(accounts: Iterable[DataAccount]) -> list[DataAccount]:
     """Return the accounts without those of conversations that another one counts more finely."""
     listed = list(accounts)
-    fine = [account for account in listed if account.unit != "conversations"]
-    if any(account.unit == "exchanges" for account in fine):
-        return fine
-    return [*listed[:1], *fine] if listed and listed[0] not in fine else fine
+    units = {account.unit for account in listed}
+    return [
+        account
+        for account in listed
+        if account.unit != "conversations"
+        or not ({"replies"} if account.title else {"exchanges"}) & units
+    ]
 
 
 def account_line(accounts: Iterable[DataAccount]) -> str:
@@ -186,7 +191,7 @@ def reach_finding(accounts: Sequence[DataAccount]) -> Finding:
     detail = ""
     if largest is not None:
         account, reason = largest
-        detail = f"the main reason: {account.headline(reason)}"
+        detail = f"above all {account.headline(reason)}"
     return Finding(
         check="left out",
         severity=_severity(lost, accounts),

@@ -91,6 +91,10 @@ def test_records_without_exchanges_are_told_in_conversations() -> None:
     assert finest([CONVERSATIONS, REPLIES]) == [CONVERSATIONS, REPLIES]
     assert finest([CONVERSATIONS, EXCHANGES, REPLIES]) == [EXCHANGES, REPLIES]
     assert finest([]) == []
+    prepared = DataAccount(
+        unit="conversations", kept=1, left_out={}, title="conversations prepared"
+    )
+    assert finest([CONVERSATIONS, EXCHANGES, prepared, REPLIES]) == [EXCHANGES, REPLIES]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +113,7 @@ def test_losses_of_several_stages_add_up() -> None:
     found = reach_finding([cleaned, prepared])
     assert found.severity == "warning", "7 % and 7.5 % are more than a tenth"
     assert found.title == "86% reaches training: 93 of 100 exchanges, 86 of 93 replies"
-    assert found.detail == "the main reason: cut off: 7 of 100 exchanges are left out"
+    assert found.detail == "above all cut off: 7 of 100 exchanges are left out"
     assert found.numbers["replies"]["in"] == 93  # type: ignore[index,call-overload]
 
 

@@ -14,8 +14,7 @@ from fine_tuning.integration.app.formatting import count, percent, plain
 def show_sums(accounts: Sequence[DataAccount], more: str = "") -> None:
     """Show each account's sum in one caption, such as 7 conversations = 3 kept + 4 left out."""
     sums = [
-        f"{count(one.num_in)} {one.unit} = {count(one.kept)} kept + "
-        f"{count(one.num_left_out)} left out"
+        f"{one.counted(one.num_in)} = {count(one.kept)} kept + {count(one.num_left_out)} left out"
         for one in accounts
     ]
     st.caption(". ".join([*sums, more]) if more else f"{'. '.join(sums)}.")

@@ -28,7 +28,7 @@ from fine_tuning.integration.app.conv_words import (
     times,
     title_of,
 )
-from fine_tuning.integration.app.findings import capital, show_finding
+from fine_tuning.integration.app.findings import show_finding
 from fine_tuning.integration.app.formatting import count, plain, when
 from fine_tuning.workbench.data.review import CleaningOutcome
 from fine_tuning.workbench.workbench import Workbench
@@ -139,20 +139,22 @@ def _left_out(listing: Listing, outcome: CleaningOutcome) -> None:
     for reason, _ in sorted(numbers.items(), key=lambda item: -item[1]):
         conversations = whole.left_out.get(reason, 0)
         with st.expander(f"{reason_name(reason)}: {_how_many(reason, conversations, account)}"):
-            helps = REASONS.get(reason, ("", ""))[1]
-            st.caption(
-                plain(capital(account.remedies[reason]))
-                if account.is_notable(reason) and reason in account.remedies
-                else helps
-            )
+            st.caption(plain(_remedy(reason, account)))
             examples = _examples(outcome, reason)
             for name, detail in list(examples.items())[:NUM_EXAMPLES]:
-                _example(listing, name, detail)
+                _example(listing, name, detail, key=f"out-{reason}-{name}")
             if conversations > NUM_EXAMPLES:
                 st.button(
                     f"List all {times(conversations, 'conversation', 'conversations')}",
                     key=f"all-{reason}", on_click=browse_reason, args=(reason,),
                 )  # fmt: skip
+
+
+def _remedy(reason: str, account: DataAccount) -> str:
+    """Return what helps: the value that would keep most where much is left out."""
+    if account.is_notable(reason) and reason in account.remedies:
+        return account.remedies[reason]
+    return REASONS.get(reason, ("", ""))[1]
 
 
 def _how_many(reason: str, conversations: int, account: DataAccount) -> str:
@@ -171,13 +173,13 @@ def _examples(outcome: CleaningOutcome, reason: str) -> dict[str, str]:
     return {**dropped, **{name: what for name, what in noted.items() if name not in dropped}}
 
 
-def _example(listing: Listing, name: str, detail: str) -> None:
+def _example(listing: Listing, name: str, detail: str, *, key: str) -> None:
     row = listing.rows.get(name)
     if row is None:
         return
     with st.container(gap=None):
         st.button(
-            title_of(row), key=f"out-{name}", type="tertiary", on_click=open_conversation,
+            title_of(row), key=key, type="tertiary", on_click=open_conversation,
             args=(name,), wrap=False,
         )  # fmt: skip
         st.caption(plain(detail))
@@ -227,7 +229,7 @@ def _duplicates(listing: Listing, outcome: CleaningOutcome) -> None:
             )  # fmt: skip
             st.caption(facts(listing.rows[name]))
             for twin in groups[name][:NUM_EXAMPLES]:
-                _example(listing, twin, reason_name(outcome.drops[twin].reason))
+                _example(listing, twin, reason_name(outcome.drops[twin].reason), key=f"out-{twin}")
             more = len(groups[name]) - NUM_EXAMPLES
             if more > 0:
                 st.caption(f"and {count(more)} more")

@@ -52,7 +52,7 @@ def next_step(
     )
     left = RECOMMENDED_PAIRS - known
     losses = [one for one in findings if one.check == "left out" and one.severity == "warning"]
-    parts = ["Much is left out", losses[0].detail, losses[0].fix] if losses else []
+    parts = [f"Much is left out, {losses[0].detail}", losses[0].fix] if losses else []
     steps = {
         "Chat with your bot, or import the chats you had elsewhere.": not num_conversations,
         f"{'. '.join(filter(None, parts))}.": bool(losses),

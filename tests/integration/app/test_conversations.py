@@ -331,6 +331,35 @@ def test_what_is_left_out_adds_up_and_says_why(home: Path) -> None:
     assert "the exchange has 4 characters" in text.replace("\\", "")
 
 
+def test_a_conversation_may_lose_exchanges_for_several_reasons(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FINE_TUNING__DATA_COLLECTION__MAX_CONVERSATION_LENGTH", "100")
+    said = [
+        ("user", "Which knot holds a line?"),
+        ("assistant", "A bowline, as it cannot slip."),
+        ("user", "Which wood is best for the frame?"),
+        ("assistant", REFUSAL),
+        ("user", "Tell me all about spars and sails."),
+        (
+            "assistant",
+            "A spar is a pole that carries a sail, and a sail is a cloth. It is old. " * 2,
+        ),
+    ]
+    bench = bench_at(home)
+    bench.context.store.append(Conversation.from_turns(said, id="several"))
+    app = part("Training data")
+    assert not app.error
+    text = seen(app)
+    assert "1 conversation = 1 kept + 0 left out. 3 exchanges = 1 kept + 2 left out" in text
+    assert "Refusals: 1 exchange" in text
+    assert "Too long: 1 exchange" in text
+    assert "too long: 1 of 3 exchanges is left out" in text.replace("\\", "").lower()
+    opened = page("conversations", **{"conv-part": "Browse", "conv-open": "several"})
+    assert "This conversation is trained on" in words(opened)
+    assert "1 exchange: too long" in words(opened)
+
+
 def test_many_are_checked_on_demand_and_the_outcome_says_when_it_is_old(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
