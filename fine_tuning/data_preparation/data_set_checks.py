@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.example import Example
 from fine_tuning.core.finding import Finding
 from fine_tuning.data_preparation.masking import ExampleTokenizer
+from fine_tuning.data_preparation.reply_keys import ReplyKey, reply_keys
 from fine_tuning.data_preparation.snapshot import SPLITS, Record, Snapshot
 
 LOW_SHARE = 0.1
@@ -36,7 +38,7 @@ def data_set_findings(
     """
     records = {name: snapshot.split(name).records for name in SPLITS}
     return [
-        _leakage(snapshot, cluster_of),
+        _leakage(snapshot, records, cluster_of),
         _lengths(records, recipe.max_length),
         _share(records),
         _endings(records, recipe),
@@ -45,7 +47,65 @@ def data_set_findings(
     ]
 
 
-def _leakage(snapshot: Snapshot, cluster_of: Callable[[str], str]) -> Finding:
+def _leakage(
+    snapshot: Snapshot, records: SplitRecords, cluster_of: Callable[[str], str]
+) -> Finding:
+    """Tell whether held-out exchanges stand in training by their text, or nearly."""
+    num_held, leaked = _leaked_exchanges(records)
+    clusters, shared = _shared_clusters(snapshot, cluster_of)
+    numbers = {"held_out": num_held, "in_train": len(leaked), "clusters": clusters}
+    if not leaked and not shared:
+        return Finding(
+            check="leakage",
+            severity="good",
+            title=f"none of {num_held} held-out exchanges stands in training, and no conversation "
+            "has a near duplicate in another split",
+            numbers=numbers,
+        )
+    what = [f"{len(leaked)} of {num_held} held-out exchanges stand in training word for word"]
+    if shared:
+        what.append(f"{len(shared)} near-duplicate clusters stand in more than one split")
+    return Finding(
+        check="leakage",
+        severity="stop",
+        title="; ".join(what if leaked else reversed(what)),
+        detail="what is tested was trained on, so every measure would flatter",
+        fix="prepare the data set again with 'fine-tuning prepare'",
+        numbers={**numbers, "shared_clusters": len(shared)},
+        examples=tuple([*dict.fromkeys(leaked), *shared][:_SHOWN]),
+    )
+
+
+def _leaked_exchanges(records: SplitRecords) -> tuple[int, list[str]]:
+    """Return the number of held-out targets, and the conversation of each that stands in train."""
+    train, *others = SPLITS
+    known = {reply.key for example in _examples(records[train]) for reply in _keys(example)}
+    num_held, leaked = 0, list[str]()
+    for split in others:
+        for example in _examples(records[split]):
+            targets = set(example.targets)
+            held = [reply.key for reply in _keys(example) if reply.place in targets]
+            num_held += len(held)
+            leaked += [example.conversation_id for key in held if key in known]
+    return num_held, leaked
+
+
+def _examples(records: Sequence[Record]) -> list[Example]:
+    """Return the examples of sequences, each once."""
+    return list(
+        {
+            (record.example.conversation_id, record.tokenized.example_id): record.example
+            for record in records
+        }.values()
+    )
+
+
+def _keys(example: Example) -> Iterator[ReplyKey]:
+    return reply_keys(example.messages)
+
+
+def _shared_clusters(snapshot: Snapshot, cluster_of: Callable[[str], str]) -> tuple[int, list[str]]:
+    """Return the number of near-duplicate clusters, and the members of those in several splits."""
     splits: dict[str, set[str]] = {}
     members: dict[str, list[str]] = {}
     for name in SPLITS:
@@ -53,23 +113,8 @@ def _leakage(snapshot: Snapshot, cluster_of: Callable[[str], str]) -> Finding:
             cluster = cluster_of(identity)
             splits.setdefault(cluster, set()).add(name)
             members.setdefault(cluster, []).append(identity)
-    leaks = [cluster for cluster, held in splits.items() if len(held) > 1]
-    if not leaks:
-        return Finding(
-            check="leakage",
-            severity="good",
-            title="no conversation has a near duplicate in another split",
-            numbers={"clusters": len(splits)},
-        )
-    return Finding(
-        check="leakage",
-        severity="stop",
-        title=f"{len(leaks)} near-duplicate clusters stand in more than one split",
-        detail="what is tested was trained on, so every measure would flatter",
-        fix="prepare the data set again with 'fine-tuning prepare'",
-        numbers={"clusters": len(leaks)},
-        examples=tuple(" = ".join(members[cluster]) for cluster in leaks[:_SHOWN]),
-    )
+    shared = [" = ".join(members[cluster]) for cluster, held in splits.items() if len(held) > 1]
+    return len(splits), shared
 
 
 def _lengths(records: SplitRecords, max_length: int) -> Finding:
