@@ -19,17 +19,19 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from dataclasses import dataclass, field
 from itertools import islice
 
 from fine_tuning.core.conversation import Conversation, ConversationLike
 from fine_tuning.core.formats import each_conversation
-from fine_tuning.data_collection.cleaning_counts import (
-    AlikeRecord,
-    CleaningCounts,
-    CleaningStepRecord,
-)
+from fine_tuning.data_collection.cleaning_counts import CleaningCounts
 from fine_tuning.data_collection.cleaning_item import CleaningItem, without_training
+from fine_tuning.data_collection.cleaning_outcome import (
+    Alike,
+    CleaningResult,
+    Dropped,
+    LeftOut,
+    StepCount,
+)
 from fine_tuning.data_collection.cleaning_steps import (
     BOILERPLATE,
     DUPLICATE,
@@ -42,113 +44,15 @@ from fine_tuning.data_collection.cleaning_steps import (
     Step,
     steps,
 )
+from fine_tuning.data_collection.exchange_rules import RuleHit
 from fine_tuning.data_collection.exchanges import exchanges_of
 from fine_tuning.data_collection.limit_advice import limit_advice
-from fine_tuning.data_collection.repetition import Repetition, Verdict
+from fine_tuning.data_collection.repetition import RepeatReason, Repetition
 from fine_tuning.data_collection.spool import Spool
 
-EXAMPLES_PER_STEP = 5
+__all__ = ["Alike", "Cleaning", "CleaningResult", "Dropped", "LeftOut", "StepCount"]
+
 BATCH = 128
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """A conversation of which nothing is trained on; ``detail`` says why.
-
-    ``conversation`` is as it came in.
-    ``number`` is its place among those given, counted from 0; ``twin_id`` the conversation that
-    stays in its place, for duplicates.
-    """
-
-    conversation: Conversation
-    reason: str
-    detail: str
-    number: int = 0
-    twin_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """An exchange that is not trained on, though its conversation may be.
-
-    ``message_id`` is the assistant's last message in it (the user's, if there is none);
-    ``twin_id`` the conversation whose exchange stands in its place, for duplicates.
-    """
-
-    conversation_id: str
-    message_id: str
-    reason: str
-    detail: str
-    twin_id: str = ""
-
-
-@dataclass(slots=True)
-class StepCount:
-    """What one step did: conversations it saw, changed and dropped, and its processor seconds.
-
-    ``left_out`` are exchanges. ``examples`` are ids of the first few conversations it changed,
-    dropped or left something out of, with why.
-    """
-
-    name: str
-    seen: int = 0
-    changed: int = 0
-    dropped: int = 0
-    left_out: int = 0
-    cpu_s: float = 0.0
-    examples: list[list[str]] = field(default_factory=list)
-
-    def to_dict(self) -> CleaningStepRecord:
-        """Return the counts as plain JSON values."""
-        return {
-            "name": self.name,
-            "seen": self.seen,
-            "changed": self.changed,
-            "dropped": self.dropped,
-            "left_out": self.left_out,
-            "cpu_s": self.cpu_s,
-            "examples": [list(example) for example in self.examples],
-        }
-
-    def note(self, conversation_id: str, what: str) -> None:
-        """Keep an example, if there are few."""
-        if len(self.examples) < EXAMPLES_PER_STEP:
-            self.examples.append([conversation_id, what])
-
-
-@dataclass(frozen=True, slots=True)
-class Alike:
-    """Two kept conversations that are alike, yet not enough to be called duplicates."""
-
-    first_id: str
-    second_id: str
-    similarity: float
-
-    def to_dict(self) -> AlikeRecord:
-        """Return the pair as plain JSON values."""
-        return {
-            "first_id": self.first_id,
-            "second_id": self.second_id,
-            "similarity": self.similarity,
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CleaningResult:
-    """What a cleaning found, whole.
-
-    Attributes:
-        counts: What came in, was kept and was dropped, as plain JSON values.
-        clusters: The cluster of each kept conversation that has near duplicates: its oldest
-            one's id.
-        changed: The steps that changed the words of a conversation, by its id.
-        review: Pairs for a person to look at, likest first: just below the bar, by words alone.
-    """
-
-    counts: CleaningCounts
-    clusters: dict[str, str]
-    changed: dict[str, tuple[str, ...]]
-    review: list[Alike]
 
 
 class Cleaning:
@@ -303,33 +207,41 @@ class Cleaning:
                     for name in changed:
                         self._changed[name] = (*self._changed.get(name, ()), step.name)
             if step.drop is not None:
-                kept = []
-                for entry, detail in zip(batch, step.drop(batch), strict=True):
-                    if detail is None:
-                        kept.append(entry)
-                    else:
-                        count.note(entry.conversation.id, detail)
-                        lost.append(self._dropped(entry, step.name, detail))
-            if step.judge is not None:
-                kept, none_left = self._judged(step, count, batch)
-                lost += none_left
+                kept, lost = self._filtered(step.name, step.drop(batch), batch)
+            if step.rule is not None:
+                kept, lost = self._ruled(step.name, step.rule(batch), batch)
         for drop in lost:
             count.dropped += 1
             yield drop
         return kept
 
-    def _judged(
-        self, step: Step, count: StepCount, batch: list[CleaningItem]
+    def _filtered(
+        self, name: str, details: list[str | None], batch: list[CleaningItem]
     ) -> tuple[list[CleaningItem], list[Dropped]]:
-        """Leave out exchanges; return what still has some, and drop what has none."""
-        assert step.judge is not None
+        """Return the conversations nothing was said against, and drop the others."""
+        kept: list[CleaningItem] = []
+        lost: list[Dropped] = []
+        for entry, detail in zip(batch, details, strict=True):
+            if detail is None:
+                kept.append(entry)
+            else:
+                self._by_name[name].note(entry.conversation.id, detail)
+                self._by_name[name].left_out += len(entry.standing)
+                lost.append(self._dropped(entry, name, detail))
+        return kept, lost
+
+    def _ruled(
+        self, name: str, hits: Iterable[RuleHit], batch: list[CleaningItem]
+    ) -> tuple[list[CleaningItem], list[Dropped]]:
+        """Leave out exchanges; return the conversations that still have some, and drop others."""
+        count = self._by_name[name]
         touched: set[int] = set()
-        for entry, exchange, detail in step.judge(batch):
-            entry.leave_out(exchange, step.name, detail)
+        for entry, exchange, detail in hits:
+            entry.leave_out(exchange, name, detail)
             count.left_out += 1
             count.note(entry.conversation.id, detail)
             touched.add(entry.number)
-        is_first = step.name in {NO_REPLY, NOT_TRAINED}
+        is_first = name in {NO_REPLY, NOT_TRAINED}
         if not touched and not is_first:
             return batch, []
         kept: list[CleaningItem] = []
@@ -337,8 +249,8 @@ class Cleaning:
         for entry in batch:
             if (is_first or entry.number in touched) and not entry.standing:
                 marks = [(mark.reason, mark.detail) for mark in entry.marks.values()]
-                reason, detail = _most(marks) or (step.name, "nobody asks and is answered in it")
-                if not touched:
+                reason, detail = _most(marks) or (name, "nobody asks and is answered in it")
+                if entry.number not in touched:
                     count.note(entry.conversation.id, detail)
                 lost.append(self._dropped(entry, reason, detail))
             else:
@@ -381,7 +293,7 @@ class Cleaning:
     def _settled(self, number: int) -> Conversation | Dropped:
         """Return a conversation without what was said before, or why nothing of it is left."""
         repetition = self._repetition
-        told = repetition.verdicts(number)
+        told = repetition.reasons_of(number)
         num_left = repetition.num_trained(number)
         if not told:
             for count in self._across.values():
@@ -394,20 +306,18 @@ class Cleaning:
         reasons: dict[str, str] = {}
         for name, count in self._across.items():
             count.seen += 1
-            for place, verdict in told.items():
-                if verdict.reason != name:
+            for place, why in told.items():
+                if why.reason != name:
                     continue
                 num_left -= 1
                 count.left_out += 1
-                count.note(conversation.id, verdict.detail)
+                count.note(conversation.id, why.detail)
                 self.left_out[name] += 1
                 reasons |= {message.id: name for message in exchanges[place].messages}
                 if self._on_left_out:
                     message_id = exchanges[place].last_reply_id
-                    twin = verdict.twin_id
-                    self._on_left_out(
-                        LeftOut(conversation.id, message_id, name, verdict.detail, twin)
-                    )
+                    twin = why.twin_id
+                    self._on_left_out(LeftOut(conversation.id, message_id, name, why.detail, twin))
             if not num_left:
                 count.dropped += 1
                 return self._nothing_left(number, told)
@@ -415,20 +325,18 @@ class Cleaning:
         self._exchanges_kept += num_left
         return without_training(conversation, reasons)
 
-    def _nothing_left(self, number: int, told: Mapping[int, Verdict]) -> Dropped:
+    def _nothing_left(self, number: int, told: Mapping[int, RepeatReason]) -> Dropped:
         """Drop a conversation, for another that holds all of it or for what took most of it."""
         marks = [
             *self._marks.get(number, ()),
-            *((verdict.reason, verdict.detail) for verdict in told.values()),
+            *((why.reason, why.detail) for why in told.values()),
         ]
         whole = self._repetition.stands_for(number)
-        most = _most(marks)
-        assert most is not None
-        reason, detail, twin_id = *most, ""
+        reason, detail = _most(marks) or ("", "")
+        twins = [v.twin_id for v in told.values() if (v.reason, v.detail) == (reason, detail)]
+        twin_id = twins[-1] if twins else ""
         if whole is not None:
-            reason, detail, twin_id = DUPLICATE, whole.detail, whole.twin_id
-        elif twins := [v.twin_id for v in told.values() if (v.reason, v.detail) == most]:
-            twin_id = twins[-1]
+            reason, detail, twin_id = whole.reason, whole.detail, whole.twin_id
         self.dropped[reason] += 1
         original = self._spool.original(number)
         return Dropped(original, reason, detail, self._numbers[number], twin_id)

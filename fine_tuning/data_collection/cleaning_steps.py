@@ -1,6 +1,6 @@
 """The steps of cleaning that look at one conversation at a time, one table, in order.
 
-A step edits a conversation, drops it whole, or judges its exchanges: one that is left out stays as
+A step edits a conversation, drops it whole, or has a rule for exchanges: one left out stays as
 context, and only a conversation without any exchange to train on is dropped. What a person accepted
 is spared by the steps that go by rules of thumb. To add a step, write a function, put it into
 :func:`steps`, and name it in the settings' ``StepName``. What needs all conversations (duplicates,
@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.data_collection import exchange_rules as rules
 from fine_tuning.data_collection.cleaning_item import CleaningItem, edit_texts
-from fine_tuning.data_collection.exchange_rules import BoundRule, Judge, Judged
+from fine_tuning.data_collection.exchange_rules import BoundRule, Rule, RuleHit
 from fine_tuning.data_collection.moderation import ModerationBackend, WordClassifier
 from fine_tuning.data_collection.private_values import DEFAULT_REGIONS, KINDS
 from fine_tuning.data_collection.redaction import redact_entry
@@ -38,15 +38,15 @@ Filter = Callable[[Sequence[CleaningItem]], list[str | None]]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step; what its filter drops and what its judge leaves out goes by its name.
+    """One step; what its filter drops and what its rule leaves out goes by its name.
 
-    ``bound`` is the judge of a step that compares with a bound.
+    ``bound`` is the rule of a step that compares with a bound.
     """
 
     name: str
     edit: Edit | None = None
     drop: Filter | None = None
-    judge: Judge | None = None
+    rule: Rule | None = None
     bound: BoundRule | None = None
 
 
@@ -89,14 +89,14 @@ def steps(limits: CleaningLimits) -> tuple[Step, ...]:
         Step("rejected", drop=_each(lambda e: _rejected(e, limits.rejected))),
         Step("empty", drop=_each(_empty)),
         Step("role_order", drop=_each(_unreadable)),
-        Step(NO_REPLY, judge=rules.each_exchange(rules.no_reply)),
-        Step(NOT_TRAINED, judge=rules.each_exchange(rules.not_trained)),
-        Step("refusal", judge=rules.each_exchange(rules.refuses, may=rules.may_be_refused)),
-        Step("cut_off", judge=rules.each_exchange(rules.is_cut_off)),
+        Step(NO_REPLY, rule=rules.each_exchange(rules.no_reply)),
+        Step(NOT_TRAINED, rule=rules.each_exchange(rules.not_trained)),
+        Step("refusal", rule=rules.each_exchange(rules.refuses, may=rules.may_be_refused)),
+        Step("cut_off", rule=rules.each_exchange(rules.is_cut_off)),
         *_bounded_lengths(limits),
-        Step("repetitive", judge=rules.each_exchange(rules.repeats)),
-        Step("inappropriate", judge=rules.inappropriate(limits.classifiers)),
-        Step("language", judge=rules.other_language(limits.languages)),
+        Step("repetitive", rule=rules.each_exchange(rules.repeats)),
+        Step("inappropriate", rule=rules.inappropriate(limits.classifiers)),
+        Step("language", rule=rules.other_language(limits.languages)),
         _quality_step(limits.min_quality),
     )
     return tuple(
@@ -128,9 +128,9 @@ def _bounded_lengths(limits: CleaningLimits) -> tuple[Step, ...]:
         detail="the chat up to it has about {value} tokens, expected {bound} or fewer",
     )
     return (
-        Step("too_short", judge=shortest, bound=shortest),
-        Step("too_long", judge=longest, bound=longest),
-        Step("too_many_tokens", judge=tokens, bound=tokens),
+        Step("too_short", rule=shortest, bound=shortest),
+        Step("too_long", rule=longest, bound=longest),
+        Step("too_many_tokens", rule=tokens, bound=tokens),
     )
 
 
@@ -142,7 +142,7 @@ def _quality_step(min_quality: float) -> Step:
         is_least=True,
         detail="its quality is {value}, expected {bound} or more; {more}",
     )
-    return Step("low_quality", judge=poorest, bound=poorest)
+    return Step("low_quality", rule=poorest, bound=poorest)
 
 
 TEXT_EDITS: tuple[str, ...] = ("unicode", "whitespace", "redaction")
@@ -176,14 +176,14 @@ def _each(check: Callable[[CleaningItem], str | None]) -> Filter:
 
 def _sparing(step: Step, accepted: frozenset[str]) -> Step:
     """Return a step that leaves the accepted conversations as they are."""
-    judge = step.judge
-    if judge is None or not accepted:
+    rule = step.rule
+    if rule is None or not accepted:
         return step
 
-    def judge_others(entries: Sequence[CleaningItem]) -> list[Judged]:
-        return list(judge([e for e in entries if e.conversation.id not in accepted]))
+    def others_ruled(entries: Sequence[CleaningItem]) -> list[RuleHit]:
+        return list(rule([e for e in entries if e.conversation.id not in accepted]))
 
-    return replace(step, judge=judge_others)
+    return replace(step, rule=others_ruled)
 
 
 def _withheld(entry: CleaningItem, withheld: frozenset[str]) -> str | None:

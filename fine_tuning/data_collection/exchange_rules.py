@@ -18,28 +18,28 @@ from fine_tuning.data_collection.moderation import ModerationBackend
 from fine_tuning.data_collection.quality import exchange_quality
 from fine_tuning.data_collection.text_filters import cut_off, loop, may_refuse, refusal
 
-Judged = tuple[CleaningItem, Exchange, str]
+RuleHit = tuple[CleaningItem, Exchange, str]
 """An exchange to leave out, and what is wrong with it."""
-Judge = Callable[[Sequence[CleaningItem]], Iterable[Judged]]
+Rule = Callable[[Sequence[CleaningItem]], Iterable[RuleHit]]
 
 
 def each_exchange(
     check: Callable[[Exchange], str | None], may: Callable[[CleaningItem], bool] | None = None
-) -> Judge:
-    """Return a judge that asks of each exchange that still stands.
+) -> Rule:
+    """Return a rule that asks of each exchange that still stands.
 
     Args:
         check: Says what is wrong with an exchange, or None.
         may: Tells quickly whether any exchange of a conversation can be wrong; None asks each.
     """
 
-    def judge(entries: Sequence[CleaningItem]) -> Iterator[Judged]:
+    def rule(entries: Sequence[CleaningItem]) -> Iterator[RuleHit]:
         for entry in entries:
             for exchange in entry.standing if may is None or may(entry) else ():
                 if detail := check(exchange):
                     yield entry, exchange, detail
 
-    return judge
+    return rule
 
 
 def no_reply(exchange: Exchange) -> str | None:
@@ -84,10 +84,10 @@ def repeats(exchange: Exchange) -> str | None:
     return None
 
 
-def inappropriate(classifiers: Sequence[ModerationBackend]) -> Judge:
-    """Return a judge of the assistant's words; a user's rude word is no fault of the reply."""
+def inappropriate(classifiers: Sequence[ModerationBackend]) -> Rule:
+    """Return a rule for the assistant's words; a user's rude word is no fault of the reply."""
 
-    def judge(entries: Sequence[CleaningItem]) -> Iterator[Judged]:
+    def rule(entries: Sequence[CleaningItem]) -> Iterator[RuleHit]:
         said = [
             (entry, exchange, message.text)
             for entry in entries
@@ -101,11 +101,11 @@ def inappropriate(classifiers: Sequence[ModerationBackend]) -> Judge:
                 if words is not None and exchange.place not in entry.marks:
                     yield entry, exchange, f"the assistant says {words}"
 
-    return judge
+    return rule
 
 
-def other_language(languages: Sequence[str]) -> Judge:
-    """Return a judge of the language of replies; what is too short to tell stays."""
+def other_language(languages: Sequence[str]) -> Rule:
+    """Return a rule for the language of replies; what is too short to tell stays."""
 
     def check(exchange: Exchange) -> str | None:
         spoken = language("\n".join(message.text for message in exchange.trained))
@@ -118,7 +118,7 @@ def other_language(languages: Sequence[str]) -> Judge:
 
 @dataclass(slots=True, eq=False)
 class BoundRule:
-    """A judge that compares a measure of each exchange with a bound, and remembers the measures.
+    """A rule that compares a measure of each exchange with a bound, and remembers the measures.
 
     Attributes:
         setting: The bound's key in the settings.
@@ -136,11 +136,12 @@ class BoundRule:
     detail: str
     values: array[float] = field(default_factory=lambda: array("d"))
 
-    def __call__(self, entries: Sequence[CleaningItem]) -> Iterator[Judged]:
-        """Judge the exchanges of some conversations."""
+    def __call__(self, entries: Sequence[CleaningItem]) -> Iterator[RuleHit]:
+        """Yield the exchanges beyond the bound."""
         bound = self.bound
-        for entry in entries if bound is not None else ():
-            assert bound is not None
+        if bound is None:
+            return
+        for entry in entries:
             for exchange, value, more in self.measure(entry):
                 self.values.append(value)
                 if value < bound if self.is_least else value > bound:

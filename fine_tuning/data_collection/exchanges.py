@@ -14,9 +14,9 @@ from fine_tuning.core.conversation import Message
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One exchange: ``place`` counts those of the branch from 0, ``end`` is behind its last message.
+    """One exchange: ``place`` counts those of the branch; ``messages`` begin with the user's.
 
-    ``messages`` begin with the user's.
+    ``end`` is the position on the branch behind its last message.
     """
 
     place: int
@@ -40,8 +40,10 @@ class Exchange:
 
     @property
     def said(self) -> str:
-        """What user and assistant say, a line per message."""
-        return "\n".join(m.text for m in self.messages if m.role in {"user", "assistant"})
+        """The question in one line, and the reply in those that follow."""
+        asked = " ".join(m.text.replace("\n", " ") for m in self.messages if m.role == "user")
+        replies = [m.text for m in self.messages if m.role == "assistant"]
+        return "\n".join((asked, *replies))
 
     @property
     def last_reply_id(self) -> str:

@@ -1,10 +1,9 @@
 """Near duplicates among very many texts: MinHash proposes pairs, true Jaccard similarity decides.
 
-A text is the set of its word triples, case and punctuation aside; where a script sets no spaces, each
-character is a word. Memory is 4 bytes for each of 64
-hashes per text; the texts themselves stay with the caller, who is asked again for those few that
-are compared. Sources: Broder 1997 (MinHash); Leskovec, Rajaraman, Ullman, Mining of Massive
-Datasets, section 3.4 (bands).
+A text is the set of its word triples, case and punctuation aside; where a script sets no spaces,
+each character is a word. Memory is 4 bytes for each of 64 hashes per text; the texts themselves
+stay with the caller, who is asked again for those few that are compared. Sources: Broder 1997
+(MinHash); Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, section 3.4 (bands).
 """
 
 from __future__ import annotations
@@ -150,7 +149,7 @@ class NearDuplicates:
 
 
 class _Remembered:
-    """Texts compared lately, with their shingles; a text is often compared several times in a row."""
+    """Texts compared lately, with their shingles; one is often compared several times in a row."""
 
     def __init__(self, make: Callable[[int], tuple[str, Hashes]]) -> None:
         self._make = make

@@ -1,9 +1,9 @@
 """Exchanges that were seen before: equal ones, stock replies, and what conversations share.
 
-One row of numbers for each exchange, so that a million conversations fit in memory. An exchange is
-equal to another when the whole branch up to and with it is; forks and exports of a grown chat share
-such beginnings. Of equal exchanges the first is trained on, unless its conversation is the beginning
-of a longer one, which then stands for it.
+One row of numbers for each exchange, so that a million conversations fit in memory. An exchange
+equals another when the whole branch up to and with it does; forks and exports of a grown chat share
+such beginnings. Of equal exchanges the first is trained on, unless its conversation is the
+beginning of a longer one, which then stands for it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MIN_UNSPACED_CHARS = 12
 MIN_JOINING_BYTES = 48
 _TRAINED, _JOINS, _COMPARED = 1, 2, 4
 _WORD = re.compile(r"\w+")
-_SENTENCE = re.compile(r"[.!?。！？।؟…][)\"'”’»」]*\Z")
+_SENTENCE = re.compile(r"[.!?\u3002\uff01\uff1f\u0964\u061f\u2026][)\"'\u201d\u2019\u00bb]*\Z")
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 _CODE = re.compile(r"```|\n(?: {2}|\t)")
 
@@ -140,9 +140,8 @@ class ExchangeTable:
         for group in groups:
             inside = owners[group]
             longest = int(inside[np.argmax(lengths[inside])])
-            for owner in inside[(lasts[inside] == group)].tolist():
-                if lengths[owner] < lengths[longest]:
-                    found.conversations[owner] = longest
+            ended = inside[(lasts[inside] == group) & (lengths[inside] < lengths[longest])]
+            found.conversations |= dict.fromkeys(ended.tolist(), longest)
 
         def rank(number: int) -> tuple[bool, int, int]:
             owner = int(owners[number])
@@ -151,11 +150,10 @@ class ExchangeTable:
 
         for group in groups:
             stays = min(group.tolist(), key=rank)
-            for number in group.tolist():
-                if number != stays:
-                    found.exchanges[number] = stays
-                    if lasts[owners[number]] == number:
-                        found.conversations.setdefault(int(owners[number]), int(owners[stays]))
+            others = group[group != stays]
+            found.exchanges |= dict.fromkeys(others.tolist(), stays)
+            for owner in owners[others[lasts[owners[others]] == others]].tolist():
+                found.conversations.setdefault(owner, int(owners[stays]))
         return found
 
     def stock_replies(self, stands: NDArray[np.bool_], most: int) -> tuple[Numbers, Numbers]:
@@ -196,8 +194,7 @@ class ExchangeTable:
         equal = (joining[group] for group in _groups(own))
         for group in (*self._same_branches, *equal):
             self._join(sets, group, MOST_SHARING)
-        for group in alike:
-            numbers = np.fromiter(group, np.int64)
+        for numbers in (np.fromiter(some, np.int64) for some in alike):
             self._join(sets, numbers, MOST_SHARING if is_limited else len(numbers))
         return sets
 

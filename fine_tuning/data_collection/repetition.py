@@ -1,4 +1,4 @@
-"""What was said before, judged when all conversations were seen: duplicates, stock replies, copies.
+"""What was said before, told when all conversations were seen: duplicates, stock replies, copies.
 
 The first reason wins: an exchange that is equal to another is no stock reply, and neither is
 compared with what it nearly says. Of exchanges that nearly say the same, that of the better
@@ -7,7 +7,7 @@ conversation is trained on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +29,7 @@ from fine_tuning.data_collection.spool import Spool
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RepeatReason:
     """Why an exchange is left out, and the conversation that stands in its place."""
 
     reason: str
@@ -54,7 +54,7 @@ class Repetition:
         self._near = NearDuplicates(limits.similarity)
         self._compared: set[int] = set()
         self._equals = Equals()
-        self._told: dict[int, Verdict] = {}
+        self._told: dict[int, RepeatReason] = {}
         self._alike: list[list[int]] = []
         self._scores: dict[int, float] = {}
         self._times: list[str] = []
@@ -79,13 +79,13 @@ class Repetition:
         """Return how many exchanges of a conversation stood before this."""
         return sum(map(self._table.is_trained, self._table.numbers_of(conversation)))
 
-    def verdicts(self, conversation: int) -> dict[int, Verdict]:
+    def reasons_of(self, conversation: int) -> dict[int, RepeatReason]:
         """Return why exchanges of a conversation are left out, by their place in it."""
         told = self._told
         numbers = self._table.numbers_of(conversation)
         return {place: told[n] for place, n in enumerate(numbers) if n in told}
 
-    def stands_for(self, conversation: int) -> Verdict | None:
+    def stands_for(self, conversation: int) -> RepeatReason | None:
         """Return the conversation that holds all of another, if there is one."""
         other = self._equals.conversations.get(conversation)
         if other is None:
@@ -99,10 +99,10 @@ class Repetition:
             if longer
             else f"it says the same as conversation {name}"
         )
-        return Verdict(DUPLICATE, detail, name)
+        return RepeatReason(DUPLICATE, detail, name)
 
     def find(self) -> None:
-        """Judge all exchanges, once all were added."""
+        """Rule all exchanges, once all were added."""
         self._compared.clear()
         table = self._table
         stands = table.trained.copy()
@@ -111,13 +111,13 @@ class Repetition:
             for number, other in self._equals.exchanges.items():
                 name = self.ids[table.place_of(other)[0]]
                 detail = f"conversation {name} says the same up to here"
-                self._told[number] = Verdict(DUPLICATE, detail, name)
+                self._told[number] = RepeatReason(DUPLICATE, detail, name)
                 stands[number] = False
         most = self._limits.max_same_reply
         if BOILERPLATE not in self._skip and most is not None:
             stock, self.same_replies = table.stock_replies(stands, most)
-            verdict = Verdict(BOILERPLATE, f"its reply was given more than {most} times")
-            self._told |= dict.fromkeys(stock.tolist(), verdict)
+            why = RepeatReason(BOILERPLATE, f"its reply was given more than {most} times")
+            self._told |= dict.fromkeys(stock.tolist(), why)
             stands[stock] = False
         self._compare(stands)
 
@@ -155,7 +155,7 @@ class Repetition:
     ) -> None:
         """Let all but one of a group of near duplicates give way."""
         group = [number for number in group if stands[number]]
-        if NEAR_DUPLICATE in self._skip or len(group) < 2:
+        if NEAR_DUPLICATE in self._skip or not group:
             return
         owners = {number: self._table.place_of(number)[0] for number in group}
         if is_mixed:
@@ -174,11 +174,11 @@ class Repetition:
             if number != best and number not in wanted:
                 alike = similarity.get(number, 1.0)
                 detail = f"it nearly says what conversation {name} says ({alike:.0%})"
-                self._told[number] = Verdict(NEAR_DUPLICATE, detail, name)
+                self._told[number] = RepeatReason(NEAR_DUPLICATE, detail, name)
                 stands[number] = False
 
     def _reader(self) -> Callable[[int], str]:
-        """Return a function that reads the text of an exchange, several of a conversation at once."""
+        """Return a function that reads the text of an exchange, and all of its conversation."""
         last = -1
         texts: list[str] = []
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
 
 from fine_tuning.core.conversation import Conversation, Message, Part
 
 _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\x00"))
-_SENTENCE_END = re.compile(r"[.!?:;…。！？｡։؟।॥][)\]}\"'”’»」』*_`]*\s*\Z")
+_SENTENCE_END = re.compile(
+    r"[.!?:;\u2026\u3002\uff01\uff1f\uff61\u0589\u061f\u0964\u0965]"
+    r"[)\]}\"'\u201d\u2019\u00bb\u300d\u300f*_`]*\s*\Z"
+)
 _ENDINGS = ("finish_reason", "done_reason")
 _CUT = frozenset({"length", "max_tokens", "model_length", "max_output_tokens"})
 _NO_SPACES = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
@@ -138,5 +140,5 @@ def _with_branch(
         if message.id not in on_path or message.id in chained or message.id in needed
     )
     is_last = messages[-1].id == kept[-1].id and conversation.leaf_id is None
-    leaf_id = None if is_last else cast("str", kept[-1].id)
+    leaf_id = None if is_last else kept[-1].id
     return replace(conversation, messages=messages, leaf_id=leaf_id)

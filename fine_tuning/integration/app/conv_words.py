@@ -46,6 +46,7 @@ REASONS = {
     "empty": ("Empty", "Nothing to do."),
     "not_trained": ("Not trained on by your choice", "Feedback and weights say so."),
     "no_reply": ("No finished reply", "A question alone is nothing to train on."),
+    "not_trained": ("Excluded by feedback", "Take back the thumb down or the low rating."),
     "role_order": ("Turns out of order", "Look at the program that wrote them, and import again."),
     "refusal": ("Refusals", "Write a better reply in the review, or leave it out."),
     "cut_off": ("Replies cut off", "Let your chatbot write longer replies (num_predict)."),
