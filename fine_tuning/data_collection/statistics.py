@@ -50,14 +50,16 @@ def conversation_statistics(
 ) -> ConversationStatistics:
     """Count conversations, messages and feedback.
 
-    An exchange is a question with the replies to it, a turn a reply, on the branch last shown. Lengths are means in characters, over the messages
-    on that branch; times are the earliest and latest of any message, "" when none is known. Of
-    thumbs the last one on a message counts, and none that was taken back.
+    An exchange is a question with the replies to it, a turn a reply, on the branch last shown.
+    Lengths are means in characters, over the messages on that branch; times are the earliest and
+    latest of any message, "" when none is known. Of thumbs the last one on a message counts, and
+    none that was taken back.
 
     Returns:
         ``total_conversations``, ``total_exchanges``, ``total_turns``, ``total_messages`` (side
-        branches included), ``mean_user_message_chars``, ``mean_bot_response_chars``, ``mean_turns_per_conversation``,
-        ``first_time``, ``last_time``, ``turns_per_session`` and ``feedback``.
+        branches included), ``mean_user_message_chars``, ``mean_bot_response_chars``,
+        ``mean_turns_per_conversation``, ``first_time``, ``last_time``, ``turns_per_session`` and
+        ``feedback``.
     """
     counted = ("exchanges", "messages", "user", "user_chars", "assistant", "assistant_chars")
     totals = dict.fromkeys(counted, 0)

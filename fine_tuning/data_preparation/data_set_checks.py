@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.example import Example
 from fine_tuning.core.finding import Finding
-from fine_tuning.data_preparation.masking import ExampleTokenizer
+from fine_tuning.data_preparation.masking import TOO_LONG, ExampleTokenizer
 from fine_tuning.data_preparation.reply_keys import ReplyKey, reply_keys
 from fine_tuning.data_preparation.snapshot import SPLITS, Record, Snapshot
 
@@ -39,7 +39,9 @@ def data_set_findings(
     records = {name: snapshot.split(name).records for name in SPLITS}
     return [
         _leakage(snapshot, records, cluster_of),
-        _lengths(records, recipe.max_length),
+        _lengths(
+            records, recipe.max_length, snapshot.manifest.get("lost_replies", {}).get(TOO_LONG, 0)
+        ),
         _share(records),
         _endings(records, recipe),
         _parity(records, recipe),
@@ -117,7 +119,7 @@ def _shared_clusters(snapshot: Snapshot, cluster_of: Callable[[str], str]) -> tu
     return len(splits), shared
 
 
-def _lengths(records: SplitRecords, max_length: int) -> Finding:
+def _lengths(records: SplitRecords, max_length: int, num_beyond: int) -> Finding:
     lengths = sorted(len(record.tokenized.ids) for split in records.values() for record in split)
     width = max(1, -(-(lengths[-1] + 1) // NUM_BARS))
     histogram = {
@@ -125,6 +127,8 @@ def _lengths(records: SplitRecords, max_length: int) -> Finding:
         for start in range(0, lengths[-1] + 1, width)
     }
     at_limit = sum(n >= max_length for n in lengths)
+    would_do = _round_up(lengths[-1])
+    shorter = f"a max_length of {would_do} would do, and need less memory"
     middle, high = lengths[len(lengths) // 2], lengths[int(0.95 * (len(lengths) - 1))]
     return Finding(
         check="token lengths",
@@ -132,8 +136,10 @@ def _lengths(records: SplitRecords, max_length: int) -> Finding:
         title=f"sequences have {middle} tokens in the middle, {high} at the 95th percentile",
         detail=f"{at_limit} of {len(lengths)} reach data_preparation.max_length ({max_length})",
         fix="raise data_preparation.max_length, or set data_preparation.truncation to oldest"
-        if at_limit
-        else f"a max_length of {_round_up(lengths[-1])} would do, and need less memory",
+        if at_limit or num_beyond
+        else shorter
+        if would_do < max_length
+        else "",
         numbers={"histogram": histogram, "median": middle, "p95": high, "longest": lengths[-1]},
     )
 

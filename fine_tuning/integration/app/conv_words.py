@@ -44,7 +44,6 @@ REASONS = {
     "consent": ("No consent to training", "The switch in the chat allows it again."),
     "rejected": ("You rejected it", "Undo your decision in the conversation."),
     "empty": ("Empty", "Nothing to do."),
-    "not_trained": ("Not trained on by your choice", "Feedback and weights say so."),
     "no_reply": ("No finished reply", "A question alone is nothing to train on."),
     "not_trained": ("Excluded by feedback", "Take back the thumb down or the low rating."),
     "role_order": ("Turns out of order", "Look at the program that wrote them, and import again."),
