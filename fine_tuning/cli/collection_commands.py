@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -152,25 +153,35 @@ def feedback(
         )
         return
     given = [*_thumb(up, down, none), *_others(rating, edit, over)]
-    if message is None:
-        if given or session or reason or comment:
-            raise ConfigError(
-                "feedback is given on a reply, expected its id first", next_command=LIKE_THIS
-            )
+    if message is None and not (given or session or reason or comment):
         _show_counts(log.counts(), as_json=shared.as_json)
         return
-    if not given:
-        what = "a comment or reason goes with feedback" if reason or comment else "no feedback"
-        raise ConfigError(f"{what}, expected one of {KINDS_OF_FEEDBACK}", next_command=LIKE_THIS)
-    if session is None:
-        raise ConfigError(
-            "a reply is looked up in its conversation, expected --session", next_command=LIKE_THIS
-        )
+    reply, its_session = _named(message, session, given, has_text=bool(reason or comment))
     ids = [
-        log.record(session, message, **trusted(fields), reason=reason, comment=comment)
+        log.record(its_session, reply, **trusted(fields), reason=reason, comment=comment)
         for fields in given
     ]
     answer({"feedback": ids}, as_json=shared.as_json, text=f"feedback saved: {len(ids)}")
+
+
+def _named(
+    message: str | None, session: str | None, given: Sequence[object], *, has_text: bool
+) -> tuple[str, str]:
+    """Return the reply and its session that feedback is given on.
+
+    Raises:
+        ConfigError: naming what is missing.
+    """
+    if message is None:
+        missing = "feedback is given on a reply, expected its id first"
+    elif not given:
+        what = "a comment or reason goes with feedback" if has_text else "no feedback"
+        missing = f"{what}, expected one of {KINDS_OF_FEEDBACK}"
+    elif session is None:
+        missing = "a reply is looked up in its conversation, expected --session"
+    else:
+        return message, session
+    raise ConfigError(missing, next_command=LIKE_THIS)
 
 
 def _show_counts(counts: dict[str, JsonValue], *, as_json: bool) -> None:
