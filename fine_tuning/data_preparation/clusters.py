@@ -19,7 +19,7 @@ MOST_FORKS = 50
 """A long beginning that more conversations share is a fixed preamble, such as examples."""
 LONG_BEGINNING_CHARS = 200
 LONG_BEGINNING_EXCHANGES = 2
-LARGEST_SHARE = 1 / 20
+LARGEST_SHARE = 1 / 50
 """Of all conversations: single exchanges join no cluster larger than that, or chains of stock
 phrases would pull everything into one split."""
 

@@ -21,7 +21,7 @@ from fine_tuning.core.ports import Progress, PromptRenderer, Tokenizer
 from fine_tuning.data_preparation.clusters import name_clusters, own_cluster
 from fine_tuning.data_preparation.formatter import Drop
 from fine_tuning.data_preparation.manifest import DatasetFacts, SplitCounts
-from fine_tuning.data_preparation.masking import DEFAULT_MAX_LENGTH, ExampleTokenizer
+from fine_tuning.data_preparation.masking import DEFAULT_MAX_LENGTH, WINDOWS, ExampleTokenizer
 from fine_tuning.data_preparation.needed_length import needed_length
 from fine_tuning.data_preparation.snapshot import (
     SPLITS,
@@ -105,7 +105,7 @@ class DatasetBuilder:
         cluster_of: Callable[[Conversation], str] = own_cluster,
         train_on: str = "weighted",
         rated_up: Collection[tuple[str, str]] = (),
-        truncation: str = "cut",
+        truncation: str = WINDOWS,
         sessions_of: Callable[[Conversation], Iterable[Conversation]] = whole_conversation,
     ) -> None:
         self.ratios = ratios or Ratios()

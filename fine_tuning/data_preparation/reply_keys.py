@@ -35,10 +35,21 @@ def normalized(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def reply_keys(messages: Sequence[Message]) -> Iterator[ReplyKey]:
-    """Yield the key of every reply: its question, which user turns in a row make up, and its text.
+@dataclass(frozen=True, slots=True)
+class ExchangeText:
+    """A reply's place among its messages, with its question and itself, both normalized."""
 
-    Results of tools and system messages between a question and its reply are no part of the text.
+    place: int
+    asked: str
+    said: str
+    calls: str
+    is_asked: bool
+
+
+def exchange_texts(messages: Sequence[Message]) -> Iterator[ExchangeText]:
+    """Yield the text of every reply with its question, which user turns in a row make up.
+
+    Results of tools and system messages between a question and its reply are no part of it.
 
     Args:
         messages: One branch of a conversation.
@@ -52,11 +63,22 @@ def reply_keys(messages: Sequence[Message]) -> Iterator[ReplyKey]:
             is_answered = False
         elif message.role == "assistant":
             is_answered = True
-            asked, said = normalized(" ".join(question)), normalized(message.text)
             calls = [[call.name, dict(call.arguments)] for call in message.tool_calls]
-            text = f"{asked}\x00{said}\x00{canonical_json(calls) if calls else ''}"
-            digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES)
-            yield ReplyKey(place, digest.digest(), len(asked) + len(said), bool(question))
+            yield ExchangeText(
+                place=place,
+                asked=normalized(" ".join(question)),
+                said=normalized(message.text),
+                calls=canonical_json(calls) if calls else "",
+                is_asked=bool(question),
+            )
+
+
+def reply_keys(messages: Sequence[Message]) -> Iterator[ReplyKey]:
+    """Yield the key of every reply; see :func:`exchange_texts`."""
+    for one in exchange_texts(messages):
+        text = f"{one.asked}\x00{one.said}\x00{one.calls}"
+        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES)
+        yield ReplyKey(one.place, digest.digest(), len(one.asked) + len(one.said), one.is_asked)
 
 
 def beginnings(keys: Sequence[ReplyKey]) -> Iterator[tuple[bytes, int]]:

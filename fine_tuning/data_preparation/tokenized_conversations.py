@@ -150,7 +150,10 @@ def _tokenized(
         tokenized = recipe.tokenize(example)
         all_drops += tokenized.drops
         num_cut += tokenized.num_cut
-        records += [Record(example=example, tokenized=one) for one in tokenized.sequences]
+        records += [
+            Record(example=part, tokenized=sequence)
+            for part, sequence in zip(tokenized.examples, tokenized.sequences, strict=True)
+        ]
     return TokenizedConversation(
         conversation=conversation,
         num_given=sum(len(example.targets) for example in examples),
