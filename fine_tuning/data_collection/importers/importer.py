@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from fine_tuning.core.conversation import Message
 from fine_tuning.core.errors import DataError
-from fine_tuning.core.json_value import JsonObject
+from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.data_collection.importers.items import (
     UNREADABLE,
     Imported,
@@ -22,9 +22,14 @@ from fine_tuning.storage.json_lines import sound_text
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """The beginning of a file: its first sound records, its columns, or its tables."""
+    """The beginning of a file: its first sound records, its columns, its tables, or its text.
+
+    ``lists`` are records that are lists.
+    """
 
     records: Sequence[JsonObject] = ()
+    lists: Sequence[Sequence[JsonValue]] = ()
+    text: str = ""
     columns: frozenset[str] = frozenset()
     tables: frozenset[str] = frozenset()
 
@@ -34,13 +39,15 @@ class Importer:
     """A reader of one format.
 
     ``knows`` tells whether a file's beginning is of the format; ``read`` yields its items and
-    raises only what opening a file raises.
+    raises only what opening a file raises. ``persons`` names who speaks in a chat between persons,
+    of whom one must be chosen as the assistant; None where roles are known.
     """
 
     name: str
     title: str
     knows: Callable[[Sample], bool]
     read: Callable[[Source], Iterator[ImportedItem]]
+    persons: Callable[[Source], Sequence[str]] | None = None
 
 
 Convert = Callable[[JsonObject], Iterable[Imported]]
