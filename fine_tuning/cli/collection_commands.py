@@ -30,13 +30,19 @@ def import_files(
         list[Path],
         typer.Argument(
             metavar="FILE...",
-            help="Exports of ChatGPT, Claude, Open WebUI, LibreChat, SillyTavern, AnythingLLM or "
-            "llm; OpenAI, ShareGPT, Alpaca or preference records; tables; logs.",
+            help="Exports of chat programs (ChatGPT, Claude, Gemini, Open WebUI, LM Studio and "
+            "more), records of OpenAI, ShareGPT, Alpaca and preferences, tables, logs.",
         ),
     ],
     format_name: Annotated[
         str | None, typer.Option("--format", metavar="NAME", help="Format; recognised if absent.")
     ] = None,
+    assistant: Annotated[
+        str,
+        typer.Option(
+            "--assistant", metavar="NAME", help="Assistant, in a chat between persons (WhatsApp)."
+        ),
+    ] = "",
 ) -> None:
     """Import conversations and feedback from files.
 
@@ -50,7 +56,7 @@ def import_files(
         bench = shared.open(progress=progress)
         for file in files:
             try:
-                report = bench.data.importer.import_file(file, format_name)
+                report = bench.data.importer.import_file(file, format_name, assistant)
             except DataError as error:
                 if len(files) == 1:
                     raise

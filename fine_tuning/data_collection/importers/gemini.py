@@ -86,7 +86,6 @@ def _is_entry(record: JsonObject) -> bool:
 
 def _read(source: Source) -> Iterator[ImportedItem]:
     entries: list[_Entry] = []
-    others = 0
     for found in _entries(source):
         if isinstance(found, Quarantined):
             yield found
@@ -97,8 +96,6 @@ def _read(source: Source) -> Iterator[ImportedItem]:
             break
         elif found.asked or found.reply:
             entries.append(found)
-        else:
-            others += 1
     entries.sort(key=lambda entry: entry.at)
     entries = _without_verb(entries)
     for group in _conversations(entries):
@@ -111,14 +108,17 @@ def _entries(source: Source) -> Iterator[_Entry | Quarantined]:
     is_page = source.beginning().lstrip().startswith("<")
     for record in _cells(source) if is_page else source.records():
         try:
-            if isinstance(record.value, str):
-                yield _of_cell(record.line, record.value)
-            elif isinstance(record.value, Mapping):
+            if isinstance(record.value, bytes):
+                yield _of_cell(record.line, record.value.decode())
+            elif isinstance(record.value, Mapping) and "title" in record.value:
                 if _is_entry(record.value) or "safeHtmlItem" in record.value:
                     yield _of_record(record.line, record.value)
             else:
-                reason = record.reason or f"the record is {type(record.value).__name__}"
+                reason = record.reason or "the record is no entry of an activity"
                 yield Quarantined(line=record.line, reason=reason, excerpt=record.excerpt)
+        except UnicodeDecodeError as error:
+            reason = f"the entry is no UTF-8: {error.reason}"
+            yield Quarantined(line=record.line, reason=reason, excerpt=excerpt(record.value))
         except UNREADABLE as error:
             reason = f"the entry is not of the shape expected: {error!r}"
             yield Quarantined(line=record.line, reason=reason, excerpt=excerpt(record.value))
@@ -152,10 +152,10 @@ def _cells(source: Source) -> Iterator[ParsedRecord]:
             *whole, buffer = buffer.split(_CELL)
             for cell in whole:
                 if cell.strip():
-                    yield ParsedRecord(line=line, value=cell.decode("utf-8", "replace"))
+                    yield ParsedRecord(line=line, value=cell)
                 line += cell.count(b"\n")
             if not chunk or len(buffer) > MAX_ENTRY_BYTES:
-                yield ParsedRecord(line=line, value=buffer.decode("utf-8", "replace"))
+                yield ParsedRecord(line=line, value=buffer)
                 return
             buffer = _CELL + buffer
 

@@ -14,7 +14,8 @@ from fine_tuning.core.conversation import Message, Part
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.naming import content_name
 from fine_tuning.data_collection.importers.fields import parts
-from fine_tuning.data_collection.importers.items import Draft, Imported
+from fine_tuning.data_collection.importers.items import Draft, Imported, Quarantined, excerpt
+from fine_tuning.data_collection.importers.source import Source
 from fine_tuning.data_collection.importers.trees import chained
 
 PAUSE = timedelta(hours=8)
@@ -68,6 +69,14 @@ def by_frequency(names: Iterable[str]) -> list[str]:
         if name:
             counts[name] = counts.get(name, 0) + 1
     return sorted(counts, key=lambda name: -counts[name])
+
+
+def unreadable(source: Source) -> Iterator[Quarantined]:
+    """Yield every record of a file in which no person speaks, set aside."""
+    for record in source.records():
+        reason = record.reason or "nobody speaks in the record"
+        shown = record.excerpt or excerpt(record.value)
+        yield Quarantined(line=record.line, reason=reason, excerpt=shown)
 
 
 def cut_at_pauses(spoken: Iterable[Spoken]) -> Iterator[list[Spoken]]:

@@ -7,7 +7,9 @@ A text in another encoding than UTF-8 is read as UTF-8 from a copy. A ZIP archiv
 from __future__ import annotations
 
 import csv
+import shutil
 import tempfile
+import weakref
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator
@@ -52,9 +54,6 @@ class Source:
     path: Path
     assistant: str = ""
     num_read_bytes: int = field(default=0, init=False, compare=False)
-    _folder: tempfile.TemporaryDirectory[str] | None = field(
-        default=None, init=False, repr=False, compare=False
-    )
 
     @cached_property
     def _head(self) -> bytes:
@@ -89,15 +88,17 @@ class Source:
         """
         if not self._encoding:
             return self.path
-        copy = self._scratch() / self.path.name
+        copy = self._scratch / self.path.name
         with storage_errors(self.path), self.path.open("rb") as file:
             write_utf8(file, self._encoding, copy)
         return copy
 
+    @cached_property
     def _scratch(self) -> Path:
-        if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="import.")
-        return Path(self._folder.name)
+        """A folder for copies, removed with this object."""
+        folder = tempfile.mkdtemp(prefix="import.")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return Path(folder)
 
     def beginning(self) -> str:
         """Return the first characters of a text; "" for what is none."""
@@ -173,7 +174,7 @@ class Source:
                         f"{self.path} unpacks to more than {MAX_UNPACKED_BYTES >> 30} GiB",
                         next_command="unzip FILE, then fine-tuning import on the files in it",
                     )
-                path = self._scratch().joinpath("members", *parts)
+                path = self._scratch.joinpath("members", *parts)
                 with storage_errors(path):
                     path.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(info) as member:

@@ -31,6 +31,7 @@ from fine_tuning.data_collection.importers.messenger import (
     chosen_person,
     conversation,
     cut_at_pauses,
+    unreadable,
 )
 from fine_tuning.data_collection.importers.source import Source
 
@@ -82,7 +83,11 @@ def _person(item: JsonObject) -> str:
 
 
 def _read(source: Source) -> Iterator[ImportedItem]:
-    assistant = chosen_person(source.path, _persons(source), source.assistant)
+    persons = _persons(source)
+    if not persons:
+        yield from unreadable(source)
+        return
+    assistant = chosen_person(source.path, persons, source.assistant)
     for record in source.records():
         if not isinstance(record.value, Mapping):
             yield Quarantined(

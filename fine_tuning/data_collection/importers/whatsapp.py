@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from fine_tuning.core.conversation import Part
 from fine_tuning.data_collection.importers.importer import Importer, Sample
-from fine_tuning.data_collection.importers.items import ImportedItem, Quarantined
+from fine_tuning.data_collection.importers.items import ImportedItem, Quarantined, excerpt
 from fine_tuning.data_collection.importers.messenger import (
     Spoken,
     by_frequency,
@@ -83,14 +83,22 @@ def _start(line: str) -> tuple[int, int, int, str, str] | None:
     return int(date[0]), int(date[1]), int(date[2]), clock, given[8] or ""
 
 
-def _messages(source: Source) -> Iterator[_Line]:
-    """Yield the messages of persons; notices of the program have no name."""
+def _messages(source: Source, bad: list[Quarantined]) -> Iterator[_Line]:
+    """Yield the messages of persons; notices of the program have no name.
+
+    Lines that are no text are added to ``bad``.
+    """
     current: _Line | None = None
     with storage_errors(source.text), source.text.open("rb") as file:
         for line in lines(file):
             if line.number > MAX_LINES:
                 break
-            said = (line.data or b"").decode("utf-8", "replace").rstrip("\r")
+            try:
+                said = (line.data or b"").decode().rstrip("\r")
+            except UnicodeDecodeError as error:
+                reason = f"the line is no UTF-8: {error.reason}"
+                bad.append(Quarantined(line=line.number, reason=reason, excerpt=excerpt(line.data)))
+                continue
             found = _start(said)
             if found is None:
                 if current is not None:
@@ -117,11 +125,13 @@ def _after_start(said: str, rest: str) -> tuple[str, str, str]:
 
 
 def _persons(source: Source) -> Sequence[str]:
-    return by_frequency(line.person for line in _messages(source))
+    return by_frequency(line.person for line in _messages(source, []))
 
 
 def _read(source: Source) -> Iterator[ImportedItem]:
-    found = list(_messages(source))
+    bad: list[Quarantined] = []
+    found = list(_messages(source, bad))
+    yield from bad
     if not found:
         yield Quarantined(line=1, reason="no line begins with a time, a name and a colon")
         return
