@@ -1,9 +1,9 @@
 """Near duplicates among very many texts: MinHash proposes pairs, true Jaccard similarity decides.
 
-A text is the set of its word triples, case and punctuation aside. Memory is 4 bytes for each of 64
-hashes per text; the texts themselves stay with the caller, who is asked again for those few that
-are compared. Sources: Broder 1997 (MinHash); Leskovec, Rajaraman, Ullman, Mining of Massive
-Datasets, section 3.4 (bands).
+A text is the set of its word triples, case and punctuation aside; where a script sets no spaces,
+each character is a word. Memory is 4 bytes for each of 64 hashes per text; the texts themselves
+stay with the caller, who is asked again for those few that are compared. Sources: Broder 1997
+(MinHash); Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, section 3.4 (bands).
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ _PAIRS_AT_ONCE = 1 << 15
 _MAX_KNOWN_WORDS = 1 << 18
 _MAX_ALL_PAIRS = 24
 _WORD = re.compile(r"\w+")
+_UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
+_CHAR_OR_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 _MIX = tuple(np.uint64(odd) for odd in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9))
 
 Hashes = NDArray[np.uint64]
@@ -76,45 +78,52 @@ class NearDuplicates:
         self._owners: list[NDArray[np.int64]] = []
         self._waiting_owners: list[int] = []
 
-    def add(self, number: int, text: str) -> None:
-        """Add a text under a number of the caller's; one too short to compare is passed over."""
+    def add(self, number: int, text: str) -> bool:
+        """Add a text under a number of the caller's; tell whether it is long enough to compare."""
         shingles = self.shingles(text)
         if len(shingles) < MIN_SHINGLES:
-            return
+            return False
         self._waiting.append(shingles)
         self._waiting_owners.append(number)
         if len(self._waiting) >= _BATCH:
             self._sketch()
+        return True
 
     def shingles(self, text: str) -> Hashes:
         """Return the hashes of a text's word triples, with repeats."""
-        words = _WORD.findall(text.casefold())
+        words = (_WORD if text.isascii() else _CHAR_OR_WORD).findall(text.casefold())
         if len(words) < WORDS_PER_SHINGLE:
             return np.empty(0, np.uint64)
         known = self._known
         hashed = np.fromiter((known[word] for word in words), np.uint64, len(words))
         return _mixed(hashed)
 
-    def find(self, text_of: Callable[[int], str]) -> Found:
+    def find(
+        self, text_of: Callable[[int], str], is_same: Callable[[str, str], bool] | None = None
+    ) -> Found:
         """Compare all texts.
 
         Args:
             text_of: Returns the text added under a number.
+            is_same: Asked of two texts that are alike enough; None takes all of them.
         """
         self._sketch()
         if not self._sketches:
             return Found([], {}, [])
         sketches, owners = np.concatenate(self._sketches), np.concatenate(self._owners)
         self._sketches, self._owners = [sketches], [owners]
-        union = _Union(len(owners))
+        union = DisjointSets(len(owners))
         similarity: dict[int, float] = {}
         review: list[Pair] = []
-        shingles = _Remembered(lambda place: np.unique(self.shingles(text_of(int(owners[place])))))
+        texts = _Remembered(lambda place: self._compared(text_of(int(owners[place]))))
         for first, second in _candidates(sketches, self.similarity - ESTIMATE_SLACK):
             if union.root(first) == union.root(second):
                 continue
-            alike = _jaccard(shingles(first), shingles(second))
+            (one, words), (other, other_words) = texts(first), texts(second)
+            alike = _jaccard(words, other_words)
             if alike >= self.similarity:
+                if is_same is not None and not is_same(one, other):
+                    continue
                 union.join(first, second)
                 for place in (first, second):
                     number = int(owners[place])
@@ -123,6 +132,9 @@ class NearDuplicates:
                 review.append(Pair(int(owners[first]), int(owners[second]), alike))
         clusters = [[int(owners[place]) for place in group] for group in union.groups()]
         return Found(clusters, similarity, sorted(review, key=lambda pair: -pair.similarity))
+
+    def _compared(self, text: str) -> tuple[str, Hashes]:
+        return text, np.unique(self.shingles(text))
 
     def _sketch(self) -> None:
         if not self._waiting:
@@ -137,13 +149,13 @@ class NearDuplicates:
 
 
 class _Remembered:
-    """The shingles of texts compared lately; a text is often compared several times in a row."""
+    """Texts compared lately, with their shingles; one is often compared several times in a row."""
 
-    def __init__(self, make: Callable[[int], Hashes]) -> None:
+    def __init__(self, make: Callable[[int], tuple[str, Hashes]]) -> None:
         self._make = make
-        self._kept: dict[int, Hashes] = {}
+        self._kept: dict[int, tuple[str, Hashes]] = {}
 
-    def __call__(self, place: int) -> Hashes:
+    def __call__(self, place: int) -> tuple[str, Hashes]:
         if place not in self._kept:
             if len(self._kept) >= _BATCH:
                 self._kept.clear()
@@ -151,13 +163,14 @@ class _Remembered:
         return self._kept[place]
 
 
-class _Union:
+class DisjointSets:
     """Disjoint sets of numbers below ``size``, with path halving."""
 
     def __init__(self, size: int) -> None:
         self._parent = np.arange(size, dtype=np.int64)
 
     def root(self, place: int) -> int:
+        """Return the least number of a number's set."""
         parent = self._parent
         while parent[place] != place:
             parent[place] = parent[parent[place]]
@@ -165,6 +178,7 @@ class _Union:
         return place
 
     def join(self, one: int, other: int) -> None:
+        """Make one set of two."""
         low, high = sorted((self.root(one), self.root(other)))
         self._parent[high] = low
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.finding import Finding
-from fine_tuning.data_preparation.masking import ExampleTokenizer
+from fine_tuning.data_preparation.masking import WINDOWS, ExampleTokenizer
 from fine_tuning.data_preparation.snapshot import SPLITS, Record, Snapshot
 
 LOW_SHARE = 0.1
@@ -37,7 +37,7 @@ def data_set_findings(
     records = {name: snapshot.split(name).records for name in SPLITS}
     return [
         _leakage(snapshot, cluster_of),
-        _lengths(records, recipe.max_length),
+        _lengths(records, recipe),
         _share(records),
         _endings(records, recipe),
         _parity(records, recipe),
@@ -72,7 +72,11 @@ def _leakage(snapshot: Snapshot, cluster_of: Callable[[str], str]) -> Finding:
     )
 
 
-def _lengths(records: SplitRecords, max_length: int) -> Finding:
+def _lengths(records: SplitRecords, recipe: ExampleTokenizer) -> Finding:
+    max_length = recipe.max_length
+    others = (
+        "" if recipe.truncation == WINDOWS else ", or set data_preparation.truncation to windows"
+    )
     lengths = sorted(len(record.tokenized.ids) for split in records.values() for record in split)
     width = max(1, -(-(lengths[-1] + 1) // NUM_BARS))
     histogram = {
@@ -86,7 +90,7 @@ def _lengths(records: SplitRecords, max_length: int) -> Finding:
         severity="warning" if at_limit else "note",
         title=f"sequences have {middle} tokens in the middle, {high} at the 95th percentile",
         detail=f"{at_limit} of {len(lengths)} reach data_preparation.max_length ({max_length})",
-        fix="raise data_preparation.max_length, or set data_preparation.truncation to oldest"
+        fix=f"raise data_preparation.max_length{others}"
         if at_limit
         else f"a max_length of {_round_up(lengths[-1])} would do, and need less memory",
         numbers={"histogram": histogram, "median": middle, "p95": high, "longest": lengths[-1]},
@@ -132,7 +136,7 @@ def _endings(records: SplitRecords, recipe: ExampleTokenizer) -> Finding:
         severity="warning",
         title=f"{len(open_ones)} of {len(replies)} replies are trained on without {text!r}",
         detail="they were cut at max_length; a model that never sees an end may never stop",
-        fix="set data_preparation.truncation to drop or oldest",
+        fix="raise data_preparation.max_length, or set data_preparation.truncation to drop",
         numbers={"replies": len(replies), "without_end": len(open_ones)},
         examples=tuple(open_ones[:_SHOWN]),
     )
@@ -162,7 +166,9 @@ def _parity(records: SplitRecords, recipe: ExampleTokenizer) -> Finding:
         for target in record.example.targets:
             try:
                 text = recipe.renderer.render(
-                    record.example.messages[:target], add_generation_prompt=True
+                    record.example.messages[:target],
+                    add_generation_prompt=True,
+                    tools=record.example.tools,
                 )
             except DataError:
                 continue
@@ -175,6 +181,7 @@ def _parity(records: SplitRecords, recipe: ExampleTokenizer) -> Finding:
             check="template parity",
             severity="good",
             title=f"the prompts of {len(some)} sequences are those the server renders",
+            detail=_thought(recipe),
         )
     return Finding(
         check="template parity",
@@ -183,6 +190,17 @@ def _parity(records: SplitRecords, recipe: ExampleTokenizer) -> Finding:
         detail="the model would learn another form of conversation than it is served",
         fix="prepare the data set again for this base model with 'fine-tuning prepare'",
         examples=tuple(broken),
+    )
+
+
+def _thought(recipe: ExampleTokenizer) -> str:
+    """Say what is trained on before a reply where the base's prompt opens a thought."""
+    form = recipe.ending.form
+    if not form.opening.strip() or not form.bare:
+        return ""
+    return (
+        f"the prompt opens a thought ({form.opening.strip()}), and {form.closes.strip()!r} before "
+        "each reply closes it"
     )
 
 

@@ -21,7 +21,7 @@ from fine_tuning.core.naming import canonical_json, unit_interval
 from fine_tuning.core.ports import Progress, PromptRenderer, Tokenizer
 from fine_tuning.data_preparation.formatter import Drop, examples_from
 from fine_tuning.data_preparation.manifest import DatasetFacts, SplitCounts
-from fine_tuning.data_preparation.masking import DEFAULT_MAX_LENGTH, ExampleTokenizer
+from fine_tuning.data_preparation.masking import DEFAULT_MAX_LENGTH, WINDOWS, ExampleTokenizer
 from fine_tuning.data_preparation.snapshot import (
     SPLITS,
     Record,
@@ -154,7 +154,7 @@ class DatasetBuilder:
         cluster_of: Callable[[Conversation], str] = own_cluster,
         train_on: str = "weighted",
         rated_up: Collection[tuple[str, str]] = (),
-        truncation: str = "cut",
+        truncation: str = WINDOWS,
     ) -> None:
         self.ratios = ratios or Ratios()
         self.seed = seed
@@ -233,7 +233,8 @@ class DatasetBuilder:
                 drops += tokenized.drops
                 done.num_cut += tokenized.num_cut
                 records += [
-                    Record(example=example, tokenized=sequence) for sequence in tokenized.sequences
+                    Record(example=part, tokenized=sequence)
+                    for part, sequence in zip(tokenized.examples, tokenized.sequences, strict=True)
                 ]
             if records:
                 done.records[len(done.kept)] = records
