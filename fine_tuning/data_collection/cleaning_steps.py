@@ -18,6 +18,8 @@ from fine_tuning.core.conversation import Conversation, Message
 from fine_tuning.core.token_estimate import estimate_tokens
 from fine_tuning.data_collection.cleaning_item import CleaningItem, edit_texts
 from fine_tuning.data_collection.language import UNDETERMINED, conversation_language
+from fine_tuning.data_collection.markup import may_hold_markup
+from fine_tuning.data_collection.markup_conversation import without_markup
 from fine_tuning.data_collection.moderation import ModerationBackend, WordClassifier
 from fine_tuning.data_collection.private_values import DEFAULT_REGIONS, KINDS
 from fine_tuning.data_collection.quality import quality
@@ -76,6 +78,7 @@ def steps(limits: CleaningLimits) -> tuple[Step, ...]:
     boilerplate = _Boilerplate(limits.max_same_reply)
     table = (
         Step(CONSENT, drop=_each(lambda e: _withheld(e, limits.withheld))),
+        Step("markup", edit=_part_markup),
         Step("unicode", edit=_repair),
         Step("whitespace", edit=_normalize),
         Step(
@@ -104,7 +107,7 @@ def steps(limits: CleaningLimits) -> tuple[Step, ...]:
     )
 
 
-TEXT_EDITS: tuple[str, ...] = ("unicode", "whitespace", "redaction")
+TEXT_EDITS: tuple[str, ...] = ("markup", "unicode", "whitespace", "redaction")
 """Steps that change words; others only keep some from being learnt."""
 EDITS: tuple[str, ...] = (*TEXT_EDITS, "unfinished")
 REASONS: tuple[str, ...] = (
@@ -153,6 +156,13 @@ def _withheld(entry: CleaningItem, withheld: frozenset[str]) -> str | None:
 
 def _rejected(entry: CleaningItem, rejected: frozenset[str]) -> str | None:
     return "you rejected it" if entry.conversation.id in rejected else None
+
+
+def _part_markup(entry: CleaningItem) -> Conversation:
+    has_empty = any(m.role in {"system", "developer"} for m in entry.conversation.messages)
+    if not has_empty and not may_hold_markup(entry.joined):
+        return entry.conversation
+    return without_markup(entry.conversation)
 
 
 def _repair(entry: CleaningItem) -> Conversation:
