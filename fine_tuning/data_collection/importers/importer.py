@@ -17,6 +17,7 @@ from fine_tuning.data_collection.importers.items import (
 )
 from fine_tuning.data_collection.importers.json_records import ParsedRecord
 from fine_tuning.data_collection.importers.source import Source
+from fine_tuning.data_collection.markup_conversation import without_markup
 from fine_tuning.storage.json_lines import sound_text
 
 
@@ -99,6 +100,8 @@ def converted(record: ParsedRecord, convert: Convert) -> Iterator[ImportedItem]:
 def sound(item: Imported) -> Imported:
     """Return an item that a store takes: text UTF-8 can hold, one id a message, parents first.
 
+    Other programs' markup is parted from what was said, for every reader alike.
+
     Raises:
         DataError: if the conversation holds no message, or two of one id.
     """
@@ -111,15 +114,13 @@ def sound(item: Imported) -> Imported:
     if len(set(ids)) < len(ids):
         raise DataError("two messages of the conversation have one id")
     messages = tuple(_sound_message(message) for message in conversation.messages)
-    return replace(
-        item,
-        conversation=replace(
-            conversation,
-            messages=messages,
-            title=sound_text(conversation.title),
-            source_ref=sound_text(conversation.source_ref),
-        ),
+    read = replace(
+        conversation,
+        messages=messages,
+        title=sound_text(conversation.title),
+        source_ref=sound_text(conversation.source_ref),
     )
+    return replace(item, conversation=without_markup(read))
 
 
 def _sound_message(message: Message) -> Message:
