@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fine_tuning.core.conversation import Message
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Exchange:
     """One exchange: ``place`` counts those of the branch; ``messages`` begin with the user's.
 

@@ -9,6 +9,7 @@ stay with the caller, who is asked again for those few that are compared. Source
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -73,30 +74,30 @@ class NearDuplicates:
     def __init__(self, similarity: float) -> None:
         self.similarity = similarity
         self._known = _WordHashes()
-        self._waiting: list[Hashes] = []
+        self._waiting = array("Q")
+        self._waiting_ends = [0]
         self._sketches: list[NDArray[np.uint32]] = []
         self._owners: list[NDArray[np.int64]] = []
         self._waiting_owners: list[int] = []
 
     def add(self, number: int, text: str) -> bool:
         """Add a text under a number of the caller's; tell whether it is long enough to compare."""
-        shingles = self.shingles(text)
-        if len(shingles) < MIN_SHINGLES:
+        words = _words(text)
+        if len(words) < MIN_SHINGLES + WORDS_PER_SHINGLE - 1:
             return False
-        self._waiting.append(shingles)
+        self._waiting.extend(map(self._known.__getitem__, words))
+        self._waiting_ends.append(len(self._waiting))
         self._waiting_owners.append(number)
-        if len(self._waiting) >= _BATCH:
+        if len(self._waiting_owners) >= _BATCH:
             self._sketch()
         return True
 
     def shingles(self, text: str) -> Hashes:
         """Return the hashes of a text's word triples, with repeats."""
-        words = (_WORD if text.isascii() else _CHAR_OR_WORD).findall(text.casefold())
+        words = _words(text)
         if len(words) < WORDS_PER_SHINGLE:
             return np.empty(0, np.uint64)
-        known = self._known
-        hashed = np.fromiter((known[word] for word in words), np.uint64, len(words))
-        return _mixed(hashed)
+        return _mixed(np.fromiter(map(self._known.__getitem__, words), np.uint64, len(words)))
 
     def find(
         self, text_of: Callable[[int], str], is_same: Callable[[str, str], bool] | None = None
@@ -137,15 +138,22 @@ class NearDuplicates:
         return text, np.unique(self.shingles(text))
 
     def _sketch(self) -> None:
-        if not self._waiting:
+        if not self._waiting_owners:
             return
-        offsets = [0, *np.cumsum([len(one) for one in self._waiting]).tolist()]
+        short = WORDS_PER_SHINGLE - 1
+        ends = np.array(self._waiting_ends)
+        is_inside = np.ones(len(self._waiting) - short, bool)
+        for step in range(1, short + 1):  # no triple reaches over the end of its text
+            is_inside[ends[1:-1] - step] = False
         matrix = RMinHash.digest_matrix_from_flat_token_hashes(
-            np.concatenate(self._waiting), offsets, NUM_HASHES, _SEED
+            _mixed(np.array(self._waiting))[is_inside],
+            (ends - short * np.arange(len(ends))).tolist(),
+            NUM_HASHES,
+            _SEED,
         )
         self._sketches.append(np.array(matrix.to_rows(), dtype=np.uint32))
         self._owners.append(np.array(self._waiting_owners, dtype=np.int64))
-        self._waiting, self._waiting_owners = [], []
+        self._waiting, self._waiting_ends, self._waiting_owners = array("Q"), [0], []
 
 
 class _Remembered:
@@ -190,6 +198,10 @@ class DisjointSets:
             root = self.root(place)
             found.setdefault(root, [root]).append(place)
         return [found[root] for root in sorted(found)]
+
+
+def _words(text: str) -> list[str]:
+    return (_WORD if text.isascii() else _CHAR_OR_WORD).findall(text.casefold())
 
 
 def _mixed(words: Hashes) -> Hashes:

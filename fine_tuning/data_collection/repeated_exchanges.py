@@ -32,7 +32,7 @@ _TRAINED, _JOINS, _COMPARED = 1, 2, 4
 _WORD = re.compile(r"\w+")
 _SENTENCE = re.compile(r"[.!?\u3002\uff01\uff1f\u0964\u061f\u2026][)\"'\u201d\u2019\u00bb]*\Z")
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
-_CODE = re.compile(r"```|\n(?: {2}|\t)")
+_CODE = re.compile(r"^ *```|\n(?: {2}|\t)", re.MULTILINE)
 
 Numbers = NDArray[np.int64]
 
@@ -74,7 +74,8 @@ class ExchangeTable:
         """
         prefix = xxhash.xxh3_128()
         owner = len(self._firsts) - 1
-        keys = [_key(message) for message in entry.path]
+        words = [_words(message.text) for message in entry.path]
+        keys = [_key(message, said) for message, said in zip(entry.path, words, strict=True)]
         position = 0
         trained: list[tuple[int, Exchange, int]] = []
         for exchange in entry.exchanges:
@@ -222,11 +223,12 @@ def _groups(*columns: NDArray[np.uint64]) -> Iterator[Numbers]:
 
 def _words(text: str) -> str:
     """Return a text in any case and spacing; where spaces are the topic, as it is."""
-    return text.strip() if _CODE.search(text) else " ".join(text.casefold().split())
+    if "\n" in text and _CODE.search(text):
+        return text.strip()
+    return " ".join(text.casefold().split())
 
 
-def _key(message: Message) -> bytes:
-    words = _words(message.text)
+def _key(message: Message, words: str) -> bytes:
     if not message.tool_calls and len(message.content) == 1 and message.content[0].type == "text":
         return f"{message.role}\0{words}\0".encode("utf-8", "surrogatepass")
     others = [part.to_dict() for part in message.content if part.type != "text"]

@@ -27,6 +27,8 @@ from fine_tuning.data_collection.quality import quality
 from fine_tuning.data_collection.repeated_exchanges import Equals, ExchangeTable
 from fine_tuning.data_collection.spool import Spool
 
+MOST_READ = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class RepeatReason:
@@ -178,17 +180,17 @@ class Repetition:
                 stands[number] = False
 
     def _reader(self) -> Callable[[int], str]:
-        """Return a function that reads the text of an exchange, and all of its conversation."""
-        last = -1
-        texts: list[str] = []
+        """Return a function that reads the text of an exchange; it remembers some conversations."""
+        read: dict[int, list[str]] = {}
 
         def text_of(number: int) -> str:
-            nonlocal last, texts
             owner, place = self._table.place_of(number)
-            if owner != last:
-                texts = [one.said for one in exchanges_of(self._spool.get(owner).path())]
-                last = owner
-            return texts[place]
+            if owner not in read:
+                if len(read) >= MOST_READ:
+                    read.clear()
+                path = self._spool.get(owner).path()
+                read[owner] = [exchange.said for exchange in exchanges_of(path)]
+            return read[owner][place]
 
         return text_of
 

@@ -35,6 +35,8 @@ def join_turns(conversation: Conversation, path: Sequence[Message]) -> Conversat
     Returns:
         The very same conversation, if its turns are in order.
     """
+    if _is_in_order(path):
+        return conversation
     kept: list[Message] = []
     for message in _without_empty(path):
         if kept and _is_one_turn(kept[-1], message):
@@ -50,13 +52,30 @@ def join_turns(conversation: Conversation, path: Sequence[Message]) -> Conversat
     return conversation if is_same or not kept else _with_branch(conversation, path, kept)
 
 
+def _is_in_order(path: Sequence[Message]) -> bool:
+    """Tell quickly whether nothing is to do, which is so of nearly every conversation."""
+    before, has_asked = "", False
+    for message in path:
+        role = message.role
+        has_asked = has_asked or role == "user"
+        is_repeated = role == before and role != "tool"
+        if is_repeated or (role == "assistant" and not has_asked) or is_empty(message):
+            return False
+        before = role
+    return True
+
+
 def is_empty(message: Message) -> bool:
     """Tell whether a message has no words, no picture or file, and calls nothing."""
     if message.tool_calls or message.role == "tool":
         return False
-    return not any(
-        part.type != "text" or part.text.translate(_INVISIBLE).strip() for part in message.content
-    )
+    return all(part.type == "text" and _is_blank(part.text) for part in message.content)
+
+
+def _is_blank(text: str) -> bool:
+    if not text.isascii():
+        text = text.translate(_INVISIBLE)
+    return not text or text.isspace() or not text.replace("\0", "").strip()
 
 
 def _without_empty(path: Sequence[Message]) -> list[Message]:
