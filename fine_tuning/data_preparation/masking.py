@@ -312,6 +312,7 @@ def _append(sequences: list[_Sequence], found: WindowPrompt) -> None:
     if last is None or not continues or found.prompt[: len(last.ids)] != last.ids:
         last = _Sequence(found.messages, found.start)
         sequences.append(last)
+    last.messages = found.messages  # a window opened again may reach further
     last.add(found.prompt[len(last.ids) :], 0)
     last.add(found.reply, 1)
     last.end_reply(found.place)

@@ -1,9 +1,10 @@
-"""What a chat template puts around a reply, learnt from the template by rendering.
+"""What a chat template puts around a reply, found out by rendering small conversations.
 
 A base that thinks gets a prompt that opens a thought (``<think>`` and a newline), or opens one
 itself. What it must say is then more than the reply: the end of the thought, or the recorded
-thought and its end. No names of models are known here; a template is asked with small
-conversations, and only where it shows no thought is the closing mark derived from the opening one.
+thought and its end. No names of models are known here. Only where a template shows no thought is
+the closing mark derived from the opening one: it is the mark that the template cuts at, else a
+token of the model, else what the form of the mark says.
 """
 
 from __future__ import annotations
@@ -19,9 +20,17 @@ from fine_tuning.core.ports import PromptRenderer
 QUESTION, REPLY, THOUGHT = "Question", "Fine", "Musing"
 
 _MARK = re.compile(
-    r"<[|｜]?[\w:.▁-]+[|｜]?>|\[[A-Z_]+\]|◁\w+▷"  # noqa: RUF001 - marks as models write them
+    r"<[|｜]?/?[\w:.▁-]+[|｜]?>|\[/?[A-Z_]+\]|◁/?\w+▷"  # noqa: RUF001 - marks as models write them
 )
-_BEGINS = {"begin": "end", "Begin": "End", "BEGIN": "END", "start": "end", "START": "END"}
+_THOUGHT = re.compile("think|thought|reason|analysis|reflect", re.IGNORECASE)
+_BEGINS = {
+    "begin": "end",
+    "Begin": "End",
+    "BEGIN": "END",
+    "start": "end",
+    "START": "END",
+    "prefix": "suffix",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +93,10 @@ def find_reply_form(renderer: PromptRenderer, *, is_mark: Callable[[str], bool])
             closes=closes,
         )
     if mark := open_mark(opening):
-        return _closed_by_form(renderer, opening, mark)
+        hidden = next((end for end in closing_marks(mark) if _hides(renderer, end)), "")
+        own = next((end for end in closing_marks(mark) if is_mark(end)), "")
+        if close := hidden or own or (closing_marks(mark)[0] if _THOUGHT.search(mark) else ""):
+            return _closed_by_form(opening, mark, close)
     # gpt-oss names a channel before each reply. A role's name is no part of what is said: where a
     # template has no generation prompt, clients show the reply alone.
     return ReplyForm(bare=bare if bare.strip() and is_mark(bare) else "")
@@ -109,10 +121,8 @@ def closing_marks(mark: str) -> list[str]:
     return [slashed, f"</{mark[edge:]}"] if edge > 1 else [slashed]
 
 
-def _closed_by_form(renderer: PromptRenderer, opening: str, mark: str) -> ReplyForm:
+def _closed_by_form(opening: str, mark: str, close: str) -> ReplyForm:
     """Return the form of a template that opens a thought and hides those of the past."""
-    candidates = closing_marks(mark)
-    close = next((end for end in candidates if _hides(renderer, end)), candidates[0])
     if not opening.endswith("\n") and mark.startswith("["):  # Magistral writes it without newlines
         return ReplyForm(opening=opening, bare=close, closes=close)
     opens = "" if opening.endswith("\n") else "\n"
