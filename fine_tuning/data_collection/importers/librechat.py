@@ -212,10 +212,11 @@ class _Turn:
 
     def _close(self) -> None:
         number = sum(message.role != "tool" for message in self._done)
+        suffix = ("", "#reply")[number] if number < 2 else f"#{number}"  # noqa: PLR2004
         self._done.append(
             replace(
                 self._base,
-                id=f"{self._key}#{'reply' * (number == 1) or number}" if number else self._key,
+                id=f"{self._key}{suffix}",
                 content=parts("\n".join(self._said)),
                 reasoning="\n".join(filter(None, self._thoughts)),
                 tool_calls=tuple(self._calls),

@@ -28,6 +28,7 @@ from fine_tuning.data_collection.importers.importer import importer_of_records
 from fine_tuning.data_collection.importers.items import Draft, Imported
 from fine_tuning.data_collection.importers.speakers import speaker_roles
 from fine_tuning.data_collection.importers.trees import chained
+from fine_tuning.data_collection.importers.unread import KnownKeys
 
 SOURCE = "import:sharegpt"
 _LISTS = ("conversations", "conversation", "items", "messages")
@@ -128,4 +129,11 @@ def _messages(name: str, turn: JsonObject, speakers: Mapping[str, Role]) -> list
     return [Message(id=name, role=role, content=parts(said), weight=weight, model=model)]
 
 
-SHAREGPT = importer_of_records("sharegpt", "ShareGPT", _accepts, _convert)
+_KNOWN = KnownKeys(
+    frozenset({*_LISTS, "system", "system_prompt", "conversation_id", "tools", "title"}),
+    frozenset({
+        "from", "role", "value", "content", "text", "markdown", "human", "assistant", "weight",
+    }),
+)  # fmt: skip
+
+SHAREGPT = importer_of_records("sharegpt", "ShareGPT", _accepts, _convert, _KNOWN)

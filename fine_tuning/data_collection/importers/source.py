@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -34,11 +35,13 @@ HEAD_BYTES = 64
 class Source:
     """A file that conversations are imported from; opening reads nothing yet.
 
-    ``num_read_bytes`` tells how far a plain JSON file was read; other kinds do not say.
+    ``num_read_bytes`` tells how far a plain JSON file was read; other kinds do not say. ``unread``
+    counts the records in which a key or column holds something that its reader does not read.
     """
 
     path: Path
     num_read_bytes: int = field(default=0, init=False, compare=False)
+    unread: Counter[str] = field(default_factory=Counter, init=False, compare=False)
 
     @cached_property
     def _head(self) -> bytes:
