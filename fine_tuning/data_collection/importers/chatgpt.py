@@ -36,14 +36,15 @@ FEEDBACK_MEMBERS = "message_feedback*.json"
 _ROLES: dict[str, Role] = {
     "user": "user", "assistant": "assistant", "system": "system", "tool": "tool", "critic": "tool",
 }  # fmt: skip
-_HIDDEN = ("user_editable_context", "model_editable_context", "app_pairing_content")
+_HIDDEN = (
+    "user_editable_context", "model_editable_context", "app_pairing_content", "reasoning_recap",
+)  # fmt: skip
 _NOTICE = "Original custom instructions no longer available"
 """What the export writes where it does not tell a person's instructions."""
 _TOOL_NAMES = {"t2uay3k.sj1i4kz": "image_gen.text2im"}
 """Tools that the export names in code."""
 _CUT_SHORT = {"interrupted", "max_tokens"}
 _SOUNDS = {"audio_asset_pointer", "real_time_user_audio_video_asset_pointer"}
-_THOUGHTS = ("thoughts", "reasoning_recap")
 
 Thumbs = dict[str, tuple[int, str]]
 """What ``message_feedback.json`` says: thumb and comment by message."""
@@ -152,7 +153,7 @@ def _status(raw: JsonObject) -> Status:
 
 def _with_words(message: Message, raw: JsonObject, content: JsonObject, kind: str) -> Message:
     """Return a message with what it says: thoughts, the call of a tool, or parts."""
-    if kind in _THOUGHTS:
+    if kind == "thoughts":
         return replace(message, reasoning=_thoughts(content))
     recipient = raw.get("recipient")
     if message.role == "assistant" and isinstance(recipient, str) and recipient not in {"", "all"}:
