@@ -279,7 +279,7 @@ class Writer:
             paragraph = [
                 self._filled(self._draw.choice(sentences)) for _ in range(self._draw.randint(1, 4))
             ]
-            said.append(space.join(paragraph) if len(said) % 3 else "- " + f"\n- ".join(paragraph))
+            said.append(space.join(paragraph) if len(said) % 3 else "- " + "\n- ".join(paragraph))
         if with_code:
             snippet = self._draw.choice(SNIPPETS)
             said.append(

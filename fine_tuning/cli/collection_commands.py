@@ -79,6 +79,9 @@ def _tell(report: ImportReport) -> None:
         say(f"  set aside: {line}")
     if report.quarantine is not None:
         say(f"  {report.num_quarantined} records were set aside; see {report.quarantine}")
+    if report.unread:
+        named = ", ".join(f"{key} (in {count})" for key, count in report.unread.items())
+        say(f"  not read: {named}")
 
 
 def _as_value(report: ImportReport) -> dict[str, JsonValue]:
@@ -92,6 +95,7 @@ def _as_value(report: ImportReport) -> dict[str, JsonValue]:
         "feedback": report.num_feedback,
         "quarantined": report.num_quarantined,
         "skipped": list(report.skipped),
+        "unread": dict(report.unread),
         "quarantine": str(report.quarantine) if report.quarantine else None,
     }
 

@@ -6,7 +6,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -39,6 +39,8 @@ class ImportReport:
     ``num_in`` is how many records it held: conversations new to the log, known before, and those
     set aside, plus records that are feedback only. ``skipped`` are the first records set aside, a
     sentence each; ``quarantine`` is the file that holds all of them, None when there are none.
+    ``unread`` names the keys or columns that are not read, and in how many records each says
+    something.
     """
 
     path: Path
@@ -52,6 +54,7 @@ class ImportReport:
     num_quarantined: int = 0
     skipped: tuple[str, ...] = ()
     quarantine: Path | None = None
+    unread: dict[str, int] = field(default_factory=dict)
 
     @property
     def num_in(self) -> int:
@@ -257,6 +260,7 @@ class _Import:
             num_quarantined=self.num_quarantined,
             skipped=tuple(self.skipped),
             quarantine=quarantine if self.num_quarantined else None,
+            unread=dict(reading.source.unread.most_common()),
         )
 
     def _take(self, items: list[Imported]) -> None:

@@ -28,7 +28,7 @@ _MAY_HOLD = re.compile(
     r"unused9|bos|eos|s>|turn|user|assistant|observation|co |cit|tool_|｜)"
     r"|</?[ab]nt(?:Artifact|Thinking|ml)|</?antml|<｜|<\|"
     r"|\[/?(?:THINK|TOOL_|INST|cit|oaicite|\^\d)|◁|[【\ue200-\ue206]|:::"
-    r"|cite_?turn|citeturn|sandbox:|image_group\{|entity\[|oaicite|navlistturn"
+    r"|\\ue20\d|cite_?turn|citeturn|sandbox:|image_group\{|entity\[|oaicite|navlistturn"
     r"|not supported|n['’]t (?:yet )?supported|nicht unterstützt|pris en charge|no es compatible"
     r"|não é compat|ancora supportato|サポートされていません|지원되지|不支持此"
     r"|Conversation with (?:Bing|Copilot)|assistantfinal|thought process:|Thinking\.\.\."

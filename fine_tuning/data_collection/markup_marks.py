@@ -53,6 +53,8 @@ _MARKS = re.compile(
     rf"|{_ZERO}:contentReference\[oaicite:\d+\](?:\{{index=\d+\}})?{_ZERO}"
     r"|\[oaicite:\d+\](?:\{index=\d+\})?"
     "|\ue200[^\ue200\ue201]*\ue201"
+    "|\ue202turn\\d+[a-z]+\\d+"
+    r"|\\ue200(?:\\ue202turn\d+[a-z]+\d+)+\\ue201|\\ue202turn\d+[a-z]+\d+"
     r"|(?<!\w)(?:file)?cite(?:turn\d+[a-z]+\d+)+(?:L\d+(?:-L?\d+)?)?"
     r"|(?<!\w)navlist(?:turn\d+[a-z]+\d+)+"
     r"|(?<![\w.])image_group\{[^{}\n]*\}"

@@ -1,6 +1,6 @@
 """Other programs' markup: what is parted, what stays, and that no text is too strange."""
 
-# ruff: noqa: RUF001 - marks are written in the letters in which programs write them
+
 
 from __future__ import annotations
 

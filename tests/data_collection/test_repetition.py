@@ -14,7 +14,22 @@ from fine_tuning.data_collection.data_cleaner import CleaningReport, DataCleaner
 from fine_tuning.data_collection.exchanges import exchanges_of
 from fine_tuning.data_collection.repeated_exchanges import is_phrase
 
-TOPICS = ["tide", "harbour", "lamp", "stone", "ferry", "bread", "gull", "rope", "anchor", "deck", "sail", "keel", "crew", "storm"]
+TOPICS = [
+    "tide",
+    "harbour",
+    "lamp",
+    "stone",
+    "ferry",
+    "bread",
+    "gull",
+    "rope",
+    "anchor",
+    "deck",
+    "sail",
+    "keel",
+    "crew",
+    "storm",
+]
 
 
 def exchange(number: int) -> tuple[str, str]:

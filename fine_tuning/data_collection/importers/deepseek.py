@@ -20,7 +20,6 @@ from fine_tuning.data_collection.importers.fields import (
     name_of,
     objects,
     parts,
-    split_thoughts,
     text,
     words,
 )
@@ -106,8 +105,7 @@ def _message(key: str, role: Role, message: JsonObject) -> Message:
         said.append(words(message, "content"))
         thoughts.append(text(message, "reasoning_content"))
     whole = "\n\n".join(filter(None, said))
-    more, whole = split_thoughts(whole) if role == "assistant" else ("", whole)
-    thought = "\n\n".join(filter(None, [*thoughts, more])).strip()
+    thought = "\n\n".join(filter(None, thoughts)).strip()
     is_cut = text(message, "status").upper() in _UNFINISHED
     status: Status = "aborted" if is_cut else "complete"
     return Message(

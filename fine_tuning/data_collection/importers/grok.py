@@ -22,7 +22,6 @@ from fine_tuning.data_collection.importers.fields import (
     objects,
     parts,
     picture,
-    split_thoughts,
     text,
     words,
 )
@@ -74,13 +73,12 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
 def _message(key: str, item: JsonObject) -> Message:
     is_user = text(item, "sender").lower() in {"human", "user"}
     said = words(item, "message")
-    thoughts, said = ("", said) if is_user else split_thoughts(said)
     status: Status = "aborted" if item.get("partial") is True else "complete"
     return Message(
         id=key,
         role="user" if is_user else "assistant",
         content=(*parts(said), *_pictures(item)),
-        reasoning=text(item, "thinking_trace") or thoughts,
+        reasoning=text(item, "thinking_trace"),
         model="" if is_user else text(item, "model"),
         status=status,
         created_at=_time(item.get("create_time")),

@@ -17,6 +17,7 @@ from fine_tuning.data_collection.importers.items import (
 )
 from fine_tuning.data_collection.importers.json_records import ParsedRecord
 from fine_tuning.data_collection.importers.source import Source
+from fine_tuning.data_collection.importers.unread import KnownKeys, unread_keys
 from fine_tuning.data_collection.markup_conversation import without_markup
 from fine_tuning.storage.json_lines import sound_text
 
@@ -55,7 +56,11 @@ Convert = Callable[[JsonObject], Iterable[Imported]]
 
 
 def importer_of_records(
-    name: str, title: str, accepts: Callable[[JsonObject], bool], convert: Convert
+    name: str,
+    title: str,
+    accepts: Callable[[JsonObject], bool],
+    convert: Convert,
+    known: KnownKeys | None = None,
 ) -> Importer:
     """Return the importer of a format whose JSON records can be read one by one.
 
@@ -64,6 +69,7 @@ def importer_of_records(
         title: What is shown to a user.
         accepts: Tells by its keys whether a record is of the format.
         convert: Reads a record; it may raise :class:`DataError` or any of :data:`UNREADABLE`.
+        known: The keys that ``convert`` reads; others are named in the report. None names none.
     """
 
     def knows(sample: Sample) -> bool:
@@ -72,6 +78,8 @@ def importer_of_records(
 
     def read(source: Source) -> Iterator[ImportedItem]:
         for record in source.records():
+            if known is not None and isinstance(record.value, Mapping):
+                source.unread.update(unread_keys(record.value, known))
             yield from converted(record, convert)
 
     return Importer(name=name, title=title, knows=knows, read=read)

@@ -22,7 +22,6 @@ from fine_tuning.data_collection.importers.fields import (
     objects,
     parts,
     picture,
-    split_thoughts,
     text,
     tool_call,
 )
@@ -147,7 +146,6 @@ def _messages(key: str, item: JsonObject) -> list[Message]:
     if role is None:
         raise DataError(f"a message has the role {item.get('role')!r}")
     said, thoughts, others = _content(item.get("content"))
-    more, said = split_thoughts(said) if role == "assistant" else ("", said)
     notes = mapping(item, "metadata")
     calls, results = _calls(key, objects(notes, "tool_calls"))
     model = text(mapping(notes, "assistant"), "model") or text(item, "model")
@@ -160,7 +158,7 @@ def _messages(key: str, item: JsonObject) -> list[Message]:
         id=key,
         role=role,
         content=(*parts(said), *others),
-        reasoning="\n\n".join(filter(None, [thoughts, more])),
+        reasoning=thoughts,
         model=model if role == "assistant" else "",
         status=_STATES.get(text(item, "status"), "complete"),
         created_at=at,

@@ -27,7 +27,6 @@ from fine_tuning.data_collection.importers.fields import (
     objects,
     parts,
     picture,
-    split_thoughts,
     text,
     tool_call,
     words,
@@ -138,8 +137,7 @@ def _messages(key: str, item: JsonObject) -> tuple[Message, ...]:
     if role is None:
         raise DataError(f"a message has the role {item.get('role')!r}")
     said = words(item, "content")
-    thoughts, said = split_thoughts(said) if role == "assistant" else ("", said)
-    kept = text(item, "reasoningContent", "reasoning_content", "thinking") or thoughts
+    thoughts = text(item, "reasoningContent", "reasoning_content", "thinking")
     if role == "system" and not said.strip():
         return ()
     return (
@@ -147,7 +145,7 @@ def _messages(key: str, item: JsonObject) -> tuple[Message, ...]:
             id=key,
             role=role,
             content=(*_attached(item), *parts(said)),
-            reasoning=kept.strip(),
+            reasoning=thoughts.strip(),
             tool_calls=_calls(item.get("toolCalls")),
             tool_call_id=text(item, "toolCallId", "tool_call_id"),
             model=text(item, "model"),

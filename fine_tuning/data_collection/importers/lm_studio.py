@@ -20,7 +20,6 @@ from fine_tuning.data_collection.importers.fields import (
     name_of,
     objects,
     parts,
-    split_thoughts,
     text,
     tool_call,
 )
@@ -156,13 +155,12 @@ class _Version:
         )
 
     def _close(self, role: Role) -> None:
-        more, said = split_thoughts(self.said) if role == "assistant" else ("", self.said)
-        thoughts = "\n\n".join(filter(None, [*self.thoughts, more]))
-        if said.strip() or thoughts or self.calls or self.others:
+        thoughts = "\n\n".join(self.thoughts)
+        if self.said.strip() or thoughts or self.calls or self.others:
             is_reply = role == "assistant"
             self._add(
                 role,
-                content=(*parts(said), *self.others),
+                content=(*parts(self.said), *self.others),
                 reasoning=thoughts,
                 tool_calls=tuple(self.calls),
                 model=self.model if is_reply else "",

@@ -26,17 +26,12 @@ from fine_tuning.data_collection.importers.items import (
 from fine_tuning.data_collection.importers.json_records import ParsedRecord
 from fine_tuning.data_collection.importers.openai_chat import conversation_of, openai_message
 from fine_tuning.data_collection.importers.source import Source
+from fine_tuning.data_collection.importers.speakers import speaker_role
 
 SOURCE = "import:messages"
 MAX_MESSAGES = 100_000
 _SPEAKERS = ("role", "from", "speaker", "sender", "author")
 _TEXTS = ("content", "parts", "value", "text", "message", "tool_calls", "function_call")
-_ROLES = {
-    "human": "user", "me": "user", "prompter": "user", "user": "user",
-    "model": "assistant", "bot": "assistant", "gpt": "assistant", "ai": "assistant",
-    "chatgpt": "assistant", "chatbot": "assistant", "assistant": "assistant",
-    "system": "system", "developer": "developer", "tool": "tool", "function": "function",
-}  # fmt: skip
 _GROUPS = ("conversation_id", "chat_id", "session_id", "thread_id", "conversation", "session")
 
 
@@ -44,8 +39,8 @@ def is_turn(value: object) -> bool:
     """Tell whether a value is a message: it names a speaker of a known role and says something."""
     if not isinstance(value, Mapping):
         return False
-    role = _speaker(value)
-    return role in _ROLES and any(key in value for key in _TEXTS)
+    is_known = speaker_role(_speaker(value)) is not None
+    return is_known and any(key in value for key in _TEXTS)
 
 
 def is_turns(value: object) -> bool:
@@ -54,7 +49,7 @@ def is_turns(value: object) -> bool:
 
 
 def _speaker(value: JsonObject) -> str:
-    return text(value, *_SPEAKERS).strip().lower()
+    return text(value, *_SPEAKERS).strip()
 
 
 def _knows(sample: Sample) -> bool:
@@ -110,7 +105,7 @@ def openai_turn(turn: JsonValue) -> dict[str, JsonValue]:
     """
     if not isinstance(turn, Mapping):
         raise DataError(f"a message is {type(turn).__name__}, expected an object")
-    role = _ROLES.get(_speaker(turn))
+    role = speaker_role(_speaker(turn))
     if role is None:
         raise DataError(f"a message has the role {_speaker(turn)!r}")
     made = {key: value for key, value in turn.items() if key not in _SPEAKERS}

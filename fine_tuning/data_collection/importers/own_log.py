@@ -49,6 +49,7 @@ def _read(source: Source) -> Iterator[ImportedItem]:
     if not source.is_sqlite:
         reader = ConversationReader(source.text)
         yield from _all(reader, reader.feedback)
+        source.unread.update(reader.unread)
         yield from _with_excerpts(source, {one.line: one.reason for one in reader.skipped})
         return
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:

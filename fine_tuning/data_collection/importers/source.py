@@ -12,6 +12,7 @@ import tempfile
 import weakref
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -48,12 +49,14 @@ class Source:
     """A file that conversations are imported from; opening reads nothing yet.
 
     ``assistant`` is the person who is the assistant, in a chat between persons. ``num_read_bytes``
-    tells how far a plain JSON file was read; other kinds do not say.
+    tells how far a plain JSON file was read; other kinds do not say. ``unread`` counts the records
+    in which a key or column holds something that its reader does not read.
     """
 
     path: Path
     assistant: str = ""
     num_read_bytes: int = field(default=0, init=False, compare=False)
+    unread: Counter[str] = field(default_factory=Counter, init=False, compare=False)
 
     @cached_property
     def _head(self) -> bytes:
