@@ -133,7 +133,10 @@ def main() -> int:
     if given.save is not None:
         given.save.write_text(table, encoding="utf-8")
     is_kept = all(
-        now["reached"] >= LEAST_SHARE * now["replies"] and not now["unnamed"] and not now["marks"]
+        "error" not in now
+        and now["reached"] >= LEAST_SHARE * now["replies"]
+        and not now["unnamed"]
+        and not now["marks"]
         for _, _, now in rows
     )
     return 0 if is_kept else 1
@@ -148,7 +151,10 @@ def write(folder: Path, count: int, only: str | None = None) -> dict[str, Path]:
         made = chats(count, SEED + index)
         make(folder / name, made)
         replies = [
-            {"names": exchange.reply.names, "chat": chat.number}
+            {
+                "names": exchange.reply.names,
+                "has_picture": exchange.has_picture or exchange.reply.has_picture,
+            }
             for chat in made
             for exchange in chat.exchanges
             if exchange.reply.is_finished or program in WITHOUT_STATUS
@@ -185,15 +191,17 @@ def _share(found: dict[str, Any]) -> str:
     if not found:
         return ""
     if "error" in found:
-        return f"not read ({found['error']})"
-    return f"{100 * found['reached'] / found['replies']:.1f} %"
+        return "not read"
+    share = f"{100 * found['reached'] / found['replies']:.1f} %"
+    return f"{share} ({found['cut']} cut)" if found["cut"] else share
 
 
 def _table(rows: list[tuple[str, dict[str, Any], dict[str, Any]]], count: int) -> str:
     head = (
         f"# Replies of other programs' exports that reach training\n\n"
         f"{datetime.now(UTC):%Y-%m-%d}, {_processor()}, {count} chats of each program, default "
-        "settings, embedded base model, max_length 2048.\n\n"
+        "settings, embedded base model, max_length 2048. A reply that is longer than that is "
+        "trained on up to there, which is told as cut. Marks are targets that hold markup of the program.\n\n"
         "| Program | Finished replies | Before | Now | Lost now | Marks before | Marks now |\n"
         "|---|---|---|---|---|---|---|\n"
     )

@@ -98,7 +98,7 @@ def _exchange(draw: random.Random, writer: Writer, language: str) -> Exchange:
     return Exchange(
         asked=asked,
         reply=_reply(draw, writer, language),
-        has_picture=chance(0.06),
+        has_picture=chance(0.02),
         before_edit=writer.question(language) if chance(0.08) else "",
         note=f"The user is in {writer.name()} now." if chance(0.03) else "",
     )
@@ -110,7 +110,7 @@ def _reply(draw: random.Random, writer: Writer, language: str) -> Reply:
         text, names = writer.short(language)
     else:
         is_long = chance(0.06)
-        chars = draw.randint(3000, 7500) if is_long else draw.randint(60, 1200)
+        chars = draw.randint(2000, 7900) if is_long else draw.randint(60, 1200)
         text, names = writer.answer(
             language, int(chars * DENSE.get(language, 1)), with_code=chance(0.15)
         )
@@ -133,7 +133,7 @@ def _reply(draw: random.Random, writer: Writer, language: str) -> Reply:
         thoughts=thoughts if chance(0.25) else "",
         is_thought_open=not is_finished and chance(0.5),
         tool=tool if chance(0.12) else None,
-        has_picture=chance(0.03),
+        has_picture=chance(0.02),
         citations=[writer.name() for _ in range(draw.randint(1, 3))] if chance(0.08) else [],
         artifact=f"# {writer.name()}\n\n{draw.randint(2, 9)} notes" if chance(0.05) else "",
         is_finished=is_finished,

@@ -21,6 +21,8 @@ from fine_tuning.core.errors import FineTuningError
 from fine_tuning.workbench.base_models import BaseModels
 from fine_tuning.workbench.workbench import Workbench
 
+NOT_TEXT = "a message holds more than text"
+
 
 def main() -> None:
     """Print what was found as a line of JSON."""
@@ -66,21 +68,24 @@ def _found(bench: Workbench, truth: dict[str, Any]) -> dict[str, Any]:
         targets, left_out, lost = _trained_on(bench)
     except FineTuningError as error:
         return {
-            "replies": len(replies), "reached": 0, "reasons": {error.message[:90]: len(replies)},
-            "unnamed": 0, "marks": 0, "shown": [],
+            "replies": len(replies), "reached": 0, "cut": 0, "unnamed": 0, "marks": 0, "shown": [],
+            "reasons": {error.message[:90]: len(replies)},
         }  # fmt: skip
     joined = "\n".join(targets)
     reasons: Counter[str] = Counter()
     shown: list[str] = []
+    num_cut = 0
     for reply in replies:
         missing = [name for name in reply["names"] if name not in joined]
-        if missing:
-            reason = _reason(missing, reply["names"], recorded, left_out, lost)
+        if missing and missing == reply["names"][1:]:
+            num_cut += 1
+        elif missing:
+            reason = _reason(missing, reply, recorded, left_out, lost)
             reasons[reason] += 1
             shown.append(f"{reason}: {reply['names']}")
     marked = [target for target in targets if re.search(truth["marks"], target)]
     return {
-        "replies": len(replies), "reached": len(replies) - reasons.total(),
+        "replies": len(replies), "reached": len(replies) - reasons.total(), "cut": num_cut,
         "reasons": dict(reasons), "unnamed": reasons["no reason named"], "marks": len(marked),
         "shown": shown[:8], "marked": marked[:3],
     }  # fmt: skip
@@ -114,12 +119,12 @@ def _trained_on(bench: Workbench) -> tuple[list[str], dict[str, str], dict[str, 
         for message in conversation.messages
         if message.id in left_out
     }
-    targets = []
+    targets: list[str] = []
     with bases.open(base) as server:
         for split in ("train", "validation", "test"):
             for example in snapshot.split(split).examples:
-                for run in _runs(example.ids, example.mask):
-                    targets.append(server.tokenizer.decode(run))
+                runs = _runs(example.ids, example.mask)
+                targets += [server.tokenizer.decode(run) for run in runs]
     return targets, by_text, dict(snapshot.manifest["lost_replies"])
 
 
@@ -137,7 +142,7 @@ def _runs(ids: tuple[int, ...], mask: tuple[int, ...]) -> list[list[int]]:
 
 def _reason(
     missing: list[str],
-    names: list[str],
+    reply: dict[str, Any],
     recorded: str,
     left_out: dict[str, str],
     lost: dict[str, int],
@@ -145,11 +150,12 @@ def _reason(
     if any(name not in recorded for name in missing):
         return "not imported"
     for text, reason in left_out.items():
-        if any(name in text for name in names):
+        if any(name in text for name in reply["names"]):
             return reason
-    if len(missing) < len(names):
-        return "cut at max_length"
-    return f"tokenising ({', '.join(lost)})" if lost else "no reason named"
+    if reply["has_picture"] and NOT_TEXT in lost:
+        return NOT_TEXT
+    others = ", ".join(reason for reason in lost if reason != NOT_TEXT)
+    return f"tokenising: {others}" if others else "no reason named"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """Other programs' markup: what is parted, what stays, and that no text is too strange."""
 
-
-
 from __future__ import annotations
 
 import pytest

@@ -29,7 +29,8 @@ _LANGUAGES = {
         "nl", "nn", "no", "nb", "pt", "sv", "gd", "oc", "id", "ms",
     },
     "cp1251": {"ru", "uk", "bg", "be", "sr", "mk"}, "koi8_r": {"ru", "uk", "bg", "be"},
-    "cp1255": {"he", "iw", "yi"}, "cp1256": {"ar", "fa", "ur"}, "cp1253": {"el"},
+    "cp1255": {"he", "iw", "yi"}, "cp1256": {"ar", "fa", "ur"}, "cp1253": {"el"}, "cp874": {"th"},
+    "cp932": {"ja"}, "euc_jp": {"ja"}, "gb18030": {"zh"}, "big5": {"zh"}, "cp949": {"ko"},
 }  # fmt: skip
 _MARKS = "¿¡€£§ºª“”’‘„«»–—…·•°©®™ "
 _FREQUENT = frozenset(
@@ -151,6 +152,6 @@ def _in_words(text: str, beyond: Sequence[str], letters: tuple[str, str]) -> boo
 
 _SCRIPTS: dict[str, Callable[[str, Sequence[str]], bool]] = {
     "cp932": _japanese, "euc_jp": _japanese, "gb18030": _chinese, "big5": _chinese,
-    "cp949": _korean, "cp874": _thai, "cp1251": _cyrillic, "koi8_r": _cyrillic,
+    "cp949": _korean, "cp1251": _cyrillic, "koi8_r": _cyrillic, "cp874": _thai,
     "cp1255": _hebrew, "cp1256": _arabic, "cp1253": _greek,
 }  # fmt: skip

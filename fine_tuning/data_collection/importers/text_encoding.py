@@ -21,6 +21,8 @@ from fine_tuning.storage.atomic import storage_errors
 
 CHUNK_BYTES = 1 << 20
 SAMPLE_BYTES = 1 << 16
+MIN_ASCII_PARTS = 20
+"""A text in UTF-16 has one sign of so many from ASCII at least: line ends, commas, spaces."""
 MIN_SIGNS = 3
 """Signs beyond ASCII from which on a code page is told by statistics."""
 UTF_8 = ""
@@ -32,6 +34,8 @@ _BOMS = (
     (codecs.BOM_UTF8, UTF_8), (codecs.BOM_UTF32_LE, "utf_32"), (codecs.BOM_UTF32_BE, "utf_32"),
     (codecs.BOM_UTF16_LE, "utf_16"), (codecs.BOM_UTF16_BE, "utf_16"),
 )  # fmt: skip
+_ASCII = re.compile(r"[ -~\n\r\t]")
+_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 _BEYOND_ASCII = re.compile(rb"[^\n]*[\x80-\xff][^\n]*\n?")
 _WESTERN = re.compile("[à-öø-üßÀ-ÖØ-Ü’‘“”„«»–—…€°§£·¿¡Œœ]")
 
@@ -53,17 +57,17 @@ def encoding_of(file: BinaryIO) -> str:
 
 
 def _wide(head: bytes) -> str:
-    """Return UTF-16 without a mark: every other byte of its line ends and brackets is zero."""
-    even, odd = head[0::2], head[1::2]
-    signs = rb'[\n\r ,:"\[\]{}0-9]'
-    if len(head) < 4 or b"\x00" not in head:  # noqa: PLR2004 - two characters
+    """Return UTF-16 without a mark: the order in which more is ASCII, and nothing a control."""
+    even = head[: len(head) // 2 * 2]
+    if b"\x00" not in even:
         return UTF_8
-    for name, low, high in (("utf_16_le", even, odd), ("utf_16_be", odd, even)):
-        marks = [place.start() for place in re.finditer(signs, low)]
-        zeros = sum(high[place] == 0 for place in marks if place < len(high))
-        if zeros * 10 >= len(marks) * 9 and zeros * 20 >= len(low) and head[0] != head[1]:
-            return name
-    return UTF_8
+    plain: dict[str, int] = {}
+    for name in ("utf_16_le", "utf_16_be"):
+        text = even.decode(name, "replace")
+        if not _CONTROLS.search(text):
+            plain[name] = len(_ASCII.findall(text))
+    best = max(plain, key=lambda name: plain[name], default=UTF_8)
+    return best if best and plain[best] * 2 * MIN_ASCII_PARTS >= len(even) else UTF_8
 
 
 def _beyond_ascii(file: BinaryIO, chunk: bytes) -> bytes:

@@ -33,7 +33,9 @@ MAX_LINES = 2_000_000
 MAX_NAME_CHARS = 80
 _HIDDEN = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 _DATE = r"(\d{1,4})\s?[./\-年]\s?(\d{1,2})\s?[./\-月]\s?(\d{1,4})[.日]?"
-_CLOCK = r"((?:[^\d\s:\[\]]{1,4}\s?)?\d{1,2}[:.h]\d{2}(?::\d{2})?(?:\s?(?:[ap]\.?\s?m\.?|[صم]))?)"
+_CLOCK = (
+    r"((?:[^\d\s:\[\]]{1,4}\s?)?\d{1,2}[:.h]\d{2}(?:[:.]\d{2})?(?:\s?(?:[ap]\.?\s?m\.?|[صم]))?)"
+)
 _START = re.compile(
     rf"^(?:\[{_DATE},?\s?(?:à|um|at|kl\.)?\s?{_CLOCK}\]\s?"
     rf"|{_DATE}[,،]?\s(?:à |um |at |kl\. )?{_CLOCK}(?:\s[-–]\s|,\s))(.*)$",
@@ -176,7 +178,7 @@ def _spoken(line: _Line, order: str) -> Spoken:
     elif said.rstrip(".").casefold() in _DELETED:
         said = ""
     year, month, day = _sortable(line.date, order)
-    at = moment(year, month, day, line.clock.replace(".", ":", 1).replace("h", ":"), line.clock)
+    at = moment(year, month, day, re.sub(r"(?<=\d)[.h](?=\d)", ":", line.clock), line.clock)
     return Spoken(person=line.person, text=said, at=at, others=others)
 
 
