@@ -1,6 +1,6 @@
 """llama.cpp's web UI: the branch in use is trained on, replies not kept are choices."""
 
-# ruff: noqa: E501 - records stand on lines of their own
+# ruff: noqa: E501, RUF001 - records stand on lines of their own
 
 from __future__ import annotations
 
