@@ -83,8 +83,8 @@ def _first(value: JsonValue) -> JsonValue:
     """Return the first of several answers (SQuAD's are a list or an object of lists)."""
     if isinstance(value, Mapping) and isinstance(value.get("text"), list):
         value = value["text"]
-    if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
-        return value[0]
+    if isinstance(value, list) and value and isinstance(value[0], str):
+        return str(value[0])
     return value
 
 
