@@ -379,7 +379,7 @@ def _is_slip(one: _Token, other: _Token, counts: tuple[Counter[str], Counter[str
 
 
 def _is_one_slip(a: str, b: str, *, is_name: bool) -> bool:
-    """Tell whether two letters changed places, one is missing or doubled, or a neighbour was hit."""
+    """Tell if two letters changed places, one is missing or doubled, or a neighbour was hit."""
     if len(a) > len(b):
         a, b = b, a
     start = next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), len(a))

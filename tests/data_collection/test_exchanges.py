@@ -15,6 +15,7 @@ from fine_tuning.data_collection.exchanges import exchange_lengths, exchanges_of
 
 GOOD = "It is the part of a kite that faces the wind."
 OTHER = "A mast is the tall pole that carries the sails."
+LONG = " ".join(f"word{n}" for n in range(300))
 ROLES = ("user", "assistant", "system", "tool")
 SAID = (
     "", " ", "ok", "no " * 9, GOOD, OTHER, "This shit again!", "word " * 60, "What is a sail?",
@@ -108,7 +109,7 @@ def left(report: CleaningReport) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("odd", "reason", "options"),
     [
-        (("Explain it.", " ".join(f"word{n}" for n in range(300))), "too_long", {"max_length": 1000}),
+        (("Explain it.", LONG), "too_long", {"max_length": 1000}),
         (("hm", "ok"), "too_short", {}),
         (("What does a duck say?", "quack " * 9 + "quack"), "repetitive", {}),
         (("And?", "What the fuck do I know."), "inappropriate", {}),

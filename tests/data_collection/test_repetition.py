@@ -1,4 +1,4 @@
-"""Forks, grown exports and stock replies: no exchange is trained on twice, nothing unique is lost."""
+"""Forks, grown exports, stock replies: nothing is trained on twice, nothing unique is lost."""
 
 from __future__ import annotations
 
@@ -77,8 +77,10 @@ def test_a_cluster_has_the_name_of_the_oldest() -> None:
 
 
 def test_the_same_words_in_another_place_are_trained_on_once() -> None:
-    said = ("How do I reset the blue printer on the second floor?",
-            "Hold the round button for ten seconds, then wait until the lamp turns green.")  # fmt: skip
+    said = (
+        "How do I reset the blue printer on the second floor?",
+        "Hold the round button for ten seconds, then wait until the lamp turns green.",
+    )
     chats = [
         Conversation.from_turns(
             [("user", f"I am {name}."), ("assistant", f"Hello {name}, what may I do?"),
