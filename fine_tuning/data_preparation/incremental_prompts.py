@@ -162,6 +162,8 @@ class ConversationPrompts:
         targets: The replies to be learnt, ascending.
         max_length: The longest prompt that is of use, in tokens.
         tools: The functions the model was offered.
+        is_bounded: Whether the conversation is known to be about as long as is of use; then it is
+            put together at once.
     """
 
     def __init__(
@@ -171,13 +173,16 @@ class ConversationPrompts:
         targets: Sequence[int],
         max_length: int,
         tools: Sequence[JsonObject] = (),
+        *,
+        is_bounded: bool = False,
     ) -> None:
         self._tools = tools
         self._prompts = prompts
         self.messages = messages
         self._targets = targets
         self._max_length = max_length
-        self._max_chars = FIRST_CHARS_PER_TOKEN * max_length
+        part = FIRST_CHARS_PER_TOKEN * max_length
+        self._max_chars = sum(len(m.text) for m in messages) + 1 if is_bounded else part
         self._put_together: _PromptPieces | None = None
         self._retry_at = 0
         self._since = 0

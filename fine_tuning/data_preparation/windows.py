@@ -112,7 +112,7 @@ class WindowedPrompts:
         """
         stop = len(self._conversation.turns)
         if self._ends:
-            limit = self._ends[start] + self._max_length * 5 // 4
+            limit = self._ends[start] + self._max_length * 9 // 8
             stop = max(target + 1, bisect_right(self._ends, limit) - 1)
         messages, offset = self._conversation.window(start, stop)
         places = self._targets[
@@ -124,6 +124,7 @@ class WindowedPrompts:
             [place - start + offset for place in places],
             self._max_length,
             self._conversation.tools,
+            is_bounded=bool(self._ends),
         )
         numbers = {place: number for number, place in enumerate(places)}
         return _Window(start, messages, offset, prompts, numbers)

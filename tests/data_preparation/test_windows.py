@@ -87,7 +87,7 @@ def test_a_conversation_that_fits_stays_one_sequence(chatml: Ports) -> None:
 
 
 @pytest.mark.parametrize(
-    ("template", "times"), [(CHATML, 6), (templates.GEMMA, 6), (templates.OPENS_THOUGHT, 16)]
+    ("template", "times"), [(CHATML, 7), (templates.GEMMA, 7), (templates.OPENS_THOUGHT, 16)]
 )
 def test_work_grows_with_the_length_of_the_session(
     tmp_path: Path, template: str, times: int
