@@ -11,9 +11,10 @@ from __future__ import annotations
 import math
 import re
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fine_tuning.core.conversation import Conversation
+from fine_tuning.core.conversation import Conversation, Message
 from fine_tuning.data_collection.text_filters import cut_off, refusal
 
 _WORD = re.compile(r"\w+")
@@ -54,7 +55,11 @@ class Quality:
 
 def quality(conversation: Conversation) -> Quality:
     """Return the quality of the replies on a conversation's current branch."""
-    path = conversation.path()
+    return exchange_quality(conversation.path())
+
+
+def exchange_quality(path: Sequence[Message]) -> Quality:
+    """Return the quality of the replies among messages, measured by what was asked there."""
     replies = [message for message in path if message.role == "assistant" and message.weight]
     text = "\n".join(message.text for message in replies)
     words = [word.casefold() for word in _WORD.findall(text)]
