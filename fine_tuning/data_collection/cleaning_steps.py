@@ -161,8 +161,8 @@ ALWAYS: tuple[str, ...] = (CONSENT, NOT_TRAINED)
 """The steps that cannot be skipped: a person's word is not to be passed over."""
 
 STEP_NAMES: tuple[str, ...] = (
-    "turns",
-    *EDITS,
+    *("markup", "turns"),
+    *(edit for edit in EDITS if edit != "markup"),
     *(reason for reason in REASONS if reason not in ALWAYS),
 )
 """The steps that may be skipped."""
