@@ -6,19 +6,18 @@ is not known here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.finding import Finding
+from fine_tuning.data_preparation.leakage import SplitRecords, leakage
 from fine_tuning.data_preparation.masking import WINDOWS, ExampleTokenizer
-from fine_tuning.data_preparation.snapshot import SPLITS, Record, Snapshot
+from fine_tuning.data_preparation.snapshot import SPLITS, Snapshot
 
 LOW_SHARE = 0.1
 NUM_BARS = 10
 NUM_PARITY = 8
 _SHOWN = 5
-
-SplitRecords = Mapping[str, Sequence[Record]]
 
 
 def data_set_findings(
@@ -36,40 +35,13 @@ def data_set_findings(
     """
     records = {name: snapshot.split(name).records for name in SPLITS}
     return [
-        _leakage(snapshot, cluster_of),
+        leakage(records, cluster_of),
         _lengths(records, recipe),
         _share(records),
         _endings(records, recipe),
         _parity(records, recipe),
         *_remarks(snapshot),
     ]
-
-
-def _leakage(snapshot: Snapshot, cluster_of: Callable[[str], str]) -> Finding:
-    splits: dict[str, set[str]] = {}
-    members: dict[str, list[str]] = {}
-    for name in SPLITS:
-        for identity in snapshot.manifest["splits"][name]["conversation_ids"]:
-            cluster = cluster_of(identity)
-            splits.setdefault(cluster, set()).add(name)
-            members.setdefault(cluster, []).append(identity)
-    leaks = [cluster for cluster, held in splits.items() if len(held) > 1]
-    if not leaks:
-        return Finding(
-            check="leakage",
-            severity="good",
-            title="no conversation has a near duplicate in another split",
-            numbers={"clusters": len(splits)},
-        )
-    return Finding(
-        check="leakage",
-        severity="stop",
-        title=f"{len(leaks)} near-duplicate clusters stand in more than one split",
-        detail="what is tested was trained on, so every measure would flatter",
-        fix="prepare the data set again with 'fine-tuning prepare'",
-        numbers={"clusters": len(leaks)},
-        examples=tuple(" = ".join(members[cluster]) for cluster in leaks[:_SHOWN]),
-    )
 
 
 def _lengths(records: SplitRecords, recipe: ExampleTokenizer) -> Finding:

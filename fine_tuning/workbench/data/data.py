@@ -16,6 +16,7 @@ from fine_tuning.data_collection.data_export import DataExporter
 from fine_tuning.data_collection.feedback_summary import labelled_replies, preference_pairs
 from fine_tuning.data_collection.file_import import FileImporter
 from fine_tuning.data_collection.preference_files import clean_labels, clean_pairs
+from fine_tuning.data_collection.session_cut import cut_sessions
 from fine_tuning.data_preparation.dataset_builder import DatasetBuilder, Ratios
 from fine_tuning.data_preparation.snapshot import SPLITS, Snapshot
 from fine_tuning.runtimes.base_model import BaseModel
@@ -244,6 +245,7 @@ class Data:
             train_on=preparation.train_on,
             rated_up=liked,
             truncation=preparation.truncation,
+            sessions_of=cut_sessions,
         )
 
     def _last_exported(self, count: int) -> int:
