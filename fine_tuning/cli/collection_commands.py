@@ -30,13 +30,19 @@ def import_files(
         list[Path],
         typer.Argument(
             metavar="FILE...",
-            help="Exports of ChatGPT, Claude, Open WebUI, LibreChat, SillyTavern, AnythingLLM or "
-            "llm; OpenAI, ShareGPT, Alpaca or preference records; tables; logs.",
+            help="Exports of chat programs (ChatGPT, Claude, Gemini, Open WebUI, LM Studio and "
+            "more), records of OpenAI, ShareGPT, Alpaca and preferences, tables, logs.",
         ),
     ],
     format_name: Annotated[
         str | None, typer.Option("--format", metavar="NAME", help="Format; recognised if absent.")
     ] = None,
+    assistant: Annotated[
+        str,
+        typer.Option(
+            "--assistant", metavar="NAME", help="Assistant, in a chat between persons (WhatsApp)."
+        ),
+    ] = "",
 ) -> None:
     """Import conversations and feedback from files.
 
@@ -50,7 +56,7 @@ def import_files(
         bench = shared.open(progress=progress)
         for file in files:
             try:
-                report = bench.data.importer.import_file(file, format_name)
+                report = bench.data.importer.import_file(file, format_name, assistant)
             except DataError as error:
                 if len(files) == 1:
                     raise
@@ -71,17 +77,12 @@ def _tell(report: ImportReport) -> None:
     from fine_tuning.data_collection.import_remarks import unread_line
 
     say(f"{report.path.name}: {report.title}, because {report.reason}")
-    if line := unread_line(unread_of(report)):
+    if line := unread_line(report.unread):
         say(f"  {line}")
     for line in report.skipped[:NUM_SHOWN]:
         say(f"  set aside: {line}")
     if report.quarantine is not None:
         say(f"  {report.num_quarantined} records were set aside; see {report.quarantine}")
-
-
-def unread_of(report: ImportReport) -> dict[str, int]:
-    """Return the columns and keys that a reader did not read; {} where it does not say."""
-    return dict(getattr(report, "unread", {}))
 
 
 def _as_value(report: ImportReport) -> dict[str, JsonValue]:
@@ -95,7 +96,7 @@ def _as_value(report: ImportReport) -> dict[str, JsonValue]:
         "feedback": report.num_feedback,
         "quarantined": report.num_quarantined,
         "skipped": list(report.skipped),
-        "unread": trusted(unread_of(report)),
+        "unread": dict(report.unread),
         "quarantine": str(report.quarantine) if report.quarantine else None,
     }
 

@@ -155,6 +155,19 @@ def test_what_is_forgotten_is_told_in_words(
     assert "{" not in out
 
 
+def test_columns_that_are_not_read_are_named(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = ["prompt,response,difficulty,annotator"]
+    rows += [f"What is item {n}?,Item {n} is a lamp.,hard,Ann" for n in range(3)]
+    (home / "table.csv").write_text("\n".join(rows), encoding="utf-8")
+    code, _, err = run(capsys, "import", str(home / "table.csv"))
+    assert code == 0
+    (line,) = [row for row in err.splitlines() if "not read" in row]
+    assert "difficulty (in 3)" in line
+    assert answer(capsys, "import", str(home / "table.csv"))["unread"]["annotator"] == 3
+
+
 def test_what_an_import_does_not_read_is_one_line() -> None:
     assert unread_line({}) == ""
     assert unread_line({"rating": 3, "input": 1200}) == "not read: input (in 1,200), rating (in 3)"

@@ -1,4 +1,4 @@
-"""Small readings that many formats share: texts, times, thoughts, pictures, calls of tools."""
+"""Small readings that many formats share: texts, times, pictures, calls of tools."""
 
 from __future__ import annotations
 
@@ -15,14 +15,6 @@ _MILLISECONDS_FROM = 1e11
 """Epoch numbers above this are milliseconds: as seconds they would lie after the year 5000."""
 _NANOSECONDS_FROM = 1e17
 _LAST_SECOND = 253_402_300_799  # 9999-12-31
-_THOUGHTS = re.compile(
-    r"\A\s*(?:<think(?:ing)?>(.*?)</think(?:ing)?>"
-    r'|<details[^>]*type="reasoning"[^>]*>(.*?)</details>'
-    r"|:::thinking(.*?):::)\s*",
-    flags=re.DOTALL,
-)
-_SUMMARY = re.compile(r"<summary>.*?</summary>", flags=re.DOTALL)
-_QUOTE = re.compile(r"^\s*(?:>|&gt;) ?", flags=re.MULTILINE)
 _TAVERN_TIME = re.compile(
     r"(\d{4})-(\d{1,2})-(\d{1,2})\s*@\s*(\d{1,2})h\s*(\d{1,2})m\s*(\d{1,2})s(?:\s*(\d{1,3})ms)?"
 )
@@ -143,21 +135,6 @@ def _of_tavern(value: str) -> datetime:
         given = f"{found[1]} {found[2].upper()} +0000"
         return datetime.strptime(given, "%B %d, %Y %I:%M %p %z")
     raise ValueError
-
-
-def split_thoughts(said: str) -> tuple[str, str]:
-    """Return a reply's thoughts and the reply without them.
-
-    Thoughts stand before the reply in ``<think>``, in Open WebUI's ``<details type="reasoning">``
-    (quoted line by line) or in LibreChat's ``:::thinking``.
-    """
-    found = _THOUGHTS.match(said)
-    if not found:
-        return "", said
-    thoughts = found[1] or found[3] or ""
-    if found[2] is not None:
-        thoughts = _QUOTE.sub("", _SUMMARY.sub("", found[2]))
-    return thoughts.strip(), said[found.end() :]
 
 
 def object_of(value: JsonValue) -> JsonObject:
