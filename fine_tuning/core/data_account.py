@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
+from math import floor, prod
 
 from fine_tuning.core.finding import Finding, Severity
 from fine_tuning.core.json_value import JsonValue
@@ -185,7 +185,8 @@ def reach_finding(accounts: Sequence[DataAccount]) -> Finding:
     first, last = accounts[0], accounts[-1]
     title = f"{last.kept:,} of {first.num_in:,} {first.unit} reach training"
     if first.unit != last.unit:
-        title = f"{share:.0%} reaches training: " + ", ".join(
+        whole = floor(100 * share + ROUNDING)  # 299 of 300 are not 100 %
+        title = f"{whole} % reaches training: " + ", ".join(
             f"{one.kept:,} of {one.num_in:,} {one.unit}" for one in accounts
         )
     detail = ""

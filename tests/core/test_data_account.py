@@ -112,9 +112,16 @@ def test_losses_of_several_stages_add_up() -> None:
     )
     found = reach_finding([cleaned, prepared])
     assert found.severity == "warning", "7 % and 7.5 % are more than a tenth"
-    assert found.title == "86% reaches training: 93 of 100 exchanges, 86 of 93 replies"
+    assert found.title == "86 % reaches training: 93 of 100 exchanges, 86 of 93 replies"
     assert found.detail == "above all cut off: 7 of 100 exchanges are left out"
     assert found.numbers["replies"]["in"] == 93  # type: ignore[index,call-overload]
+
+
+def test_what_is_nearly_all_is_not_called_all() -> None:
+    cleaned = DataAccount(unit="exchanges", kept=299, left_out={"refusal": 1})
+    prepared = DataAccount(unit="replies", kept=299, left_out={})
+    assert reach_finding([cleaned, prepared]).title.startswith("99 % reaches training")
+    assert reach_finding([prepared, cleaned]).numbers["kept_share"] == 0.9967
 
 
 def test_the_finding_names_the_biggest_reason_and_what_helps() -> None:
