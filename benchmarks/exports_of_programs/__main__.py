@@ -198,10 +198,11 @@ def _share(found: dict[str, Any]) -> str:
 
 def _table(rows: list[tuple[str, dict[str, Any], dict[str, Any]]], count: int) -> str:
     head = (
-        f"# Replies of other programs' exports that reach training\n\n"
+        "# Replies of other programs' exports that reach training\n\n"
         f"{datetime.now(UTC):%Y-%m-%d}, {_processor()}, {count} chats of each program, default "
         "settings, embedded base model, max_length 2048. A reply that is longer than that is "
-        "trained on up to there, which is told as cut. Marks are targets that hold markup of the program.\n\n"
+        "trained on up to there, which is told as cut. Marks are targets that hold markup of the "
+        "program.\n\n"
         "| Program | Finished replies | Before | Now | Lost now | Marks before | Marks now |\n"
         "|---|---|---|---|---|---|---|\n"
     )

@@ -278,6 +278,8 @@ def librechat(chat: Chat) -> dict[str, Any]:
         }  # fmt: skip
         if reply is not None:
             _libre_content(message, reply)
+        elif entry.get("has_picture"):
+            message["files"] = [{"filename": "a.png", "filepath": "/a.png", "type": "image/png"}]
         messages.append(message)
     return {
         "conversationId": f"libre-{chat.number}", "endpoint": "openAI", "title": chat.title,

@@ -13,6 +13,7 @@ from fine_tuning.core.json_value import JsonObject, JsonValue, json_kind
 
 _MILLISECONDS_FROM = 1e11
 """Epoch numbers above this are milliseconds: as seconds they would lie after the year 5000."""
+_PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".heic", ".bmp", ".avif")
 _NANOSECONDS_FROM = 1e17
 _LAST_SECOND = 253_402_300_799  # 9999-12-31
 _TAVERN_TIME = re.compile(
@@ -83,6 +84,17 @@ def parts(said: str) -> tuple[Part, ...]:
 def picture(url: object, name: str = "") -> Part:
     """Return an image by its address, which may be the image itself as a ``data:`` URL."""
     return Part(type="image_url", data={"url": str(url), **({"name": name} if name else {})})
+
+
+def named_pictures(files: JsonValue) -> tuple[Part, ...]:
+    """Return the pictures among files that an export names but may not hold."""
+    found = [one for one in files if isinstance(one, Mapping)] if isinstance(files, list) else []
+    return tuple(
+        picture(text(one, "filepath", "url", "path") or name, name)
+        for one in found
+        if (name := text(one, "file_name", "filename", "name", "url"))
+        and (text(one, "type").startswith("image") or name.lower().endswith(_PICTURES))
+    )
 
 
 def iso_time(value: object) -> str:

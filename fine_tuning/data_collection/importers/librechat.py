@@ -16,6 +16,7 @@ from fine_tuning.core.naming import content_name
 from fine_tuning.data_collection.importers.fields import (
     iso_time,
     mapping,
+    named_pictures,
     parts,
     text,
     tool_call,
@@ -154,7 +155,9 @@ def _messages(key: str, item: JsonObject) -> tuple[Message, ...]:
         turn.take(piece)
     if not turn.has_said:
         turn.say(words(item, "text") if not isinstance(content, str) else content)
-    return turn.finished()
+    first, *others = turn.finished()
+    pictures = named_pictures(item.get("files")) if role == "user" else ()
+    return (replace(first, content=(*first.content, *pictures)), *others)
 
 
 class _Turn:

@@ -67,7 +67,7 @@ def _is_session(record: JsonObject) -> bool:
 
 
 @dataclass(slots=True)
-class _Open:
+class _OpenChat:
     """The chat whose lines are being read."""
 
     line: int
@@ -79,7 +79,7 @@ class _Open:
 
 
 def _read(source: Source) -> Iterator[ImportedItem]:
-    current: _Open | None = None
+    current: _OpenChat | None = None
     for record in source.records():
         value = record.value
         if not isinstance(value, Mapping) or _is_chat(value):
@@ -87,9 +87,9 @@ def _read(source: Source) -> Iterator[ImportedItem]:
         elif value.get("type") == "session":
             if current is not None:
                 yield from converted(current.record(), _convert)
-            current = _Open(record.line, value)
+            current = _OpenChat(record.line, value)
         elif value.get("type") == "message":
-            current = current or _Open(record.line, {})
+            current = current or _OpenChat(record.line, {})
             if len(current.messages) == MAX_MESSAGES:
                 reason = f"the chat has more than {MAX_MESSAGES} messages"
                 yield Quarantined(line=record.line, reason=reason, excerpt=excerpt(value))

@@ -11,15 +11,17 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from fine_tuning.core.conversation import Message
+from fine_tuning.core.conversation import Message, Part
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.naming import content_name
 from fine_tuning.data_collection.importers.fields import (
     iso_time,
     mapping,
+    named_pictures,
     objects,
     parts,
+    picture,
     text,
     words,
 )
@@ -162,7 +164,7 @@ def _alternatives(name: str, item: JsonObject, who: list[str]) -> list[Message]:
             Message(
                 id=name if index == kept else f"{name}#{index}",
                 role=role,  # type: ignore[arg-type]
-                content=parts(_named(one, who)),
+                content=(*parts(_named(one, who)), *_pictures(item, role)),
                 reasoning=text(own, "reasoning"),
                 model=text(own, "model"),
                 created_at=iso_time(item.get("send_date")),
@@ -170,6 +172,15 @@ def _alternatives(name: str, item: JsonObject, who: list[str]) -> list[Message]:
             )
         )
     return found
+
+
+def _pictures(item: JsonObject, role: str) -> tuple[Part, ...]:
+    """Return the pictures a person sent with a message."""
+    extra = mapping(item, "extra")
+    if role != "user":
+        return ()
+    sent = picture(extra["image"]) if isinstance(extra.get("image"), str) else None
+    return (*((sent,) if sent and extra["image"] else ()), *named_pictures(extra.get("media")))
 
 
 def _named(said: str, who: list[str]) -> str:
