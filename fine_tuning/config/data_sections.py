@@ -11,6 +11,7 @@ from fine_tuning.config.section import Section, Text, distinct
 
 FormatType = Literal["chatml", "alpaca", "instruction"]
 StepName = Literal[
+    "markup",
     "turns",
     "unicode",
     "whitespace",
