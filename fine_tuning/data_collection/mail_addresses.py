@@ -50,6 +50,10 @@ _OBFUSCATED = compiled(
 )
 _LETTERS_APART = re.compile(r"\b(?:[a-z] ){2,}[a-z]$")
 _SPOKEN = re.compile(r"\s+\w+\s+")
+_PAIRS = {
+    "at": {"dot", "punkt"}, "ät": {"punkt", "dot"}, "klammeraffe": {"punkt"}, "arroba": {"punto", "ponto"},
+    "arobase": {"point"}, "chiocciola": {"punto"}, "собака": {"точка"}, "małpa": {"kropka"}, "apenstaartje": {"punt"},
+}  # fmt: skip
 _NO_NAMES = frozenset(
     "look see find found go am is are was be here hosted available visit us me him her them it this"
     " that work works working live arrive arrived buy bought read sold check page site website more"
@@ -89,7 +93,8 @@ def find_obfuscated(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  
         if is_plain:
             continue
         if at.strip().isalpha():  # "at" as a word: the host must be spoken too
-            if not _SPOKEN.search(host):
+            joints = _SPOKEN.findall(host)
+            if not joints or not {j.strip().lower() for j in joints} <= _PAIRS[at.strip().lower()]:
                 continue
             start += _spoken_start(local)
             if text[start : group_span(match, "at")[0]].lower() in _NO_NAMES:

@@ -113,16 +113,16 @@ _WORDS = (
     r"|steuer-?id\w*|steuer-?identifikationsnummer|steuernummer|idnr|idnr\.|personalausweis\w*|ausweisnummer|ausweis(?:nr)?|reisepass\w*|pass-?nr|passnummer"
     r"|sozialversicherungsnummer|versichertennummer|versicherungsnummer|rentenversicherungsnummer|sv-?nummer|ahv(?:-?nummer)?|führerschein\w*"
     r"|nir|sécu|sécurité sociale|num[ée]ro fiscal|passeport|carte (?:nationale )?d'identité|cni|permis de conduire"
-    r"|dni|nie|nif|cif|curp|rfc|rut|cuit|cuil|c[ée]dula|pasaporte|documento(?: de identidad)?|seguridad social|licencia de conducir"
+    r"|dni|nie|nif|cif|curp|rut|cuit|cuil|c[ée]dula|pasaporte|documento(?: de identidad)?|seguridad social|licencia de conducir"
     r"|codice fiscale|c\.f\.|passaporto|carta d'identità|patente|tessera sanitaria"
     r"|cpf|rg|nit|passaporte|bilhete de identidade|cart[ãa]o de cidad[ãa]o|cnh|t[íi]tulo de eleitor"
     r"|bsn|burgerservicenummer|paspoort\w*|rijbewijs\w*|identiteitskaart"
     r"|pesel|paszport\w*|dow[óo]d(?:u)?(?: osobist\w+)?|numer dowodu|nip"
-    r"|паспорт\w*|снилс|инн|удостоверени\w+|полис\w*"
     r"|aadhaar|aadhar|pan(?: card| number)?|voter id|personnummer|personnr|cpr(?:-nummer)?|fødselsnummer|henkilötunnus"
     r"|tckn|tc kimlik(?: no)?|kimlik(?: no| numara\w*)?|pasaport\w*|rodné číslo|cnp|nric|fin|hkid|emirates id|iqama"
 )
 _EAST = (
+    r"(?i:паспорт[а-я]*|снилс|(?:^|[^а-я])инн|удостоверени[а-я]+|полис[а-я]*|fødselsnummer|č[íi]slo (?:op|pasu)|ö-nummer)|"
     r"身份证号码?|身份證字號|身份证|身分證|护照号?码?|護照|社保号|マイナンバー|個人番号|パスポート(?:番号)?|旅券番号|運転免許証(?:番号)?|免許証番号|在留カード(?:番号)?"
     r"|주민등록번호|주민번호|여권번호|여권|운전면허(?:번호)?|외국인등록번호|เลขบัตรประชาชน|บัตรประชาชน|เลขประจำตัวประชาชน|หนังสือเดินทาง|พาสปอร์ต"
     r"|رقم الهوية|الهوية الوطنية|بطاقة الهوية|جواز السفر|جواز سفري|رقم الجواز|الرقم القومي|आधार|पासपोर्ट|पैन"

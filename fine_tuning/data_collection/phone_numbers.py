@@ -28,7 +28,7 @@ _CANDIDATE = compiled(rf"\(?\+? ?\(?\d{{1,15}}\)?(?:{_SEPARATOR}{{0,3}}\(?\d{{1,
 _MIN_DIGITS, _MAX_DIGITS = 7, 15
 _WORDS = (
     r"phones?|tel|telephone|telefon\w*|telefoon\w*|t[eé]l[eé]fonos?|t[eé]l[eé]phone|telefone|call|calls|fax"
-    r"|mobile|mobil\w*|m[óo]vil|cell|cell ?phone|celular|cellulare|handy\w*|portable|gsm|komórk\w+|whats ?app|signal"
+    r"|mobile|mobil\w*|m[óo]vil|cell|cell ?phone|celular|cellulare|handy\w*|portable|gsm|fon|ph|cel|ligne|fixe|fijo|fisso|komórk\w+|whats ?app|signal"
     r"|sms|text(?: me)?|dial|reach|ring|hotline|helpline|contact|contacto|contato|contatto|kontakt\w*"
     r"|landline|festnetz|r[üu]ckruf|ruf\w*|anruf\w*|erreich\w*|llam\w+|appel\w*|chiam\w+|zadzwo\w+"
     r"|zadzwon\w+|bellen|liga\w*|ligue|ara\w*|numara\w*"
@@ -37,11 +37,11 @@ _WORDS = (
 )
 _EAST = (
     r"电话|電話|手机|手機|联系|聯絡|联络|号码是|携帯|連絡先|전화|휴대폰|핸드폰|연락처|โทร|เบอร์|มือถือ"
-    r"|هاتف|جوال|موبايل|اتصل|تلفون|رقمي|फ़ोन|फोन|मोबाइल|कॉल|☎|📞|📱|☏"
+    r"|τηλ[\u03b1-\u03ce]*|κινητό|טלפון|נייד|هاتف|جوال|موبايل|اتصل|تلفون|رقمي|फ़ोन|फोन|मोबाइल|कॉल|☎|📞|📱|☏"
 )
 _SAID = re.compile(rf"(?i)(?:\b(?:{_WORDS})(?!\w)|{_EAST})")
 _LEAD = re.compile(  # what may stand between such a word and its number
-    r"(?i)(?:[\s:=.,()\[\]\-#*_\"'`“”«»：=|>]|\b(?:number|no|nr|num|me|us|him|her|them|is|ist|es|est|è|é|jest|at|on|under|unter"
+    r"(?i)(?:[\s:=.,()\[\]\-#*_\"'`“”«»：=|>]|\b(?:numbers?|no|nr|num|me|us|him|her|them|is|ist|es|est|è|é|jest|at|on|under|unter"
     r"|my|our|the|mine|office|home|work|now|today|to|or|al|en|au|a|numéro|número|numero|nummer|numer|номер|де|по|de"
     r"|mich|mir|uns|te|app|tonight|moi|me|it)\b|は|是|为|為|号码|號碼|番号|은|는|이|가|번호|ที่|คือ|हैं|है|नंबर|رقم|هو|على|:)*$"
 )
@@ -124,7 +124,8 @@ def _numbers(text: str, start: int, end: int, regions: Sequence[str]) -> Iterato
     if said < 0:
         return
     nanp = _NANP.fullmatch(raw)
-    if nanp is not None and (nanp[1] or _is_nanp_said(text, start, end)):
+    is_nanp = nanp is not None and (nanp[1] or re.match(r"1[ .\-][2-9]", raw))
+    if nanp is not None and (is_nanp or _is_nanp_said(text, start, end)):
         yield Span(start, end, PHONE)
     elif nanp is None or nanp[1]:
         yield from _national(text, start, end, regions)
@@ -215,7 +216,8 @@ def _is_plausible(raw: str) -> bool:
     digits = re.sub(r"\D", "", raw)
     is_row = re.fullmatch(r"\d(?:[ ,]\d){4,}", raw) is not None
     is_number = re.fullmatch(r"\d+", raw) is not None
-    date = _NO_PHONE.fullmatch(raw) is not None and not is_number
+    grouped = re.fullmatch(r"\d{3} \d{3} \d{3,4}", raw) is not None  # 612 345 678
+    date = _NO_PHONE.fullmatch(raw) is not None and not is_number and not grouped
     dotted = re.fullmatch(r"\d+(?:\.\d{2}){3,5}", raw) is not None  # 06.12.34.56.78
     year = is_number and _NO_PHONE.fullmatch(raw) is not None
     return _MIN_DIGITS <= len(digits) <= _MAX_DIGITS and not is_row and not year and (not date or dotted)

@@ -49,6 +49,8 @@ _ROW_WORD = re.compile(
     r"|bestell\w*|auftrag\w*|sendung\w*|rechnung\w*|zahlen|pedido|commande|facture|ordine"
     r"|заказ\w*|订单\w*|注文\w*)\b|订单|注文|快递|单号|追跡|주문|송장"
 )
+_SHORTEST_CARD = 13
+_ID_FIELD = re.compile(r"(?i)(?:id|num|no|ref|order|hash|time|stamp|ts)[\"']?\s*[:=]\s*[\"']?$")
 _EXPIRY = re.compile(r"[ ,]*(?:\d{2} ?/ ?(?:20)?\d{2}\b|\d{3,4}\b(?! ?\d))")
 
 
@@ -83,9 +85,12 @@ def _is_card(text: str, start: int, end: int) -> bool:
     digits = re.sub(r"\D", "", text[start:end])
     if row >= 0 or _RARE.fullmatch(digits) or len(digits) == 14:
         return bool(_CARD_WORD.search(after[:24]))
-    in_row = re.search(r"\d[ ,;|]+$", before) is not None
-    follows = re.match(r"[ ,;|]+\d", after) is not None and not _EXPIRY.match(after)
-    return not in_row and not follows
+    if re.match(r"-[A-Za-z]", after) or _ID_FIELD.search(before):
+        return False
+    row = r" +" if re.search(r"\D", text[start:end]) else r"[ ,;|]+"
+    led = re.search(rf"(\d+){row}$", before)
+    follows = None if _EXPIRY.match(after) else re.match(rf"{row}(\d+)", after)
+    return not any(m is not None and len(m[1]) < _SHORTEST_CARD for m in (led, follows))
 
 
 def _last(pattern: re.Pattern[str], text: str) -> int:
@@ -127,7 +132,7 @@ def is_word_char_or_sign(char: str) -> bool:
 
 def _is_iban(value: str) -> bool:
     try:
-        iban.validate(value.upper())
+        iban.validate(value.upper(), check_country=False)  # banks come and go
     except ValidationError:
         return False
     return True
@@ -144,9 +149,9 @@ _VERSION = re.compile(
     r"|upgrad\w+|downgrad\w+|kernel|driver|firmware|patch\w*|package|packages|pip|npm|nuget|gem|apt"
     r"|install|installed|chrome|chromium|firefox|edge|safari|opera|brave|electron|webkit|mozilla"
     r"|windows|android|ios|macos|linux|ubuntu|python|java|jdk|node|office|visual studio|\.net"
-    r"|assembly\w*|dll|oid|rfc|clause|figure|table|requires?|bump\w*|aktualis\w+|actualiz\w+|mise à jour"
+    r"|assembly\w*|dll|oid|objectidentifier|rfc|clause|figure|table|requires?|bump\w*|aktualis\w+|actualiz\w+|mise à jour"
     r"|обнов\w+|верси\w+|kapitel|abschnitt|chapitre|capítulo|раздел|sdk|api|plugin|library|module)\b"
-    r"|版本|升级|更新|バージョン|버전|업데이트|เวอร์ชัน|إصدار|संस्करण|[=~<>!]=\s*$|@$|\^$|§"
+    r"|版本|升级|更新|バージョン|버전|업데이트|เวอร์ชัน|إصدار|संस्करण|[=~<>!]=\s*$|\^$|§"
 )
 _HOST = re.compile(
     r"(?i)\b(?:ips?|ip[- ]?add?ress\w*|address\w*|servers?|hosts?|hostname|ping\w*|ssh|telnet|rdp|vpn|dns|nameserver"
@@ -219,6 +224,8 @@ def _is_version(text: str, start: int, end: int) -> bool:
         return True
     ahead, behind = words_around(text, start, end, 48)
     ahead = re.split(r"[.!?;]\s", ahead)[-1]
+    if before == "@":
+        return not _HOST.search(ahead)  # a package's version, or a name at a host
     if _VERSION_BEHIND.match(behind):
         return True
     version, host = _last(_VERSION, ahead), _last(_HOST, ahead)

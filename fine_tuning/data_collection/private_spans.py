@@ -13,7 +13,7 @@ KINDS: tuple[str, ...] = (URL, EMAIL, PHONE, CARD, IBAN, IP, MAC, ID, ADDRESS, S
 
 _ZEROS = (0x660, 0x6F0, 0x966, 0xFF10)  # Arabic, Persian, Devanagari, full-width
 _FOLDED = {zero + digit: ord("0") + digit for zero in _ZEROS for digit in range(10)}
-_FOLDED |= {0xFF20: "@", 0xA0: " ", 0x202F: " ", 0x2007: " ", 0x2010: "-", 0x2011: "-"}
+_FOLDED |= {0xFF20: "@", 0xFF0E: ".", 0xA0: " ", 0x202F: " ", 0x2007: " ", 0x2010: "-", 0x2011: "-"}
 FOLDED_MARKS = r"\x{0660}-\x{0669}\x{06F0}-\x{06F9}\x{0966}-\x{096F}\x{FF10}-\x{FF20}"
 """Digits and marks of other scripts that :func:`fold` maps, as a class of RE2."""
 

@@ -82,6 +82,8 @@ def find_private(
         regions: Countries (ISO 3166) whose national phone numbers are looked for.
         kinds: Those of :data:`KINDS` to return.
     """
+    if not _MAY_HOLD.search(text):
+        return []
     folded = fold(text)
     spans: list[tuple[int, int, Span]] = []
     for rank, (detector, trigger) in enumerate(zip(_DETECTORS, _TRIGGERS, strict=True)):

@@ -19,6 +19,7 @@ from fine_tuning.data_collection.secret_patterns import bits_per_char, is_random
 _SHORTEST, _SHORTEST_LETTERS, _MOST = 4, 6, 200
 _SHORTEST_SETTING, _SHORTEST_TOKEN, _LONG_TOKEN = 6, 12, 16
 _TOKEN_BITS = 2.5
+_NEXT_FIELD = re.compile(r"&\w+=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,8 @@ def _value_at(text: str, start: int, opener: str, link: str) -> tuple[int, int, 
             return start, close, True
     stop = words.STOP.search(text, start, min(len(text), start + _MOST))
     end = stop.start() if stop else min(len(text), start + _MOST)
+    following = _NEXT_FIELD.search(text, start, end)
+    end = following.start() if following else end
     kept = text[start:end].rstrip(".,;:?!)]}*|…" if link == "said" else ".,;:?)]}*|")
     return start, start + len(kept), False
 
@@ -218,9 +221,14 @@ def _settings(text: str) -> Iterator[Span]:
         if words.NO_KEY.fullmatch(name) or (before.isalnum() and name[:1].islower()):
             continue
         value = text[start:end]
+        is_member = not is_quoted and words.MEMBER.fullmatch(value)
+        is_joined = name[-3:] == "key" and len(name) > 3 and name[-4:-3].isalpha()  # noqa: PLR2004
+        if is_member or value[:1] == "#" or (is_joined and not words.STRONG_NAME.search(name)):
+            continue
         is_env = link == "assigned" and (is_quoted or name.isupper() or match["link"].strip() == match["link"])
         if name.lower().endswith("authorization"):
-            is_one = len(value) >= 8 and not is_words(value) and not words.DUMMY.fullmatch(value)  # noqa: PLR2004
+            is_one = len(value) >= 8 and not is_words(value)  # noqa: PLR2004 - fewer is no token
+            is_one = is_one and not words.DUMMY.fullmatch(value) and " " not in value
         else:
             is_one = _is_token(name, value, link, is_env=is_env, is_quoted=is_quoted)
         if is_one and not words.PROGRAM.search(value) and not words.TEMPLATE.search(value):

@@ -35,11 +35,11 @@ KEY_NAMES = joined_lines(r"""
     |(?i:\b(?:api|access|secret|private|auth|client|license|account|storage|master|encryption|signing|bot|app)
      (?:key|token|secret))""")
 SETTING = compiled(
-    rf"(?P<name>{KEY_NAMES})" r"(?P<link>\\?[\"'`]?\]?\s*(?:=>|:=|[:=：])\s*|\s+(?i:is|to|ist|est|es)\s+|[ \t]+)"
+    rf"(?P<name>{KEY_NAMES})" r"(?P<link>\\?[\"'`]?\]?\s*(?:=>|:=|[:=：])[ \t]*|[ \t]+(?i:is|to|ist|est|es)[ \t]+|[ \t]+)"
     r"(?P<open>\\?[\"'`“«]|\*{1,2})?(?i:(?P<scheme>bearer|basic|token|apikey)\s+)?"
 )
 NO_KEY = re.compile(joined_lines(r"""(?i)
-    (?:public|primary|foreign|sort|partition|cache|unique|index|row|hash|range|group|dict|map|lookup|object|s3|redis|route|react
+    (?:.*[_.\-])?(?:public|primary|foreign|sort|partition|cache|unique|index|row|hash|range|group|dict|map|lookup|object|s3|redis|route|react
     |data|translation|message|config|setting|json|composite|natural|idempotency|shift|ctrl|arrow|hot|short|menu|mon|don|tur|whis
     |joc|first|last|max|min|next|prev|previous|eos|bos|pad|unk|sep|cls|mask|special|current|page|continuation|stop|start|end)
     [_.\- ]?(?:key|token)|key|the|(?:.*[_.\-])?(?:num|n|total|id|the|each|per|one|a|this|every)[_.\- ](?:token|key)"""))
@@ -85,6 +85,8 @@ PROGRAM = re.compile(joined_lines(r"""
     |hashlib|bcrypt|getpass|input|user|form|ENV|System|Deno)\.[A-Za-z_]
     |\.(?:get|env|text|value|strip|encode|password|token|key|secret)\b|^(?:https?|ftp)://|^[\w.+\-]+@[\w\-]+\.[A-Za-z]"""))
 TEMPLATE = re.compile(r"^[$%{<\[]|\$\{|\{\{|%\(|^\{.*\}$")
+MEMBER = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
+"""What programs write for a field of something."""
 DUMMY = re.compile(joined_lines(r"""(?i)
     (?:<?your|<?my)[_\- ]?(?:[a-z]*[_\- ]?)*(?:password|passwd|secret|token|key|here|pass)[_\- ]?(?:here)?|<?your[_\-].*
     |x{3,}.*|\*+|•+|\.{2,}|…+|_+|-+|#+|example\w*|placeholder|dummy\w*|<.*|\$.*|\{.*|\[.*|(?:insert|enter|replace|put|paste|add|set|change)[_\- ].*

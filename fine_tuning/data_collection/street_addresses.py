@@ -52,8 +52,8 @@ _SLAVIC = (
 )
 _STREET = compiled(
     rf"(?P<EN>\b\d{{1,5}}(?:[A-Za-z]|[-/]\d{{1,4}})?,? (?:(?:N|S|E|W|NE|NW|SE|SW|North|South|East|West)\.? )?"
-    rf"(?:(?:\p{{Lu}}[\pL'’\-]*|St\.|\d{{1,3}}(?:st|nd|rd|th)) ){{1,3}}(?:(?P<sure>{_SURE})|{_DOUBTFUL})\b\.?)"
-    rf"|(?P<FR>\b\d{{1,4}}(?: ?(?:bis|ter|[A-D]))?,? {_ROMANCE})"
+    rf"(?:(?:\p{{Lu}}[\pL'’\-]*|St\.|\d{{1,3}}(?:st|nd|rd|th)) ){{1,3}}(?:(?P<sure>{_SURE})|{_DOUBTFUL})\b\.?(?: (?:NE|NW|SE|SW|N|S|E|W)\b)?)"
+    rf"|(?P<FR>\b\d{{1,4}}(?: ?(?:bis|ter|quater|[A-D]))?,? {_ROMANCE})"
     rf"|(?P<ES>\b{_LATIN_STREET},? (?:(?:n[.º°o]{{1,2}}|num\.|número|nº|civico) ?)?\d{{1,5}}\b(?:[A-Za-z]\b)?)"
     rf"|(?P<DE>\b{_GERMAN} {_NUMBER})"
     rf"|(?P<PL>{_SLAVIC},? (?:(?:д\.|дом|nr|м\.) ?)?\d{{1,4}}[A-Za-zА-Яа-я]?\b(?:/\d{{1,4}})?)"
@@ -81,6 +81,9 @@ _WORD = re.compile(
     r"|adres\w*|woon\w*|mieszka\w*|адрес\w*|жив\w+|прожива\w+)\b|住所|地址|住在|주소"
 )
 _NO_TOWN = re.compile(r"^, ?(?:and|but|or|then|so|I|We|He|She|It|The|You|They|This|That|Please|If|Und|Aber|Et|Mais|Y|Pero)\b")
+_SAID_EAST = re.compile(r"(?:我们?|他|她|家|现|目前|公司)*(?:住在?|居住在|位于|坐落于|地址[是为]?|寄[到至]|送[到至]|发[到至]|搬到|在|到|去|是)+")
+_PLURAL = re.compile(r"\s(?!is\b|was\b|has\b|its\b|as\b|this\b|does\b|lies\b|plus\b)[a-z]+s\b")
+_SURE_END = re.compile(r"(?i)(?:stra(?:ß|ss)e|str\.|gasse|allee|chaussee|straat|gracht|gatan|vägen|veien) \d")
 _MOST_REST = 160
 _COUNTED = re.compile(r"(?i)(?:top|best|first|last|the|these|those|all)\s$")
 
@@ -103,6 +106,8 @@ def find(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  # noqa: ARG
                 stop = end + town
         ahead = words_around(text, start, end, 48)[0]
         if _is_one(match, ahead, has_place=has_place):
+            said = _SAID_EAST.match(match[0])
+            start += len(said[0]) if said else 0
             lead = _BEFORE.search(ahead)
             begin = start - len(lead[0]) if lead else start
             yield Span(begin, _without_stop(text, start, stop), ADDRESS)
@@ -116,12 +121,15 @@ def _is_one(match: re.Match[str], ahead: str, *, has_place: bool) -> bool:
     is_said = bool(_WORD.search(ahead[-32:]))
     if match["EN"] is not None:
         if match["sure"] is not None:
-            return not _COUNTED.search(ahead)
+            behind = match.string[match.end() : match.end() + 24]
+            return has_place or not (_COUNTED.search(ahead) or (not is_said and _PLURAL.match(behind)))
         return has_place or is_said
     if match["FR"] is not None or match["ES"] is not None:
         number = re.search(r"\d+", match[0])
         is_year = number is not None and re.fullmatch(r"(?:19|20)\d\d", number[0]) is not None
         return has_place or is_said or not is_year
+    if match["DE"] is not None and not _SURE_END.search(match[0]):
+        return has_place or is_said
     return kind is not None
 
 
@@ -136,7 +144,7 @@ DETECTOR = Detector(
     ADDRESS,
     (
         rf"\d[\w/\-]*,? (?:\p{{Lu}}[^\s,]*|\d+(?:st|nd|rd|th)|[^\s\d]{{1,12}}){{1}}[^\n\d]{{0,48}}?\b(?:{_SURE}|{_DOUBTFUL})\b"
-        r"|\d[\w]*,? (?:bis |ter )?(?i:rue|avenue|av\.|boulevard|bd|chemin|impasse|allée|quai|cours|place|route|square|passage) "
+        r"|\d[\w]*,? (?:(?:bis|ter|quater),? )?(?i:rue|avenue|av\.|boulevard|bd|chemin|impasse|allée|quai|cours|place|route|square|passage) "
         r"|\b(?i:calle|c/|avenida|avda\.?|av\.|plaza|paseo|carrer|ronda|camino|carretera|via|viale|piazza|corso|vicolo|piazzale"
         r"|largo|rua|r\.|travessa|praça|alameda|estrada) ?[^\n\d]{2,48}\d"
         rf"|(?i:{_GERMAN_END}) \d|\b(?:ul|al|pl|os)\. ?[\pL\d]"

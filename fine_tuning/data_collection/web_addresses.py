@@ -24,6 +24,7 @@ _UNSPACED = re.compile(
     r"[\u4e00-\u9fff\u3005]+|[\u3041-\u3096\u30a1-\u30fa\u30fc]+|[\uac00-\ud7a3]+|[\u0e01-\u0e4e]+"
 )
 _BEFORE_LETTERS = "/=_-.?&#(:%+,@"
+_APOSTROPHE = re.compile(r"'(?!s\b)[A-Za-z0-9]+[\w/.\-]*(?:[\s)\],;:!?]|$)")
 _ENTITY = re.compile(r"&(?:quot|lt|gt|apos|nbsp|#0?39|#34|#x27|#x22);")
 _NEXT_ADDRESS = re.compile(rf"[,;|](?:{SCHEMES})://", re.IGNORECASE)
 _INDEX = re.compile(r"\[[\w\-*.]{0,40}\]")
@@ -88,7 +89,7 @@ def _end(text: str, start: int, body: int, *, is_www: bool) -> int:
         elif char == ")" and depth:
             depth, end = depth - 1, end + 1
         elif char == "'":
-            if opener == "'" or not text[end + 1 : end + 3].isalnum():
+            if opener == "'" or not _APOSTROPHE.match(text, end):
                 break
             end += 1
         elif char == "[":
