@@ -15,6 +15,7 @@ from importlib import import_module
 from stdnum.exceptions import ValidationError
 
 from fine_tuning.data_collection.private_spans import (
+    joined_lines,
     FOLDED_MARKS,
     ID,
     Detector,
@@ -185,13 +186,23 @@ def _stands_alone(text: str, start: int, end: int) -> bool:
     return not (after[:1] in {"-", ".", "/"} and after[1:].isalnum())
 
 
+_HINT = joined_lines(r"""
+    (?i:\b(?:ssn|social (?:security|ins)|sin|itin|ein|tin|tax|national|nino|ni|nhs|identity
+    |id|passport|driv|medicare|resident|personal|steuer|idnr|ausweis|reisepass|pass-?n
+    |sozialv|versicher|rentenv|sv|ahv|führers|nir|sécu|num[ée]ro fis|passeport|carte|cni
+    |permis|dni|nie|nif|cif|curp|rut|cui[tl]|c[ée]dula|pasaport|documento|seguridad|licencia
+    |codice|c\.f|passaport|patente|tessera|cpf|rg|nit|bilhete|cart[ãa]o|cnh|t[íi]tulo|bsn
+    |burger|paspoort|rijbew|identit|pesel|paszpor|dow[óo]d|numer|nip|aadha|pan|voter|personn
+    |cpr|henkil|kimlik|tckn|tc k|rodné|cnp|nric|fin|hkid|emirates|iqama|idn)|паспорт|снилс
+    |инн|удостов|полис|fødselsn|č[íi]slo)|身份证|身份證|身分證|护照|護照|社保|マイナ|個人番|パスポ|旅券|免許|在留|주민|여권
+    |운전면|외국인|บัตรป|เลข|หนังสือเดิน|พาสป|الهوية|جواز|القومي|आधार|पासप|पैन""")
 DETECTOR = Detector(
     ID,
     (
-        r"\d{3}-\d\d-\d{4}|[A-Z]{2} \d\d \d\d \d\d|[12] \d\d [01]\d [0-9]|\d{8}-[A-Z]|[XYZ]-?\d{7}|(?i:[A-Z]{6}\d\d[A-Z]\d\d)"
-        r"|\d{3}\.\d{3}\.\d{3}-|\d{17}[\dXx]|\d{6}-[1-8]\d{6}|756\.\d{4}|[A-Z]{4}\d{6}[HM]|\d\.\d{3}\.\d{3}-"
-        r"|\d-\d{4}-\d{5}-|\d{3}-\d{3}-\d{3} \d|\d{6}[+\-A]\d{3}"
-        rf"|(?:(?i:\b(?:{_WORDS}))|{_EAST}){_LINK}[A-Za-z]{{0,4}}[ \-]?[\d{FOLDED_MARKS}]"
+        r"\d{3}-\d\d-\d|[A-Z]{2} \d\d \d\d|[12] \d\d [01]\d|\d{7}-?[A-Z]|(?i:[A-Z]{6}\d\d[A-Z]\d)"
+        r"|\d{3}\.\d{3}\.\d|\d{17}|\d{6}[\-+A]\d{3}|756\.\d|[A-Z]{4}\d{6}[HM]|\d\.\d{3}\.\d{3}-"
+        r"|\d-\d{4}-\d{5}-|\d{3}-\d{3}-\d{3} "
+        rf"|(?:{_HINT})[^\n\d\x00]*[\d{FOLDED_MARKS}]"
     ),
     find,
 )

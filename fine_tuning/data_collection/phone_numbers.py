@@ -241,6 +241,6 @@ def _stands_alone(text: str, start: int, end: int) -> bool:
 
 DETECTOR = Detector(
     PHONE,
-    rf"\d[\d ().\-/\x{{2013}}\x{{b7}}\x{{a0}}\x{{202f}}\x{{2011}}]{{4,}}\d|[{FOLDED_MARKS}][{FOLDED_MARKS} \-]{{5,}}",
+    r"\d[\d ().\-/\x{2013}\x{b7}\x{a0}\x{202f}\x{2011}]{4,}\d" rf"|[{FOLDED_MARKS}]",
     find,
 )

@@ -262,14 +262,13 @@ def find_macs(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  # noqa
             yield Span(start, end, MAC)
 
 
-_OTHER_DIGITS = rf"[{FOLDED_MARKS}][{FOLDED_MARKS} \-]{{6,}}|\d[\x{{a0}}\x{{202f}}\x{{2007}}\x{{2011}}]\d"
-CARDS = Detector(
-    CARD, rf"\d{{13}}|\d{{4}}[ \-]\d{{4}}[ \-]\d{{4}}|3\d{{3}}[ \-]\d{{6}}[ \-]\d{{4}}|{_OTHER_DIGITS}", find_cards
-)
-IBANS = Detector(IBAN, r"[A-Za-z]{2}\d{2}[ \-]?[A-Za-z0-9]{4}[ \-]?\d{3}", find_ibans)
+_OTHER_DIGITS = rf"[{FOLDED_MARKS}]"
+_SPACED_DIGITS = r"\d[\d \-\x{a0}\x{202f}\x{2007}\x{2011}]{11,}\d"
+CARDS = Detector(CARD, f"{_SPACED_DIGITS}|{_OTHER_DIGITS}", find_cards)
+IBANS = Detector(IBAN, r"[A-Za-z]{2}\d\d[ \-]?[A-Za-z0-9]{4}", find_ibans)
 IPS = Detector(
-    IP, r"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}|[0-9a-fA-F]{1,4}::?[0-9a-fA-F]{1,4}:|::[0-9A-Fa-f]{1,4}|[0-9a-fA-F]{2}::", find_ips
+    IP, r"\d\.\d+\.\d+\.\d|[0-9a-fA-F]::?[0-9a-fA-F]{1,4}:|::[0-9A-Fa-f]", find_ips
 )
 MACS = Detector(
-    MAC, r"(?:[0-9A-Fa-f]{2}[:\-]){5}[0-9A-Fa-f]{2}|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}", find_macs
+    MAC, r"(?:[0-9A-Fa-f]{2}[:\-]){5}|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}", find_macs
 )

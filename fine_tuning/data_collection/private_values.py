@@ -35,6 +35,7 @@ from fine_tuning.data_collection.private_spans import (
     PHONE,
     SECRET,
     URL,
+    Detector,
     Span,
     compiled,
     fold,
@@ -42,7 +43,7 @@ from fine_tuning.data_collection.private_spans import (
 
 __all__ = [
     "ADDRESS", "CARD", "DEFAULT_REGIONS", "EMAIL", "IBAN", "ID", "IP", "KINDS", "MAC", "PHONE",
-    "SECRET", "URL", "Span", "find_private", "known_regions", "may_hold_private",
+    "SECRET", "URL", "Span", "detectors_for", "find_private", "known_regions", "may_hold_private",
 ]  # fmt: skip
 DEFAULT_REGIONS: tuple[str, ...] = ("US", "GB", "DE")
 
@@ -72,8 +73,19 @@ def may_hold_private(joined: str) -> bool:
     return bool(_MAY_HOLD.search(joined))
 
 
+def detectors_for(joined: str) -> tuple[Detector, ...]:
+    """Return the searches that can find anything in one of some joined texts."""
+    if not _MAY_HOLD.search(joined):
+        return ()
+    pairs = zip(_DETECTORS, _TRIGGERS, strict=True)
+    return tuple(detector for detector, trigger in pairs if trigger.search(joined))
+
+
 def find_private(
-    text: str, regions: Sequence[str] = DEFAULT_REGIONS, kinds: Collection[str] = KINDS
+    text: str,
+    regions: Sequence[str] = DEFAULT_REGIONS,
+    kinds: Collection[str] = KINDS,
+    detectors: Sequence[Detector] | None = None,
 ) -> list[Span]:
     """Return private values in order, none overlapping another or a placeholder.
 
@@ -81,13 +93,16 @@ def find_private(
         text: What was said.
         regions: Countries (ISO 3166) whose national phone numbers are looked for.
         kinds: Those of :data:`KINDS` to return.
+        detectors: What :func:`detectors_for` returned for texts with this one; None to ask it.
     """
-    if not _MAY_HOLD.search(text):
+    if detectors is None:
+        detectors = detectors_for(text)
+    if not detectors:
         return []
     folded = fold(text)
     spans: list[tuple[int, int, Span]] = []
-    for rank, (detector, trigger) in enumerate(zip(_DETECTORS, _TRIGGERS, strict=True)):
-        if detector.kind in kinds and trigger.search(folded):
+    for rank, detector in enumerate(detectors):
+        if detector.kind in kinds:
             spans += [(s.start - s.end, rank, s) for s in detector.find(folded, regions)]
     if not spans:
         return []

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fine_tuning.data_collection import secret_words as words
-from fine_tuning.data_collection.private_spans import FOLDED_MARKS, SECRET, Detector, Span, group_span
+from fine_tuning.data_collection.private_spans import FOLDED_MARKS, SECRET, Detector, Span, group_span, joined_lines
 from fine_tuning.data_collection.secret_patterns import bits_per_char, is_random, is_words
 
 _SHORTEST, _SHORTEST_LETTERS, _MOST = 4, 6, 200
@@ -304,15 +304,18 @@ def _is_basic(value: str) -> bool:
 
 SAID = Detector(
     SECRET,
-    (
-        rf"{words.PASSWORD.replace('?P<word>', '?:')}(?:\*|`|\\?[\"'])?\]?[ \t]?(?:[:=：＝\-]|=>|\pL|[ \t\"'`«“「]|\d)"
-        r"|(?i:key|token|secret|credentials?|authorization)\\?[\"'`]?\]?\s*(?:[:=：]|is\s|to\s|ist\s|est\s|es\s)"
-        r"|(?i:key|token|secret)\s+[\"'`]?[\w+/=\-.]{12}|(?i:bearer|basic)\s[A-Za-z0-9._~+/\-]{8}"
-        r"|--?(?i:[a-z\-]*(?:pass|password|token|secret|pwd|key))[= ]|(?:mysql|mariadb|sshpass|login|curl|redis-cli|7z|zip|ldapsearch)[^\n]* -"
-        r"|(?i:login|credentials?|creds|user(?:name)?|account|zugang\w*|identifiants?|acceso|usuario)[\s:=]+[\w.@+\-]{2,40}\s*[/|,]\s*\S{6}"
-    ),
+    joined_lines(r"""
+    (?i:passw|passphr|passc|pwd|kennw|mot de passe|mdp|contrase|clave|senha|parol|palavra-p
+    |has[łl]|wachtw|lösen|adgang|salas|heslo|sandi|парол|şifre|jelsz|mật kh|wi-?fi key
+    |schlüssel)|密码|密碼|口令|パスワ|비밀번|암호|패스워|รหัส|พาสเว|كلمة|باسو|पासव|[Pp]ass[:= _]
+    |[_ ][pP][wW][ :=\"]|[_A-Z]PASS
+    |(?i:key|token|secret|credential|authorization|bearer|basic) ?[\"'`\]\\]{0,3}\s?(?:[:=：]
+    |is |ist |to |[A-Za-z0-9]*\d)|--[a-z\-]+[= ]
+    |(?i:mysql|mariadb|sshpass|curl|redis-cli|docker login|7z|zip|ldapsearch)[^\n]* -|(?i:login|user)[\w ]*[:= ]+\S+ ?[/|,]"""),
     find,
 )
 CODES = Detector(
-    SECRET, rf"(?:\b(?i:{words.LATIN_CODES})\b|(?i:{words.OTHER_CODES}))[^\n]{{0,60}}[\d{FOLDED_MARKS}]", find_codes
+    SECRET,
+    rf"(?:{joined_lines(words.CODE_HINT)})[^\n\d\x00]*[\d{FOLDED_MARKS}]",
+    find_codes,
 )

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 
 import orjson
 
-from fine_tuning.data_collection.private_spans import SECRET, Detector, Span, compiled
+from fine_tuning.data_collection.private_spans import SECRET, Detector, Span, compiled, joined_lines
 
 VENDOR_KEYS: dict[str, tuple[str, int]] = {
     "private key": (
@@ -157,12 +157,11 @@ def _is_jwt(value: str) -> bool:
 
 DETECTOR = Detector(
     SECRET,
-    (
-        r"\b(?:sk-|gh[pousr]_|github_pat_|gl[a-z]+[\-_]|[srp]k_|whsec_|xox[abeoprs]-|xapp-|AIza|ya29\.|GOCSPX-|npm_|hf_|api_org_"
-        r"|pypi-|do[opr]_v1_|SG\.|gsk_|r8_|xai-|pplx-|nvapi-|shp(?:at|ca|pa|ss)_|sq0|key-|SK[0-9a-f]{2}|dapi|ATATT3|PMAK-"
-        r"|dckr_|hv[sbr]\.|ntn_|secret_|lin_|fig[dou]_|tvly-|lsv2_|pscale_|rubygems_|nfp_|sbp_|xkeysib-|NRAK-|fw_|dp\.pt\."
-        r"|AGE-SECRET|phc_|phx_|sntrys_|EAAA|eyJ|A(?:KIA|SIA|ROA|IDA|GPA|NPA|NVA))[\w\-=]"
-        r"|-----BEGIN|:AA[\w\-]|\b[MNO][\w\-]+\.[\w\-]{6,7}\.[\w\-]{10}|://[^\s:@/]*:[^\s@/]+@|[0-9a-f]{8}-us\d"
-    ),
+    joined_lines(r"""
+    sk-|gh[pousr]_|github_|gl[a-z]+[\-_]|[srp]k_|whsec_|xox|xapp-|AIza|ya29|GOCSPX|npm_|hf_
+    |api_org|pypi-|do[opr]_v|SG\.|gsk_|r8_|xai-|pplx-|nvapi|shp[acps]|sq0|key-|SK[0-9a-f]
+    |dapi|ATATT|PMAK|dckr|hv[sbr]\.|ntn_|secret_|lin_|fig[dou]_|tvly|lsv2|pscale|rubygems
+    |nfp_|sbp_|xkeysib|NRAK|fw_|dp\.pt|AGE-SEC|ph[cx]_|sntrys|EAAA|eyJ|AKIA|ASIA|A(?:ROA|IDA
+    |GPA|NPA|NVA)|-----BEGIN|:AA|\.[\w\-]{6,7}\.|://[^\s:@/]*:[^\s@/]+@|[0-9a-f]{8}-us\d"""),
     find,
 )

@@ -63,6 +63,9 @@ LATIN_CODES = joined_lines(r"""
 OTHER_CODES = joined_lines(r"""
     пин-?код[а-я]*|код (?:подтверждения|из смс|доступа|безопасности)|验证码|驗證碼|動態密碼|安全码|認証コード|確認コード|暗証番号
     |セキュリティコード|인증번호|인증 ?코드|보안코드|รหัส ?(?:OTP|PIN|ยืนยัน)|رمز (?:التحقق|الأمان|التأكيد)|الرقم السري|ओटीपी|पिन""")
+CODE_HINT = r"""
+    \b(?i:pins?|cvv2?|cvc2?|tans?|otp|2fa|[a-z]*code|código|codice|kod|geheimzahl|код|пин)\b
+    |пин-?код|код |验证|驗證|動態密|安全码|認証コ|確認コ|暗証番|セキュリティコ|인증|보안코|رمز|السري|ओटी|पिन"""
 CODE = compiled(joined_lines(rf"""
     (?P<word>\b(?i:{LATIN_CODES})\b|(?i:{OTHER_CODES}))""") + joined_lines(r"""
     (?P<link>(?:[ \t:=：#*_\"'`(,\-]

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from fine_tuning.data_collection.private_spans import (
+    joined_lines,
     ADDRESS,
     FOLDED_MARKS,
     Detector,
@@ -142,14 +143,13 @@ def _without_stop(text: str, start: int, end: int) -> int:
 
 DETECTOR = Detector(
     ADDRESS,
-    (
-        rf"\d[\w/\-]*,? (?:\p{{Lu}}[^\s,]*|\d+(?:st|nd|rd|th)|[^\s\d]{{1,12}}){{1}}[^\n\d]{{0,48}}?\b(?:{_SURE}|{_DOUBTFUL})\b"
-        r"|\d[\w]*,? (?:(?:bis|ter|quater),? )?(?i:rue|avenue|av\.|boulevard|bd|chemin|impasse|allée|quai|cours|place|route|square|passage) "
-        r"|\b(?i:calle|c/|avenida|avda\.?|av\.|plaza|paseo|carrer|ronda|camino|carretera|via|viale|piazza|corso|vicolo|piazzale"
-        r"|largo|rua|r\.|travessa|praça|alameda|estrada) ?[^\n\d]{2,48}\d"
-        rf"|(?i:{_GERMAN_END}) \d|\b(?:ul|al|pl|os)\. ?[\pL\d]"
-        r"|(?i:ул\.|улиц|ул |просп|пр-т|пр\.|переул|пер\.|наб\.|набереж|шоссе|бульвар|б-р|пл\.|площад)[^\n\d]{0,48}\d"
-        rf"|[都道府県][^\n\d]{{1,20}}[\d{FOLDED_MARKS}]|[路街道巷弄同段][\d{FOLDED_MARKS}]+[弄号號]|[로길] ?\d"
-    ),
+    joined_lines(r"""
+    \d[\w/\-]*,? (?:\p{Lu}\pL+[ .]|\d+(?:st|nd|rd|th) |(?:bis |ter )?(?:rue|avenue|av\.|bd
+    |chemin|impasse|quai|cours|place|route|square|passage|boulevard|allée) )|(?i:stra(?:ß
+    |ss)e|str\.|weg|platz|allee|gasse|ring|damm|ufer|chaussee|steig|pfad|stieg|graben|straat
+    |laan|plein|gracht|kade|singel|dijk|steeg|gatan|vägen|gade|vej|veien|gata|katu|tie) \d
+    |\b(?i:calle|c/|avenida|avda|av\.|plaza|paseo|carrer|ronda|camino|carretera|via|viale
+    |piazza|corso|largo|rua|r\.|travessa|praça|alameda|estrada)\b|\b(?:ul|al|pl|os)\. |ул
+    |просп|пр-т|переул|шоссе|бульв|площад|набер|[路街道巷弄同段]\d|[都道府県]\pL|[로길] ?\d"""),
     find,
 )

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from fine_tuning.data_collection.private_spans import SECRET, URL, Detector, Span, compiled
 
 SCHEMES = r"https?|ftps?|sftp|ssh|wss?"
-TRIGGER = rf"(?i:\b(?:{SCHEMES}):(?://|\\/\\/)|\bwww\.[\pL\pN])"
+TRIGGER = r":(?://|\/\/)|(?i:www)\."
 _START = compiled(rf"(?i)(?:\b|_)(?:(?:{SCHEMES}):(?://|\\/\\/)|www\.)")
 _ASCII = re.compile(r"[A-Za-z0-9\-._~/?#:@!$&*+;=%]+|\\/")
 _MIXING = re.compile(r"[\u00c0-\u024f\u1e00-\u1eff\u0300-\u036f]+")  # Latin with accents
