@@ -13,7 +13,7 @@ from typing import TypedDict
 
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.token_estimate import estimate_tokens
-from fine_tuning.data_collection.cleaning_steps import exchange_lengths
+from fine_tuning.data_collection.exchanges import exchange_lengths
 from fine_tuning.data_collection.language import conversation_language
 from fine_tuning.data_collection.quality import quality
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 import math
 import re
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import re2
 
-from fine_tuning.core.conversation import Conversation
+from fine_tuning.core.conversation import Conversation, Message
 from fine_tuning.data_collection.fences import is_code_line, without_code
 from fine_tuning.data_collection.text_filters import cut_off, refusal
 
@@ -69,7 +70,11 @@ class Quality:
 
 def quality(conversation: Conversation) -> Quality:
     """Return the quality of the replies on a conversation's current branch."""
-    path = conversation.path()
+    return exchange_quality(conversation.path())
+
+
+def exchange_quality(path: Sequence[Message]) -> Quality:
+    """Return the quality of the replies among messages, measured by what was asked there."""
     replies = [message for message in path if message.role == "assistant" and message.weight]
     text = "\n".join(message.text for message in replies)
     prose = _without_code(text)

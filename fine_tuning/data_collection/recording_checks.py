@@ -36,6 +36,12 @@ _REASONS: dict[str, _DropReason] = {
     "rejected": _DropReason("review", "note", "conversations were rejected by you", _NOTHING),
     "empty": _DropReason("empties", "note", "conversations say nothing", _NOTHING),
     "no_reply": _DropReason("empties", "note", "conversations hold no finished reply", _NOTHING),
+    "not_trained": _DropReason(
+        "empties",
+        "note",
+        "conversations hold only replies that feedback or weights exclude",
+        _NOTHING,
+    ),
     "role_order": _DropReason(
         "role order",
         "warning",
