@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from fine_tuning.core.data_account import account_remarks, reason_words
+from fine_tuning.core.data_account import reason_words
 from fine_tuning.core.finding import Finding
 from fine_tuning.data_collection.cleaning_account import cleaning_accounts
 from fine_tuning.data_collection.cleaning_counts import AlikeRecord, CleaningCounts
@@ -84,8 +84,6 @@ def _cleaning(counts: CleaningCounts) -> Iterator[Block]:
         f"{sums}. Every conversation that is left out is listed with its reason by 'fine-tuning "
         "clean'; the log itself is never changed."
     )
-    for line in account_remarks(accounts):
-        yield Notice("Much is left out", line, TONES["warning"])
     for account in accounts:
         if account.left_out:
             names = {reason_words(reason): number for reason, number in account.ranked}

@@ -123,7 +123,8 @@ def test_one_odd_exchange_costs_itself_and_is_counted(
 ) -> None:
     log_session(home, 50)
     logger = ConversationLogger(home / "home" / "conversations.jsonl")
-    logger.log_conversation("What does a duck say?", "quack " * 40)
+    loop = "The tide comes in because the moon pulls at the sea, and so it rises again. "
+    logger.log_conversation("Explain the tides.", loop * 30)
     counts = run_json(capsys, "clean")
     assert holds(counts["exchanges"])  # type: ignore[arg-type]
     assert counts["exchanges"]["left_out"] == {"repetitive": 1}  # type: ignore[call-overload,index]
