@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from fine_tuning.core.conversation import Conversation, Role
 from fine_tuning.data_preparation.clusters import name_clusters, own_cluster
+from fine_tuning.data_preparation.conversation_removal import without_conversation
 from fine_tuning.data_preparation.data_set_checks import data_set_findings
 from fine_tuning.data_preparation.dataset_builder import DatasetBuilder, Ratios
 from fine_tuning.data_preparation.manifest import facts_of
@@ -243,3 +244,65 @@ def test_the_doctor_names_near_duplicates_of_one_cluster(
     )
     other = builder.build([chat(f"c{n}", own(n)) for n in range(40)], tmp_path)
     assert data_set_findings(other, builder.recipe, lambda _: "one")[0].severity == "good"
+
+
+@pytest.mark.parametrize("truncation", ["windows", "oldest"])
+def test_the_needed_length_of_windows_is_that_of_an_exchange_by_itself(
+    chatml: Ports, tmp_path: Path, truncation: str
+) -> None:
+    chats = [
+        chat(f"c{n}", [*own(n, 9), (f"Read this {n}: {'word ' * (150 + n)}", f"I read {n}.")])
+        for n in range(40)
+    ]
+
+    def lost(length: int) -> tuple[int, int | None]:
+        builder = DatasetBuilder(
+            chatml.tokenizer, chatml.renderer, max_length=length, truncation=truncation
+        )
+        manifest = builder.build(chats, tmp_path).manifest
+        return manifest["lost_replies"].get("beyond max_length", 0), manifest.get("needed_length")
+
+    beyond, needed = lost(300)
+    assert beyond == 40
+    assert needed is not None
+    assert lost(needed)[0] <= 2
+    assert lost(needed - 128)[0] > 2
+
+
+def test_replies_are_counted_after_a_conversation_was_forgotten(
+    builder: DatasetBuilder, tmp_path: Path
+) -> None:
+    chats = [chat(f"c{n}", [HELLO, *own(n)]) for n in range(60)]
+    built = builder.build(chats, tmp_path)
+    name = built.conversation_ids["train"][0]
+    after = without_conversation(built.path, name)
+    assert after is not None
+    replies, lost = after.manifest["replies"], sum(after.manifest["lost_replies"].values())
+    assert replies["given"] == replies["kept"] + lost == built.manifest["replies"]["given"] - 4
+    assert replies["kept"] == sum(after.manifest["splits"][split]["replies"] for split in SPLITS)
+
+
+def test_the_sessions_of_a_conversation_are_sequences_of_one_id(
+    chatml: Ports, tmp_path: Path
+) -> None:
+    def halves(one: Conversation) -> list[Conversation]:
+        first, second = one.messages[:4], one.messages[4:]
+        second = (replace(second[0], parent_id=None), *second[1:])
+        return [replace(one, messages=first), replace(one, messages=second)]
+
+    chats = [chat(f"c{n}", own(n, 4)) for n in range(20)]
+    liked = {("c3", chats[3].messages[5].id)}
+    for policy, wanted in (("weighted", 80), ("last", 40), ("rated_up", 1)):
+        built = DatasetBuilder(
+            chatml.tokenizer,
+            chatml.renderer,
+            sessions_of=halves,
+            train_on=policy,
+            rated_up=liked,
+        ).build(chats, tmp_path)
+        assert built.manifest["replies"] == {"given": wanted, "kept": wanted}
+        assert built.manifest["conversations"]["given"] == 20
+        records = [r for split in SPLITS for r in built.split(split).records]
+        begun = {record.example.messages[0].text.split(".")[1] for record in records}
+        assert begun == ({"2?"} if policy == "rated_up" else {"0?", "2?"})
+        assert len(split_of(built)) == len({r.example.conversation_id for r in records})
