@@ -45,7 +45,7 @@ _LIST_MARK = re.compile(r"^\s*(?:[-*+\u2022]|\d{1,4}[.):]|[a-z][.)])\s+")
 _TABLE_LINE = re.compile(r"^\s*\||\|.*\||\t|(?:[^,\s]*,){4}")
 _LAUGHS = frozenset(
     "ha haha hah he hehe hi hihi ho hoho la na da doo dum tra oh ah eh uh yeah hey ja jaja je rs kk "
-    "lol lalala nana sha bla blah beep tick tock tok knock woof meow quack buffalo had om aum "
+    "lol lalala nana sha bla blah beep tick tock tok knock buffalo had om aum "
     "ха хаха хе хехе ля ла на ааа "
     "哈 呵 嘿 嘻 啊 啦 嗯 哇 ハ は ふ わ ㅋ ㅎ ㅠ ㅜ ห ฮ هه ها ههه هههه هاها हा हाहा".split()
 )
