@@ -11,6 +11,7 @@ from fine_tuning.config.section import Section, Text, distinct
 
 FormatType = Literal["chatml", "alpaca", "instruction"]
 StepName = Literal[
+    "markup",
     "turns",
     "unicode",
     "whitespace",
@@ -36,7 +37,7 @@ StepName = Literal[
 PrivateKind = Literal["URL", "EMAIL", "PHONE", "CARD", "IBAN", "IP", "SECRET"]
 ModerationName = Literal["words", "profanex", "toxicity"]
 TrainOn = Literal["weighted", "all", "last", "rated_up"]
-Truncation = Literal["cut", "drop", "oldest"]
+Truncation = Literal["windows", "cut", "drop", "oldest"]
 Region = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 Language = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")]
 StepNames = Annotated[tuple[StepName, ...], AfterValidator(distinct)]
@@ -138,16 +139,18 @@ class DataPreparationSettings(Section):
     chat template."""
 
     max_length: int = Field(default=2048, ge=16, le=1_048_576)
-    """Tokens of the longest example. A longer one is shortened or dropped, and counted."""
+    """Tokens of the longest example; `truncation` says what becomes of longer conversations."""
 
     train_on: TrainOn = "weighted"
     """Which replies are trained on: `weighted` (every finished one whose weight is not 0), `all`
     (every finished one), `last` (the last one of each conversation), or `rated_up` (those with a
     thumb up, a rating of 7 and more, or a correction)."""
 
-    truncation: Truncation = "cut"
-    """What becomes of a reply that crosses max_length: `cut` trains on it up to there, `drop` does
-    not train on it, `oldest` leaves out the conversation's oldest messages until it fits."""
+    truncation: Truncation = "windows"
+    """What becomes of a conversation longer than max_length: `windows` makes several examples of
+    it that overlap in context only, `cut` trains on the reply that crosses max_length up to there
+    and drops later ones, `drop` drops that one too, `oldest` leaves out the conversation's oldest
+    messages before each reply until it fits."""
 
     train_ratio: float = Field(default=0.8, gt=0, le=1)
     """Training split: share of the conversations that is trained on. The three ratios add up to

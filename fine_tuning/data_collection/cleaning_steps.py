@@ -16,6 +16,8 @@ from fine_tuning.core.conversation import Conversation
 from fine_tuning.data_collection import exchange_rules as rules
 from fine_tuning.data_collection.cleaning_item import CleaningItem, edit_texts
 from fine_tuning.data_collection.exchange_rules import BoundRule, Rule, RuleHit
+from fine_tuning.data_collection.markup import may_hold_markup
+from fine_tuning.data_collection.markup_conversation import without_markup
 from fine_tuning.data_collection.moderation import ModerationBackend, WordClassifier
 from fine_tuning.data_collection.private_values import DEFAULT_REGIONS, KINDS
 from fine_tuning.data_collection.redaction import redact_entry
@@ -78,6 +80,7 @@ def steps(limits: CleaningLimits) -> tuple[Step, ...]:
     """Return all steps in order, with no memory of earlier conversations."""
     table = (
         Step(CONSENT, drop=_each(lambda e: _withheld(e, limits.withheld))),
+        Step("markup", edit=_part_markup),
         Step("turns", edit=lambda e: join_turns(e.conversation, e.path)),
         Step("unicode", edit=_repair),
         Step("whitespace", edit=_normalize),
@@ -145,7 +148,7 @@ def _quality_step(min_quality: float) -> Step:
     return Step("low_quality", rule=poorest, bound=poorest)
 
 
-TEXT_EDITS: tuple[str, ...] = ("unicode", "whitespace", "redaction")
+TEXT_EDITS: tuple[str, ...] = ("markup", "unicode", "whitespace", "redaction")
 """Steps that change words; others only keep some from being trained on."""
 EDITS: tuple[str, ...] = (*TEXT_EDITS, "unfinished")
 REASONS: tuple[str, ...] = (
@@ -158,8 +161,8 @@ ALWAYS: tuple[str, ...] = (CONSENT, NOT_TRAINED)
 """The steps that cannot be skipped: a person's word is not to be passed over."""
 
 STEP_NAMES: tuple[str, ...] = (
-    "turns",
-    *EDITS,
+    *("markup", "turns"),
+    *(edit for edit in EDITS if edit != "markup"),
     *(reason for reason in REASONS if reason not in ALWAYS),
 )
 """The steps that may be skipped."""
@@ -192,6 +195,13 @@ def _withheld(entry: CleaningItem, withheld: frozenset[str]) -> str | None:
 
 def _rejected(entry: CleaningItem, rejected: frozenset[str]) -> str | None:
     return "you rejected it" if entry.conversation.id in rejected else None
+
+
+def _part_markup(entry: CleaningItem) -> Conversation:
+    has_empty = any(m.role in {"system", "developer"} for m in entry.conversation.messages)
+    if not has_empty and not may_hold_markup(entry.joined):
+        return entry.conversation
+    return without_markup(entry.conversation)
 
 
 def _repair(entry: CleaningItem) -> Conversation:

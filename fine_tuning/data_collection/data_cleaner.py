@@ -245,9 +245,10 @@ class DataCleaner:
             for place, message in enumerate(messages)
         ]
         edited = self.edited(Conversation(id="", messages=tuple(chained))).messages
+        by_id = {message.id: message for message in edited}
         return tuple(
-            replace(clean, id=message.id, parent_id=message.parent_id)
-            for clean, message in zip(edited, messages, strict=True)
+            replace(by_id.get(str(place), message), id=message.id, parent_id=message.parent_id)
+            for place, message in enumerate(messages)
         )
 
     def is_valid(self, conversation: ConversationLike) -> bool:
@@ -305,7 +306,11 @@ def _changes(before: Conversation, after: Conversation) -> Iterator[Change]:
         return
     if before.title != after.title:
         yield Change(before.id, "title", before.title, after.title)
-    for one, other in zip(before.messages, after.messages, strict=True):
+    earlier = {message.id: message for message in before.messages}
+    later = {message.id: message for message in after.messages}
+    for name in earlier | later:  # parting markup makes messages, and drops empty ones
+        other = later.get(name) or earlier[name].with_text("")
+        one = earlier.get(name) or Message(id=name, role=other.role)
         if one.text != other.text:
             yield Change(before.id, one.role, one.text, other.text)
         if one.reasoning != other.reasoning:

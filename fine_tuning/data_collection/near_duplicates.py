@@ -176,6 +176,7 @@ class DisjointSets:
 
     def __init__(self, size: int) -> None:
         self._parent = np.arange(size, dtype=np.int64)
+        self._sizes = np.ones(size, dtype=np.int64)
 
     def root(self, place: int) -> int:
         """Return the least number of a number's set."""
@@ -188,7 +189,13 @@ class DisjointSets:
     def join(self, one: int, other: int) -> None:
         """Make one set of two."""
         low, high = sorted((self.root(one), self.root(other)))
-        self._parent[high] = low
+        if low != high:
+            self._parent[high] = low
+            self._sizes[low] += self._sizes[high]
+
+    def size_of(self, places: Iterable[int]) -> int:
+        """Return how large the set would be that joined those of some numbers."""
+        return int(sum(self._sizes[root] for root in {self.root(place) for place in places}))
 
     def groups(self) -> list[list[int]]:
         """Return the sets of two and more, each in rising order."""

@@ -25,6 +25,9 @@ from fine_tuning.data_collection.near_duplicates import DisjointSets
 
 MOST_SHARING = 8
 """Conversations that may share an exchange and be joined by it; more share a phrase like "hi"."""
+LARGEST_SHARE = 1 / 50
+"""Of all conversations: a set that shared exchanges make is not larger, or chains of rare phrases
+would join everything."""
 MIN_SENTENCE_WORDS, MIN_PHRASE_WORDS = 5, 10
 MIN_UNSPACED_CHARS = 12
 MIN_JOINING_BYTES = 48
@@ -193,16 +196,27 @@ class ExchangeTable:
         joining = np.flatnonzero(self._flag_column & _JOINS)
         own = np.asarray(self._own)[joining]
         equal = (joining[group] for group in _groups(own))
-        for group in (*self._same_branches, *equal):
+        for group in self._same_branches:
             self._join(sets, group, MOST_SHARING)
+        count = len(self._firsts) - 1
+        largest = max(MOST_SHARING, int(count * LARGEST_SHARE))
+        for group in sorted(equal, key=len):  # what fewest share says most
+            self._join(sets, group, MOST_SHARING, largest)
         for numbers in (np.fromiter(some, np.int64) for some in alike):
-            self._join(sets, numbers, MOST_SHARING if is_limited else len(numbers))
+            if is_limited:
+                self._join(sets, numbers, MOST_SHARING, largest)
+            else:
+                self._join(sets, numbers, len(numbers))
         return sets
 
-    def _join(self, sets: DisjointSets, numbers: Numbers, most: int) -> None:
-        first, *others = np.unique(self._owner_column[numbers]).tolist()
-        for other in others if len(others) < most else ():
-            sets.join(first, other)
+    def _join(
+        self, sets: DisjointSets, numbers: Numbers, most: int, largest: int | None = None
+    ) -> None:
+        owners = np.unique(self._owner_column[numbers]).tolist()
+        if len(owners) > most or (largest is not None and sets.size_of(owners) > largest):
+            return
+        for other in owners[1:]:
+            sets.join(owners[0], other)
 
 
 def _groups(*columns: NDArray[np.uint64]) -> Iterator[Numbers]:

@@ -26,6 +26,7 @@ from fine_tuning.core.formats import (
     validate_record,
 )
 from fine_tuning.core.json_value import JsonObject
+from fine_tuning.core.tool_schemas import tool_schemas
 
 logger = logging.getLogger(__name__)
 
@@ -194,9 +195,10 @@ def examples_from(
 ) -> Examples:
     """Return one example per conversation: its current branch, with the replies to learn.
 
+    The tools that a conversation's metadata declare come with it, for the prompt to show.
+
     A target is an assistant turn that is complete, says something and was not left out by cleaning.
-    Of these, "weighted" learns
-    those whose weight is not 0, "all" every one, "last" the last weighted one, "rated_up" those a
+    Of these, "weighted" learns those whose weight is not 0, "all" every one, "last" the last weighted one, "rated_up" those a
     person liked. Messages after the last target are left out: they teach nothing, and an
     unanswered question would change the example's name.
 
@@ -231,6 +233,7 @@ def examples_from(
                 conversation_id=conversation.id,
                 messages=path[: targets[-1] + 1],
                 targets=targets,
+                tools=tool_schemas(conversation.metadata),
             )
         )
     return Examples(examples=tuple(examples), drops=tuple(drops))
