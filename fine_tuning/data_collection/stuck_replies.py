@@ -73,7 +73,7 @@ def loop(text: str) -> str | None:
 
 
 def _looping_speech(prose: str, words: list[str]) -> str | None:
-    if len(words) < MIN_REPEATS_OF_ONE or not _repeats_itself(words):
+    if _looping_phrase(words, is_verse=False) is None:
         return None
     said = [line for line in prose.split("\n") if not _is_structured(line)]
     return _looping_phrase(_tokens("\n".join(said)), is_verse=_is_verse(said))
@@ -124,7 +124,8 @@ def _is_verse(lines: list[str]) -> bool:
 def _looping_phrase(words: list[str], *, is_verse: bool) -> str | None:
     if len(words) < MIN_REPEATS_OF_ONE or not _repeats_itself(words):
         return None
-    is_dense = len(_DENSE.findall("".join(words))) * 2 > len("".join(words))
+    written = "".join(words)
+    is_dense = not written.isascii() and 2 * len(_DENSE.findall(written)) > len(written)
     longest = MAX_PERIOD_CHARS if is_dense else MAX_PERIOD_WORDS
     for period in range(1, min(longest, len(words) // 2) + 1):
         end = _end_of_run(words, period, is_dense=is_dense, is_verse=is_verse)
