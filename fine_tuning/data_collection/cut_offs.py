@@ -22,6 +22,13 @@ _ENDED = re2.compile(
 )
 _SENTENCE_END = re2.compile(r"[.!?](?:\s|$)|[\x{3002}\x{ff01}\x{ff1f}\x{61f}\x{6d4}\x{964}]")
 _DENSE = re2.compile(r"[\x{3040}-\x{30ff}\x{3400}-\x{9fff}]")
+_DENSE_TAIL = re.compile(
+    r"[\u3002\uff01\uff1f.!?]\s*[\u3040-\u30ff\u3400-\u9fff]{1,6}(?:\u3001[\u3400-\u9fff]{1,4})?$"
+)
+_GOES_ON = re.compile(
+    r"[\u306f\u304c\u3092\u306b\u3067\u3068\u306e\u3066\u3082\u3078\u7684\u548c\u662f\u5728\u628a\u4e0e\u4eec]$"
+    r"|\u7136\u540e|\u56e0\u4e3a|\u4f46\u662f|\u6240\u4ee5|\u800c\u4e14|\u5982\u679c"
+)
 _UNPUNCTUATED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]\W*$")
 _LIST_LINE = re2.compile(r"^\s*(?:[-*+#>|\x{2022}\x{2013}\x{2014}]|\d+[.)\x{3001}]|\$|    |\t)")
 _WHOLE_END = re.compile(
@@ -79,6 +86,8 @@ def _is_no_prose(line: str) -> bool:
 def _ends_whole(line: str) -> bool:
     """Tell whether a line without a full stop may be whole: it ends with a name or a number."""
     if _UNPUNCTUATED.search(line) or _WHOLE_END.search(line):
+        return True
+    if _DENSE_TAIL.search(line) and not _GOES_ON.search(line):
         return True
     found = _CAPITAL.search(line)
     return bool(found and found[1].isupper())

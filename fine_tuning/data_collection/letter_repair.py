@@ -19,6 +19,7 @@ _INVISIBLE = re.compile("\x1b\\[[0-9;]*[A-Za-z]|[\x00-\x08\x0e-\x1f\x7f\u00ad\u2
 _ZERO_WIDTH = re.compile("(?<![\u0e00-\u109f\u1780-\u17ff])\u200b(?![\u0e00-\u109f\u1780-\u17ff])")
 _DIRECTION = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
+_CODE = re.compile(r"((?s:```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z))|`[^`\n]+`)")
 _APART = re.compile("[A-Za-z\u00c0-\u024f\u0370-\u04ff\u1e00-\u1fff][\u0300-\u036f]+")
 _JAMO = re.compile("[\u1100-\u1112][\u1161-\u1175][\u11a8-\u11c2]?")
 _QUOTED = re.compile(
@@ -47,6 +48,8 @@ _TOPIC = re.compile(
     r"(?i)mojibake|encod|decod|utf-?8|utf-?16|latin-?1|iso-?8859|cp-?125|windows-125|ascii|"
     r"unicode|charset|codec|code ?page|ftfy|garbled|gibberish|weird|strange|characters?\b|"
     r"\b(?:csv|excel|mysql|browser|terminal|console|html|output|show[sn]|showing|prints?)\b|"
+    r"\b(?:fix|repair|correct|restore)\b[^.\n]{0,30}:|repar|korrig|corrig|"
+    r"\b(?:fix|repair|correct) (?:this|the|my|these)|"
     r"instead of|should be|shows? (?:up )?as|displays?|appears?|turns? into|became|becomes|"
     r"zeichensatz|kodierung|umlaut|zeichen|statt\b|sonderzeichen|angezeigt|encodage|caract[e\u00e8]re|"
     r"au lieu|codifica|caracter|en lugar|en vez|codific|caratter|acent|tecken|znak|karakter|"
@@ -69,8 +72,10 @@ def mend_letters(text: str) -> str:
 def _mended(text: str) -> str:
     if not text.isascii():
         text = _decoded(text)
-        text = _APART.sub(_composed, text)
-        text = _JAMO.sub(_composed, text)
+        text = "".join(
+            piece if number % 2 else _JAMO.sub(_composed, _APART.sub(_composed, piece))
+            for number, piece in enumerate(_CODE.split(text))
+        )
         text = _ZERO_WIDTH.sub("", text)
         if not _RIGHT_TO_LEFT.search(text):
             text = _DIRECTION.sub("", text)

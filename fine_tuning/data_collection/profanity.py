@@ -30,6 +30,7 @@ from fine_tuning.data_collection.profanity_words import (
 SWEAR_WORDS = frozenset(stem + ending for stem in STEMS for ending in ENDINGS)
 _LOOKALIKES = str.maketrans("013457@$!", "oieastasi")
 _WORD = re.compile(r"[^\W_][\w@$!*']*|[@$][\w@$!*']+")
+_STARRED = re.compile(r"f\*{3}(?:ing|ed|er|s|off)?")
 _MARKS = re.compile("[\u0300-\u036f]+")
 _SPELLED = re.compile(r"(?<!\w)(?:\w[ .\-_]){3,}\w(?!\w)")
 _LONG_RUN = re.compile(r"(\w)\1{2,}")
@@ -100,7 +101,8 @@ def _candidates(text: str) -> Iterator[tuple[int, str]]:
     if _LATIN.search(text):
         for found in _WORD.finditer(text):
             written = found[0].strip("*'!")
-            written = written if written.isalpha() else found[0]
+            is_plain = written.isalpha() and not _STARRED.fullmatch(found[0].lower())
+            written = written if is_plain else found[0]
             if _is_swear_word(written):
                 yield found.start(), written
         for found in _SPELLED.finditer(text):
@@ -139,6 +141,8 @@ def _is_swear_word(written: str) -> bool:
     if not any(char.isalpha() for char in written):
         return False
     word = _plain(written)
+    if _STARRED.fullmatch(word):
+        return True
     if "*" in word.strip("*") and len(word) > len("f*n"):
         return _fits_masked(word.strip("*"))
     word = word.strip("*'")

@@ -31,6 +31,9 @@ _SYMBOL = re.compile(
     r"[^\w\s.,;:!?'\"()\-\u0300-\u036f\u0590-\u0dff\u0e00-\u109f\u1780-\u17ff\u2010-\u201f\u2026"
     r"\u3000-\u303f\uff01-\uff1f\u00ab\u00bb\u00bf\u00a1]"
 )
+_MAY_BE_CODE = re2.compile(
+    r"[={}();<>$#@|\[\]]|[\"'][ ]*:|(?m:^\s*(?:\w+\s*$|import\b|return\b|[\"']))|:\s*\n"
+)
 _TABLE = "|"
 GOOD_WORDS = 40  # a reply of so many words has full marks for length
 LEAST_LENGTH = 0.5  # of a reply with a word in it: a short answer may be all there is to say
@@ -103,7 +106,7 @@ def _words(text: str) -> list[str]:
 def _without_code(text: str) -> str:
     """Return a text without code and tables, whose signs and repeats are no flaws."""
     prose = without_code(text)
-    if "\n" not in prose and not is_code_line(prose):
+    if not _MAY_BE_CODE.search(prose):
         return prose
     lines = prose.split("\n")
     return "\n".join(line for line in lines if _TABLE not in line and not is_code_line(line))

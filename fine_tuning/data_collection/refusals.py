@@ -63,6 +63,11 @@ _INNOCENT = re.compile(
     r"|\u0935\u093f\u0936\u094d\u0935\u093e\u0938|\u092f\u0915\u0940\u0928"
     r"|(?:said|says|asked|replied|whispered|shouted|answered) (?:he|she|they|the|to)\b"
 )
+_ASKS_FOR = re.compile(
+    r"(?i)\b(?:which|what) (?:version|file|model|error|language|format|one)\b[^.!]*\?|\b(?:please |kindly )?"
+    r"(?:upload|paste|attach|send me|share) (?:it|the|your)\b|\bnot? yet\b|\b(?:do that|tell) yet\b"
+)
+"""What a reply asks for that goes on with the work."""
 _SPACELESS = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")
 _WORD = re.compile(r"[^\W_]+")
 _EXPLAINS = re.compile(
@@ -113,7 +118,12 @@ def _unless_refusing(line: re.Match[str]) -> str:
 def _does_something_else(text: str, prose: str, name: str) -> bool:
     """Tell whether a reply does what was asked, writes a letter, or gives a list."""
     is_played = _ACTION.match(text.lstrip())
-    if is_played or _COMPLIES.search(prose.lstrip()) or _LETTER.search(text):
+    if (
+        is_played
+        or _ASKS_FOR.search(prose)
+        or _COMPLIES.search(prose.lstrip())
+        or _LETTER.search(text)
+    ):
         return True
     items = [line for line in prose.split("\n") if _LIST_ITEM.match(line)]
     useful = [line for line in items if _is_helpful(line, name)]

@@ -45,7 +45,7 @@ _LIST_MARK = re.compile(r"^\s*(?:[-*+\u2022]|\d{1,4}[.):]|[a-z][.)])\s+")
 _TABLE_LINE = re.compile(r"^\s*\||\|.*\||\t|(?:[^,\s]*,){4}")
 _LAUGHS = frozenset(
     "ha haha hah he hehe hi hihi ho hoho la na da doo dum tra oh ah eh uh yeah hey ja jaja je rs kk "
-    "lol lalala nana sha bla blah beep tick tock tok knock woof meow quack buffalo had om aum "
+    "lol lalala nana sha bla blah beep tick tock tok knock buffalo had om aum "
     "ха хаха хе хехе ля ла на ааа "
     "哈 呵 嘿 嘻 啊 啦 嗯 哇 ハ は ふ わ ㅋ ㅎ ㅠ ㅜ ห ฮ هه ها ههه هههه هاها हा हाहा".split()
 )
@@ -73,7 +73,7 @@ def loop(text: str) -> str | None:
 
 
 def _looping_speech(prose: str, words: list[str]) -> str | None:
-    if len(words) < MIN_REPEATS_OF_ONE or not _repeats_itself(words):
+    if _looping_phrase(words, is_verse=False) is None:
         return None
     said = [line for line in prose.split("\n") if not _is_structured(line)]
     return _looping_phrase(_tokens("\n".join(said)), is_verse=_is_verse(said))
@@ -124,7 +124,8 @@ def _is_verse(lines: list[str]) -> bool:
 def _looping_phrase(words: list[str], *, is_verse: bool) -> str | None:
     if len(words) < MIN_REPEATS_OF_ONE or not _repeats_itself(words):
         return None
-    is_dense = len(_DENSE.findall("".join(words))) * 2 > len("".join(words))
+    written = "".join(words)
+    is_dense = not written.isascii() and 2 * len(_DENSE.findall(written)) > len(written)
     longest = MAX_PERIOD_CHARS if is_dense else MAX_PERIOD_WORDS
     for period in range(1, min(longest, len(words) // 2) + 1):
         end = _end_of_run(words, period, is_dense=is_dense, is_verse=is_verse)
