@@ -207,8 +207,7 @@ def from_instruction(records: Iterable[JsonObject]) -> Iterator[Conversation]:
 
 def _question(record: JsonObject) -> str:
     """Return the instruction with what it is about, Alpaca's ``input`` or Dolly's ``context``."""
-    keys = ("instruction", *_MATERIAL)
-    return "\n\n".join(str(record[key]) for key in keys if record.get(key))
+    return "\n\n".join(str(record[k]) for k in ("instruction", *_MATERIAL) if record.get(k))
 
 
 def _history(record: JsonObject) -> list[Pair]:
@@ -291,8 +290,9 @@ def _pair_problems(record: JsonObject, reply: str) -> list[str]:
 
 
 def _is_pair(value: object) -> bool:
-    is_two = isinstance(value, list | tuple) and len(value) == len(("question", "answer"))
-    return is_two and all(isinstance(text, str) for text in value)
+    if not isinstance(value, list | tuple):
+        return False
+    return [type(text) for text in value] == [str, str]
 
 
 def detect_format(record: JsonObject) -> str:

@@ -24,7 +24,7 @@ _ANSWER = re.compile(
 )
 _TAGS = (
     "<|", "<｜", "<think", "<thought", "<reason", "<reflect", "<seed:", "</think",
-    "</thought", "</reason", "</reflect", "</seed:", "</", "<tool", "<function", "<invoke",
+    "</thought", "</reason", "</reflect", "</seed:", "<tool", "<function", "<invoke",
     "<details", "<grok:", "<xaiartifact", "<antartifact", "<antthinking", "<channel|>", "<unused9",
     "<bos", "<eos", "<eot>", "<s>", "</s>", "<end_of_turn", "<start_of_turn", "<turn|", "<co ",
     "<cit",

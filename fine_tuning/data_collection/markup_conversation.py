@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from fine_tuning.core.conversation import Conversation, Message, Part, ToolCall
+from fine_tuning.core.conversation import Conversation, Message, Part
 from fine_tuning.data_collection.markup import Parted, ToolStep, may_hold_markup, part_markup
 
 
@@ -112,10 +112,9 @@ def _with_steps(last: Message, steps: tuple[ToolStep, ...], taken: set[str]) -> 
     for number, step in enumerate(steps):
         is_last = number == len(steps) - 1 and not last.content
         thoughts = [step.reasoning, *([last.reasoning] if is_last else [])]
-        calls = tuple(
-            call if call.id else ToolCall(id=next(names), name=call.name, arguments=call.arguments)
-            for call in step.calls
-        )
+        calls = step.calls
+        if step.results:  # a result names its call; one in a message behind is told by its place
+            calls = tuple(call if call.id else replace(call, id=next(names)) for call in calls)
         done.append(
             replace(
                 last,

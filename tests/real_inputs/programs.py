@@ -1,5 +1,7 @@
 """One exchange as each program's export would hold it, in its present shape."""
 
+# ruff: noqa: E501 - records stand on lines of their own, as in the files
+
 from __future__ import annotations
 
 import json

@@ -1,5 +1,7 @@
 """Other programs' markup is parted from what was said, in every reader alike."""
 
+# ruff: noqa: E501, RUF001 - records stand on lines of their own, as in the files
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,5 +1,7 @@
 """What an instruction is about belongs to it, and columns and keys that are not read are named."""
 
+# ruff: noqa: E501 - records stand on lines of their own, as in the files
+
 from __future__ import annotations
 
 from pathlib import Path

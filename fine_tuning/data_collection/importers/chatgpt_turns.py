@@ -82,7 +82,7 @@ def _goes_on(message: Message, current: Message, after: list[Message]) -> bool:
         return False
     if current.tool_calls:
         return False
-    if not current.content or message.tool_calls:
+    if not message.content:  # thoughts, or a call that was removed
         return True
     (follower,) = after
     are_texts = all(part.type == "text" for one in (current, follower) for part in one.content)

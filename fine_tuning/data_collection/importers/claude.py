@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from fine_tuning.core.conversation import Message, Part, Role, ToolCall
@@ -31,6 +32,7 @@ from fine_tuning.data_collection.importers.trees import Node, arrange
 
 SOURCE = "import:claude"
 _ROLES: dict[str, Role] = {"human": "user", "user": "user", "assistant": "assistant"}
+_IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".heic", ".bmp", ".avif")
 
 
 def _accepts(record: JsonObject) -> bool:
@@ -88,9 +90,7 @@ def _messages(key: str, item: JsonObject) -> list[Message]:
     found = turn.finished()
     extra = (*(Part(text=one) for one in _attached(item)), *_pictures(item))
     if extra and found:
-        found[0] = Message(
-            id=found[0].id, role=role, content=(*found[0].content, *extra), created_at=at
-        )
+        found[0] = replace(found[0], content=(*found[0].content, *extra))
     return found
 
 
