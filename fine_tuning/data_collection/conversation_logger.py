@@ -78,6 +78,11 @@ class ConversationLogger:
 
     @session_id.setter
     def session_id(self, name: str) -> None:
+        """Name the session of turns that name none.
+
+        Args:
+            name: Its id; it is not ended here.
+        """
         self._session_id, self._is_named = name, True
 
     def log_conversation(

@@ -11,8 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-FENCE = r"^[ \t>]*(?:`{3,}|~{3,})"
-CODE_MARK = re.compile(rf"(?P<fence>{FENCE})|(?P<ticks>`+)", re.MULTILINE)
+CODE_RUN = r"`+|~{3,}"
+"""Backticks or tildes, which may begin code."""
+_CODE_RUN = re.compile(CODE_RUN)
+_FENCE_CHARS = 3
+_MOST_INLINE = 2000
 _NEAR_CHARS = 48
 _QUOTES = "\"'“”„‘’«»‹›「」『』《》`*"
 _NAMING = (
@@ -45,39 +48,47 @@ _JOINING = re.compile(
     r"|\s*(?:和|与|與|及|到|と|から|와|과|[,/….\-\u2013\u2014]+)\s*"
 )
 _STAND_IN = re.compile(
-    r"\s*(?:\.{2,}|…|\[[^\]]*\]|\{[^}]*\}|your .{1,40}|"
+    r"\s*(?:\.{2,}|…|\(?(?:\.|\[[^\]]*\])[*+]\??\)?|\\s[*+]|\[[^\]]*\]|\{[^}]*\}|your .{1,40}|"
     r"(?:the )?(?:reasoning|thoughts?|content|text)(?: (?:here|process))?)\s*",
     re.IGNORECASE,
 )
 
 
-def code_end(text: str, mark: re.Match[str]) -> int:
-    """Return where the code ends that a match of :data:`CODE_MARK` begins.
+_FEW_WORDS = re.compile(r" [^\W\d_A-Z]{1,12}(?: [^\W\d_A-Z]{1,8})? ")
+"""What joins two tags in a sentence: "writes <think> then </think>"."""
+
+
+def code_end(text: str, start: int, end: int) -> int:
+    """Return where the code ends that a run of backticks or tildes begins.
 
     Args:
         text: The whole text.
-        mark: The match; a fence that is never closed reaches to the end of the text, backticks
-            without their like in the paragraph are no code and end where they are.
+        start: Where the run begins.
+        end: Where it ends; a fence that is never closed reaches to the end of the text, a run
+            without its like in the paragraph is no code and ends here.
     """
-    if mark["fence"] is not None:
-        run = mark["fence"].lstrip(" \t>")
+    run = text[start:end]
+    line = text[text.rfind("\n", 0, start) + 1 : start]
+    if len(run) >= _FENCE_CHARS and not line.strip(" \t>"):
         closing = re.compile(rf"^[ \t>]*{run[0]}{{{len(run)},}}[ \t]*$", re.MULTILINE)
-        line_end = text.find("\n", mark.end())
+        line_end = text.find("\n", end)
         ended = closing.search(text, line_end + 1) if line_end >= 0 else None
         return ended.end() if ended else len(text)
-    run = mark["ticks"]
-    paragraph = text.find("\n\n", mark.end())
-    limit = paragraph if paragraph >= 0 else len(text)
-    ended = re.compile(rf"(?<!`){run}(?!`)").search(text, mark.end(), limit)
-    return ended.end() if ended else mark.end()
+    if run[0] == "~":
+        return end
+    limit = min(len(text), end + _MOST_INLINE)
+    paragraph = text.find("\n\n", end, limit)
+    limit = paragraph if paragraph >= 0 else limit
+    ended = re.compile(rf"(?<!`){run}(?!`)").search(text, end, limit)
+    return ended.end() if ended else end
 
 
-def code_spans(text: str) -> Iterator[tuple[int, int]]:
-    """Yield start and end of each stretch of code."""
-    place = 0
-    while found := CODE_MARK.search(text, place):
-        place = code_end(text, found)
-        yield found.start(), place
+def code_spans(text: str, place: int = 0) -> Iterator[tuple[int, int]]:
+    """Yield start and end of each stretch of code behind a place."""
+    while found := _CODE_RUN.search(text, place):
+        place = code_end(text, *found.span())
+        if place > found.end():
+            yield found.start(), place
 
 
 def outside_code(text: str, edit: Callable[[str], str]) -> str:
@@ -87,8 +98,6 @@ def outside_code(text: str, edit: Callable[[str], str]) -> str:
     pieces: list[str] = []
     place = 0
     for start, end in code_spans(text):
-        if end - start < 2:  # noqa: PLR2004 - a lone backtick is no code
-            continue
         pieces += [edit(text[place:start]), text[start:end]]
         place = end
     return "".join([*pieces, edit(text[place:])])
@@ -135,4 +144,8 @@ def is_pair_spoken_of(text: str, opening: tuple[int, int], closing: tuple[int, i
     if is_line:
         return bool(_NAMED_AFTER.match(text, opening[1])) and "\n" not in inner
     before = text[max(0, opening[0] - _NEAR_CHARS) : opening[0]]
-    return not inner.strip() or bool(_TOLD_BEFORE.search(before[before.rfind("\n") + 1 :]))
+    around = text[opening[0] - 1], text[closing[1] : closing[1] + 1] or " "
+    is_quoted = all(mark in _QUOTES for mark in around)
+    is_empty = not inner.strip() and "\n" not in inner
+    is_told = _TOLD_BEFORE.search(before[before.rfind("\n") + 1 :])
+    return is_quoted or is_empty or bool(is_told or _FEW_WORDS.fullmatch(inner))

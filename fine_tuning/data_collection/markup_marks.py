@@ -59,12 +59,21 @@ _MARKS = re.compile(
     r"|(?<!\w)navlist(?:turn\d+[a-z]+\d+)+"
     r"|(?<![\w.])image_group\{[^{}\n]*\}"
     r"|\[\^\d+\^\](?!:)"
-    r"|\[(?:citation|cite): ?\d+(?:\s*,\s*(?:(?:citation|cite): ?)?\d+)*\]"
-    r"|<grok:render\b[^>]*>.*?</grok:render>"
+    r"|\[(?:citation|cite): ?\d+(?:\s*[,\-\u2013]\s*(?:(?:citation|cite): ?)?\d+)*\]"
+    r"|<grok:render\b[^>]{0,200}>(?:(?!<grok:render).){0,600}?</grok:render>"
     r"|<(?:co|cite|citation) (?:index|id|sources?)=[\"']?[\d,:\- ]+[\"']?>(?=</)"
     r")",
     re.DOTALL,
 )
+_MARK_BEGINS = re.compile(
+    "[【\ue200-\ue206]|\\[oaicite|\\[\\^|\\[cit|<grok:|<cit|<co |"
+    "citeturn|navlist|image_group|:contentRef"
+)
+_NOTICE_HINT = re.compile(
+    r"supported on|nicht unterstützt|ton appareil|tre appareil|dispositivo|デバイスでは|기기에서|"
+    r"设备"
+)
+"""What each notice holds; a search for it is cheaper than one for all of them."""
 _CITE_START = re.compile(r"\[cite_start\][ \t]?|\[cite_end\]")
 _PRIVATE = re.compile("[\ue200-\ue206]")
 _FOOTNOTES = re.compile(r"\n(?:^[ \t]*\[\^\d+\^\]:[^\n]*\n?)+", re.MULTILINE)
@@ -73,7 +82,7 @@ _BING_SOURCES = re.compile(
     r"conversación con|Conversa com|Conversazione con|conversation avec) (?:Bing|Copilot),.*\Z",
     re.DOTALL | re.IGNORECASE,
 )
-_SANDBOX_LINK = re.compile(r"(!?)\[([^\]\n]*)\]\(sandbox:[^)\s]*\)")
+_SANDBOX_LINK = re.compile(r"(!?)\[([^\[\]\n]*)\]\(sandbox:[^)\s]*\)")
 _SANDBOX = re.compile(r"sandbox:/[\w./\-]*?([\w.\-]*)(?![\w./\-])")
 _CITED = re.compile(r"(?:(?<![ \t])[ \t]+)?(?:\[\d{1,2}(?:\s*,\s*\d{1,2})*\])+(?!\()")
 _ENDING = (
@@ -92,6 +101,11 @@ _BEGINNING = (
 )
 _EDGE_START = re.compile(rf"\A\s*(?:{_BEGINNING}|{_ENDING})")
 _EDGE_END = re.compile(rf"(?:{_ENDING}|<\|im_start\|>(?:assistant|user)?)\s*\Z")
+_RUN_ON = re.compile(
+    r"(?<![`'\"])(?:<\|im_end\|>\s*<\|im_start\|>|<\|eot_id\|>\s*<\|start_header_id\|>"
+    r"|<end_of_turn>\s*<start_of_turn>|</s>\s*\[INST\]|<\|end\|>\s*<\|user\|>)"
+)
+"""Where a reply ended and the model went on with turns of its own invention."""
 _PLAIN_KINDS = ("text/markdown", "text/plain", "text", "markdown", "")
 _LANGUAGES = {
     "text/html": "html", "image/svg+xml": "svg", "application/vnd.mermaid": "mermaid",
@@ -111,16 +125,20 @@ def without_marks(text: str) -> str:
 
 
 def _without_marks(text: str) -> str:
-    text = _ENTITY.sub(r"\1", text)
-    text = _LABELLED.sub(r"\1", text)
-    text = _BARE_ENTITY.sub(r"\1", text)
-    text = _FOOTNOTES.sub("\n", text)
-    text = _CITE_START.sub("", _MARKS.sub(_spaced, text))
-    text = _PRIVATE.sub("", text)
-    text = _SANDBOX_LINK.sub(lambda found: found[2], text)
-    text = _SANDBOX.sub(lambda found: found[1], text)
-    text = _BING_SOURCES.sub("", text)
-    return _PLACEHOLDER_LINES.sub("", text)
+    if "entity[" in text or "\ue200" in text:
+        text = _ENTITY.sub(r"\1", text)
+        text = _LABELLED.sub(r"\1", text)
+        text = _BARE_ENTITY.sub(r"\1", text)
+    if _MARK_BEGINS.search(text):
+        text = _FOOTNOTES.sub("\n", text)
+        text = _CITE_START.sub("", _MARKS.sub(_spaced, text))
+        text = _PRIVATE.sub("", text)
+    if "sandbox:" in text:
+        text = _SANDBOX_LINK.sub(lambda found: found[2], text)
+        text = _SANDBOX.sub(lambda found: found[1], text)
+    if "Bing," in text or "Copilot," in text:
+        text = _BING_SOURCES.sub("", text)
+    return _PLACEHOLDER_LINES.sub("", text) if _NOTICE_HINT.search(text) else text
 
 
 def _spaced(found: re.Match[str]) -> str:
@@ -144,13 +162,20 @@ def without_edge_tokens(text: str) -> str:
 
     A token that a sentence speaks of ("What does </s> mean?", "The token is </s>") stays.
     """
+    given = text
+    if (run_on := _RUN_ON.search(text)) and not _EDGE_START.match(text):
+        text = text[: run_on.start()].rstrip()
     while found := _EDGE_START.match(text):
         if is_named(text, found.start(), found.end()) or _is_strike(text, found[0]):
             break
         text = text[found.end() :].lstrip(" \n") if found.end() < len(text) else ""
     while found := _EDGE_END.search(text):
         before = text[: found.start()]
-        is_word = before[-1:] in {" ", "`", '"', "'"} and before.rstrip()[-1:].isalnum()
+        is_word = (
+            text[:1] == given[:1]
+            and before[-1:] in {" ", "`", '"', "'"}
+            and before.rstrip()[-1:].isalnum()
+        )
         if is_word or is_named(text, found.start(), len(text)) or _is_strike(before, found[0]):
             break
         text = before.rstrip()
@@ -175,6 +200,8 @@ def artifact_text(tag: str, inner: str) -> str:
     inner = inner.strip("\n")
     kind = given.get("type", given.get("contenttype", "")).lower()
     language = given.get("language", "") or _LANGUAGES.get(kind, "")
+    if not language and kind not in _PLAIN_KINDS and kind.startswith("text/"):
+        language = kind.removeprefix("text/").removeprefix("x-")
     is_plain = kind in _PLAIN_KINDS and not language
     if is_plain or not inner.strip() or re.match(r"\s*(?:`{3,}|~{3,})", inner):
         return inner

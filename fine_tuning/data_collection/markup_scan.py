@@ -17,7 +17,7 @@ from typing import Literal
 
 from fine_tuning.core.conversation import ToolCall
 from fine_tuning.data_collection.markup_code import (
-    FENCE,
+    CODE_RUN,
     begins_line,
     code_end,
     code_spans,
@@ -76,7 +76,7 @@ _TOOL_MARKS: dict[str, tuple[str, str]] = {
 }
 _STRAY = r"<\|(?:begin|end)_of_solution\|>|<think ?/>|<\|(?:START|END)_RESPONSE\|>"
 _SCAN = re.compile(
-    rf"(?P<fence>{FENCE})|(?P<ticks>`+)"
+    rf"(?P<code>{CODE_RUN})"
     rf"|<(?P<thought>{_THOUGHT_NAMES})(?P<attributes>\s[^<>\n]{{0,120}})?>"
     r"|(?P<special>\[THINK\]|◁think▷|<\|begin_of_thought\|>|<\|inner_prefix\|>|<\|START_THINKING\|>"
     r"|<\|channel>thought|<unused94>thought|<\|think\|>)"
@@ -85,14 +85,15 @@ _SCAN = re.compile(
     r"|(?P<harmony>(?:<\|start\|>[^<\n]{0,80})?<\|channel\|>(?P<channel>[^<\n]{1,120})"
     r"(?:<\|constrain\|>[^<\n]{0,40})?<\|message\|>)"
     r"|(?P<details><details\b[^>]*>)"
-    r"|(?P<colons>^:::[ \t]*(?P<what>thinking|artifact)(?P<braces>\{[^\n]*\})?[ \t]*\n)"
+    r"|(?P<colons>:::[ \t]*(?P<what>thinking|artifact)(?P<braces>\{[^\n]*\})?[ \t]*\n)"
     r"|(?P<ant_thought><antThinking\b[^>]*>)"
     r"|(?P<artifact><(?:ant|xai)Artifact\b[^>]*>)"
     rf"|<(?P<tool>{'|'.join(_TOOLS)})(?P<given>(?:[= ][^<>\n]*)?)>"
     rf"|(?P<tool_mark>{'|'.join(map(re.escape, _TOOL_MARKS))})"
     rf"|(?P<stray>{_STRAY})",
-    re.MULTILINE | re.IGNORECASE,
+    re.IGNORECASE,
 )
+_MAY_BEGIN = re.compile(r"[`<\[◁]|~~~|:::")
 _HARMONY_END = re.compile(r"<\|(?:end|return|call)\|>|(?=<\|(?:start|channel)\|>)")
 _HARMONY_TOOL = re.compile(r"to=(?:functions\.)?([\w.\-]+)")
 _LEADS = (
@@ -116,6 +117,7 @@ _AROUND_THINKING = re.compile(
     r"während|pendant|durante|sec|seconds?|moments?|minutes?|min|m|ms|sekunden|secondes|segundos|"
     r"secondi|секунд\w*|秒|초|\d+\w{0,2}"
 )
+_COLONS = re.compile(r":::(?![ \t]*\w)")
 _QUOTED_LINE = re.compile(r"^[ \t]*> ?", re.MULTILINE)
 
 Taken = tuple[Piece | None, int]
@@ -130,9 +132,10 @@ def scanned(text: str) -> Iterator[Piece]:
             yield Piece("thought", _unquoted(found[1]).strip())
             place = start = found.end()
             break
-    while found := _SCAN.search(text, place):
-        piece, place = _take(text, found)
-        if piece is None:
+    while candidate := _MAY_BEGIN.search(text, place):
+        found = _SCAN.match(text, candidate.start())
+        piece, place = _take(text, found) if found else (None, candidate.start() + 1)
+        if piece is None or found is None:
             continue
         if found.start() > start:
             yield Piece("text", text[start : found.start()])
@@ -143,8 +146,8 @@ def scanned(text: str) -> Iterator[Piece]:
 
 
 def _take(text: str, found: re.Match[str]) -> Taken:
-    if found["fence"] is not None or found["ticks"] is not None:
-        end = code_end(text, found)
+    if found["code"] is not None:
+        end = code_end(text, *found.span())
         is_notice = PLACEHOLDER_BLOCK.match(text[found.start() : end])
         return Piece("tool") if is_notice else None, end
     name = next(name for name in _TAKERS if found[name] is not None)
@@ -155,6 +158,8 @@ def _thought(text: str, found: re.Match[str]) -> Taken:
     name = found["thought"].lower()
     opening, closing = rf"<{re.escape(name)}(?:\s[^<>\n]*)?>", rf"</{re.escape(name)}>"
     span = found.span()
+    if not begins_line(text, span[0]) and is_named(text, *span):
+        return None, span[1]
     closed = _closing(text, span[1], opening, closing)
     is_first = not text[: span[0]].strip()
     if name in _AMBIGUOUS and not _is_own_element(text, span, closed, is_first=is_first):
@@ -248,6 +253,8 @@ def _is_thinking(summary: str) -> bool:
 
 
 def _colons(text: str, found: re.Match[str]) -> Taken:
+    if not begins_line(text, found.start()):
+        return None, found.end()
     closed = _colon_end(text, found.end())
     end = closed[1] if closed else len(text)
     inner = text[found.end() : closed[0] if closed else len(text)]
@@ -258,10 +265,10 @@ def _colons(text: str, found: re.Match[str]) -> Taken:
 
 def _colon_end(text: str, start: int) -> tuple[int, int] | None:
     """Return the line of colons that closes a block, colons in code left out."""
-    hidden = list(code_spans(text[start:]))
-    for found in re.finditer(r":::(?![ \t]*\w)", text[start:]):
+    hidden = list(code_spans(text, start)) if "`" in text or "~~~" in text else []
+    for found in _COLONS.finditer(text, start):
         if not any(first <= found.start() < last for first, last in hidden):
-            return start + found.start(), start + found.end()
+            return found.span()
     return None
 
 
@@ -284,11 +291,17 @@ def _tool(text: str, found: re.Match[str]) -> Taken:
     if name == "function" and not given.startswith("="):
         return None, found.end()
     closed = _closing(text, found.end(), rf"<{name}\b[^<>\n]*>", rf"</{name}>", any_first=True)
-    inner = text[found.end() : closed[0] if closed else len(text)]
-    end = closed[1] if closed else len(text)
+    end = closed[1] if closed else _next(text, rf"<{name}\b", found.end())
+    inner = text[found.end() : closed[0] if closed else end]
     if name == "function":
         inner = text[found.start() : end]
     return _tools(text, found, inner, end, kind=_TOOLS[name], is_closed=closed is not None)
+
+
+def _next(text: str, tag: str, start: int) -> int:
+    """Return where a tag opens again, the end of the text where it does not."""
+    found = re.compile(tag, re.IGNORECASE).search(text, start)
+    return found.start() if found else len(text)
 
 
 def _tool_mark(text: str, found: re.Match[str]) -> Taken:
@@ -310,6 +323,8 @@ def _tools(
         marks = tuple(call_marks(inner))
     elif is_closed:
         marks = (result_mark(inner),)
+    if found["tool_mark"] == "<|python_tag|>" and not marks and inner.strip():
+        marks = (CallMark(ToolCall(id="", name="python", arguments={"code": inner.strip()})),)
     is_line = begins_line(text, found.start())
     is_topic = is_named(text, *found.span()) or (not is_line and is_spoken_of(text, *found.span()))
     if is_topic or (not marks and not (is_line and is_closed)):
@@ -329,24 +344,37 @@ def _closing(
     Nested pairs are passed over, and tags in code too, unless nothing else closes it; where more
     opens than closes, the last closing tag counts. ``any_first`` takes the first one, wherever.
     """
-    if any_first:
-        first = re.compile(closing, re.IGNORECASE).search(text, start)
+    first = re.compile(closing, re.IGNORECASE).search(text, start)
+    if first is None or any_first:
         return first.span() if first else None
-    tags = list(re.finditer(rf"(?P<open>{opening})|(?:{closing})", text[start:], re.IGNORECASE))
-    if not tags:
-        return None
-    hidden = list(code_spans(text[start:]))
-    shown = [t for t in tags if not any(a <= t.start() < b for a, b in hidden)]
-    for candidates in (shown, tags):
-        depth = 1
-        for tag in candidates:
+    between = text[start : first.start()]
+    is_plain = "`" not in between and "~~~" not in between
+    if is_plain and not re.search(opening, between, re.I) and not is_named(text, *first.span()):
+        return first.span()
+    tags = re.compile(rf"(?P<open>{opening})|(?P<close>{closing})|{CODE_RUN}", re.IGNORECASE)
+    for skips in ("named and code", "code", ""):
+        depth, last = 1, None
+        for tag in _tags(text, start, tags, skips):
             depth += 1 if tag["open"] is not None else -1
+            last = tag if tag["close"] is not None else last
             if not depth:
-                return start + tag.start(), start + tag.end()
-        last = next((tag for tag in reversed(candidates) if tag["open"] is None), None)
+                break
         if last is not None:
-            return start + last.start(), start + last.end()
+            return last.span()
     return None
+
+
+def _tags(text: str, place: int, tags: re.Pattern[str], skips: str) -> Iterator[re.Match[str]]:
+    """Yield opening and closing tags, without those in code or those that are a topic."""
+    while candidate := _MAY_BEGIN.search(text, place):
+        found = tags.match(text, candidate.start())
+        place = found.end() if found else candidate.start() + 1
+        if found is None:
+            continue
+        if found["open"] is None and found["close"] is None:
+            place = code_end(text, *found.span()) if skips else place
+        elif "named" not in skips or not is_named(text, *found.span()):
+            yield found
 
 
 def _unquoted(text: str) -> str:

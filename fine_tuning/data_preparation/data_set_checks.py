@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.finding import Finding
 from fine_tuning.data_preparation.leakage import SplitRecords, leakage
-from fine_tuning.data_preparation.masking import WINDOWS, ExampleTokenizer
+from fine_tuning.data_preparation.masking import TOO_LONG, WINDOWS, ExampleTokenizer
 from fine_tuning.data_preparation.snapshot import SPLITS, Snapshot
 
 LOW_SHARE = 0.1
@@ -36,7 +36,7 @@ def data_set_findings(
     records = {name: snapshot.split(name).records for name in SPLITS}
     return [
         leakage(records, cluster_of),
-        _lengths(records, recipe),
+        _lengths(records, recipe, snapshot.manifest.get("lost_replies", {}).get(TOO_LONG, 0)),
         _share(records),
         _endings(records, recipe),
         _parity(records, recipe),
@@ -44,7 +44,7 @@ def data_set_findings(
     ]
 
 
-def _lengths(records: SplitRecords, recipe: ExampleTokenizer) -> Finding:
+def _lengths(records: SplitRecords, recipe: ExampleTokenizer, num_beyond: int) -> Finding:
     max_length = recipe.max_length
     others = (
         "" if recipe.truncation == WINDOWS else ", or set data_preparation.truncation to windows"
@@ -55,7 +55,7 @@ def _lengths(records: SplitRecords, recipe: ExampleTokenizer) -> Finding:
         f"{start} to {start + width - 1}": sum(start <= n < start + width for n in lengths)
         for start in range(0, lengths[-1] + 1, width)
     }
-    at_limit = sum(n >= max_length for n in lengths)
+    at_limit, would_do = sum(n >= max_length for n in lengths), _round_up(lengths[-1])
     middle, high = lengths[len(lengths) // 2], lengths[int(0.95 * (len(lengths) - 1))]
     return Finding(
         check="token lengths",
@@ -63,8 +63,10 @@ def _lengths(records: SplitRecords, recipe: ExampleTokenizer) -> Finding:
         title=f"sequences have {middle} tokens in the middle, {high} at the 95th percentile",
         detail=f"{at_limit} of {len(lengths)} reach data_preparation.max_length ({max_length})",
         fix=f"raise data_preparation.max_length{others}"
-        if at_limit
-        else f"a max_length of {_round_up(lengths[-1])} would do, and need less memory",
+        if at_limit or num_beyond
+        else f"a max_length of {would_do} would do, and need less memory"
+        if would_do < max_length
+        else "",
         numbers={"histogram": histogram, "median": middle, "p95": high, "longest": lengths[-1]},
     )
 

@@ -32,7 +32,7 @@ from fine_tuning.data_preparation.template_reading import (
     ReadableConversation,
     TemplateReading,
 )
-from fine_tuning.data_preparation.turn_changes import Turn
+from fine_tuning.data_preparation.turn_changes import TemplateTurn
 from fine_tuning.data_preparation.windows import WindowedPrompts, WindowPrompt
 
 __all__ = [
@@ -201,7 +201,7 @@ class ExampleTokenizer:
         """
         drops: list[Drop] = []
         alone: list[Tokenization] = []
-        kept: list[Turn] = []
+        kept: list[TemplateTurn] = []
         for part in conversation.exchanges():
             try:
                 alone.append(self._attempt(example, part))

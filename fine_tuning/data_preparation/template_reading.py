@@ -20,7 +20,7 @@ from fine_tuning.data_preparation.chat_template import NOT_SHOWN, NOTHING_BEFORE
 from fine_tuning.data_preparation.turn_changes import (
     CALL_ID_CHARS,
     SYSTEM_ROLES,
-    Turn,
+    TemplateTurn,
     as_system,
     blank_question,
     calls_as_text,
@@ -46,7 +46,7 @@ class ReadableConversation:
     ``lost`` are the replies that cannot be trained on, by reason.
     """
 
-    turns: tuple[Turn, ...]
+    turns: tuple[TemplateTurn, ...]
     lead: tuple[Message, ...] = ()
     tools: tuple[JsonObject, ...] = ()
     folds_lead: bool = False
@@ -134,7 +134,7 @@ class TemplateReading:
             lost=(*conversation.lost, *[NOT_SHOWN] * num_hidden),
         )
 
-    def _with_readable_order(self, turns: list[Turn]) -> list[Turn]:
+    def _with_readable_order(self, turns: list[TemplateTurn]) -> list[TemplateTurn]:
         """Return turns in an order of roles that the template reads."""
         has_system = any(turn.role in SYSTEM_ROLES for turn in turns)
         if has_system and not self._reads("user", "assistant", "system", "user"):
@@ -147,14 +147,14 @@ class TemplateReading:
             turns = join_replies(turns)
         return turns
 
-    def _with_readable_calls(self, turns: list[Turn]) -> list[Turn]:
+    def _with_readable_calls(self, turns: list[TemplateTurn]) -> list[TemplateTurn]:
         if self._reads("user", "call", "tool", "assistant", "user"):
             return turns
         if self._reads("user", "short call", "short tool", "assistant", "user"):
             return with_short_ids(turns)
         return calls_as_text(turns)
 
-    def _with_readable_greeting(self, turns: list[Turn]) -> list[Turn]:
+    def _with_readable_greeting(self, turns: list[TemplateTurn]) -> list[TemplateTurn]:
         """Return turns that a question begins: an empty one, or the greeting left out."""
         if self._reads("blank", "assistant", "user"):
             return [blank_question(turns[0]), *turns]
@@ -190,9 +190,9 @@ def _asked(kind: str) -> Message:
     return Message(id=kind, role=role, content=text)  # type: ignore[arg-type]
 
 
-def _without_lost(turns: Sequence[Turn]) -> tuple[list[Turn], list[str]]:
+def _without_lost(turns: Sequence[TemplateTurn]) -> tuple[list[TemplateTurn], list[str]]:
     """Return turns without the targets that cannot be trained on, and the reason of each."""
-    kept: list[Turn] = []
+    kept: list[TemplateTurn] = []
     lost: list[str] = []
     has_question, has_other = False, False
     for turn in turns:
@@ -205,11 +205,11 @@ def _without_lost(turns: Sequence[Turn]) -> tuple[list[Turn], list[str]]:
     return kept, lost
 
 
-def _num_targets(turns: Sequence[Turn]) -> int:
+def _num_targets(turns: Sequence[TemplateTurn]) -> int:
     return sum(turn.is_target for turn in turns)
 
 
-def _up_to_last_target(turns: Sequence[Turn]) -> Sequence[Turn]:
+def _up_to_last_target(turns: Sequence[TemplateTurn]) -> Sequence[TemplateTurn]:
     """Leave out what follows the last reply to train on."""
     last = max((place for place, turn in enumerate(turns) if turn.is_target), default=-1)
     return turns[: last + 1]

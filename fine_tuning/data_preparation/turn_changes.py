@@ -26,7 +26,7 @@ _LONGEST_NAME = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
+class TemplateTurn:
     """A message as a template is given it.
 
     ``is_text`` is false when it stands for something that is no text, such as a picture;
@@ -43,12 +43,12 @@ class Turn:
         """The message's role."""
         return self.message.role
 
-    def with_text(self, text: str) -> Turn:
+    def with_text(self, text: str) -> TemplateTurn:
         """Return the turn with another text."""
         return replace(self, message=self.message.with_text(text))
 
 
-def turns_of(messages: Sequence[Message], targets: Sequence[int]) -> list[Turn]:
+def turns_of(messages: Sequence[Message], targets: Sequence[int]) -> list[TemplateTurn]:
     """Return messages as turns: empty system messages left out, other parts named in text.
 
     An empty system message is none: the template's own default system prompt applies, as it does
@@ -59,7 +59,7 @@ def turns_of(messages: Sequence[Message], targets: Sequence[int]) -> list[Turn]:
         targets: The indices of the replies to train on.
     """
     wanted = set(targets)
-    turns: list[Turn] = []
+    turns: list[TemplateTurn] = []
     is_lead = True  # system messages at the beginning belong to no exchange
     for place, message in enumerate(messages):
         is_text = all(part.type == "text" for part in message.content)
@@ -69,7 +69,7 @@ def turns_of(messages: Sequence[Message], targets: Sequence[int]) -> list[Turn]:
         is_start = (
             not is_lead and message.role in _ASKING and (was_lead or turns[-1].role not in _ASKING)
         )
-        turn = Turn(
+        turn = TemplateTurn(
             message=message if is_text else replace(message, content=_as_text(message.content)),
             is_target=place in wanted,
             starts_exchange=is_start,
@@ -95,7 +95,7 @@ def placeholder(part: Part) -> str:
     return f"[{kind}: {name}]" if name else f"[{kind}]"
 
 
-def as_system(turns: Sequence[Turn]) -> list[Turn]:
+def as_system(turns: Sequence[TemplateTurn]) -> list[TemplateTurn]:
     """Return turns with the role developer called system."""
     return [
         replace(turn, message=replace(turn.message, role="system"))
@@ -110,16 +110,16 @@ def joined_systems(lead: Sequence[Message]) -> tuple[Message, ...]:
     return (lead[0].with_text("\n\n".join(message.text for message in lead)),)
 
 
-def folded(text: str, turn: Turn) -> Turn:
+def folded(text: str, turn: TemplateTurn) -> TemplateTurn:
     """Return a question with a system message's text before it."""
     own = turn.message.text
     return turn.with_text(f"{text}\n\n{own}" if own else text)
 
 
-def fold_systems(turns: Sequence[Turn]) -> list[Turn]:
+def fold_systems(turns: Sequence[TemplateTurn]) -> list[TemplateTurn]:
     """Return turns with each system message put before the next question, or behind the last."""
-    done: list[Turn] = []
-    waiting: list[Turn] = []
+    done: list[TemplateTurn] = []
+    waiting: list[TemplateTurn] = []
     for turn in turns:
         if turn.role in SYSTEM_ROLES:
             waiting.append(turn)
@@ -138,7 +138,7 @@ def fold_systems(turns: Sequence[Turn]) -> list[Turn]:
     return done
 
 
-def _user(turn: Turn, text: str) -> Turn:
+def _user(turn: TemplateTurn, text: str) -> TemplateTurn:
     """Return a turn as the user's, with a text of its own."""
     message = replace(
         turn.message, role="user", content=(Part(text=text),), name="", tool_call_id=""
@@ -146,19 +146,19 @@ def _user(turn: Turn, text: str) -> Turn:
     return replace(turn, message=message)
 
 
-def blank_question(greeting: Turn) -> Turn:
+def blank_question(greeting: TemplateTurn) -> TemplateTurn:
     """Return an empty question, before a greeting in templates that let only the user begin."""
     message = Message(id=f"{greeting.message.id}/before", role="user", content=(Part(text=""),))
-    return Turn(message=message, starts_exchange=True)
+    return TemplateTurn(message=message, starts_exchange=True)
 
 
-def with_short_ids(turns: Sequence[Turn]) -> list[Turn]:
+def with_short_ids(turns: Sequence[TemplateTurn]) -> list[TemplateTurn]:
     """Return turns whose calls have ids of nine letters and digits; equal ids stay equal."""
 
     def short(identity: str) -> str:
         return content_name(identity)[:CALL_ID_CHARS]
 
-    done: list[Turn] = []
+    done: list[TemplateTurn] = []
     for turn in turns:
         message = turn.message
         if message.tool_calls:
@@ -170,14 +170,14 @@ def with_short_ids(turns: Sequence[Turn]) -> list[Turn]:
     return done
 
 
-def calls_as_text(turns: Sequence[Turn]) -> list[Turn]:
+def calls_as_text(turns: Sequence[TemplateTurn]) -> list[TemplateTurn]:
     """Return turns with calls and their results told as text, as llama.cpp tells them.
 
     A call is JSON behind the assistant's words, a result JSON in a message of the user. A turn
     with a call is context only: no client would take the text for a call.
     """
     names: dict[str, str] = {}
-    done: list[Turn] = []
+    done: list[TemplateTurn] = []
     for turn in turns:
         message = turn.message
         if message.tool_calls:
@@ -200,9 +200,9 @@ def calls_as_text(turns: Sequence[Turn]) -> list[Turn]:
     return done
 
 
-def join_users(turns: Sequence[Turn]) -> list[Turn]:
+def join_users(turns: Sequence[TemplateTurn]) -> list[TemplateTurn]:
     """Return turns with the user's in a row as one, parted by a blank line."""
-    done: list[Turn] = []
+    done: list[TemplateTurn] = []
     for turn in turns:
         if done and turn.role == done[-1].role == "user":
             last = done[-1]
@@ -217,12 +217,12 @@ def join_users(turns: Sequence[Turn]) -> list[Turn]:
     return done
 
 
-def join_replies(turns: Sequence[Turn]) -> list[Turn]:
+def join_replies(turns: Sequence[TemplateTurn]) -> list[TemplateTurn]:
     """Return turns with the assistant's in a row as one, parted by a blank line.
 
     Of a reply to train on beside one that must not be, the other is left out of the context.
     """
-    done: list[Turn] = []
+    done: list[TemplateTurn] = []
     for turn in turns:
         if not (done and turn.role == done[-1].role == "assistant"):
             done.append(turn)
@@ -242,11 +242,11 @@ def join_replies(turns: Sequence[Turn]) -> list[Turn]:
     return done
 
 
-def in_a_row(turns: Sequence[Turn], role: str) -> bool:
+def in_a_row(turns: Sequence[TemplateTurn], role: str) -> bool:
     """Tell whether two turns of a role follow each other."""
     return any(one.role == other.role == role for one, other in pairwise(turns))
 
 
-def has_calls(turns: Sequence[Turn]) -> bool:
+def has_calls(turns: Sequence[TemplateTurn]) -> bool:
     """Tell whether a tool is called, or answers."""
     return any(turn.role == "tool" or turn.message.tool_calls for turn in turns)

@@ -172,6 +172,7 @@ def test_stats_count_everything(path: Path) -> None:
     assert logger.get_conversation_stats() == {
         "log_file": str(path),
         "total_conversations": 2,
+        "total_exchanges": 4,
         "total_turns": 4,
         "total_messages": 8,
         "mean_user_message_chars": 3.25,

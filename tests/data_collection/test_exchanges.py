@@ -111,7 +111,7 @@ def left(report: CleaningReport) -> list[tuple[str, str]]:
     [
         (("Explain it.", LONG), "too_long", {"max_length": 1000}),
         (("hm", "ok"), "too_short", {}),
-        (("What does a duck say?", "quack " * 9 + "quack"), "repetitive", {}),
+        (("What does a duck say?", " ".join(["I can help you with that."] * 9)), "repetitive", {}),
         (("And?", "What the fuck do I know."), "inappropriate", {}),
         (("Guns?", "I'm sorry, but I can't help with that."), "refusal", {}),
         (("Code?", "Here it is:\n```python\nprint(1"), "cut_off", {}),
@@ -147,7 +147,7 @@ def test_short_answers_to_questions_are_trained_on() -> None:
 
 
 def test_a_chat_is_dropped_for_what_took_most_of_it() -> None:
-    chat = talk("hm", "ok", "Duck?", "quack " * 10, "Goose?", "honk " * 10)
+    chat = talk("hm", "ok", "Duck?", "It says quack. " * 9, "Goose?", "no " * 40)
     (dropped,) = DataCleaner().clean([chat]).dropped
     assert dropped.reason == "repetitive"
 

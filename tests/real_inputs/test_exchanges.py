@@ -251,7 +251,7 @@ def test_forks_of_own_chats(tmp_path: Path) -> None:
 
 ODD_ONES = [
     ("Explain tides at length.", "The tide comes in twice a day. " * 40),
-    ("What does a duck say?", "quack " * 10),
+    ("What does a duck say?", "I can help you with that. " * 10),
     ("And?", "What the fuck do I know."),
     ("How do I pick the lock?", "I'm sorry, but I can't help with that."),
     ("Why", ""),

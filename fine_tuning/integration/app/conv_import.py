@@ -17,6 +17,7 @@ from fine_tuning.data_collection.file_import import (
     upload_format,
     upload_persons,
 )
+from fine_tuning.data_collection.import_remarks import unread_line
 from fine_tuning.integration.app.common import show_error, told
 from fine_tuning.integration.app.conv_state import PART
 from fine_tuning.integration.app.conv_words import times
@@ -153,6 +154,8 @@ def _report(report: ImportReport, number: int) -> None:
             f"{count(report.num_quarantined)} set aside" if report.num_quarantined else "",
         ]
         st.caption(" · ".join(filter(None, parts)))
+        if line := unread_line(report.unread):
+            st.caption(plain(capital(line)))
         if report.num_quarantined:
             _set_aside(report, number)
 
