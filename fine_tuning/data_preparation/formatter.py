@@ -198,9 +198,9 @@ def examples_from(
     The tools that a conversation's metadata declare come with it, for the prompt to show.
 
     A target is an assistant turn that is complete, says something and was not left out by cleaning.
-    Of these, "weighted" learns those whose weight is not 0, "all" every one, "last" the last weighted one, "rated_up" those a
-    person liked. Messages after the last target are left out: they teach nothing, and an
-    unanswered question would change the example's name.
+    Of these, "weighted" learns those whose weight is not 0, "all" every one, "last" the last
+    weighted one, "rated_up" those a person liked. Messages after the last target are left out: they
+    teach nothing, and an unanswered question would change the example's name.
 
     Args:
         conversations: In any shape ``core/formats.py`` reads.

@@ -1,5 +1,7 @@
 """import, feedback, backup and forget, as typed."""
 
+# ruff: noqa: RUF001 - a text in another script
+
 from __future__ import annotations
 
 import json
@@ -45,6 +47,27 @@ def test_the_format_is_found_said_and_may_be_chosen(
     code, _, err = run(capsys, "import", alpaca, "--format", "alpacca")
     assert code == 2
     assert "did you mean 'alpaca'" in err
+
+
+def test_who_the_assistant_is_is_asked_and_may_be_said(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chat = write(home, "telegram.json")
+    code, _, err = run(capsys, "import", chat)
+    assert code == 3
+    assert "is a chat between persons; one of them must be the assistant: Ann, Bot" in err
+    assert 'fine-tuning import FILE --assistant "Ann"' in err
+    assert answer(capsys, "import", chat, "--assistant", "bot")["new"] == 2
+    code, _, err = run(capsys, "import", chat, "--assistant", "Cy")
+    assert "has no person 'Cy'" in err
+
+
+def test_another_encoding_is_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = home / "table.csv"
+    path.write_bytes("prompt;response\nКакая столица?;Это Париж.\n".encode("cp1251"))
+    code, _, err = run(capsys, "import", str(path))
+    assert code == 0
+    assert "read as Windows-1251 (Cyrillic)" in err
 
 
 def test_several_files_at_once_with_one_that_is_none(

@@ -136,11 +136,11 @@ def read_file(path: Path | str, name: str | None = None, assistant: str = "") ->
         )
     source = Source(path, assistant)
     chosen = importer_named(name) if name is not None else None
-    if source.is_zip and not source.has_conversations:
-        return _archive(source, chosen)
-    if chosen is not None:
-        return FileReading(source, chosen, f"chosen by you{_encoding(source)}")
     try:
+        if source.is_zip and not source.has_conversations:
+            return _archive(source, chosen)
+        if chosen is not None:
+            return FileReading(source, chosen, f"chosen by you{_encoding(source)}")
         sample, problem = _sample(source)
     except DataError as error:
         raise DataError(
@@ -180,8 +180,7 @@ def _archive(source: Source, chosen: Importer | None) -> FileReading:
     if not names:
         shown = ", ".join(path.name for path in source.members[:6]) or "no text or database"
         raise DataError(
-            f"{source.path} is an archive without conversations of a format known here; "
-            f"it holds {shown}",
+            f"the archive has no file of a format known here; it holds {shown}",
             next_command="fine-tuning import FILE, with a file of the archive",
         )
     members = found[names[0]]

@@ -542,6 +542,20 @@ def test_the_format_can_be_chosen_and_bad_records_are_handed_back(home: Path) ->
     assert any(one.label == "Download what was set aside" for one in app.download_button)
 
 
+def test_the_assistant_of_a_chat_between_persons_is_chosen(home: Path) -> None:
+    lines = "1/2/26, 10:00 AM - Ann: Which colour?\n1/2/26, 10:01 AM - Bo: Red, of course.\n"
+    app = drop(page("conversations"), ("_chat.txt", lines.encode()))
+    (person,) = [box for box in app.selectbox if box.label == "Assistant"]
+    assert person.options == ["Ann", "Bo"]
+    person.set_value("Bo").run()
+    app.button(key="conv-import").click().run()
+    assert not app.error
+    (chat,) = bench_at(home).context.store.conversations()
+    assert [(m.role, m.text) for m in chat.messages] == [
+        ("user", "Which colour?"), ("assistant", "Red, of course."),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"\x00\xff\xfe" * 50, b"just words", b'{"a": 1}', b"PK\x03\x04 torn"]
 )
