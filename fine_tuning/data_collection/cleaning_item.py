@@ -11,15 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from fine_tuning.core.conversation import Conversation, Message, Part, ToolCall
+from fine_tuning.core.conversation import LEFT_OUT, Conversation, Message, Part, ToolCall
 from fine_tuning.data_collection.exchanges import Exchange, exchanges_of
 from fine_tuning.data_collection.text_repair import SEPARATOR
 
 Edit = Callable[[str], str]
-
-
-LEFT_OUT = "left_out"
-"""The key of a message's metadata that holds the reason why it is left out."""
 
 
 class Mark(NamedTuple):

@@ -94,7 +94,7 @@ def steps(limits: CleaningLimits) -> tuple[Step, ...]:
         Step("role_order", drop=_each(_unreadable)),
         Step(NO_REPLY, rule=rules.each_exchange(rules.no_reply)),
         Step(NOT_TRAINED, rule=rules.each_exchange(rules.not_trained)),
-        Step("refusal", rule=rules.each_exchange(rules.refuses, may=rules.may_be_refused)),
+        Step("refusal", rule=rules.each_exchange(rules.refuses)),
         Step("cut_off", rule=rules.each_exchange(rules.is_cut_off)),
         *_bounded_lengths(limits),
         Step("repetitive", rule=rules.each_exchange(rules.repeats)),

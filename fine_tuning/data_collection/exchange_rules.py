@@ -16,7 +16,7 @@ from fine_tuning.data_collection.exchanges import Exchange, says_something
 from fine_tuning.data_collection.language import UNDETERMINED, language
 from fine_tuning.data_collection.moderation import ModerationBackend
 from fine_tuning.data_collection.quality import exchange_quality
-from fine_tuning.data_collection.text_filters import cut_off, loop, may_refuse, refusal
+from fine_tuning.data_collection.text_filters import cut_off, loop, refusal
 
 RuleHit = tuple[CleaningItem, Exchange, str]
 """An exchange to leave out, and what is wrong with it."""
@@ -58,11 +58,6 @@ def refuses(exchange: Exchange) -> str | None:
         if not message.tool_calls and (words := refusal(message.text)):
             return f"the reply refuses: {words!r}"
     return None
-
-
-def may_be_refused(entry: CleaningItem) -> bool:
-    """Tell whether a reply of a conversation can refuse."""
-    return may_refuse(entry.joined)
 
 
 def is_cut_off(exchange: Exchange) -> str | None:

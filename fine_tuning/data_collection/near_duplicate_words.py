@@ -20,40 +20,40 @@ FILLERS: dict[str, frozenset[str]] = {
         "should want like need know tell give let s d ll ve re m and then now which as of in on at for "
         "by with via using to some any kindly sure certainly absolutely course great good question "
         "anyway quickly exactly maybe perhaps",
-        "de": "der die das den dem des ein eine einen einem einer eines bitte danke hallo hi guten tag "
+        "de": "sag sagt sage der die das den dem des ein eine einen einem einer eines bitte danke hallo hi guten tag "
         "mal doch eben halt nun ja so auch sehr ganz wirklich eigentlich einfach gerne gern ich du er "
         "sie es wir ihr mich mir dich dir uns mein meine meinen dein deine ihre ist sind bin sei kann "
         "kannst können könnte könntest würde würdest wird werden habe hast hat haben man und dann da "
         "dort hier dass von im in am an auf für mit zu zum zur natürlich klar gut dieser diese dieses",
-        "fr": "le la les l un une des du de d s il vous te plait plaît merci bonjour salut bien très "
+        "fr": "dis dites le la les l un une des du de d s il vous te plait plaît merci bonjour salut bien très "
         "vraiment aussi alors donc juste simplement je j tu nous on me m moi mon ma mes ton ta tes votre "
         "vos est es suis sont être a ai as avez peux peut peuvent pouvez pourrais pourriez voudrais et "
         "puis ici ce cet cette ces c que qu qui en dans sur pour avec par à au aux bien sûr",
-        "es": "el la los las lo un una unos unas por favor gracias hola muy también bien pues entonces "
+        "es": "dime dígame puedes el la los las lo un una unos unas por favor gracias hola muy también bien pues entonces "
         "solo simplemente realmente yo tú usted nosotros me te se mi mis tu tus su sus es son está están "
         "soy ser estar ha he has puedo puede pueden puedes podría podrías quiero quisiera y e luego aquí "
         "este esta esto estos estas ese esa eso que de del en al a para con claro supuesto",
-        "it": "il lo la i gli le l un uno una per favore piacere grazie ciao buongiorno molto anche bene "
+        "it": "dimmi mi dica il lo la i gli le l un uno una per favore piacere grazie ciao buongiorno molto anche bene "
         "allora quindi solo semplicemente davvero io tu noi mi ti ci mio mia tuo tua suo sua è sono sei "
         "essere ha ho hai può puoi possono potresti potrebbe vorrei e ed poi qui questo questa questi "
         "queste quello che di del della dei delle in nel nella su al alla a con da certo",
-        "pt": "o a os as um uma uns umas por favor obrigado obrigada olá oi muito também bem então só "
+        "pt": "diga dizer me o a os as um uma uns umas por favor obrigado obrigada olá oi muito também bem então só "
         "apenas simplesmente realmente eu tu você vocês nós me te se meu minha seu sua é são está estão "
         "ser estar tem tenho pode podem posso poderia gostaria quero e depois aqui este esta isto esse "
         "essa isso que de do da dos das em no na nos nas ao à para com claro",
-        "nl": "de het een alsjeblieft alstublieft bedankt dank hallo hoi heel erg ook wel dus gewoon even "
+        "nl": "vertel zeg de het een alsjeblieft alstublieft bedankt dank hallo hoi heel erg ook wel dus gewoon even "
         "eigenlijk echt graag ik jij je u wij we mij me mijn jouw uw is zijn ben kan kun kunt kunnen zou "
         "wil heb heeft hebben en dan er hier dit dat deze die van in op aan voor met te om bij natuurlijk "
         "zeker goed",
-        "pl": "proszę dzięki dziękuję cześć hej witam dzień dobry bardzo też także no więc po prostu "
+        "pl": "powiedz powiedzcie podpowiedz proszę dzięki dziękuję cześć hej witam dzień dobry bardzo też także no więc po prostu "
         "naprawdę właściwie ja ty my mi mnie ci się mój moja moje twój twoja jest są być może możesz "
         "można mogę mógłbyś chcę chciałbym i oraz potem tu tutaj ten ta to te tego tej który która które "
         "że w we na dla z ze do o u oczywiście dobrze",
-        "ru": "пожалуйста спасибо привет здравствуйте здравствуй добрый день очень тоже также ну просто "
+        "ru": "подскажи подскажите скажи скажите мне пожалуйста спасибо привет здравствуйте здравствуй добрый день очень тоже также ну просто "
         "действительно вообще же ли бы я ты вы мы мне тебе вам нам мой моя моё мои твой ваш это этот эта "
         "эти тот та те есть быть может можешь можете можно могу хочу хотел и а потом тут здесь там "
         "который которая которые что в во на для с со к по о об у конечно хорошо",
-        "tr": "lütfen teşekkürler teşekkür ederim merhaba selam çok da de ki sadece gerçekten aslında ben "
+        "tr": "söyle söyler misiniz lütfen teşekkürler teşekkür ederim merhaba selam çok da de ki sadece gerçekten aslında ben "
         "sen siz biz bana sana bize benim senin bu şu o bir ve sonra burada olarak için ile mi mı mu mü "
         "misin mısın musun müsün misiniz ederiz dir dır olan tabii elbette peki",
         "vi": "vui lòng xin hãy giúp cảm ơn chào bạn tôi mình rất cũng thì là các những một cái của cho "
@@ -62,15 +62,15 @@ FILLERS: dict[str, frozenset[str]] = {
         "adalah yang dan lalu di pada untuk dengan dari bisa dapat akan tentu",
         "sv": "en ett den det de snälla tack hej mycket också bara verkligen jag du vi ni mig dig min mitt "
         "din är var vara kan kunde skulle vill har och sedan här detta denna som av i på för med till att",
-        "ar": "من فضلك لو سمحت شكرا مرحبا السلام عليكم اهلا جدا ايضا فقط حقا انا انت نحن هذا هذه ذلك تلك "
+        "ar": "اخبرني قل لي من فضلك لو سمحت شكرا مرحبا السلام عليكم اهلا جدا ايضا فقط حقا انا انت نحن هذا هذه ذلك تلك "
         "هو هي في على عن ان التي الذي هل يمكنك ممكن و يا بالطبع حسنا رجاء",
-        "hi": "कृपया धन्यवाद नमस्ते बहुत भी तो ही मैं मुझे आप तुम हम मेरा मेरी मेरे आपका आपकी यह ये वह वे "
+        "hi": "बताइए बताओ बताएँ बताएं कृपया धन्यवाद नमस्ते बहुत भी तो ही मैं मुझे आप तुम हम मेरा मेरी मेरे आपका आपकी यह ये वह वे "
         "है हैं हूँ था का की के को में पर से और एक कि जो यहाँ ज़रूर जी सकते सकता हो क्या",
         "zh": "的 了 吗 呢 吧 啊 呀 哦 嘛 请 您 你 我 就 很 也 都 是 个 这 那 和 与 可以 能够 麻烦 请问 你好 您好 谢谢 一下 帮我 "
         "给我 告诉我 非常 我想 我们 如何 怎么样 一个 其实 好的 当然 应该 需要",
         "ja": "は が を に の と も か ね よ です ます でしょうか ですか ますか ください 下さい お願いします お願い致します 教えて とても "
         "すみません あの この その こと ために という ました でした である",
-        "ko": "좀 네 예 정말 아주 매우 그냥 저 제 저는 제가 나는 내가 당신 그 이 저기 안녕하세요 감사합니다 "
+        "ko": "알려 알려주세요 말해 좀 네 예 정말 아주 매우 그냥 저 제 저는 제가 나는 내가 당신 그 이 저기 안녕하세요 감사합니다 "
         "주세요 해주세요 및 그리고 또한 수 것 있습니다 있어요 합니다",
         "th": "ครับ ค่ะ คะ นะ จ้า หน่อย ช่วย กรุณา โปรด ขอบคุณ สวัสดี มาก ด้วย ผม ฉัน คุณ เรา นี้ นั้น "
         "สามารถ และ ก็",
@@ -145,7 +145,7 @@ SYNONYMS: dict[str, int] = {
     word: number
     for number, row in enumerate(
         (
-            "big large", "fast quick rapid", "begin start commence", "help assist", "show display",
+            "big large", "bought purchased", "began started", "chose picked selected", "made created built", "under beneath underneath", "small tiny little", "fast quick rapid", "begin start commence", "help assist", "show display",
             "use utilize utilise employ using", "make create build", "require need", "buy purchase",
             "obtain get", "simple easy", "repair fix", "choose select pick", "because since",
             "about regarding concerning", "reboot restart", "explain describe", "way method approach",
@@ -170,9 +170,9 @@ SYNONYMS: dict[str, int] = {
 
 LOOKS_AT_LETTERS = re.compile(
     r"(?i)\b(?:spell|typo|misspel|proofread|grammar|capitali[sz]|upper[- ]?case|lower[- ]?case|"
-    r"punctuat|white ?space|indent|rechtschreib|großschreib|satzzeichen|orthograph|ortograf|"
+    r"punctuat|comma|apostroph|hyphen|quotation mark|komma\b|virgule|virgola|vírgula|przecin|запят|virgül|white ?space|indent|rechtschreib|großschreib|satzzeichen|orthograph|ortograf|"
     r"ponctuation|maiúscul|mayúscul|majuscul|maiuscol|орфограф|пунктуац|ошибк|yazım)|"
-    r"错别字|标点|誤字|맞춤법|إملائ|वर्तनी"
+    r"错别字|标点|逗号|読点|쉼표|誤字|맞춤법|إملائ|वर्तनी"
 )
 """A question about letters, case or marks: there they are what matters."""
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fine_tuning.core.conversation import Conversation, Message, Part
+from fine_tuning.core.conversation import LEFT_OUT, Conversation, Message, Part
 
 _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\x00"))
 _SENTENCE_END = re.compile(
@@ -47,7 +47,8 @@ def join_turns(conversation: Conversation, path: Sequence[Message]) -> Conversat
     for position, message in enumerate(kept):
         has_asked = has_asked or message.role == "user"
         if message.role == "assistant" and message.weight and not has_asked:
-            kept[position] = replace(message, weight=0)
+            notes = {**message.metadata, LEFT_OUT: "greeting"}
+            kept[position] = replace(message, weight=0, metadata=notes)
     is_same = len(kept) == len(path) and all(a is b for a, b in zip(kept, path, strict=True))
     return conversation if is_same or not kept else _with_branch(conversation, path, kept)
 

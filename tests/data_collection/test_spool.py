@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -19,7 +20,14 @@ def talk(name: str, said: str) -> Conversation:
     return replace(turns, id=name)
 
 
-@pytest.fixture(params=[MemorySpool, FileSpool])
+@pytest.fixture(
+    params=[
+        MemorySpool,
+        FileSpool,
+        partial(FileSpool, most_held_chars=0),
+        partial(FileSpool, most_held_chars=600),
+    ]
+)
 def shelf(request: pytest.FixtureRequest) -> Spool:
     opener: Callable[[], Spool] = request.param
     return opener()

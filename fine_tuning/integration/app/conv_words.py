@@ -45,7 +45,7 @@ REASONS = {
     "rejected": ("You rejected it", "Undo your decision in the conversation."),
     "empty": ("Empty", "Nothing to do."),
     "no_reply": ("No finished reply", "A question alone is nothing to train on."),
-    "not_trained": ("Excluded by feedback", "Take back the thumb down or the low rating."),
+    "not_trained": ("Excluded by feedback", "Change the thumb or the rating in the conversation."),
     "role_order": ("Turns out of order", "Look at the program that wrote them, and import again."),
     "refusal": ("Only refusals", "Write a better reply in the review, or leave it out."),
     "cut_off": ("Replies cut off", "Let your chatbot write longer replies (num_predict)."),
