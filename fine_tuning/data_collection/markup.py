@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from fine_tuning.core.conversation import Role, ToolCall
 from fine_tuning.data_collection.markup_marks import without_edge_tokens, without_marks
-from fine_tuning.data_collection.markup_scan import Piece, scanned
+from fine_tuning.data_collection.markup_scan import MarkupPiece, scanned
 from fine_tuning.data_collection.markup_tools import CallMark, ResultMark
 
 _MAX_PASSES = 12
@@ -159,7 +159,7 @@ class _Builder:
         self._steps: list[ToolStep] = []
         self._is_cut = False
 
-    def take(self, piece: Piece) -> None:
+    def take(self, piece: MarkupPiece) -> None:
         """Add a piece."""
         if piece.kind == "text":
             if piece.text.strip() and self._calls:
@@ -181,7 +181,7 @@ class _Builder:
         else:
             self._take_tools(piece)
 
-    def _take_tools(self, piece: Piece) -> None:
+    def _take_tools(self, piece: MarkupPiece) -> None:
         self._gap = "\n\n"
         for mark in piece.marks:
             if isinstance(mark, CallMark):

@@ -1,6 +1,6 @@
 """Other programs' markup: what is parted, what stays, and that no text is too strange."""
 
-# ruff: noqa: E501, RUF001 - texts stand on lines of their own; marks are written in the letters in which programs write them
+# ruff: noqa: E501 - texts stand on lines of their own; marks are written in the letters in which programs write them
 
 from __future__ import annotations
 
