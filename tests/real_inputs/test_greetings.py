@@ -1,7 +1,5 @@
 """Chats that the assistant begins: its greeting is context, its replies are trained on."""
 
-
-
 from __future__ import annotations
 
 from pathlib import Path

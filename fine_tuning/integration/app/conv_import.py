@@ -127,6 +127,8 @@ def _report(report: ImportReport, number: int) -> None:
             f"{count(report.num_quarantined)} set aside" if report.num_quarantined else "",
         ]
         st.caption(" · ".join(filter(None, parts)))
+        if report.unread:
+            st.caption(f"Not read: {plain(', '.join(report.unread))}.")
         if report.num_quarantined:
             _set_aside(report, number)
 
