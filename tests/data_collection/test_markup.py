@@ -1,6 +1,6 @@
 """Other programs' markup: what is parted, what stays, and that no text is too strange."""
 
-# ruff: noqa: E501 - texts stand on lines of their own; marks are written in the letters in which programs write them
+# ruff: noqa: E501, RUF001 - texts stand on lines of their own; marks are written in the letters in which programs write them
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ THOUGHTS = {
     "<reasoning>\nhm\n</reasoning>\n<answer>\n42\n</answer>": ("hm", "42"),
     "<seed:think>hm</seed:think>Yes.": ("hm", "Yes."),
     "[THINK]hm[/THINK]Yes.": ("hm", "Yes."),
+    "我先想想。<think>嗯</think>好的，是42。": ("嗯", "我先想想。好的，是42。"),
+    "Le modèle pense : <think>Je réponds.</think> Oui.": ("Je réponds.", "Le modèle pense : Oui."),
     "◁think▷hm◁/think▷Yes.": ("hm", "Yes."),
     "<|begin_of_thought|>hm<|end_of_thought|><|begin_of_solution|>Yes.<|end_of_solution|>": (
         "hm", "Yes.",
@@ -75,6 +77,11 @@ KEPT = [
     "~~~~\n<think>x</think>\n~~~\n</think>\n~~~~\nThat is it.",
     "Wrap it like <think>your reasoning</think>.",
     "<think>...</think> tags are what R1 writes.",
+    "Le modèle écrit <think> puis </think>, ensuite la réponse.",
+    "模型会在 <think> 和 </think> 之间思考。",
+    'Use re.sub(r"<think>.*?</think>", "", text) for it.',
+    "Here's the template:\n\n<thinking>\n[your analysis]\n</thinking>\n<answer>\n[yours]\n</answer>",
+    "日本語の【重要】なお知らせ【1】です。",
     "A thought ends with </think>, then the answer begins.",
     "<details>\n<summary>Click to see the solution</summary>\n\n42\n</details>",
     "<details><summary>Thinking in systems: a reading list of ten books</summary>x</details>",
@@ -111,6 +118,7 @@ REMOVED = {
     "Bees dance[citation:3][citation:4].": "Bees dance.",
     "[cite_start]Bees dance.[cite: 1, 2]": "Bees dance.",
     "Bees dance[^1^][^2^].": "Bees dance.",
+    "<co: 0>Bees</co: 0> dance.": "Bees dance.",
     "Hello!<|im_end|>": "Hello!",
     "Hello!</s></s>": "Hello!",
     "<|im_start|>assistant\nHello!<|im_end|>\n": "Hello!",
