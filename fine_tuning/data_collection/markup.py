@@ -243,4 +243,4 @@ class _Builder:
 
 def _is_cjk(*letters: str) -> bool:
     """Tell whether a letter is of a script that puts no spaces between words."""
-    return any("\u2e80" <= letter <= "\uabff" or letter >= "\uff00" for letter in letters)
+    return any("\u2e80" <= one <= "\uabff" or "\uff00" <= one <= "\uffef" for one in letters)
