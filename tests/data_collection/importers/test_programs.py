@@ -19,6 +19,7 @@ from fine_tuning.data_collection.importers.html_markdown import markdown
 from fine_tuning.data_collection.importers.items import Imported
 from fine_tuning.data_collection.importers.key_paths import path_of_messages
 from fine_tuning.data_collection.importers.takeout_time import takeout_time
+from fine_tuning.data_collection.markup import part_markup
 from fine_tuning.storage import json_lines
 from tests.data_collection.importers.program_exports import (
     GEMINI,
@@ -255,3 +256,9 @@ def test_times_of_an_activity(said: str) -> None:
 def test_what_is_no_time_of_an_activity() -> None:
     for said in ("Prompted what is 10:00:00?", "Attached 2 files", "", "99:99:99", "1" * 90):
         assert takeout_time(said) == ""
+
+
+def test_librechat_marks_of_citations_are_removed_as_signs_and_as_escapes() -> None:
+    for said in ("A.\ue202turn0search0", "A.\\ue202turn0search0\\ue202turn1news2"):
+        assert part_markup(said, role="assistant").text == "A."
+    assert part_markup("Write \\ue200 for it.", role="assistant").text == "Write \\ue200 for it."
