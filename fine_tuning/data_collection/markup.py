@@ -31,6 +31,7 @@ _TAGS = (
 )  # fmt: skip
 _BRACKETS = ("[think]", "[/think]", "[tool_", "[inst]", "[/inst]", "[cit", "[oaicite", "[^", "[e~[")
 _WORDS = (
+    "\\ue202turn",  # LibreChat writes the sign as its escape
     "◁", "【", ":::", ":contentRef", "citeturn", "navlistturn", "sandbox:", "image_group{",
     "entity[", "oaicite", "supported on", "nicht unterstützt", "ton appareil", "tre appareil",
     " dispositivo", "デバイスでは", "기기에서", "设备", " Bing,", " Copilot,", "assistantfinal",

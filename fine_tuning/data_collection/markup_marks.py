@@ -66,6 +66,7 @@ _MARKS = re.compile(
     re.DOTALL,
 )
 _MARK_BEGINS = re.compile(
+    r"\\ue20[02]|"
     "[【\ue200-\ue206]|\\[oaicite|\\[\\^|\\[cit|<grok:|<cit|<co ?:|"
     "citeturn|navlist|image_group|:contentRef"
 )
