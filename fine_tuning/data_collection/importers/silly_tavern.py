@@ -187,7 +187,7 @@ def _named(said: str, who: list[str]) -> str:
     """Put the names in where a macro stands for them."""
     for macro, name in zip(_MACROS, who, strict=False):
         if name:
-            said = macro.sub(lambda _, own=name: own, said)
+            said = macro.sub(name.replace("\\", "\\\\"), said)
     return said
 
 
