@@ -186,23 +186,24 @@ def _stands_alone(text: str, start: int, end: int) -> bool:
     return not (after[:1] in {"-", ".", "/"} and after[1:].isalnum())
 
 
-_HINT = joined_lines(r"""
-    (?i:\b(?:ssn|social (?:security|ins)|sin|itin|ein|tin|tax|national|nino|ni|nhs|identity
-    |id|passport|driv|medicare|resident|personal|steuer|idnr|ausweis|reisepass|pass-?n
-    |sozialv|versicher|rentenv|sv|ahv|führers|nir|sécu|num[ée]ro fis|passeport|carte|cni
-    |permis|dni|nie|nif|cif|curp|rut|cui[tl]|c[ée]dula|pasaport|documento|seguridad|licencia
-    |codice|c\.f|passaport|patente|tessera|cpf|rg|nit|bilhete|cart[ãa]o|cnh|t[íi]tulo|bsn
-    |burger|paspoort|rijbew|identit|pesel|paszpor|dow[óo]d|numer|nip|aadha|pan|voter|personn
-    |cpr|henkil|kimlik|tckn|tc k|rodné|cnp|nric|fin|hkid|emirates|iqama|idn)|паспорт|снилс
-    |инн|удостов|полис|fødselsn|č[íi]slo)|身份证|身份證|身分證|护照|護照|社保|マイナ|個人番|パスポ|旅券|免許|在留|주민|여권
-    |운전면|외국인|บัตรป|เลข|หนังสือเดิน|พาสป|الهوية|جواز|القومي|आधार|पासप|पैन""")
+_SHORT_WORDS = (
+    "sin|itin|ein|tin|ni|nhs|id|nir|cni|dni|nie|nif|cif|rut|cui[tl]|rg|nit|cnh|nip|pan|sv|fin|cnp|c\\.f\\.|cf|tc|permis|patente"
+    "|documento|numer|personal|resident|national|tax|carte|licencia|ahv|cpr|cpf|bsn|identity|licen[cs]e"
+)
 DETECTOR = Detector(
     ID,
     (
-        r"\d{3}-\d\d-\d|[A-Z]{2} \d\d \d\d|[12] \d\d [01]\d|\d{7}-?[A-Z]|(?i:[A-Z]{6}\d\d[A-Z]\d)"
+        r"\d{3}-\d\d-\d|[A-Z]{2} \d\d \d\d|[12] \d\d [01]\d|\d{7}-?[A-Z]|[A-Za-z]{6}\d\d[A-Za-z]\d"
         r"|\d{3}\.\d{3}\.\d|\d{17}|\d{6}[\-+A]\d{3}|756\.\d|[A-Z]{4}\d{6}[HM]|\d\.\d{3}\.\d{3}-"
         r"|\d-\d{4}-\d{5}-|\d{3}-\d{3}-\d{3} "
-        rf"|(?:{_HINT})[^\n\d\x00]*[\d{FOLDED_MARKS}]"
+        r"|(?i:\b(?:ssn|social (?:sec|ins)|national ins|nino|passport|driver|driving l|medicare|steuer|idnr|ausweis|personalausw"
+        r"|reisepass|pass-?n|sozialv|versicher|rentenv|führers|sécu|numéro fis|numero fis|passeport|curp|c[ée]dula|pasaport|seguridad s"
+        r"|codice f|carta d'i|passaport|tessera s|bilhete|cartão de c|cartao de c|título de|titulo de|burgers|paspoort|rijbew"
+        r"|identiteit|pesel|paszpor|dow[óo]d|aadha|voter|personn|henkil|kimlik|tckn|rodné|nric|hkid|emirates id|iqama)"
+        r"|паспорт|снилс|инн|удостов|полис|fødselsn|č[íi]slo)"
+        r"|身份证|身份證|身分證|护照|護照|社保|マイナ|個人番|パスポ|旅券|免許|在留|주민|여권|운전면|외국인"
+        r"|บัตรป|เลข|หนังสือเดิน|พาสป|الهوية|جواز|القومي|आधार|पासप|पैन"
+        rf"|\b(?i:{_SHORT_WORDS})\b[ :=.,#*()\"'`\-]*(?i:(?:is|no|nr|n[°º]|number|card|id|kimlik|identification|es|é|ist|to|fiscal|dowodu)[ :=.#\"'`]*)*[A-Z]{{0,3}}[ \-]?[\d{FOLDED_MARKS}]"
     ),
     find,
 )

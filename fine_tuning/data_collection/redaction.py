@@ -30,6 +30,7 @@ from fine_tuning.data_collection.private_values import (
     find_private,
 )
 from fine_tuning.data_collection.said_secrets import is_secret_name, is_secret_value
+from fine_tuning.data_collection.text_repair import SEPARATOR
 
 _MOST_PASSES = 4
 _SHORTEST_KNOWN, _FEWEST_KNOWN_DIGITS = 6, 6
@@ -167,7 +168,8 @@ def redact_entry(
     """Return an entry's conversation with placeholders for private values, stable throughout."""
     fields = list(_secret_fields(entry.conversation))
     detectors = detectors_for(entry.joined)
-    if not detectors and not fields:
+    joined = entry.joined.replace(SEPARATOR, "\n\n")
+    if not fields and not (detectors and find_private(joined, regions, kinds, detectors)):
         return entry.conversation
     redactor = Redactor(regions, kinds)
     redactor.limit_to(detectors)
