@@ -4,6 +4,8 @@ A form that is found nowhere else counts by itself, with its check digits; any o
 beside it. Behind such a word a number counts whatever its digits: people mistype.
 """
 
+# ruff: noqa: E501, RUF001 - patterns in many scripts
+
 from __future__ import annotations
 
 import re
@@ -15,13 +17,12 @@ from importlib import import_module
 from stdnum.exceptions import ValidationError
 
 from fine_tuning.data_collection.private_spans import (
-    joined_lines,
     FOLDED_MARKS,
     ID,
     Detector,
     Span,
-    group_span,
     compiled,
+    group_span,
     is_bounded,
     words_around,
 )
@@ -98,8 +99,8 @@ _FORMS = (
     _Form("Thai identity number", r"[1-8]-\d{4}-\d{5}-\d\d-\d", _valid("th.pin")),
     _Form("Russian SNILS", r"\d{3}-\d{3}-\d{3} \d\d", lambda value: value[:3] != "000"),
     _Form("Finnish personal code", r"\d{6}[+\-A]\d{3}[0-9A-FHJ-NPR-Y]", _valid("fi.hetu")),
-    _Form("Taiwanese identity number", r"[A-Z][12]\d{8}", lambda value: False),
-    _Form("Danish CPR", r"[0-3]\d[01]\d{3}-\d{4}", lambda value: False),
+    _Form("Taiwanese identity number", r"[A-Z][12]\d{8}", lambda _: False),
+    _Form("Danish CPR", r"[0-3]\d[01]\d{3}-\d{4}", lambda _: False),
 )
 _STRONG = compiled("|".join(f"(?P<F{i}>{form.pattern})" for i, form in enumerate(_FORMS)))
 _NOT_ID = re.compile(
@@ -150,9 +151,9 @@ def find(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  # noqa: ARG
     for match in _STRONG.finditer(text):
         start, end = match.span()
         form = _FORMS[int(match.lastgroup[1:])]
-        if _stands_alone(text, start, end) and form.is_valid(match[0]):
-            if not _NOT_ID.search(words_around(text, start, end, 40)[0]):
-                yield Span(start, end, ID, form.what)
+        is_valid = _stands_alone(text, start, end) and form.is_valid(match[0])
+        if is_valid and not _NOT_ID.search(words_around(text, start, end, 40)[0]):
+            yield Span(start, end, ID, form.what)
     for match in _SAID.finditer(text):
         start, end = group_span(match, "value")
         before = text[match.start() - 1 : match.start()] if match.start() else ""

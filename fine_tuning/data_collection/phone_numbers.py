@@ -4,6 +4,8 @@ A row of digits is a phone number if it is written as one (``+``, ``00``, bracke
 a plan) or a word such as ``phone`` stands beside it; part numbers, dates and sums are none.
 """
 
+# ruff: noqa: E501, RUF001 - patterns in many scripts
+
 from __future__ import annotations
 
 import re
@@ -13,6 +15,7 @@ import phonenumbers
 from phonenumbers import Leniency, NumberParseException, PhoneNumberMatcher, PhoneNumberType
 
 from fine_tuning.data_collection.private_spans import (
+    FIRST_WITHOUT_SPACES,
     FOLDED_MARKS,
     PHONE,
     Detector,
@@ -146,7 +149,7 @@ def _is_all(text: str, start: int, end: int) -> bool:
     return not rest and not re.search(r"\d\s*$|\d\s\d", before) and not re.match(r"\s*\d", after)
 
 
-def _international(text: str, start: int, end: int) -> Span | None:
+def _international(text: str, start: int, end: int) -> Span | None:  # noqa: PLR0911 - one per form
     """Return a number with a country's code; digits behind it that it has no room for are left."""
     raw = text[start:end]
     is_plus = "+" in raw[:2]
@@ -247,7 +250,7 @@ def _stands_alone(text: str, start: int, end: int) -> bool:
     digits = sum(char.isdigit() for char in text[start:end])
     before = text[start - 1] if start else ""
     after = text[end : end + 1]
-    runs_on = (before.isalnum() and ord(before) < 0xE00) or before in {
+    runs_on = (before.isalnum() and ord(before) < FIRST_WITHOUT_SPACES) or before in {
         ".",
         "-",
         "/",
@@ -257,7 +260,7 @@ def _stands_alone(text: str, start: int, end: int) -> bool:
         "@",
     }
     runs_on = (runs_on and bool(before)) or (before == "=" and text[start] != "+")
-    is_word = after == "_" or (after.isalnum() and ord(after) < 0xE00)
+    is_word = after == "_" or (after.isalnum() and ord(after) < FIRST_WITHOUT_SPACES)
     return (
         _MIN_DIGITS <= digits <= _MAX_DIGITS
         and not runs_on

@@ -4,6 +4,8 @@ A number is one by its grouping, its check digits and what is said around it: ro
 timestamps, versions and part numbers are none.
 """
 
+# ruff: noqa: E501 - patterns in many scripts
+
 from __future__ import annotations
 
 import ipaddress
@@ -49,6 +51,7 @@ _ROW_WORD = re.compile(
     r"|bestell\w*|auftrag\w*|sendung\w*|rechnung\w*|zahlen|pedido|commande|facture|ordine"
     r"|заказ\w*|订单\w*|注文\w*)\b|订单|注文|快递|单号|追跡|주문|송장"
 )
+_DINERS_DIGITS = 14
 _SHORTEST_CARD = 13
 _ID_FIELD = re.compile(r"(?i)(?:id|num|no|ref|order|hash|time|stamp|ts)[\"']?\s*[:=]\s*[\"']?$")
 _EXPIRY = re.compile(r"[ ,]*(?:\d{2} ?/ ?(?:20)?\d{2}\b|\d{3,4}\b(?! ?\d))")
@@ -70,11 +73,12 @@ def find_cards(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  # noq
             yield Span(start, end, CARD)
 
 
-def _is_card(text: str, start: int, end: int) -> bool:
+def _is_card(text: str, start: int, end: int) -> bool:  # noqa: PLR0911 - one per context
     """Tell whether what stands around a number with check digits leaves it a card's."""
-    if text[start - 1 : start] in {"+", ".", ",", "-", "/", "#", "="} and start:
-        if text[start - 1] != "=" and not (text[start - 1] == "," and text[start - 2].isalpha()):
-            return False
+    sign = text[start - 1 : start] if start else ""
+    is_listed = sign == "," and text[start - 2].isalpha()
+    if sign in {"+", ".", ",", "-", "/", "#"} and not is_listed:
+        return False
     if goes_on(text, end, ".-,"):
         return False
     before, after = words_around(text, start, end, 60)
@@ -83,13 +87,13 @@ def _is_card(text: str, start: int, end: int) -> bool:
     if card >= 0 and card > row:
         return True
     digits = re.sub(r"\D", "", text[start:end])
-    if row >= 0 or _RARE.fullmatch(digits) or len(digits) == 14:
+    if row >= 0 or _RARE.fullmatch(digits) or len(digits) == _DINERS_DIGITS:
         return bool(_CARD_WORD.search(after[:24]))
     if re.match(r"-[A-Za-z]", after) or _ID_FIELD.search(before):
         return False
-    row = r" +" if re.search(r"\D", text[start:end]) else r"[ ,;|]+"
-    led = re.search(rf"(\d+){row}$", before)
-    follows = None if _EXPIRY.match(after) else re.match(rf"{row}(\d+)", after)
+    between = r" +" if re.search(r"\D", text[start:end]) else r"[ ,;|]+"
+    led = re.search(rf"(\d+){between}$", before)
+    follows = None if _EXPIRY.match(after) else re.match(rf"{between}(\d+)", after)
     return not any(m is not None and len(m[1]) < _SHORTEST_CARD for m in (led, follows))
 
 
@@ -210,7 +214,7 @@ def _is_global(value: str) -> bool:
         return False
 
 
-def _is_version(text: str, start: int, end: int) -> bool:
+def _is_version(text: str, start: int, end: int) -> bool:  # noqa: PLR0911 - one per context
     """Tell whether four numbers are a version, a section or part of something longer."""
     before, after = text[start - 1 : start] if start else "", text[end : end + 1]
     joined = before in {".", "-", "/", "_"} or (before.isalnum() and before.isascii())

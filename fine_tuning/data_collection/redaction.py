@@ -153,7 +153,7 @@ def _same(kind: str, value: str) -> str:
 
 def _plain_email(value: str) -> str:
     """Return an address with its signs, however they were written."""
-    value = re.sub(r"&#64;|&#x40;|&commat;|＠", "@", value.lower())
+    value = re.sub(r"&#64;|&#x40;|&commat;|\uff20", "@", value.lower())
     pieces = re.findall(r"[^\W_]+|[._\-+@]", value)
     return (
         "".join(_SIGNS.get(piece, piece) for piece in pieces)

@@ -4,6 +4,8 @@ Only what is assigned counts ("password: x", "my password is x", ``API_KEY=x``, 
 merely talks about passwords, or fetches one in a program, stays.
 """
 
+# ruff: noqa: E501, RUF001 - patterns in many scripts
+
 from __future__ import annotations
 
 import base64
@@ -65,7 +67,7 @@ class _Value:
         )
 
 
-def find(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:
+def find(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  # noqa: ARG001 - as all are
     """Yield the secrets that words or names before them tell.
 
     Args:
@@ -119,7 +121,7 @@ def find_codes(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  # noq
 def is_secret_name(name: str) -> bool:
     """Tell whether an argument or a field of that name holds a secret."""
     is_key = words.SETTING.search(f"{name}=") is not None and not words.NO_KEY.fullmatch(name)
-    return bool(words.ASSIGNED.search(f"{name}=")) or (is_key and "key" != name.lower())
+    return bool(words.ASSIGNED.search(f"{name}=")) or (is_key and name.lower() != "key")
 
 
 def is_secret_value(name: str, value: str) -> bool:
@@ -167,7 +169,7 @@ def _passwords(text: str) -> Iterator[Span]:
             yield Span(start, end, SECRET, "password")
 
 
-def _is_password(given: _Value) -> bool:
+def _is_password(given: _Value) -> bool:  # noqa: PLR0911 - one per reason
     """Tell whether what stands behind a word for passwords is one."""
     value = given.value
     if not _SHORTEST <= len(value) <= _MOST or words.DUMMY.fullmatch(value):
@@ -201,7 +203,7 @@ def _is_password(given: _Value) -> bool:
     return _is_word_password(given)
 
 
-def _is_word_password(given: _Value) -> bool:
+def _is_word_password(given: _Value) -> bool:  # noqa: PLR0911 - one per reason
     """Tell whether letters alone are a password: clearly assigned, and nothing else is said."""
     value, name = given.value, given.word.lower()
     is_east = not re.search(r"[a-zа-яşłąęüöäéñ]", name)
@@ -280,7 +282,7 @@ def _is_token(name: str, value: str, link: str, *, is_env: bool, is_quoted: bool
     is_long = len(value) >= _SHORTEST_TOKEN
     if is_long and is_random(value):
         return link == "assigned" or re.fullmatch(r"[A-Za-z]+\d{0,4}[.!?]?", value) is None
-    if link != "assigned" or is_words(value) and (not value.isalpha() or not is_env):
+    if link != "assigned" or (is_words(value) and (not value.isalpha() or not is_env)):
         return False
     has_digit, has_letter = any(map(str.isdigit, value)), any(map(str.isalpha, value))
     if has_digit and has_letter:

@@ -4,6 +4,8 @@ Sources of the prefixes are the issuers' own descriptions of their tokens. What 
 words before it alone, ``said_secrets`` finds.
 """
 
+# ruff: noqa: E501 - patterns in many scripts
+
 from __future__ import annotations
 
 import base64
@@ -104,7 +106,7 @@ def find(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  # noqa: ARG
         regions: Not used here.
     """
     for match in _KEYS.finditer(text):
-        start, end = match.span()
+        start = match.start()
         kind = _NAMES[int(match.lastgroup[1:])]
         value = (
             match[0].rstrip("-=" if kind == "JSON web token" else "-")
@@ -117,7 +119,7 @@ def find(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  # noqa: ARG
             yield Span(start, start + len(value), SECRET, kind)
 
 
-def is_vendor_key(kind: str, value: str) -> bool:
+def is_vendor_key(kind: str, value: str) -> bool:  # noqa: PLR0911 - one per issuer
     """Tell whether a match of an issuer's pattern is what it looks like."""
     if len(value) < VENDOR_KEYS[kind][1]:
         return False

@@ -3,6 +3,8 @@
 Patterns of RE2 (``compiled``) run over whole texts; those of ``re`` look at one value.
 """
 
+# ruff: noqa: E501, RUF001 - patterns in many scripts
+
 from __future__ import annotations
 
 import re

@@ -4,19 +4,20 @@ Conservative: a street is known by its word (Street, rue, Calle, -straße, ul., 
 a capital letter; words that are also something else need a town, a postcode or a word before them.
 """
 
+# ruff: noqa: E501, RUF001 - patterns in many scripts
+
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
 
 from fine_tuning.data_collection.private_spans import (
-    joined_lines,
     ADDRESS,
-    FOLDED_MARKS,
     Detector,
     Span,
-    group_span,
     compiled,
+    group_span,
+    joined_lines,
     words_around,
 )
 
@@ -127,7 +128,9 @@ def find(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  # noqa: ARG
             yield Span(begin, _without_stop(text, start, stop), ADDRESS)
 
 
-def _is_one(match: re.Match[str], ahead: str, *, has_place: bool) -> bool:
+def _is_one(  # noqa: PLR0911 - one per form
+    match: re.Match[str], ahead: str, *, has_place: bool
+) -> bool:
     """Tell whether a street's match is an address, by how sure its form is."""
     if ahead[-1:].isalnum() and ahead[-1:].isascii():
         return False
