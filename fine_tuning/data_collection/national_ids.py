@@ -130,11 +130,11 @@ _EAST = (
     r"|رقم الهوية|الهوية الوطنية|بطاقة الهوية|جواز السفر|جواز سفري|رقم الجواز|الرقم القومي|आधार|पासपोर्ट|पैन"
 )
 _LINK = (
-    r"(?:[ \t:=.,#*_\"'`()（）：\[\]-]|(?i:\b(?:number|numbers|no|nos|nr|num|n[°ºo]|id|is|ist|lautet|es|est|è|é|jest|to|my|mein|was|of"
+    r"(?:[ \t:=.,#*_\"'`()（）：\[\]-]|\bn[°º]|(?i:\b(?:number|numbers|no|nos|nr|num|no|id|is|ist|lautet|es|est|è|é|jest|to|my|mein|was|of"
     r"|card|code|the|número|numéro|numero|nummer|numer|номер|серия|are|mine|de|di|du|do|da|e|и)\b)"
     r"|号码?|號碼?|番号|번호|是|は|为|為|은|는|이|가|คือ|เลขที่|หมายเลข|رقم|هو|نंबर|नंबर|संख्या|है|№){0,12}"
 )
-_VALUE = r"(?P<value>[A-Za-z]{0,3}[ \-]?\d[A-Za-z0-9]*(?:[ .\-/][A-Za-z]{0,2}\d[A-Za-z0-9]*|[ .\-/][A-Za-z]\b)*|[A-Z]{1,4}[A-Z0-9]*\d[A-Z0-9]*)"
+_VALUE = r"(?P<value>[A-Za-z]{0,3}[ \-]?\d[A-Za-z0-9]*(?:[ .\-/][A-Za-z]{0,2}\d[A-Za-z0-9]*|[ .\-/][A-Z]\b|-[a-z]\b)*|[A-Z]{1,4}[A-Z0-9]*\d[A-Z0-9]*)"
 _SAID = compiled(rf"(?:(?i:\b(?:{_WORDS}))|{_EAST}){_LINK}{_VALUE}")
 _FEWEST_DIGITS, _FEWEST, _MOST = 3, 6, 24
 _YEAR = re.compile(r"(?:19|20)\d\d(?:[ \-/.].*)?|\d{1,2}[./]\d{1,2}[./]\d{2,4}")
@@ -198,7 +198,7 @@ DETECTOR = Detector(
         r"|\d{3}\.\d{3}\.\d|\d{17}|\d{6}[\-+A]\d{3}|756\.\d|[A-Z]{4}\d{6}[HM]|\d\.\d{3}\.\d{3}-"
         r"|\d-\d{4}-\d{5}-|\d{3}-\d{3}-\d{3} "
         r"|(?i:\b(?:ssn|social (?:sec|ins)|national ins|nino|passport|driver|driving l|medicare|steuer|idnr|ausweis|personalausw"
-        r"|reisepass|pass-?n|sozialv|versicher|rentenv|führers|sécu|numéro fis|numero fis|passeport|curp|c[ée]dula|pasaport|seguridad s"
+        r"|reisepass|pass-?n|sozialv|versicher|rentenv|führers|sécu|numéro fis|numero fis|d'identit|passeport|curp|c[ée]dula|pasaport|seguridad s"
         r"|codice f|carta d'i|passaport|tessera s|bilhete|cartão de c|cartao de c|título de|titulo de|burgers|paspoort|rijbew"
         r"|identiteit|pesel|paszpor|dow[óo]d|aadha|voter|personn|henkil|kimlik|tckn|rodné|nric|hkid|emirates id|iqama)"
         r"|паспорт|снилс|инн|удостов|полис|fødselsn|č[íi]slo)"

@@ -54,6 +54,10 @@ _GERMAN = (
     rf"(?:(?:Am|An der|Auf der|In der|Im|Zum|Zur|Alte|Neue|Große|Kleine|Obere|Untere|Lange|De|Het|Van|Oude|Nieuwe) )?"
     rf"(?:\p{{Lu}}[\pL\-]*{_GERMAN_END}|\p{{Lu}}[\pL\-]*[ \-](?:\p{{Lu}}[\pL\-]*[ \-]){{0,2}}(?:Stra(?:ß|ss)e|Str\.|Weg|Platz|Allee|Gasse|Ring|Damm|Ufer|Chaussee))"
 )
+_NAMED_PLACE = (
+    r"(?:Am|An der|An den|Auf der|Auf dem|In der|In den|Im|Zum|Zur|Beim|Hinter der|Unter den|Vor dem)"
+    r" \p{Lu}[\pL\-]+(?: \p{Lu}[\pL\-]+)?"
+)
 _SLAVIC = (
     r"(?:\b(?:ul|al|pl|os)\. (?:\p{Lu}[\pL.\-]*|\d+)(?: (?:\p{Lu}|[a-ząćęłńóśźż]{1,3} \p{Lu})[\pL.\-]*){0,3}"
     r"|(?:ул\.|улица|улице|ул|проспект|просп\.|пр-т|пр\.|переулок|пер\.|наб\.|набережная|шоссе|бульвар|б-р|пл\.|площадь) ?\p{Lu}[\pL.\-]*(?: \p{Lu}?[\pL.\-]+){0,2}"
@@ -64,7 +68,7 @@ _STREET = compiled(
     rf"(?:(?:\p{{Lu}}[\pL'’\-]*|St\.|\d{{1,3}}(?:st|nd|rd|th)) ){{1,3}}(?:(?P<sure>{_SURE})|{_DOUBTFUL})\b\.?(?: (?:NE|NW|SE|SW|N|S|E|W)\b)?)"
     rf"|(?P<FR>\b\d{{1,4}}(?: ?(?:bis|ter|quater|[A-D]))?,? {_ROMANCE})"
     rf"|(?P<ES>\b{_LATIN_STREET},? (?:(?:n[.º°o]{{1,2}}|num\.|número|nº|civico) ?)?\d{{1,5}}\b(?:[A-Za-z]\b)?)"
-    rf"|(?P<DE>\b{_GERMAN} {_NUMBER})"
+    rf"|(?P<DE>\b(?:{_GERMAN} {_NUMBER}|{_NAMED_PLACE} \d{{1,3}}[a-zA-Z]?\b))"
     rf"|(?P<PL>{_SLAVIC},? (?:(?:д\.|дом|nr|м\.) ?)?\d{{1,4}}[A-Za-zА-Яа-я]?\b(?:/\d{{1,4}})?)"
     r"|(?P<JP>(?:〒\d{3}-\d{4} ?)?(?:東京都|北海道|京都府|大阪府|[\x{4e00}-\x{9fff}]{2,3}県)[\x{4e00}-\x{9fff}\x{3041}-\x{30ff}]{1,20}"
     r"(?:\d{1,4}(?:丁目|番地?|号|-)){0,3}\d{1,4}(?:丁目|番地?|号)?)"
@@ -99,6 +103,7 @@ _PLURAL = re.compile(r"\s(?!is\b|was\b|has\b|its\b|as\b|this\b|does\b|lies\b|plu
 _SURE_END = re.compile(
     r"(?i)(?:stra(?:ß|ss)e|str\.|gasse|allee|chaussee|straat|gracht|gatan|vägen|veien) \d"
 )
+_NAMED = compiled(_NAMED_PLACE)
 _MOST_REST = 160
 _COUNTED = re.compile(r"(?i)(?:top|best|first|last|the|these|those|all)\s$")
 
@@ -148,7 +153,8 @@ def _is_one(  # noqa: PLR0911 - one per form
         is_year = number is not None and re.fullmatch(r"(?:19|20)\d\d", number[0]) is not None
         return has_place or is_said or not is_year
     if match["DE"] is not None and not _SURE_END.search(match[0]):
-        return has_place or is_said
+        # "Im Kapitel 4, 12345" is none: a named place needs a town behind its postcode.
+        return has_place or (is_said and not _NAMED.match(match[0]))
     return kind is not None
 
 
@@ -164,10 +170,11 @@ def _without_stop(text: str, start: int, end: int) -> int:
 DETECTOR = Detector(
     ADDRESS,
     joined_lines(r"""
-    \d[\w/\-]*,? (?:\p{Lu}\pL+[ .]|\d+(?:st|nd|rd|th) |(?:bis |ter )?(?:rue|avenue|av\.|bd
+    \d[\w/\-]*,? (?:\p{Lu}\pL+[ .]|\d+(?:st|nd|rd|th) |(?:bis,? |ter,? |quater,? )?(?:rue|avenue|av\.|bd
     |chemin|impasse|quai|cours|place|route|square|passage|boulevard|allée) )|(?i:stra(?:ß
     |ss)e|str\.|weg|platz|allee|gasse|ring|damm|ufer|chaussee|steig|pfad|stieg|graben|straat
     |laan|plein|gracht|kade|singel|dijk|steeg|gatan|vägen|gade|vej|veien|gata|katu|tie) \d
+    |\b(?:A[mn]|Auf|I[mn]|Zu[mr]|Beim|Hinter|Unter|Vor) (?:de[rnm] )?\p{Lu}[\pL\- ]+ \d+
     |\b(?i:calle|c/|avenida|avda|av\.|plaza|paseo|carrer|ronda|camino|carretera|via|viale
     |piazza|corso|largo|rua|r\.|travessa|praça|alameda|estrada)\b|\b(?:ul|al|pl|os)\. |ул
     |просп|пр-т|переул|шоссе|бульв|площад|набер|[路街道巷弄同段]\d|[都道府県]\pL|[로길] ?\d"""),

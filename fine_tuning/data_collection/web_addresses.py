@@ -52,7 +52,8 @@ def find(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  # noqa: ARG
         is_www = text[start : start + 4].lower() == "www."
         end = _end(text, start, body, is_www=is_www)
         host = text[body:end]
-        if not _is_host(host) or (is_www and "." not in host.strip(".")):
+        is_public = host.startswith("git@")  # the name every clone of a repository is asked for by
+        if is_public or not _is_host(host) or (is_www and "." not in host.strip(".")):
             continue
         yield Span(start, end, URL)
         position = max(end, body)
