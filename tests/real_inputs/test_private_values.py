@@ -30,7 +30,7 @@ def test_what_stands_behind_an_address_stays(tmp_path: Path) -> None:
         for reply in chat
     ]
     assert "requests.get('<URL_1>').json()" in replies[0]
-    assert replies[2] == "详情请见<URL_1>，然后点击登录按钮，再输入验证码。"
+    assert replies[2] == "详情请见<URL_1>，然后点击登录按钮，再输入验证码。"  # noqa: RUF001
     assert replies[4] == "请发邮件至<EMAIL_1>谢谢"
 
 
