@@ -195,10 +195,11 @@ def test_a_template_without_tools_asks_nothing() -> None:
 
 
 def test_the_stand_in_writes_tools_as_go_does() -> None:
+    """Tools are JSON; a tool's parameters alone are a bare Go struct (since Ollama 0.14)."""
     template = "{{ range .Tools }}{{ . }}|{{ .Function.Parameters }}{{ end }}{{ .Messages }}"
     text = render_chat(template, [{"role": "user", "content": ""}], [TOOL])
     assert text.startswith(
         '{"type":"function","function":{"name":"get_weather","description":"Tell the weather of '
         'a city.","parameters":{"type":"object","required":["city"],"properties":{"city":'
-        '{"type":"string"}}}}}|{"type":"object","required":["city"],'
+        '{"type":"string"}}}}}|{object <nil> <nil> [city] {"city":{"type":"string"}}}'
     )
