@@ -52,6 +52,11 @@ class RegistryFile:
         """Return the time as it is stored."""
         return iso(self._clock.now())
 
+    def mark(self) -> str:
+        """Return eight digits that tell this workspace's drafts on a server from others'."""
+        with self.database.reading() as connection:
+            return str(connection.execute("SELECT mark FROM workspace").get)
+
     def locked(self, work: str, *, wait_s: float = 30.0) -> AbstractContextManager[None]:
         """Hold one kind of work, such as ``switch``, for one process and thread at a time.
 
