@@ -340,9 +340,8 @@ class ModelSwitcher:
             )
             if before is None and is_own:
                 self._runtime.delete(name)
-            elif before is not None and now is not None and info != before:
-                if is_own or info is None:
-                    self._runtime.point_alias(name, now.target)
+            elif before and now and info != before and (is_own or info is None):
+                self._runtime.point_alias(name, now.target)
         except FineTuningError as error:
             logger.warning("%s could not be put back: %s", name, error.message)
             return False

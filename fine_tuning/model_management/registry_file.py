@@ -115,7 +115,10 @@ class RegistryFile:
         self.database.close()
 
 
-_NEWEST = "SELECT id FROM version ORDER BY id DESC LIMIT 1"
+_NEWEST = (  # of those that can be served, as where runs are asked for
+    "SELECT id FROM version ORDER BY EXISTS (SELECT 1 FROM artefact WHERE version_id = version.id "
+    "AND artefact.kind = 'adapter' AND artefact.state = 'present') DESC, id DESC LIMIT 1"
+)
 _BY_NUMBER = "SELECT id FROM version WHERE family = ? AND number = CAST(? AS INTEGER)"
 _BY_STAGE = "SELECT id FROM version WHERE family = ? AND stage = ? ORDER BY id DESC LIMIT 1"
 _NEWEST_OF = "SELECT id FROM version WHERE family = ? ORDER BY id DESC LIMIT 1"

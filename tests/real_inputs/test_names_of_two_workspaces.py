@@ -190,12 +190,9 @@ def test_no_foreign_name_changes_in_two_hundred_steps(tmp_path: Path, server: St
                 assert names(server) == before
                 actor.follow(error.next_command or "")
         after = names(server)
-        for name in before.keys() | after.keys():
-            if before.get(name) != after.get(name):
-                assert owners.get(name, actor.owner) == actor.owner, name
-                owners[name] = actor.owner
-            if name not in after:
-                owners.pop(name, None)
+        changed = {name for name, _ in before.items() ^ after.items()}
+        assert {owners.get(name, actor.owner) for name in changed} <= {actor.owner}
+        owners |= dict.fromkeys(changed, actor.owner)
         assert not any("-new" in name for name in after)
     assert refused >= 3
     assert done > STEPS / 4
