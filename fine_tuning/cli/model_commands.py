@@ -77,6 +77,8 @@ def train(
         return
     with progress_bars() as progress:
         bench = shared.open(base=base, progress=progress)
+        if start_from:
+            bench.models.runs.find(start_from)  # before a data set is built for nothing
         snapshot = _data_set(bench, dataset)
     if dry_run:
         forecast = bench.train.forecast(snapshot, start_from=start_from)

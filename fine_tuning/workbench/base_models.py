@@ -59,7 +59,8 @@ class BaseModels:
 
     def find(self, name: str | None = None) -> BaseModel:
         """Find a base model, by default that of the settings."""
-        return resolve_base_model(name or self._settings.training.base_model)
+        wanted = name or self._settings.training.base_model
+        return resolve_base_model(wanted, server=self._settings.deployment.ollama_base_url)
 
     def of_run(self, run: Run) -> BaseModel:
         """Find the base model of a run: the weights it was trained on, in whichever file.
@@ -124,11 +125,12 @@ class BaseModels:
 
     def choices(self) -> list[BaseChoice]:
         """Return what is installed, the embedded model first, and the settings' own file."""
-        found = {model.name: model for model in list_base_models()}
+        server = self._settings.deployment.ollama_base_url
+        found = {model.name: model for model in list_base_models(server=server)}
         wanted = self._settings.training.base_model
         if wanted not in found:
             with suppress(FineTuningError):  # not installed: not to be picked
-                found[wanted] = resolve_base_model(wanted)
+                found[wanted] = self.find(wanted)
         return [_choice(model) for model in found.values()]
 
 

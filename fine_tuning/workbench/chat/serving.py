@@ -155,7 +155,8 @@ class ModelServer:
             except FineTuningError:
                 continue  # its base is gone or another by now
             found.append(_loadable(base, name=run.run_id, adapter=run.adapter_file))
-        bases = {base.name: base for base in list_base_models()}
+        server = self._settings.deployment.ollama_base_url
+        bases = {base.name: base for base in list_base_models(server=server)}
         with suppress(FineTuningError):  # the one of the settings may lie anywhere, or nowhere
             own = self._bases.find()
             bases.setdefault(own.name, own)
