@@ -1,7 +1,7 @@
 # `make` alone prints the targets. PIP_ARGS goes to every pip install, for instance
 #   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 .DEFAULT_GOAL := help
-.PHONY: help house test-real-inputs test-shuffled setup demo app test test-slow test-browser pictures fuzz-importers bench-logging check lint types imports docs-check docs docs-slow site format freeze clean bench-training bench-calibration bench-data test-trl test-peft bench-evaluation bench-gate bench-merge test-hostile test-kills wheel hooks bench-7b bench-exports bench-filters
+.PHONY: help house test-real-inputs test-shuffled setup demo app test test-slow test-browser pictures fuzz-importers bench-logging check lint types imports docs-check docs docs-slow site format freeze clean bench-training bench-calibration bench-data test-trl test-peft bench-evaluation bench-gate bench-merge test-hostile test-kills test-ollama wheel hooks bench-7b bench-exports bench-filters
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -97,6 +97,9 @@ test-hostile: $(VENV)/.develops  ## 100,000 damaged models and adapters (a quart
 
 test-kills: $(VENV)/.develops  ## kill -9 deploy and rollback at 30 random moments: make test-kills KILL_SEED=7 (ten minutes)
 	KILL_SEED=$(or $(KILL_SEED),6) $(PYTEST) -s -m slow tests/cli/test_deploy_kill.py
+
+test-ollama: $(VENV)/.develops  ## contracts, deployment, proof, rollback and kills on a server: make test-ollama OLLAMA=http://127.0.0.1:11434
+	TEST_OLLAMA=$(or $(OLLAMA),http://127.0.0.1:11434) $(PYTEST) -n 0 -m network tests/contracts tests/network
 
 bench-calibration: $(VENV)/.develops  ## how often the gate errs, on simulated comparisons (ten minutes)
 	$(PY) -m benchmarks.calibration
