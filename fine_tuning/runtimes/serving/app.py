@@ -24,6 +24,7 @@ from fine_tuning.runtimes.serving.http import HttpError, error_answer, status_of
 from fine_tuning.runtimes.serving.ollama_api import OllamaApi
 from fine_tuning.runtimes.serving.openai_api import OpenAiApi
 from fine_tuning.runtimes.serving.pool import Pool, PoolLimits
+from fine_tuning.runtimes.serving.requests import OptionTypeError
 
 logger = logging.getLogger(__name__)
 
@@ -114,6 +115,7 @@ def make_app(
         exception_handlers={
             FineTuningError: _tell,
             HttpError: _tell,
+            OptionTypeError: _tell,
             HTTPException: _tell,
             ClientDisconnect: _tell,
             Exception: _tell,
@@ -131,8 +133,10 @@ async def _tell(request: Request, error: Exception) -> Response:
         return error_answer(path, status_of(error), error.message)
     if isinstance(error, HttpError):
         return error_answer(path, error.status, error.sentence)
-    if isinstance(error, ClientDisconnect):
-        return error_answer(path, CLIENT_LEFT, "the client left")
+    if isinstance(error, OptionTypeError | ClientDisconnect):
+        is_option = isinstance(error, OptionTypeError)
+        status, sentence = (500, str(error)) if is_option else (CLIENT_LEFT, "the client left")
+        return error_answer(path, status, sentence)
     if isinstance(error, HTTPException):
         known = {404: f"there is no {path}", 405: f"{path} does not take {request.method}"}
         sentence = known.get(error.status_code, str(error.detail))

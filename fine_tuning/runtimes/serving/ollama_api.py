@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -15,6 +16,7 @@ from fine_tuning.runtimes.llama_api import TokenProbability, ToolCallDelta
 from fine_tuning.runtimes.loadable import LoadableModel
 from fine_tuning.runtimes.ollama_answers import MessagePart, StreamLine
 from fine_tuning.runtimes.serving import ollama_forms as forms
+from fine_tuning.runtimes.serving.asked import Work
 from fine_tuning.runtimes.serving.http import (
     NDJSON,
     HttpError,
@@ -30,12 +32,14 @@ from fine_tuning.runtimes.serving.requests import (
     Copy,
     Embed,
     GenerateRequest,
+    Json,
     ModelRequest,
-    Options,
     ReplyRequest,
+    keep_alive_s,
+    read_options,
     read_request,
 )
-from fine_tuning.runtimes.serving.work import ReplyOutcome, Work, embed, rendered, reply
+from fine_tuning.runtimes.serving.work import ReplyOutcome, embed, rendered, reply
 
 # The newest of Ollama's interfaces that is spoken here; clients switch features on by it.
 SPOKEN_VERSION = "0.34.2"
@@ -94,7 +98,9 @@ class OllamaApi:
         """Tell all about one model."""
         asked = read_request(ModelRequest, await body_of(request))
         model = await self._find(asked.wanted)
-        return answer(await asyncio.to_thread(forms.shown, model))
+        is_verbose = bool(asked.verbose)
+        shown = await asyncio.to_thread(partial(forms.shown, model, is_verbose=is_verbose))
+        return answer(shown)
 
     async def copy(self, request: Request) -> Response:
         """Give a model another name."""
@@ -120,6 +126,7 @@ class OllamaApi:
         """Answer a conversation."""
         asked = read_request(ChatRequest, await body_of(request))
         model = await self._find(asked.model)
+        keep_alive_s(asked.keep_alive)
         if not asked.messages:
             return await self._load_only(model, asked, {"message": _EMPTY_MESSAGE})
         work = Work(
@@ -132,6 +139,7 @@ class OllamaApi:
                 **forms.thinking_fields(asked),
             },
             top_log_probabilities=_top(asked),
+            truncates=asked.truncate is not False,
         )
         return await self._reply(request, asked, work, self._chat_lines(asked, work))
 
@@ -139,9 +147,7 @@ class OllamaApi:
         """Answer a prompt."""
         asked = read_request(GenerateRequest, await body_of(request))
         model = await self._find(asked.model)
-        for name in ("suffix", "template", "context", "images"):
-            if getattr(asked, name):
-                raise DataError(f"the field {name!r} is not supported here, expected it absent")
+        keep_alive_s(asked.keep_alive)
         if not asked.prompt:
             return await self._load_only(model, asked, {"response": ""})
         turns = [{"role": "system", "content": asked.system}] if asked.system else []
@@ -152,17 +158,17 @@ class OllamaApi:
             options=_options(asked.options),
             fields=forms.response_format(asked.format) | forms.thinking_fields(asked),
             top_log_probabilities=_top(asked),
+            truncates=asked.truncate is not False,
         )
         return await self._reply(request, asked, work, self._generate_lines(asked, work))
 
     async def embed(self, request: Request) -> Response:
         """Embed one text or several."""
         asked = read_request(Embed, await body_of(request))
-        if asked.input is None:
-            raise DataError("the request has no field 'input', expected a text or a list of texts")
         outcome = ReplyOutcome()
-        texts = [asked.input] if isinstance(asked.input, str) else asked.input
-        vectors = await self._embedded(request, asked.model, texts, outcome)
+        texts = [asked.input] if isinstance(asked.input, str) else asked.input or []
+        truncates = asked.truncate is not False
+        vectors = await self._embedded(request, asked.model, texts, outcome, truncates=truncates)
         return answer(
             {
                 "model": asked.model,
@@ -182,13 +188,19 @@ class OllamaApi:
         return answer({"embedding": vectors[0] if vectors else []})
 
     async def _embedded(
-        self, request: Request, name: str, texts: list[str], outcome: ReplyOutcome
+        self,
+        request: Request,
+        name: str,
+        texts: list[str],
+        outcome: ReplyOutcome,
+        *,
+        truncates: bool = True,
     ) -> list[list[float]]:
         model = await self._find(name)
         if not texts or not any(texts):
             return []
         vectors, outcome.prompt_tokens, outcome.load_s = await while_connected(
-            request, embed(self._pool, model, texts)
+            request, embed(self._pool, model, texts, truncates=truncates)
         )
         return vectors
 
@@ -199,7 +211,7 @@ class OllamaApi:
         self, model: LoadableModel, asked: ReplyRequest, empty: StreamLine
     ) -> Response:
         """Load or unload a model, as a request without a prompt asks for."""
-        unloads = asked.keep_alive in {0, "0", "0s"}
+        unloads = keep_alive_s(asked.keep_alive) == 0
         if unloads:
             await self._pool.unload(model)
         else:
@@ -209,10 +221,15 @@ class OllamaApi:
         line = {"model": asked.model, "created_at": forms.now(), **empty}
         return answer({**line, "done": True, "done_reason": reason})
 
-    async def _render_only(self, request: Request, name: str, work: Work) -> Response:
+    async def _render_only(self, request: Request, asked: ReplyRequest, work: Work) -> Response:
         text = await while_connected(request, rendered(self._pool, work))
-        told = {"rendered_template": text, "image_count": 0}
-        return answer({"model": name, "created_at": forms.now(), "_debug_info": told})
+        said: dict[str, object] = (
+            {"message": {"role": "", "content": ""}}
+            if isinstance(asked, ChatRequest)
+            else {"response": ""}
+        )
+        line = {"model": asked.model, "created_at": forms.now(), **said, "done": False}
+        return answer({**line, "_debug_info": {"rendered_template": text}})
 
     async def _reply(
         self,
@@ -222,12 +239,12 @@ class OllamaApi:
         lines: AsyncIterator[StreamLine],
     ) -> Response:
         if asked.debug_render_only:
-            return await self._render_only(request, asked.model, work)
+            return await self._render_only(request, asked, work)
         if asked.stream is not False:
             response = await streamed(request, lines, ndjson, NDJSON)
         else:
             response = answer(await while_connected(request, _joined(lines)))
-        if asked.keep_alive in {0, "0", "0s"}:
+        if keep_alive_s(asked.keep_alive) == 0:
             response.background = _Unload(self._pool, work.model)  # type: ignore[assignment]
         return response
 
@@ -306,8 +323,8 @@ async def _joined(lines: AsyncIterator[StreamLine]) -> StreamLine:
     return whole
 
 
-def _options(options: Options | None) -> dict[str, JsonValue]:
-    return options.model_dump(exclude_none=True) if options else {}
+def _options(options: Json | None) -> dict[str, JsonValue]:
+    return read_options(options).model_dump(exclude_none=True) if options else {}
 
 
 def _top(asked: ReplyRequest) -> int | None:

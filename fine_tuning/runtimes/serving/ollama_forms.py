@@ -18,6 +18,7 @@ from fine_tuning.gguf.values import MetadataValue, StringArray
 from fine_tuning.runtimes.llama_api import FunctionDelta, TokenProbability, ToolCallDelta
 from fine_tuning.runtimes.loadable import LoadableModel, tagged_name
 from fine_tuning.runtimes.ollama_answers import (
+    ListedDetails,
     MessagePart,
     ModelDetails,
     ModelRow,
@@ -184,20 +185,29 @@ def _ns(seconds: float) -> int:
 
 def listed(model: LoadableModel) -> ModelRow:
     """Return a model's row of /api/tags."""
+    facts = _facts(model.base_path, model.base_path.stat().st_mtime_ns)
+    family = str(facts["metadata"].get("general.architecture", ""))
+    told: ListedDetails = {
+        **details(model),
+        "context_length": facts["metadata"].get(f"{family}.context_length"),
+        "embedding_length": facts["metadata"].get(f"{family}.embedding_length"),
+    }
     return {
         "name": tagged_name(model.name),
         "model": tagged_name(model.name),
         "modified_at": (model.modified_at or datetime.fromtimestamp(0, UTC)).isoformat(),
         "size": model.size_bytes,
         "digest": model.digest.partition(":")[2] or model.digest,
-        "details": details(model),
+        "details": told,
+        "capabilities": capabilities(model),
     }
 
 
 def running(model: LoadableModel, engine: Engine) -> ModelRow:
     """Return a loaded model's row of /api/ps."""
     row = listed(model)
-    del row["modified_at"]
+    del row["modified_at"], row["capabilities"]
+    row["details"] = details(model)
     row["size"] = engine.size_bytes
     row["size_vram"] = 0
     row["expires_at"] = NEVER.isoformat()
@@ -219,11 +229,23 @@ def details(model: LoadableModel) -> ModelDetails:
     }
 
 
-def shown(model: LoadableModel) -> ShownModel:
-    """Return the answer of /api/show."""
+def capabilities(model: LoadableModel) -> list[str]:
+    """Return what a model can do, by its template (ollama: server/images.go, Capabilities)."""
+    template = _template(model)
+    can = {"tools": "tools" in template.lower(), "thinking": "think" in template.lower()}
+    return ["completion", *(name for name, holds in can.items() if holds)]
+
+
+def _template(model: LoadableModel) -> str:
+    facts = _facts(model.base_path, model.base_path.stat().st_mtime_ns)
+    return model.template or str(facts["metadata"].get(TEMPLATE_KEY, ""))
+
+
+def shown(model: LoadableModel, *, is_verbose: bool = False) -> ShownModel:
+    """Return the answer of /api/show; lists only if it is verbose."""
     facts = _facts(model.base_path, model.base_path.stat().st_mtime_ns)
     metadata = facts["metadata"]
-    template = model.template or str(metadata.get(TEMPLATE_KEY, ""))
+    template = _template(model)
     modelfile = Modelfile(
         base=str(model.base_path),
         adapters=(str(model.adapter_path),) if model.adapter_path else (),
@@ -239,8 +261,16 @@ def shown(model: LoadableModel) -> ShownModel:
         ),
         "template": template,
         "details": details(model),
-        "model_info": {k: v for k, v in metadata.items() if k != TEMPLATE_KEY},
-        "capabilities": ["completion", *(["tools"] if "tools" in template else [])],
+        "model_info": {
+            "general.parameter_count": facts["num_parameters"],
+            **{
+                key: value if is_verbose or not isinstance(value, list) else None
+                for key, value in metadata.items()
+                if key != TEMPLATE_KEY
+            },
+        },
+        "tensors": facts["tensors"],
+        "capabilities": capabilities(model),
         "modified_at": (model.modified_at or datetime.fromtimestamp(0, UTC)).isoformat(),
     }
     if model.system:
@@ -254,6 +284,7 @@ class FileFacts(TypedDict):
     metadata: dict[str, JsonValue]
     num_parameters: int
     quantization: str
+    tensors: list[JsonValue]
 
 
 @lru_cache(maxsize=64)
@@ -265,10 +296,15 @@ def _facts(path: Path, _mtime_ns: int) -> FileFacts:
         for info in file.tensors.values():
             count = int(np.prod(info.shape, dtype=np.int64))
             sizes[info.type.name] = sizes.get(info.type.name, 0) + count
+        tensors: list[JsonValue] = [
+            {"name": name, "type": info.type.name, "shape": [int(n) for n in info.shape]}
+            for name, info in file.tensors.items()
+        ]
     return {
         "metadata": metadata,
         "num_parameters": sum(sizes.values()),
         "quantization": max(sizes, key=lambda kind: sizes[kind]) if sizes else "",
+        "tensors": tensors,
     }
 
 

@@ -31,17 +31,19 @@ from fine_tuning.runtimes.openai_answers import (
     TokenUsage,
     WholeCall,
 )
+from fine_tuning.runtimes.serving.asked import Work
 from fine_tuning.runtimes.serving.http import SSE, answer, body_of, sse, streamed, while_connected
 from fine_tuning.runtimes.serving.pool import Pool
 from fine_tuning.runtimes.serving.requests import (
     ChatCompletion,
     Completion,
+    EmbeddingInput,
     Embeddings,
     OpenAiAsking,
     OpenAiMessage,
     read_request,
 )
-from fine_tuning.runtimes.serving.work import Piece, ReplyOutcome, Work, embed, reply
+from fine_tuning.runtimes.serving.work import Piece, ReplyOutcome, embed, reply
 
 OWNER = "fine-tuning"
 PASSED_ON = ("logit_bias",)
@@ -113,7 +115,7 @@ class OpenAiApi:
     async def embeddings(self, request: Request) -> Response:
         """Embed one text or several."""
         asked = read_request(Embeddings, await body_of(request))
-        texts = [asked.input] if isinstance(asked.input, str) else asked.input
+        texts = _texts(asked.input)
         if not texts or not all(texts):
             raise DataError("a text to embed is empty, expected at least one character")
         model = await self._find(asked.model)
@@ -302,6 +304,16 @@ def _usage(outcome: ReplyOutcome) -> TokenUsage:
         "total_tokens": outcome.prompt_tokens + outcome.reply_tokens,
         "prompt_tokens_details": {"cached_tokens": outcome.cached_tokens},
     }
+
+
+def _texts(given: EmbeddingInput | None) -> list[str | list[int]]:
+    """Return the texts to embed, each as text or as tokens."""
+    if given is None:
+        return []
+    if isinstance(given, str):
+        return [given]
+    tokens = [item for item in given if isinstance(item, int)]
+    return [tokens] if tokens else [item for item in given if not isinstance(item, int)]
 
 
 def _options(asked: OpenAiAsking, limit: int | None) -> dict[str, JsonValue]:

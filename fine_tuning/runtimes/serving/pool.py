@@ -100,7 +100,13 @@ class Pool:
 
     @asynccontextmanager
     async def lease(
-        self, model: LoadableModel, prompt: str, *, embeds: bool = False, reuse: bool = True
+        self,
+        model: LoadableModel,
+        prompt: str,
+        *,
+        embeds: bool = False,
+        reuse: bool = True,
+        room_tokens: int = 0,
     ) -> AsyncIterator[Lease]:
         """Wait for a slot of a model's server, loading it if need be.
 
@@ -110,13 +116,15 @@ class Pool:
             embeds: The server that embeds, not the one that replies.
             reuse: Go on from what the slot knows of the prompt; faster, and then a reply may
                 differ from one computed anew in a near-tie.
+            room_tokens: The room the request asks for, 0 for the usual one. More than a loaded
+                server has loads it anew, as far as the model was trained for.
 
         Raises:
             FineTuningError: if the model cannot be loaded.
             BusyError: if too many requests wait.
         """
         begin_s = time.monotonic()
-        engine, was_loaded = await self._engine(model, embeds=embeds)
+        engine, was_loaded = await self._engine(model, embeds=embeds, room_tokens=room_tokens)
         load_s = 0.0 if was_loaded else time.monotonic() - begin_s
         engine.num_users += 1
         chosen = None if embeds else model.adapter_path
@@ -148,25 +156,35 @@ class Pool:
     def loaded(self, model: LoadableModel) -> Engine | None:
         """Return the server that can answer for a model, if it is loaded."""
         key = Key(model.base_path, model.template)
-        return next((one for one in self.engines if _serves(one, key, model)), None)
+        return next((one for one in self.engines if _serves(one, key, model, 0)), None)
 
-    async def _engine(self, model: LoadableModel, *, embeds: bool) -> tuple[Engine, bool]:
+    async def _engine(
+        self, model: LoadableModel, *, embeds: bool, room_tokens: int
+    ) -> tuple[Engine, bool]:
         key = Key(model.base_path, model.template, embeds, model.adapter_path if embeds else None)
+        room = 0 if embeds else await asyncio.to_thread(self._room, model, room_tokens)
         for engine in self.engines:
-            if _serves(engine, key, model):
+            if _serves(engine, key, model, room):
                 return engine, True
         async with self._loading:
             for engine in self.engines:
-                if _serves(engine, key, model):
+                if _serves(engine, key, model, room):
                     return engine, False
-            return await self._load(key, model), False
+            return await self._load(key, model, room), False
 
-    async def _load(self, key: Key, model: LoadableModel) -> Engine:
+    def _room(self, model: LoadableModel, wanted_tokens: int) -> int:
+        """Return the least room a server must have: the model's, or more if a request asks."""
+        usual = int(number_at(model.parameters, "num_ctx") or self.limits.context_tokens)
+        if wanted_tokens <= usual:
+            return usual
+        most = trained_context(model.base_path)
+        return max(usual, min(wanted_tokens, most) if most else wanted_tokens)
+
+    async def _load(self, key: Key, model: LoadableModel, room: int) -> Engine:
         """Load a base with all adapters the catalog has for it."""
         adapters = () if key.embeds else await asyncio.to_thread(self._adapters_of, key, model)
-        context = int(number_at(model.parameters, "num_ctx") or self.limits.context_tokens)
         count = 1 if key.embeds else self.limits.parallel
-        context = EMBEDDED_TOKENS if key.embeds else context
+        context = EMBEDDED_TOKENS if key.embeds else room
         size = await asyncio.to_thread(memory_bytes, key.base, context * count)
         self._make_room(size)
         begin_s = time.monotonic()
@@ -234,14 +252,26 @@ class Pool:
         return sum(engine.size_bytes for engine in self.engines)
 
 
-def _serves(engine: Engine, key: Key, model: LoadableModel) -> bool:
+def _serves(engine: Engine, key: Key, model: LoadableModel, room: int) -> bool:
     has_adapter = key.embeds or not model.adapter_path or model.adapter_path in engine.adapters
-    return engine.key == key and has_adapter and not engine.is_retired
+    has_room = engine.server.context_tokens >= room
+    return engine.key == key and has_adapter and has_room and not engine.is_retired
 
 
 async def _close(engine: Engine) -> None:
     await engine.stream.close()
     await asyncio.to_thread(engine.server.close)
+
+
+def trained_context(path: Path) -> int:
+    """Return the tokens a model was trained to read at once, 0 when its file does not say.
+
+    Raises:
+        FineTuningError: if the file cannot be read.
+    """
+    with GgufFile.open(path) as file:
+        architecture = file.get("general.architecture", str, "")
+        return file.get(f"{architecture}.context_length", int, 0)
 
 
 def memory_bytes(path: Path, context_tokens: int) -> int:

@@ -170,6 +170,7 @@ def _loadable(base: BaseModel, *, name: str, adapter: Path | None = None) -> Loa
         base_path=base.path,
         adapter_path=adapter,
         system=base.system,
+        parameters=dict(base.settings.parameters),
         digest=(not adapter and base.known_digest) or content_name(named),
         size_bytes=base.size_bytes + (adapter.stat().st_size if adapter else 0),
         modified_at=datetime.fromtimestamp(changed_s, UTC),
