@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,6 +13,7 @@ from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.ports import ModelRecipe, Progress
 
 LATEST = ":latest"
+_NAME = re.compile(r"[^\W_][\w.:/\-@ ]{0,499}|_[\w.:/\-@ ]{0,499}|/[\w.:/\-@ ]{1,499}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +97,15 @@ def texts_in(value: JsonValue) -> list[str]:
     if not isinstance(value, list | tuple):
         return []
     return [item for item in value if isinstance(item, str)]
+
+
+def is_model_name(name: str) -> bool:
+    """Tell whether a text can name a model: letters, digits and ``_ . : / - @``.
+
+    Args:
+        name: The text.
+    """
+    return bool(_NAME.fullmatch(name))
 
 
 def plain_name(name: str) -> str:

@@ -17,9 +17,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from fine_tuning.core.errors import DataError, DeploymentError
+from fine_tuning.core.errors import DataError, DeploymentError, ModelNotFoundError
 from fine_tuning.core.json_value import JsonValue
 from fine_tuning.core.ports import ModelRecipe
+from fine_tuning.runtimes.loadable import LoadableModel
 from fine_tuning.runtimes.serving.http import NDJSON, HttpError, answer, body_of, ndjson, streamed
 from fine_tuning.runtimes.serving.pool import Pool
 from fine_tuning.runtimes.serving.requests import Create, read_request
@@ -118,7 +119,7 @@ class Creation:
                 system=asked.system,
             )
         # By name only: a path would let a client read the server's files.
-        base = self._catalog.find(asked.from_)
+        base = self._base(asked.from_)
         if adapter and base.adapter_path:
             raise DeploymentError(f"{base.name!r} has an adapter already, expected a bare base")
         return ModelRecipe(
@@ -129,13 +130,20 @@ class Creation:
             system=base.system if asked.system is None else asked.system,
         )
 
+    def _base(self, name: str) -> LoadableModel:
+        try:
+            return self._catalog.find(name)
+        except ModelNotFoundError as error:
+            # As Ollama, which tries to pull it.
+            raise HttpError(500, "pull model manifest: file does not exist") from error
+
     def _file(self, name: str, digest: str) -> Path:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or not name or "\\" in name:
             raise DataError(f"file path must be relative: {name}")
         place = self._place(digest)
         if not place.is_file():
-            raise DataError(f"blob not found for {name} (digest {digest})")
+            raise HttpError(500, f"open {place.name}: no such file or directory ({name})")
         return place
 
     def _place(self, digest: str) -> Path:

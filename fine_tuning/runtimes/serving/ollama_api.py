@@ -12,8 +12,9 @@ from starlette.routing import Route
 
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.json_value import JsonValue
+from fine_tuning.runtimes.go_templates.prompts import go_template
 from fine_tuning.runtimes.llama_api import TokenProbability, ToolCallDelta
-from fine_tuning.runtimes.loadable import LoadableModel
+from fine_tuning.runtimes.loadable import LoadableModel, is_model_name
 from fine_tuning.runtimes.ollama_answers import MessagePart, StreamLine
 from fine_tuning.runtimes.serving import ollama_forms as forms
 from fine_tuning.runtimes.serving.asked import Work
@@ -39,7 +40,14 @@ from fine_tuning.runtimes.serving.requests import (
     read_options,
     read_request,
 )
-from fine_tuning.runtimes.serving.work import ReplyOutcome, embed, rendered, reply
+from fine_tuning.runtimes.serving.work import (
+    ReplyOutcome,
+    embed,
+    rendered,
+    reply,
+    text_of_tokens,
+    tokens_of_exchange,
+)
 
 # The newest of Ollama's interfaces that is spoken here; clients switch features on by it.
 SPOKEN_VERSION = "0.34.2"
@@ -127,6 +135,8 @@ class OllamaApi:
         asked = read_request(ChatRequest, await body_of(request))
         model = await self._find(asked.model)
         keep_alive_s(asked.keep_alive)
+        if asked.think and "thinking" not in forms.capabilities(model):
+            raise HttpError(400, f'"{asked.model}" does not support thinking')
         if not asked.messages:
             return await self._load_only(model, asked, {"message": _EMPTY_MESSAGE})
         work = Work(
@@ -150,17 +160,41 @@ class OllamaApi:
         keep_alive_s(asked.keep_alive)
         if not asked.prompt:
             return await self._load_only(model, asked, {"response": ""})
+        if asked.images:
+            raise DataError(forms.NO_IMAGES)
+        if asked.suffix and "insert" not in forms.capabilities(model):
+            raise HttpError(400, f"{asked.model} does not support insert")
         turns = [{"role": "system", "content": asked.system}] if asked.system else []
+        prompt = await self._prompt(model, asked)
         work = Work(
             model=model,
-            messages=[] if asked.raw else [*turns, {"role": "user", "content": asked.prompt}],
-            prompt=asked.prompt if asked.raw else None,
+            messages=[] if prompt else [*turns, {"role": "user", "content": asked.prompt}],
+            prompt=prompt,
             options=_options(asked.options),
             fields=forms.response_format(asked.format) | forms.thinking_fields(asked),
             top_log_probabilities=_top(asked),
             truncates=asked.truncate is not False,
         )
         return await self._reply(request, asked, work, self._generate_lines(asked, work))
+
+    async def _prompt(self, model: LoadableModel, asked: GenerateRequest) -> str | None:
+        """Return the text a request is to be read as, None when the model's template makes it."""
+        given = asked.prompt or ""
+        if asked.raw:
+            return given
+        if asked.template:
+            template = go_template(asked.template)
+            if asked.suffix:
+                return template.fill(given, asked.suffix)
+            turns = [{"role": "user", "content": given}]
+            if system := asked.system or model.system:
+                turns.insert(0, {"role": "system", "content": system})
+            return template.render(turns)
+        if asked.context:
+            before = await text_of_tokens(self._pool, model, asked.context)
+            turns = [{"role": "user", "content": given}]
+            return before + await rendered(self._pool, Work(model=model, messages=turns))
+        return None
 
     async def embed(self, request: Request) -> Response:
         """Embed one text or several."""
@@ -205,6 +239,10 @@ class OllamaApi:
         return vectors
 
     async def _find(self, name: str) -> LoadableModel:
+        if not name:
+            raise HttpError(400, "model is required")
+        if not is_model_name(name):
+            raise HttpError(400, "invalid model name")
         return await asyncio.to_thread(self._catalog.find, name)
 
     async def _load_only(
@@ -271,7 +309,9 @@ class OllamaApi:
         self, asked: GenerateRequest, work: Work
     ) -> AsyncIterator[StreamLine]:
         outcome, top = ReplyOutcome(), _top(asked)
+        said: list[str] = []
         async for piece in reply(self._pool, work, outcome):
+            said.append(piece.text)
             yield forms.generate_line(asked.model, piece, top)
         last: StreamLine = {
             "model": asked.model,
@@ -279,6 +319,8 @@ class OllamaApi:
             "response": "",
             **forms.figures(outcome),
         }
+        if not asked.raw:
+            last["context"] = await tokens_of_exchange(self._pool, work, "".join(said))
         yield last
 
 

@@ -34,6 +34,7 @@ from fine_tuning.runtimes.serving.work import Piece, ReplyOutcome
 NS_PER_S = 1e9
 TEMPLATE_KEY = "tokenizer.chat_template"
 MANY = 64
+NO_IMAGES = "the request holds images, and the embedded runtime reads only text"
 NEVER = datetime(2318, 1, 1, tzinfo=UTC)
 SIZES = ((1e9, "B"), (1e6, "M"))
 
@@ -50,7 +51,7 @@ def message(raw: OllamaMessage) -> dict[str, object]:
         DataError: if it holds images.
     """
     if raw.images:
-        raise DataError("a message holds images, and the embedded runtime reads only text")
+        raise DataError(NO_IMAGES)
     turn: dict[str, object] = {"role": raw.role, "content": raw.content or ""}
     if raw.tool_calls:
         turn["tool_calls"] = [_call(call, index) for index, call in enumerate(raw.tool_calls)]
@@ -232,7 +233,11 @@ def details(model: LoadableModel) -> ModelDetails:
 def capabilities(model: LoadableModel) -> list[str]:
     """Return what a model can do, by its template (ollama: server/images.go, Capabilities)."""
     template = _template(model)
-    can = {"tools": "tools" in template.lower(), "thinking": "think" in template.lower()}
+    can = {
+        "tools": "tools" in template.lower(),
+        "thinking": "think" in template.lower(),
+        "insert": ".Suffix" in template,
+    }
     return ["completion", *(name for name, holds in can.items() if holds)]
 
 

@@ -23,7 +23,7 @@ from fine_tuning.runtimes.llama_api import (
 from fine_tuning.runtimes.loadable import LoadableModel
 from fine_tuning.runtimes.serving.asked import Work
 from fine_tuning.runtimes.serving.pool import Lease, Pool
-from fine_tuning.runtimes.serving.room import rendered_prompt, tokens_of, within_room
+from fine_tuning.runtimes.serving.room import rendered_prompt, text_of, tokens_of, within_room
 
 EMBEDDED_AT_ONCE = 64
 
@@ -96,9 +96,41 @@ async def rendered(pool: Pool, work: Work) -> str:
     async with pool.lease(work.model, begin, room_tokens=work.wanted_room) as lease:
         fitted = await within_room(lease, work, {})
         if work.prompt is not None:
-            return work.prompt
+            kept = fitted.get("prompt", work.prompt)
+            return kept if isinstance(kept, str) else await text_of(lease, kept)  # type: ignore[arg-type]
         turns = fitted.get("messages", work.with_system)
         return await rendered_prompt(lease, work, turns)  # type: ignore[arg-type]
+
+
+async def tokens_of_exchange(pool: Pool, work: Work, reply_text: str) -> list[int]:
+    """Return the tokens of a prompt and the reply to it, which a later request may go on from.
+
+    Args:
+        pool: Where the model is loaded.
+        work: What was asked.
+        reply_text: What was replied.
+    """
+    prompt = await rendered(pool, work)
+    async with pool.lease(work.model, "", room_tokens=work.wanted_room) as lease:
+        return await tokens_of(lease, prompt + reply_text)
+
+
+async def text_of_tokens(pool: Pool, model: LoadableModel, tokens: Sequence[int]) -> str:
+    """Return the text of tokens, special ones included.
+
+    Args:
+        pool: Where the model is loaded.
+        model: Whose tokens they are.
+        tokens: Their ids.
+
+    Raises:
+        DataError: if the model has no such token.
+    """
+    async with pool.lease(model, "") as lease:
+        try:
+            return await text_of(lease, tokens)
+        except RuntimeFailedError as error:
+            raise DataError(f"the field 'context' holds no tokens of the model: {error}") from error
 
 
 async def embed(

@@ -132,8 +132,10 @@ class ModelServer:
 
     def _app(self, catalog: EmbeddedCatalog, token: str) -> Starlette:
         from fine_tuning.runtimes.serving.app import make_app  # noqa: PLC0415 - as above
+        from fine_tuning.runtimes.serving.origins import Visitors  # noqa: PLC0415 - as above
 
-        return make_app(catalog, self._limits(), token=token)
+        visitors = Visitors(self._settings.serving.origins, self._settings.serving.hosts)
+        return make_app(catalog, self._limits(), token=token, visitors=visitors)
 
     def _limits(self) -> PoolLimits:
         settings = self._settings.serving
