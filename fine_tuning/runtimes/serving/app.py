@@ -18,11 +18,13 @@ from fine_tuning.core.errors import FineTuningError
 from fine_tuning.runtimes.loadable import ModelCatalog
 from fine_tuning.runtimes.serving.creation import Creation
 from fine_tuning.runtimes.serving.http import HttpError, error_answer, status_of
+from fine_tuning.runtimes.serving.messages_api import MessagesApi
 from fine_tuning.runtimes.serving.ollama_api import OllamaApi
 from fine_tuning.runtimes.serving.openai_api import OpenAiApi
 from fine_tuning.runtimes.serving.origins import CrossOrigin, Visitors
 from fine_tuning.runtimes.serving.pool import Pool, PoolLimits
 from fine_tuning.runtimes.serving.requests import OptionTypeError
+from fine_tuning.runtimes.serving.responses_api import ResponsesApi
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +107,11 @@ def make_app(
             await pool.close()
 
     app = Starlette(
-        routes=[*OllamaApi(pool).routes(), *Creation(pool).routes(), *OpenAiApi(pool).routes()],
+        routes=[
+            route
+            for api in (OllamaApi, Creation, OpenAiApi, ResponsesApi, MessagesApi)
+            for route in api(pool).routes()
+        ],
         lifespan=lifespan,
         middleware=[
             Middleware(CrossOrigin, visitors=visitors, is_open=bool(token)),

@@ -15,7 +15,6 @@ from starlette.routing import Route
 
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.json_value import JsonValue
-from fine_tuning.runtimes.llama_api import TokenProbability, ToolCallDelta
 from fine_tuning.runtimes.loadable import LoadableModel
 from fine_tuning.runtimes.openai_answers import (
     AnswerChoice,
@@ -29,11 +28,11 @@ from fine_tuning.runtimes.openai_answers import (
     Said,
     TextProbabilities,
     TokenUsage,
-    WholeCall,
 )
 from fine_tuning.runtimes.serving.asked import Work
 from fine_tuning.runtimes.serving.http import SSE, answer, body_of, sse, streamed, while_connected
 from fine_tuning.runtimes.serving.pool import Pool
+from fine_tuning.runtimes.serving.replies import gathered, whole_calls
 from fine_tuning.runtimes.serving.requests import (
     ChatCompletion,
     Completion,
@@ -136,7 +135,7 @@ class OpenAiApi:
         outcome = ReplyOutcome()
         pieces = reply(self._pool, work, outcome)
         if not asked.stream:
-            whole = await while_connected(request, _gathered(pieces))
+            whole = await while_connected(request, gathered(pieces))
             return answer(form.whole(whole, outcome))
         with_usage = bool(asked.stream_options and asked.stream_options.include_usage)
 
@@ -210,7 +209,7 @@ class _Chat:
         if piece.thinking:
             said["reasoning_content"] = piece.thinking
         if piece.tool_calls:
-            said["tool_calls"] = _whole_calls(piece.tool_calls)
+            said["tool_calls"] = whole_calls(piece.tool_calls)
         else:
             said["content"] = piece.text
         return {"message": said}
@@ -262,39 +261,6 @@ class _Text(_Chat):
         return {
             "index": 0, **said, "logprobs": logprobs if told else None, "finish_reason": reason,
         }  # fmt: skip
-
-
-async def _gathered(pieces: AsyncIterator[Piece]) -> Piece:
-    """Join the pieces of a reply."""
-    texts: list[str] = []
-    thoughts: list[str] = []
-    deltas: list[ToolCallDelta] = []
-    told: list[TokenProbability] = []
-    async for piece in pieces:
-        texts.append(piece.text)
-        thoughts.append(piece.thinking)
-        deltas += piece.tool_calls
-        told += piece.log_probabilities
-    return Piece(
-        text="".join(texts),
-        thinking="".join(thoughts),
-        tool_calls=deltas,
-        log_probabilities=told,
-    )
-
-
-def _whole_calls(deltas: Sequence[ToolCallDelta]) -> list[WholeCall]:
-    """Join the deltas of tool calls into whole ones."""
-    joined: dict[int, WholeCall] = {}
-    for delta in deltas:
-        call = joined.setdefault(
-            delta.get("index", 0),
-            {"id": "", "type": "function", "function": {"name": "", "arguments": ""}},
-        )
-        call["id"] = delta.get("id") or call["id"]
-        for key, text in (delta.get("function") or {}).items():
-            call["function"][key] = call["function"].get(key, "") + str(text or "")
-    return [joined[index] for index in sorted(joined)]
 
 
 def _usage(outcome: ReplyOutcome) -> TokenUsage:

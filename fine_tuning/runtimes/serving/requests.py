@@ -324,6 +324,39 @@ class Completion(OpenAiAsking):
     suffix: str | None = None
 
 
+class ResponsesRequest(Request):
+    """POST /v1/responses; of what it may hold, what has an effect or is told again."""
+
+    model: Name = ""
+    input: str | list[Json] | None = None
+    instructions: str | None = None
+    stream: bool | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    max_output_tokens: Integer | None = None
+    tools: list[Json] | None = None
+    text: Json | None = None
+    reasoning: Json | None = None
+    truncation: str | None = None
+
+
+class MessagesRequest(Request):
+    """POST /v1/messages; of what it may hold, what has an effect."""
+
+    model: Name = ""
+    messages: list[Json] | None = None
+    system: str | list[Json] | None = None
+    stream: bool | None = None
+    max_tokens: Integer | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: Integer | None = None
+    stop_sequences: list[str] | None = None
+    tools: list[Json] | None = None
+    tool_choice: Json | None = None
+    thinking: Json | None = None
+
+
 class Embeddings(Request):
     """POST /v1/embeddings."""
 
