@@ -153,7 +153,8 @@ class ModelRecipe:
     """What a new model is made of.
 
     ``base`` names an existing model or a GGUF file; ``adapter`` is a GGUF LoRA file or None.
-    ``parameters``, ``template`` and ``system`` are inherited from the base when None.
+    ``parameters``, ``template`` and ``system`` are inherited from the base when None. ``messages``
+    (role, text) begin every conversation; ``license`` is told with the model.
     """
 
     base: str
@@ -161,6 +162,8 @@ class ModelRecipe:
     parameters: JsonObject | None = None
     template: str | None = None
     system: str | None = None
+    messages: tuple[tuple[str, str], ...] = ()
+    license: str = ""
 
 
 Progress = Callable[[str, int, int], None]

@@ -69,6 +69,8 @@ class StoredRecipe:
     template: str
     system: str
     parameters: JsonObject
+    messages: Sequence[Sequence[str]] = ()
+    license: str = ""
     schema: str = SCHEMA
 
 
@@ -245,6 +247,8 @@ class EmbeddedRuntime:
             template=stored.template,
             system=stored.system,
             parameters=stored.parameters,
+            messages=tuple((str(role), str(text)) for role, text in stored.messages),
+            license=stored.license,
             digest=info.digest,
             size_bytes=info.size_bytes,
             modified_at=datetime.fromtimestamp(changed_s, UTC),
@@ -340,6 +344,8 @@ def _stored(name: str, recipe: ModelRecipe, base: BaseModel) -> StoredRecipe:
         template=recipe.template or "",
         system=base.system if recipe.system is None else recipe.system,
         parameters=_parameters(base) if recipe.parameters is None else recipe.parameters,
+        messages=recipe.messages,
+        license=recipe.license,
     )
 
 
@@ -372,7 +378,8 @@ def _read(place: Path) -> StoredRecipe:
 
 def _info(stored: StoredRecipe) -> ModelInfo:
     # Neither its name nor where the base lies says what a model is.
-    told = ("base_digest", "adapter_digest", "template", "system", "parameters")
+    told = ["base_digest", "adapter_digest", "template", "system", "parameters"]
+    told += ["messages"] if stored.messages else []
     return ModelInfo(
         name=stored.name,
         size_bytes=stored.base_size_bytes + stored.adapter_size_bytes,

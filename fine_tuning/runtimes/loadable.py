@@ -21,7 +21,7 @@ class LoadableModel:
     """A model that can be loaded.
 
     ``template`` "" takes the base's own, else ChatML. ``parameters`` are Ollama's (``stop``,
-    ``num_ctx``, ``temperature``, ...).
+    ``num_ctx``, ``temperature``, ...). ``messages`` (role, text) begin every conversation.
     """
 
     name: str
@@ -30,6 +30,8 @@ class LoadableModel:
     template: str = ""
     system: str = ""
     parameters: JsonObject = field(default_factory=dict)
+    messages: tuple[tuple[str, str], ...] = ()
+    license: str = ""
     digest: str = ""
     size_bytes: int = 0
     modified_at: datetime | None = None

@@ -51,8 +51,9 @@ class Work:
 
     @property
     def with_system(self) -> list[Mapping[str, object]]:
-        """The messages, after the model's own system prompt unless they bring one."""
-        turns = list(self.messages)
+        """The messages, after the model's own and its system prompt unless they bring one."""
+        own = [{"role": role, "content": text} for role, text in self.model.messages]
+        turns: list[Mapping[str, object]] = [*own, *self.messages]
         if self.model.system and not (turns and turns[0].get("role") in SYSTEM_ROLES):
             turns.insert(0, {"role": "system", "content": self.model.system})
         return turns

@@ -27,7 +27,7 @@ from fine_tuning.runtimes.serving.requests import Create, read_request
 
 _DIGEST = re.compile(r"sha256[:-]([0-9a-f]{64})")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/\-]{0,79}")
-NOT_HERE = ("modelfile", "path", "quantize", "renderer", "parser", "messages", "license", "info")
+NOT_HERE = ("modelfile", "path", "quantize", "renderer", "parser")
 
 
 class Creation:
@@ -103,7 +103,9 @@ class Creation:
                 raise DataError(f"the field {field!r} is not supported here, expected it absent")
         if asked.template and "{{ ." in asked.template:
             raise DataError("the template is one of Go's, and this server takes Jinja templates")
-        adapters = [self._file(name, digest) for name, digest in (asked.adapters or {}).items()]
+        adapters = [
+            self._file(name, digest, missing=400) for name, digest in (asked.adapters or {}).items()
+        ]
         files = [self._file(name, digest) for name, digest in (asked.files or {}).items()]
         if len(adapters) > 1:
             raise DataError("only one adapter is currently supported")
@@ -117,6 +119,8 @@ class Creation:
                 parameters=asked.parameters,
                 template=asked.template,
                 system=asked.system,
+                messages=_messages(asked),
+                license=_license(asked),
             )
         # By name only: a path would let a client read the server's files.
         base = self._base(asked.from_)
@@ -128,6 +132,8 @@ class Creation:
             parameters={**base.parameters, **(asked.parameters or {})},
             template=asked.template or base.template or None,
             system=base.system if asked.system is None else asked.system,
+            messages=base.messages if asked.messages is None else _messages(asked),
+            license=_license(asked) or base.license,
         )
 
     def _base(self, name: str) -> LoadableModel:
@@ -137,19 +143,31 @@ class Creation:
             # As Ollama, which tries to pull it.
             raise HttpError(500, "pull model manifest: file does not exist") from error
 
-    def _file(self, name: str, digest: str) -> Path:
+    def _file(self, name: str, digest: str, *, missing: int = 500) -> Path:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or not name or "\\" in name:
             raise DataError(f"file path must be relative: {name}")
         place = self._place(digest)
         if not place.is_file():
-            raise HttpError(500, f"open {place.name}: no such file or directory ({name})")
+            raise HttpError(missing, f"open {place.name}: no such file or directory ({name})")
         return place
 
     def _place(self, digest: str) -> Path:
         if not (found := _DIGEST.fullmatch(digest)):
             raise HttpError(400, "invalid digest format")
         return self._blobs / f"sha256-{found[1]}"
+
+
+def _messages(asked: Create) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (str(message.get("role") or "user"), str(message.get("content") or ""))
+        for message in asked.messages or ()
+    )
+
+
+def _license(asked: Create) -> str:
+    given = asked.license or ""
+    return given if isinstance(given, str) else "\n".join(given)
 
 
 def _check_digest(place: Path, found: str) -> None:

@@ -93,6 +93,8 @@ class EmbeddedCatalog:
             parameters=model.parameters,
             template=model.template or None,
             system=model.system,
+            messages=model.messages,
+            license=model.license,
         )
         self._runtime.create(alias, recipe)
 

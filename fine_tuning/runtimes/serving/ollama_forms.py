@@ -280,6 +280,10 @@ def shown(model: LoadableModel, *, is_verbose: bool = False) -> ShownModel:
     }
     if model.system:
         answer["system"] = model.system
+    if model.license:
+        answer["license"] = model.license
+    if model.messages:
+        answer["messages"] = [{"role": role, "content": text} for role, text in model.messages]
     return answer
 
 
