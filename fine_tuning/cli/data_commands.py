@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from difflib import unified_diff
 from pathlib import Path
@@ -14,8 +14,10 @@ import typer
 
 from fine_tuning.cli.options import Base, Shared, shared_options
 from fine_tuning.cli.output import answer, facts, progress_bars, results, say
+from fine_tuning.core.data_account import account_remarks, account_rows, reason_words
 
 if TYPE_CHECKING:
+    from fine_tuning.core.data_account import DataAccount
     from fine_tuning.data_collection.data_cleaner import Change
 
 NUM_SHOWN = 5
@@ -47,12 +49,13 @@ def stats(
             table=facts(str(bench.context.workspace.conversations), shown),
         )
         return
+    from fine_tuning.data_collection.cleaning_account import cleaning_accounts
     from fine_tuning.data_collection.profile import most, spread_of
 
     value = {**recorded, **report.to_dict()}
     shown = {k: item for k, item in value.items() if not isinstance(item, dict | list)}
     shown |= {f"feedback: {k}": number for k, number in recorded["feedback"].items() if number}
-    shown |= {"kept by cleaning": report.counts["kept"]}
+    shown |= account_rows(cleaning_accounts(report.counts))
     for name in ("turns", "exchange_chars", "tokens", "quality"):
         spread = spread_of(report.profile.spreads[name])
         shown[f"kept: {name}"] = ", ".join(
@@ -63,6 +66,7 @@ def stats(
     rows = {key.replace("_", " "): item for key, item in shown.items()}
     recorded_in = str(bench.context.workspace.conversations)
     answer(value, as_json=shared.as_json, table=facts(recorded_in, rows))
+    show_remarks(cleaning_accounts(report.counts), as_json=shared.as_json)
     if html is not None:
         say(f"report: {bench.data.reporter.write(report, html.absolute())}")
 
@@ -86,16 +90,20 @@ def clean(
         return
     with progress_bars() as progress:
         report = shared.open(progress=progress).data.clean()
+    from fine_tuning.data_collection.cleaning_account import cleaning_accounts
+
     counts = report.counts
     for item in report.dropped[:NUM_SHOWN]:
         say(f"dropped {item.conversation.id}: {item.reason} ({item.detail})")
-    rows = {"conversations": counts["in"], "kept": counts["kept"]}
-    rows |= {f"dropped: {reason}": number for reason, number in counts["dropped"].items()}
+    accounts = cleaning_accounts(counts)
+    rows = account_rows(accounts)
     rows |= {
-        f"changed by {step['name']}": step["changed"] for step in counts["steps"] if step["changed"]
+        f"changed by {reason_words(step['name'])}": f"{step['changed']:,}"
+        for step in counts["steps"]
+        if step["changed"]
     }
     if report.review:
-        rows["near duplicates to review"] = len(report.review)
+        rows["near duplicates to review"] = f"{len(report.review):,}"
     dropped = [
         {"conversation": item.conversation.id, "reason": item.reason, "detail": item.detail}
         for item in report.dropped
@@ -103,6 +111,13 @@ def clean(
     answer(
         {**counts, "dropped_log": dropped}, as_json=shared.as_json, table=facts("cleaning", rows)
     )
+    show_remarks(accounts, as_json=shared.as_json)
+
+
+def show_remarks(accounts: Sequence[DataAccount], *, as_json: bool) -> None:
+    """Print one line for each reason that leaves out more than a tenth."""
+    for line in account_remarks(accounts) if not as_json else ():
+        results.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def show_changes(changes: Iterable[Change], *, as_json: bool) -> None:
@@ -160,6 +175,7 @@ def prepare(
     with progress_bars() as progress:
         bench = shared.open(base=base, progress=progress)
         snapshot = bench.data.prepare()
+        accounts = bench.data.reporter.accounts(snapshot, is_new=True)
         masks = bench.data.reporter.masks(snapshot, show, ansi=results.is_terminal) if show else []
     splits = snapshot.manifest["splits"]
     rows = {
@@ -167,9 +183,14 @@ def prepare(
         f"{split['trained_tokens']} of them trained on"
         for name, split in splits.items()
     }
+    rows |= account_rows(accounts)
     for number, mask in enumerate(masks if not shared.as_json else (), start=1):
         results.print(f"sequence {number}", style="bold")
         results.file.write(mask + "\n\n")
     value = {"name": snapshot.name, "folder": str(snapshot.path), "splits": splits}
+    value |= {
+        "left_out": {account.title or account.unit: account.to_dict() for account in accounts}
+    }
     value |= {"shown": masks} if show else {}
     answer(value, as_json=shared.as_json, table=facts(f"data set {snapshot.name}", rows))
+    show_remarks(accounts, as_json=shared.as_json)

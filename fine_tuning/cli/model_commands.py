@@ -11,10 +11,12 @@ import typer
 
 from fine_tuning.cli.options import Base, Shared, shared_options
 from fine_tuning.cli.output import GIB, answer, facts, progress_bars, results, say
+from fine_tuning.core.data_account import account_line, finest
 from fine_tuning.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from fine_tuning.core.run import Run
+    from fine_tuning.data_preparation.snapshot import Snapshot
     from fine_tuning.evaluation.evaluation_report import EvaluationReport
     from fine_tuning.training.forecast import Forecast
     from fine_tuning.workbench.workbench import Workbench
@@ -75,7 +77,7 @@ def train(
         return
     with progress_bars() as progress:
         bench = shared.open(base=base, progress=progress)
-        snapshot = bench.data.datasets.find(dataset) if dataset else bench.data.prepare()
+        snapshot = _data_set(bench, dataset)
     if dry_run:
         forecast = bench.train.forecast(snapshot, start_from=start_from)
         _show_forecast(forecast, as_json=shared.as_json)
@@ -83,6 +85,13 @@ def train(
     with progress_listener(sys.stderr) as listener:
         run = bench.train.train(snapshot, run_id=run_id, listener=listener, start_from=start_from)
     _show_run(bench, run, as_json=shared.as_json)
+
+
+def _data_set(bench: Workbench, name: str | None) -> Snapshot:
+    """Return a data set by its name, or a new one; say what was left out of it in one line."""
+    snapshot = bench.data.datasets.find(name) if name else bench.data.prepare()
+    say(account_line(finest(bench.data.reporter.accounts(snapshot, is_new=not name))))
+    return snapshot
 
 
 def _resume(shared: Shared, run_id: str) -> None:

@@ -11,14 +11,16 @@ from fine_tuning.config.section import Section, Text, distinct
 
 FormatType = Literal["chatml", "alpaca", "instruction"]
 StepName = Literal[
+    "markup",
+    "turns",
     "unicode",
     "whitespace",
     "redaction",
     "unfinished",
     "rejected",
     "empty",
-    "no_reply",
     "role_order",
+    "no_reply",
     "refusal",
     "cut_off",
     "too_short",
@@ -35,7 +37,7 @@ StepName = Literal[
 PrivateKind = Literal["URL", "EMAIL", "PHONE", "CARD", "IBAN", "IP", "SECRET"]
 ModerationName = Literal["words", "profanex", "toxicity"]
 TrainOn = Literal["weighted", "all", "last", "rated_up"]
-Truncation = Literal["cut", "drop", "oldest"]
+Truncation = Literal["windows", "cut", "drop", "oldest"]
 Region = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 Language = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")]
 StepNames = Annotated[tuple[StepName, ...], AfterValidator(distinct)]
@@ -58,12 +60,12 @@ class DataCollectionSettings(Section):
     path starts at the workspace (`--home`)."""
 
     min_conversation_length: int = Field(default=10, ge=0)
-    """Characters of question and reply together. A conversation is dropped as too short when every
-    exchange in it is shorter."""
+    """Characters of question and reply together. An exchange that is shorter is not trained on, and
+    stays as context."""
 
-    max_conversation_length: int = Field(default=1000, ge=1)
-    """Characters of question and reply together. A conversation is dropped as too long when any
-    exchange in it is longer."""
+    max_conversation_length: int | None = Field(default=None, ge=1)
+    """Characters of question and reply together. An exchange that is longer is not trained on, and
+    stays as context. null sets no limit: `data_preparation.max_length` decides."""
 
     skip_steps: StepNames = ()
     """Steps of cleaning that are left out, of those `fine-tuning clean` lists."""
@@ -77,31 +79,32 @@ class DataCollectionSettings(Section):
     found everywhere."""
 
     max_conversation_tokens: int | None = Field(default=None, ge=1)
-    """Tokens, estimated without a model, above which a conversation is dropped. null sets no
-    limit."""
+    """Tokens of a conversation, estimated without a model. What is said beyond them is not trained
+    on. null sets no limit."""
 
     languages: tuple[Language, ...] = ()
-    """Languages to keep (ISO 639-1, such as `en`). Empty keeps all; what is too short to tell is
-    always kept."""
+    """Languages of replies to train on (ISO 639-1, such as `en`). Empty allows all; a reply too
+    short to tell is always trained on."""
 
     min_quality: float = Field(default=0.0, ge=0, le=1)
-    """Minimum heuristic quality of a conversation's replies, 0 to 1; `fine-tuning stats` shows
-    the distribution of yours."""
+    """Minimum heuristic quality of a reply, 0 to 1; `fine-tuning stats` shows the distribution of
+    yours."""
 
     max_same_reply: int | None = Field(default=20, ge=1)
-    """How often one and the same reply is trained on, so that stock phrases do not take over. null
-    sets no limit."""
+    """How often one and the same reply is trained on, so that stock phrases do not take over. A
+    short reply to different questions is a label, and has no limit. null sets no limit."""
 
     near_duplicate_similarity: float = Field(default=0.7, gt=0, le=1)
-    """Share of word triples two conversations must have in common (Jaccard similarity) to be near
-    duplicates, of which the best is kept; they are also put into the same split."""
+    """Share of word triples two exchanges must have in common (Jaccard similarity) to be near
+    duplicates, of which the best is trained on; their conversations are also put into the same
+    split."""
 
     moderation: ModerationBackends = ("words",)
     """Filters of inappropriate content: `words` (a small list), `profanex` (a large one) and
     `toxicity` (a model); the last two need the extra `moderation`."""
 
     toxicity_threshold: float = Field(default=0.8, gt=0, le=1)
-    """Probability from which `toxicity` drops a conversation."""
+    """Probability from which `toxicity` leaves out a reply."""
 
     learn_from_feedback: bool = True
     """Whether feedback decides what is trained on: a corrected reply is trained on as you
@@ -120,10 +123,10 @@ class DataCollectionSettings(Section):
 
     @field_validator("max_conversation_length")
     @classmethod
-    def _above_minimum(cls, value: int, info: ValidationInfo) -> int:
+    def _above_minimum(cls, value: int | None, info: ValidationInfo) -> int | None:
         """Refuse a range that holds nothing."""
         minimum = info.data.get("min_conversation_length", 0)
-        if value < minimum:
+        if value is not None and value < minimum:
             raise ValueError(f"at least min_conversation_length, which is {minimum}")
         return value
 
@@ -136,16 +139,18 @@ class DataPreparationSettings(Section):
     chat template."""
 
     max_length: int = Field(default=2048, ge=16, le=1_048_576)
-    """Tokens of the longest example. A longer one is shortened or dropped, and counted."""
+    """Tokens of the longest example; `truncation` says what becomes of longer conversations."""
 
     train_on: TrainOn = "weighted"
     """Which replies are trained on: `weighted` (every finished one whose weight is not 0), `all`
     (every finished one), `last` (the last one of each conversation), or `rated_up` (those with a
     thumb up, a rating of 7 and more, or a correction)."""
 
-    truncation: Truncation = "cut"
-    """What becomes of a reply that crosses max_length: `cut` trains on it up to there, `drop` does
-    not train on it, `oldest` leaves out the conversation's oldest messages until it fits."""
+    truncation: Truncation = "windows"
+    """What becomes of a conversation longer than max_length: `windows` makes several examples of
+    it that overlap in context only, `cut` trains on the reply that crosses max_length up to there
+    and drops later ones, `drop` drops that one too, `oldest` leaves out the conversation's oldest
+    messages before each reply until it fits."""
 
     train_ratio: float = Field(default=0.8, gt=0, le=1)
     """Training split: share of the conversations that is trained on. The three ratios add up to

@@ -20,6 +20,8 @@ Role = Literal["system", "developer", "user", "assistant", "tool"]
 ROLES: tuple[str, ...] = get_args(Role)
 Status = Literal["streaming", "complete", "aborted", "error"]
 SCHEMA = "ft/1"
+LEFT_OUT = "left_out"
+"""The key of a message's metadata with the reason why cleaning left it out of training."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

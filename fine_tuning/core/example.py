@@ -18,9 +18,10 @@ from fine_tuning.core.naming import content_name
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """A branch of a conversation with the turns to learn.
+    """A branch of a conversation, or a part of it, with the turns to train on.
 
-    ``targets`` are indices into ``messages``, each an assistant turn, in rising order.
+    ``targets`` are indices into ``messages``, each an assistant turn, in rising order. ``tools``
+    are the functions the model was offered, in OpenAI's form.
 
     Raises:
         DataError: on construction, if a target is out of range or not an assistant turn.
@@ -29,6 +30,7 @@ class Example:
     conversation_id: str
     messages: tuple[Message, ...]
     targets: tuple[int, ...]
+    tools: tuple[JsonObject, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse targets that are not the assistant's words."""
@@ -41,9 +43,10 @@ class Example:
 
     @property
     def id(self) -> str:
-        """The name of its content: texts, roles and targets."""
+        """The name of its content: texts, roles and targets, and tools where there are any."""
         turns = [[m.role, m.text, [call.to_dict() for call in m.tool_calls]] for m in self.messages]
-        return content_name([turns, list(self.targets)])
+        tools = [[dict(tool) for tool in self.tools]] if self.tools else []
+        return content_name([turns, list(self.targets), *tools])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from fine_tuning.core.naming import content_name
 from fine_tuning.core.reading import read_conversation
 
 FORMATS: tuple[str, ...] = ("chatml", "alpaca", "instruction")
+_MATERIAL = ("input", "context")
 TURN = "turn"
 """The name :func:`detect_format` gives a logged turn: {"user_message", "bot_response", ...}."""
 TURN_TEXTS = ("user_message", "bot_response")
@@ -165,11 +166,8 @@ def to_alpaca(conversation: Conversation) -> dict[str, JsonValue]:
 
 def from_alpaca(record: JsonObject) -> Conversation:
     """Read an Alpaca record; a non-empty ``input`` follows the instruction after an empty line."""
-    question = str(record["instruction"])
-    if record.get("input"):
-        question = f"{question}\n\n{record['input']}"
-    pairs = [*_history(record), (question, str(record["output"]))]
-    return _conversation(str(record.get("system") or ""), pairs)
+    pair = (_question(record), str(record["output"]))
+    return _conversation(str(record.get("system") or ""), [*_history(record), pair])
 
 
 def to_instruction(conversation: Conversation) -> list[dict[str, JsonValue]]:
@@ -202,9 +200,14 @@ def from_instruction(records: Iterable[JsonObject]) -> Iterator[Conversation]:
             if pairs:
                 yield _conversation(system, pairs)
             system, pairs = own, history
-        pairs = [*pairs, (str(record["instruction"]), str(record["response"]))]
+        pairs = [*pairs, (_question(record), str(record["response"]))]
     if pairs:
         yield _conversation(system, pairs)
+
+
+def _question(record: JsonObject) -> str:
+    """Return the instruction with what it is about, Alpaca's ``input`` or Dolly's ``context``."""
+    return "\n\n".join(str(record[k]) for k in ("instruction", *_MATERIAL) if record.get(k))
 
 
 def _history(record: JsonObject) -> list[Pair]:
@@ -275,7 +278,7 @@ def _pair_problems(record: JsonObject, reply: str) -> list[str]:
     ]
     problems += [
         f"{key!r} is {type(record[key]).__name__}, expected text"
-        for key in ("input", "system")
+        for key in (*_MATERIAL, "system")
         if record.get(key) is not None and not isinstance(record[key], str)
     ]
     if not problems and not text_at(record, reply).strip():
@@ -287,11 +290,9 @@ def _pair_problems(record: JsonObject, reply: str) -> list[str]:
 
 
 def _is_pair(value: object) -> bool:
-    return (
-        isinstance(value, list | tuple)
-        and len(value) == len(("question", "answer"))
-        and all(isinstance(text, str) for text in value)
-    )
+    if not isinstance(value, list | tuple):
+        return False
+    return [type(text) for text in value] == [str, str]
 
 
 def detect_format(record: JsonObject) -> str:

@@ -81,7 +81,10 @@ class PromptRenderer(Protocol):
     """Messages to exactly the text the server will put before the model.
 
     * The rendering of ``messages[:k]`` with a generation prompt, the reply and the end of turn
-      MUST be what the model sees in serving.
+      MUST be what the model sees in serving, with the server's default settings.
+    * Messages hold text only; what a template refuses MUST raise ``DataError``, never render in
+      part. Who asks adapts the messages (data_preparation/template_reading.py), not the renderer.
+    * A template that knows no tools MUST ignore them.
     * ``fingerprint`` MUST differ when any messages could be rendered differently.
     """
 
@@ -90,11 +93,22 @@ class PromptRenderer(Protocol):
         """The content name of template and rules."""
         ...
 
-    def render(self, messages: Messages, *, add_generation_prompt: bool) -> str:
+    def render(
+        self,
+        messages: Messages,
+        *,
+        add_generation_prompt: bool,
+        tools: Sequence[JsonObject] = (),
+    ) -> str:
         """Return the prompt text.
 
+        Args:
+            messages: The conversation.
+            add_generation_prompt: Begin the assistant's turn at the end.
+            tools: What the model may call, in OpenAI's form.
+
         Raises:
-            DataError: if the template refuses the order of roles.
+            DataError: if the template refuses the messages, such as the order of their roles.
         """
         ...
 

@@ -1,8 +1,8 @@
 """One cleaning: conversations stream in, kept and dropped ones stream out, everything is counted.
 
 Conversations go through the steps in batches; what is left waits in a spool until all were seen,
-because near duplicates are only known then. The law: what came in is what was kept plus what was
-dropped, step by step and reason by reason.
+because what was said before is only known then. The law, for conversations and for exchanges: what
+came in is what was kept plus what was left out, reason by reason.
 """
 
 from __future__ import annotations
@@ -10,112 +10,49 @@ from __future__ import annotations
 import time
 from array import array
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import (
+    Callable,
+    Collection,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from itertools import islice
 
 from fine_tuning.core.conversation import Conversation, ConversationLike
 from fine_tuning.core.formats import each_conversation
-from fine_tuning.data_collection.cleaning_counts import (
-    AlikeRecord,
-    CleaningCounts,
-    CleaningStepRecord,
+from fine_tuning.data_collection.cleaning_counts import CleaningCounts
+from fine_tuning.data_collection.cleaning_item import CleaningItem, without_training
+from fine_tuning.data_collection.cleaning_outcome import (
+    Alike,
+    CleaningResult,
+    Dropped,
+    LeftOut,
+    StepCount,
 )
-from fine_tuning.data_collection.cleaning_item import CleaningItem
 from fine_tuning.data_collection.cleaning_steps import (
+    BOILERPLATE,
+    DUPLICATE,
     NEAR_DUPLICATE,
+    NO_REPLY,
+    NOT_TRAINED,
     REASONS,
     TEXT_EDITS,
+    CleaningLimits,
     Step,
+    steps,
 )
-from fine_tuning.data_collection.near_duplicates import Found, NearDuplicates
-from fine_tuning.data_collection.quality import quality
+from fine_tuning.data_collection.exchange_rules import RuleHit
+from fine_tuning.data_collection.exchanges import exchanges_of
+from fine_tuning.data_collection.limit_advice import limit_advice
+from fine_tuning.data_collection.repetition import RepeatReason, Repetition
 from fine_tuning.data_collection.spool import Spool
 
-EXAMPLES_PER_STEP = 5
+__all__ = ["Alike", "Cleaning", "CleaningResult", "Dropped", "LeftOut", "StepCount"]
+
 BATCH = 128
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """A conversation that was left out; ``detail`` says what was found.
-
-    ``conversation`` is as it came in.
-    ``number`` is its place among those given, counted from 0; ``twin_id`` the conversation that
-    stays in its place, for duplicates.
-    """
-
-    conversation: Conversation
-    reason: str
-    detail: str
-    number: int = 0
-    twin_id: str = ""
-
-
-@dataclass(slots=True)
-class StepCount:
-    """What one step did: conversations it saw, changed and dropped, and its processor seconds.
-
-    ``examples`` are ids of the first few it changed or dropped, with what was found.
-    """
-
-    name: str
-    seen: int = 0
-    changed: int = 0
-    dropped: int = 0
-    cpu_s: float = 0.0
-    examples: list[list[str]] = field(default_factory=list)
-
-    def to_dict(self) -> CleaningStepRecord:
-        """Return the counts as plain JSON values."""
-        return {
-            "name": self.name,
-            "seen": self.seen,
-            "changed": self.changed,
-            "dropped": self.dropped,
-            "cpu_s": self.cpu_s,
-            "examples": [list(example) for example in self.examples],
-        }
-
-    def note(self, conversation_id: str, what: str) -> None:
-        """Keep an example, if there are few."""
-        if len(self.examples) < EXAMPLES_PER_STEP:
-            self.examples.append([conversation_id, what])
-
-
-@dataclass(frozen=True, slots=True)
-class Alike:
-    """Two kept conversations that are alike, yet not enough to be called duplicates."""
-
-    first_id: str
-    second_id: str
-    similarity: float
-
-    def to_dict(self) -> AlikeRecord:
-        """Return the pair as plain JSON values."""
-        return {
-            "first_id": self.first_id,
-            "second_id": self.second_id,
-            "similarity": self.similarity,
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CleaningResult:
-    """What a cleaning found, whole.
-
-    Attributes:
-        counts: What came in, was kept and was dropped, as plain JSON values.
-        clusters: The cluster of each kept conversation that has near duplicates: its oldest
-            one's id.
-        changed: The steps that changed the words of a conversation, by its id.
-        review: Pairs for a person to look at, likest first: just below the bar, by words alone.
-    """
-
-    counts: CleaningCounts
-    clusters: dict[str, str]
-    changed: dict[str, tuple[str, ...]]
-    review: list[Alike]
 
 
 class Cleaning:
@@ -126,11 +63,10 @@ class Cleaning:
 
     Args:
         items: What to clean.
-        active: The steps that look at one conversation.
-        similarity: That of near duplicates.
-        drop_near_duplicates: Keep the best of each cluster only; else all, and only name clusters.
+        limits: The bounds of the steps.
+        skip: Names of steps to pass over.
         spool: Where conversations wait; closed at the end.
-        accepted: Ids of conversations that stay, though they are near duplicates of others.
+        on_left_out: Called with each exchange that is left out, as soon as it is known.
 
     Raises:
         DataError: while iterating, naming the index of the first item that is no conversation.
@@ -139,32 +75,36 @@ class Cleaning:
     def __init__(
         self,
         items: Iterable[ConversationLike],
-        active: Sequence[Step],
+        limits: CleaningLimits,
         *,
-        similarity: float,
-        drop_near_duplicates: bool,
+        skip: Collection[str] = (),
         spool: Spool,
-        accepted: Collection[str] = (),
+        on_left_out: Callable[[LeftOut], None] | None = None,
     ) -> None:
         self._items = items
-        self._active = active
-        self._near = NearDuplicates(similarity)
-        self._drop_near = drop_near_duplicates
+        self._limits = limits
         self._spool = spool
-        self._accepted = accepted
+        self._on_left_out = on_left_out
+        self._active = [step for step in steps(limits) if step.name not in skip]
+        self._repetition = Repetition(limits, spool, skip=skip)
         self._numbers = array("Q")
-        self._ids: list[str] = []
-        self._times: list[str] = []
-        self.steps = [StepCount(step.name) for step in active]
-        self.near_step = StepCount(NEAR_DUPLICATE)
-        if drop_near_duplicates:
-            self.steps.append(self.near_step)
+        self._marks: dict[int, list[tuple[str, str]]] = {}
+        self.steps = [StepCount(step.name) for step in self._active]
+        self._across = {
+            name: StepCount(name)
+            for name in (DUPLICATE, BOILERPLATE, NEAR_DUPLICATE)
+            if name not in skip
+        }
+        self.steps += self._across.values()
+        self._by_name = {count.name: count for count in self.steps}
         self.num_in = 0
         self.num_kept = 0
         self.dropped: Counter[str] = Counter()
-        self._clusters: dict[str, str] = {}
+        self.left_out: Counter[str] = Counter()
+        self._exchanges_in = self._exchanges_kept = 0
         self._changed: dict[str, tuple[str, ...]] = {}
         self._review: list[Alike] = []
+        self._clusters: dict[str, str] = {}
         self._result: CleaningResult | None = None
 
     def __iter__(self) -> Iterator[Conversation | Dropped]:
@@ -182,7 +122,7 @@ class Cleaning:
 
     @property
     def result(self) -> CleaningResult:
-        """What the cleaning found.
+        """What the cleaning came to.
 
         Raises:
             RuntimeError: if it was not gone through to its end: half of a result is none.
@@ -210,10 +150,22 @@ class Cleaning:
         return {
             "in": self.num_in,
             "kept": self.num_kept,
-            "dropped": {reason: self.dropped[reason] for reason in REASONS if self.dropped[reason]},
+            "dropped": _in_order(self.dropped),
             "steps": [step.to_dict() for step in self.steps],
             "clusters": len(set(self._clusters.values())),
             "review": [pair.to_dict() for pair in self._review],
+            "exchanges": {
+                "in": self._exchanges_in,
+                "kept": self._exchanges_kept,
+                "left_out": _in_order(self.left_out),
+            },
+            "advice": limit_advice(
+                self._active,
+                self._limits,
+                self.left_out,
+                self._exchanges_in,
+                self._repetition.same_replies,
+            ),
         }
 
     def _first_pass(self) -> Iterator[Dropped]:
@@ -225,13 +177,21 @@ class Cleaning:
             self.num_in += len(batch)
             for step, count in zip(self._active, self.steps, strict=False):
                 batch = yield from self._run(step, count, batch)
-            with _timed(self.near_step):
-                for entry in batch:
-                    self._near.add(len(self._ids), entry.spoken())
-                    self._ids.append(entry.conversation.id)
-                    self._times.append(entry.conversation.created_at)
-                    self._numbers.append(entry.number)
-                    self._spool.put(entry.conversation, entry.original)
+            for entry in batch:
+                self._wait(entry)
+
+    def _wait(self, entry: CleaningItem) -> None:
+        """Put a conversation into the spool until all were seen."""
+        number = len(self._numbers)
+        self._numbers.append(entry.number)
+        if entry.marks:
+            self._tell_marks(entry)
+            self._marks[number] = [(mark.reason, mark.detail) for mark in entry.marks.values()]
+        near = self._across.get(NEAR_DUPLICATE)
+        with _timed(near):
+            self._repetition.add(entry)
+        self._exchanges_in += len({e.place for e in entry.exchanges} | entry.marks.keys())
+        self._spool.put(entry.finished(), entry.original)
 
     def _run(
         self, step: Step, count: StepCount, batch: list[CleaningItem]
@@ -247,68 +207,156 @@ class Cleaning:
                     for name in changed:
                         self._changed[name] = (*self._changed.get(name, ()), step.name)
             if step.drop is not None:
-                kept = []
-                for entry, detail in zip(batch, step.drop(batch), strict=True):
-                    if detail is None:
-                        kept.append(entry)
-                    else:
-                        lost.append(
-                            Dropped(entry.original, step.name, detail, entry.number, entry.twin_id)
-                        )
-        for one in lost:
+                kept, lost = self._filtered(step.name, step.drop(batch), batch)
+            if step.rule is not None:
+                kept, lost = self._ruled(step.name, step.rule(batch), batch)
+        for drop in lost:
             count.dropped += 1
-            self.dropped[step.name] += 1
-            count.note(one.conversation.id, one.detail)
-            yield one
+            yield drop
         return kept
 
-    def _second_pass(self) -> Iterator[Conversation | Dropped]:
-        losers: dict[int, tuple[int, float]] = {}
-        with _timed(self.near_step):
-            found = self._near.find(self._spoken)
-            for cluster in found.clusters:
-                losers |= self._resolve(cluster, found)
-        for number, name in enumerate(self._ids):
-            self.near_step.seen += 1
-            if number in losers:
-                winner, alike = losers[number]
-                detail = f"it nearly says what conversation {self._ids[winner]} says ({alike:.0%})"
-                self.near_step.dropped += 1
-                self.near_step.note(name, detail)
-                self.dropped[NEAR_DUPLICATE] += 1
-                original = self._spool.original(number)
-                place, twin_id = self._numbers[number], self._ids[winner]
-                yield Dropped(original, NEAR_DUPLICATE, detail, place, twin_id)
+    def _filtered(
+        self, name: str, details: list[str | None], batch: list[CleaningItem]
+    ) -> tuple[list[CleaningItem], list[Dropped]]:
+        """Return the conversations nothing was said against, and drop the others."""
+        kept: list[CleaningItem] = []
+        lost: list[Dropped] = []
+        for entry, detail in zip(batch, details, strict=True):
+            if detail is None:
+                kept.append(entry)
             else:
-                self.num_kept += 1
-                yield self._spool.get(number)
+                self._by_name[name].note(entry.conversation.id, detail)
+                self._by_name[name].left_out += len(entry.standing)
+                lost.append(self._dropped(entry, name, detail))
+        return kept, lost
+
+    def _ruled(
+        self, name: str, hits: Iterable[RuleHit], batch: list[CleaningItem]
+    ) -> tuple[list[CleaningItem], list[Dropped]]:
+        """Leave out exchanges; return the conversations that still have some, and drop others."""
+        count = self._by_name[name]
+        touched: set[int] = set()
+        for entry, exchange, detail in hits:
+            entry.leave_out(exchange, name, detail)
+            count.left_out += 1
+            count.note(entry.conversation.id, detail)
+            touched.add(entry.number)
+        is_first = name in {NO_REPLY, NOT_TRAINED}
+        if not touched and not is_first:
+            return batch, []
+        kept: list[CleaningItem] = []
+        lost: list[Dropped] = []
+        for entry in batch:
+            if (is_first or entry.number in touched) and not entry.standing:
+                marks = [(mark.reason, mark.detail) for mark in entry.marks.values()]
+                reason, detail = _most(marks) or (name, "nobody asks and is answered in it")
+                if entry.number not in touched:
+                    count.note(entry.conversation.id, detail)
+                lost.append(self._dropped(entry, reason, detail))
+            else:
+                kept.append(entry)
+        return kept, lost
+
+    def _dropped(self, entry: CleaningItem, reason: str, detail: str) -> Dropped:
+        """Account for a conversation of which nothing is left."""
+        for exchange in entry.standing:
+            entry.leave_out(exchange, reason, detail)
+        self._exchanges_in += len(entry.marks)
+        self._tell_marks(entry)
+        self.dropped[reason] += 1
+        return Dropped(entry.original, reason, detail, entry.number)
+
+    def _tell_marks(self, entry: CleaningItem) -> None:
+        for exchange, reason, detail in entry.marks.values():
+            self.left_out[reason] += 1
+            if self._on_left_out:
+                name = entry.conversation.id
+                self._on_left_out(LeftOut(name, exchange.last_reply_id, reason, detail))
+
+    def _second_pass(self) -> Iterator[Conversation | Dropped]:
+        with _timed(self._across.get(NEAR_DUPLICATE)):
+            repetition = self._repetition
+            repetition.find()
+        stays: list[bool] = []
+        for number in range(len(self._numbers)):
+            outcome = self._settled(number)
+            stays.append(not isinstance(outcome, Dropped))
+            yield outcome
+        names = repetition.ids
+        self._clusters = repetition.clusters(stays)
         self._review = [
-            Alike(self._ids[pair.first], self._ids[pair.second], pair.similarity)
-            for pair in found.review
-            if pair.first not in losers and pair.second not in losers
+            Alike(names[one], names[other], similarity)
+            for one, other, similarity in repetition.review
+            if stays[one] and stays[other]
         ]
 
-    def _resolve(self, cluster: list[int], found: Found) -> dict[int, tuple[int, float]]:
-        """Name a cluster by its oldest member; return those that give way to the best."""
-        oldest = min(cluster, key=lambda n: (self._times[n] == "", self._times[n], n))
-        if not self._drop_near:
-            self._clusters |= {self._ids[n]: self._ids[oldest] for n in cluster}
-            return {}
-        scores = {n: quality(self._spool.get(n)).score for n in cluster}
-        wanted = {n for n in cluster if self._ids[n] in self._accepted}
-        best = max(cluster, key=lambda n: (n in wanted, scores[n], -n))
-        stay = wanted | {best}
-        self._clusters |= {self._ids[n]: self._ids[oldest] for n in stay}
-        return {n: (best, found.similarity.get(n, 0.0)) for n in cluster if n not in stay}
+    def _settled(self, number: int) -> Conversation | Dropped:
+        """Return a conversation without what was said before, or why nothing of it is left."""
+        repetition = self._repetition
+        told = repetition.reasons_of(number)
+        num_left = repetition.num_trained(number)
+        if not told:
+            for count in self._across.values():
+                count.seen += 1
+            self.num_kept += 1
+            self._exchanges_kept += num_left
+            return self._spool.get(number)
+        conversation = self._spool.get(number)
+        exchanges = exchanges_of(conversation.path())
+        reasons: dict[str, str] = {}
+        for name, count in self._across.items():
+            count.seen += 1
+            for place, why in told.items():
+                if why.reason != name:
+                    continue
+                num_left -= 1
+                count.left_out += 1
+                count.note(conversation.id, why.detail)
+                self.left_out[name] += 1
+                reasons |= {message.id: name for message in exchanges[place].messages}
+                if self._on_left_out:
+                    message_id = exchanges[place].last_reply_id
+                    twin = why.twin_id
+                    self._on_left_out(LeftOut(conversation.id, message_id, name, why.detail, twin))
+            if not num_left:
+                count.dropped += 1
+                return self._nothing_left(number, told)
+        self.num_kept += 1
+        self._exchanges_kept += num_left
+        return without_training(conversation, reasons)
 
-    def _spoken(self, number: int) -> str:
-        return CleaningItem(self._spool.get(number)).spoken()
+    def _nothing_left(self, number: int, told: Mapping[int, RepeatReason]) -> Dropped:
+        """Drop a conversation, for another that holds all of it or for what took most of it."""
+        marks = [
+            *self._marks.get(number, ()),
+            *((why.reason, why.detail) for why in told.values()),
+        ]
+        whole = self._repetition.stands_for(number)
+        reason, detail = _most(marks) or ("", "")
+        twins = [v.twin_id for v in told.values() if (v.reason, v.detail) == (reason, detail)]
+        twin_id = twins[-1] if twins else ""
+        if whole is not None:
+            reason, detail, twin_id = whole.reason, whole.detail, whole.twin_id
+        self.dropped[reason] += 1
+        original = self._spool.original(number)
+        return Dropped(original, reason, detail, self._numbers[number], twin_id)
+
+
+def _in_order(counts: Counter[str]) -> dict[str, int]:
+    return {reason: counts[reason] for reason in REASONS if counts[reason]}
+
+
+def _most(marks: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
+    """Return the reason that took most exchanges, the later of equals, with its last detail."""
+    counts = Counter(reason for reason, _ in marks)
+    order = {reason: place for place, reason in enumerate(REASONS)}
+    return max(reversed(marks), key=lambda mark: (counts[mark[0]], order[mark[0]]), default=None)
 
 
 class _timed:  # noqa: N801 - reads as a verb
-    """Adds the processor time of its body to a step's."""
+    """Adds the processor time of its body to a step's, if there is one."""
 
-    def __init__(self, count: StepCount) -> None:
+    def __init__(self, count: StepCount | None) -> None:
         self._count = count
         self._start_s = 0.0
 
@@ -316,7 +364,8 @@ class _timed:  # noqa: N801 - reads as a verb
         self._start_s = time.process_time()
 
     def __exit__(self, *_: object) -> None:
-        self._count.cpu_s += time.process_time() - self._start_s
+        if self._count is not None:
+            self._count.cpu_s += time.process_time() - self._start_s
 
 
 def _edit(

@@ -1,36 +1,46 @@
 """A conversation on its way through cleaning, with what several steps want to know of it.
 
-What is derived from the conversation (its branch, its texts in one piece) is computed once and
-thrown away when a step replaces the conversation.
+What is derived from the conversation (its branch and exchanges, its texts in one piece) is computed
+once and thrown away when a step replaces the conversation. Exchanges that are left out are noted
+here, and get weight 0 when all steps are done.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from fine_tuning.core.conversation import Conversation, Message, Part, ToolCall
+from fine_tuning.core.conversation import LEFT_OUT, Conversation, Message, Part, ToolCall
+from fine_tuning.data_collection.exchanges import Exchange, exchanges_of
 from fine_tuning.data_collection.text_repair import SEPARATOR
 
 Edit = Callable[[str], str]
 
 
+class Mark(NamedTuple):
+    """Why an exchange is left out."""
+
+    exchange: Exchange
+    reason: str
+    detail: str
+
+
 class CleaningItem:
     """One conversation in cleaning: ``original`` as it came, ``conversation`` as it stands.
 
-    ``number`` is its place among those given; ``twin_id`` the conversation that says the same, if
-    one was found.
+    ``number`` is its place among those given; ``marks`` are the exchanges left out, by place.
     """
 
-    __slots__ = ("_conversation", "_joined", "_path", "number", "original", "twin_id")
+    __slots__ = ("_conversation", "_exchanges", "_joined", "_path", "marks", "number", "original")
 
     def __init__(self, conversation: Conversation, number: int = 0) -> None:
         self.original = conversation
         self.number = number
-        self.twin_id = ""
+        self.marks: dict[int, Mark] = {}
         self._conversation = conversation
         self._path: tuple[Message, ...] | None = None
+        self._exchanges: tuple[Exchange, ...] | None = None
         self._joined: str | None = None
 
     @property
@@ -41,7 +51,7 @@ class CleaningItem:
     @conversation.setter
     def conversation(self, value: Conversation) -> None:
         self._conversation = value
-        self._path = self._joined = None
+        self._path = self._exchanges = self._joined = None
 
     @property
     def path(self) -> tuple[Message, ...]:
@@ -60,9 +70,58 @@ class CleaningItem:
                 self._joined = SEPARATOR.join(text.replace(SEPARATOR, "\x01") for text in texts)
         return self._joined
 
-    def spoken(self) -> str:
-        """Return what was said on the branch, a line per message."""
-        return "\n".join([message.text for message in self.path])
+    @property
+    def exchanges(self) -> tuple[Exchange, ...]:
+        """The exchanges of the branch, left out or not."""
+        if self._exchanges is None:
+            self._exchanges = exchanges_of(self.path)
+        return self._exchanges
+
+    @property
+    def standing(self) -> list[Exchange]:
+        """The exchanges that no step left out."""
+        marks = self.marks
+        if not marks:
+            return list(self.exchanges)
+        return [exchange for exchange in self.exchanges if exchange.place not in marks]
+
+    def leave_out(self, exchange: Exchange, reason: str, detail: str) -> None:
+        """Note why an exchange is left out; the first reason wins."""
+        self.marks.setdefault(exchange.place, Mark(exchange, reason, detail))
+
+    def finished(self) -> Conversation:
+        """Return the conversation with what is left out at weight 0."""
+        reasons: dict[str, str] = {}
+        for exchange in self.exchanges if self.marks else ():
+            if mark := self.marks.get(exchange.place):
+                reasons |= {message.id: mark.reason for message in exchange.messages}
+        return without_training(self._conversation, reasons)
+
+
+def without_training(conversation: Conversation, reasons: Mapping[str, str]) -> Conversation:
+    """Return the conversation with weight 0 on some of its replies.
+
+    Args:
+        conversation: Stays as it is.
+        reasons: Why each is left out, by the id of the message; others than replies stay.
+
+    Returns:
+        The very same conversation, if all those have weight 0 already.
+    """
+    named = {
+        message.id
+        for message in (conversation.messages if reasons else ())
+        if message.id in reasons and message.role == "assistant" and message.weight
+    }
+    if not named:
+        return conversation
+    messages = tuple(
+        replace(message, weight=0, metadata={**message.metadata, LEFT_OUT: reasons[message.id]})
+        if message.id in named
+        else message
+        for message in conversation.messages
+    )
+    return replace(conversation, messages=messages)
 
 
 def texts_of(conversation: Conversation) -> Iterator[str]:

@@ -7,7 +7,10 @@ never prints one: debug messages name lengths, not texts.
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Mapping
+from datetime import datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
 import uuid_utils
@@ -19,6 +22,7 @@ from fine_tuning.core.errors import DataError
 from fine_tuning.core.feedback import Feedback, FeedbackKind
 from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.ports import Clock, ConversationStore
+from fine_tuning.data_collection.session_cut import is_over
 from fine_tuning.data_collection.statistics import LogStatistics, conversation_statistics
 from fine_tuning.storage.json_lines import whole_lines
 from fine_tuning.storage.log_lines import full_record
@@ -26,12 +30,17 @@ from fine_tuning.storage.open_store import open_store
 
 _log = logging.getLogger(__name__)
 
+MOST_REMEMBERED = 10_000
+"""Replies whose session is kept at hand; that of an older one is looked up in the log."""
+
 
 class ConversationLogger:
     """Logs conversations for fine-tuning.
 
     All turns of a session are one conversation, in the order in which they were logged, whichever
-    process logged them; a session's id is its conversation's id.
+    process logged them; a session's id is its conversation's id. A session that is named is never
+    ended here. A logger without one begins a new session by itself after half an hour without a
+    turn, and after 50 turns; feedback finds the session of its reply.
 
     Args:
         path: The log: ``.jsonl``, or ``.db`` for SQLite. A relative path starts, as usual, in the
@@ -39,7 +48,7 @@ class ConversationLogger:
             (``FINE_TUNING_HOME``, by default ``./fine_tuning_home``).
         store: Where to log instead of ``path``.
         clock: Who tells the time.
-        session_id: The session of turns that name none; None begins a new one.
+        session_id: The session of turns that name none; None begins new ones.
 
     Raises:
         StorageError: if the path's suffix is unknown or a database cannot be opened.
@@ -55,8 +64,26 @@ class ConversationLogger:
     ) -> None:
         self.path = Path(path) if path is not None else Workspace.open().conversations
         self.store: ConversationStore = store if store is not None else open_store(self.path)
-        self.session_id = session_id or _new_id()
+        self._is_named = bool(session_id)
+        self._session_id = session_id or _new_id()
         self._clock: Clock = clock or SystemClock()
+        self._last_turn: datetime | None = None
+        self._num_turns = 0
+        self._sessions: OrderedDict[str, str] = OrderedDict()
+
+    @property
+    def session_id(self) -> str:
+        """The session of turns that name none; setting it names it."""
+        return self._session_id
+
+    @session_id.setter
+    def session_id(self, name: str) -> None:
+        """Name the session of turns that name none.
+
+        Args:
+            name: Its id; it is not ended here.
+        """
+        self._session_id, self._is_named = name, True
 
     def log_conversation(
         self,
@@ -73,7 +100,8 @@ class ConversationLogger:
             bot_response: The chatbot's reply.
             metadata: Notes on the reply (model, latency, ...); values JSON cannot express are
                 kept as their text.
-            session_id: The session the turn belongs to; None takes the logger's own.
+            session_id: The session the turn belongs to; None takes the logger's own, or begins a
+                new one.
 
         Returns:
             The reply's message id, which :meth:`log_feedback` takes.
@@ -85,8 +113,8 @@ class ConversationLogger:
         _check(user_message=user_message, bot_response=bot_response)
         if metadata is not None and not isinstance(metadata, Mapping):
             raise DataError(f"metadata is {type(metadata).__name__}, expected a mapping or None")
-        now = iso(self._clock.now())
-        session = session_id or self.session_id
+        moment = self._clock.now()
+        session, now = session_id or self._own_session(moment), iso(moment)
         asked = Message(id=_new_id(), role="user", content=_parts(user_message), created_at=now)
         reply = Message(
             id=_new_id(),
@@ -98,6 +126,7 @@ class ConversationLogger:
         )
         turn = Conversation(id=session, messages=(asked, reply), created_at=now)
         self.store.append(turn, follow=True)
+        self._remember(reply.id, session)
         sizes = len(user_message), len(bot_response)
         _log.debug("logged turn %s of session %s (%d + %d characters)", reply.id, session, *sizes)
         return reply.id
@@ -126,7 +155,7 @@ class ConversationLogger:
             rejected_id: The reply that was not kept.
             reason: A short reason out of a list the page offers.
             comment: What the person wrote about it.
-            session_id: The reply's session; None takes the logger's own.
+            session_id: The reply's session; None finds it.
 
         Returns:
             The feedback's id.
@@ -137,7 +166,7 @@ class ConversationLogger:
         """
         feedback = Feedback(
             id=_new_id(),
-            conversation_id=session_id or self.session_id,
+            conversation_id=session_id or self._session_of(message_id),
             message_id=message_id,
             kind=kind,
             value=value,
@@ -216,7 +245,7 @@ class ConversationLogger:
             message_id: What :meth:`log_conversation` returned.
             text: The reply as it should have been.
             comment: What the person wrote about it.
-            session_id: The reply's session; None takes the logger's own.
+            session_id: The reply's session; None finds it.
 
         Returns:
             The feedback's id.
@@ -239,7 +268,7 @@ class ConversationLogger:
             message_id: The reply that was asked for again.
             bot_response: The new reply.
             metadata: Notes on the new reply (model, latency, ...).
-            session_id: The reply's session; None takes the logger's own.
+            session_id: The reply's session; None finds it.
 
         Returns:
             The new reply's message id. :meth:`log_choice` tells which one was kept.
@@ -249,7 +278,7 @@ class ConversationLogger:
             StorageError: if it could not be written.
         """
         _check(bot_response=bot_response)
-        session = session_id or self.session_id
+        session = session_id or self._session_of(message_id)
         stored = self.store.conversation(session)
         replies = [m for m in stored.messages if m.id == message_id] if stored else []
         if not replies or replies[0].role != "assistant":
@@ -266,6 +295,7 @@ class ConversationLogger:
             metadata=dict(metadata or {}),
         )
         self.store.append(Conversation(id=session, messages=(again,), leaf_id=again.id))
+        self._remember(again.id, session)
         return again.id
 
     def log_choice(self, kept_id: str, rejected_id: str, *, session_id: str | None = None) -> str:
@@ -274,7 +304,7 @@ class ConversationLogger:
         Args:
             kept_id: The message id of the reply that was kept.
             rejected_id: The message id of the one that was not.
-            session_id: The reply's session; None takes the logger's own.
+            session_id: The reply's session; None finds it.
 
         Returns:
             The feedback's id.
@@ -286,6 +316,30 @@ class ConversationLogger:
         if kept_id == rejected_id:
             raise DataError(f"reply {kept_id} cannot be both kept and rejected")
         return self.log_feedback(kept_id, "choice", rejected_id=rejected_id, session_id=session_id)
+
+    def _own_session(self, now: datetime) -> str:
+        """Return the session of a turn that names none, which may be the first of a new one."""
+        idle = now - self._last_turn if self._last_turn else timedelta()
+        if not self._is_named and is_over(idle, self._num_turns):
+            self._session_id, self._num_turns = _new_id(), 0
+        self._last_turn = now
+        self._num_turns += 1
+        return self._session_id
+
+    def _remember(self, message_id: str, session: str) -> None:
+        self._sessions[message_id] = session
+        if len(self._sessions) > MOST_REMEMBERED:
+            self._sessions.popitem(last=False)
+
+    def _session_of(self, message_id: str) -> str:
+        """Return the session of a reply: as remembered or stored, else the logger's own."""
+        if message_id not in self._sessions:
+            own = self.store.conversation(self._session_id)
+            for conversation in chain([own] if own else (), self.store.conversations()):
+                if any(message.id == message_id for message in conversation.messages):
+                    self._remember(message_id, conversation.id)
+                    break
+        return self._sessions.get(message_id, self._session_id)
 
     def get_conversation_stats(self) -> LogStatistics:
         """Return what the log holds, counted; an absent log counts as an empty one.

@@ -1,14 +1,14 @@
-"""Cleans conversations and says of each one that leaves why it does.
+"""Cleans conversations and says of each exchange that is left out why it is.
 
 The door to ``cleaning_steps`` and ``cleaning``: a list in and a report out for what fits in
 memory, a stream for what does not. The law, which every report keeps: what came in is what was
-kept plus what was dropped, reason by reason.
+kept plus what was left out, reason by reason, for exchanges and for conversations.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,12 +18,11 @@ from fine_tuning.core.conversation import Conversation, ConversationLike, Messag
 from fine_tuning.core.errors import ConfigError
 from fine_tuning.core.formats import as_conversation
 from fine_tuning.core.naming import canonical_json
-from fine_tuning.data_collection.cleaning import Alike, Cleaning, Dropped, StepCount
+from fine_tuning.data_collection.cleaning import Alike, Cleaning, Dropped, LeftOut, StepCount
 from fine_tuning.data_collection.cleaning_counts import CleaningCounts
 from fine_tuning.data_collection.cleaning_item import CleaningItem
 from fine_tuning.data_collection.cleaning_steps import (
     EDITS,
-    NEAR_DUPLICATE,
     STEP_NAMES,
     CleaningLimits,
     Step,
@@ -35,7 +34,7 @@ from fine_tuning.data_collection.redaction import Redactor
 from fine_tuning.data_collection.spool import FileSpool, MemorySpool, Spool
 from fine_tuning.data_collection.text_repair import normalize_whitespace, repair_unicode
 
-__all__ = ["Alike", "Change", "CleaningReport", "DataCleaner", "Dropped", "StepCount"]
+__all__ = ["Alike", "Change", "CleaningReport", "DataCleaner", "Dropped", "LeftOut", "StepCount"]
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +45,8 @@ class CleaningReport:
 
     ``kept`` are cleaned conversations, ``dropped`` original ones, both in their given order.
     ``clusters`` names the cluster of each kept conversation that has near duplicates; ``review``
-    are pairs just below the bar, for a person to look at.
+    are pairs just below the bar, for a person to look at. ``left_out`` are the exchanges that are
+    not trained on, those of dropped conversations among them.
     """
 
     kept: list[Conversation]
@@ -55,6 +55,7 @@ class CleaningReport:
     counts: CleaningCounts
     clusters: dict[str, str] = field(default_factory=dict)
     review: list[Alike] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,24 +71,25 @@ class Change:
 class DataCleaner:
     """Cleans and filters conversations for training.
 
-    Lengths are characters of one exchange: a user's message with the reply to it. A conversation
-    is too short when all its exchanges are, and too long when one is.
+    What is bad in a conversation is left out by the exchange: it stays as context and is not
+    trained on. Lengths are characters of one exchange: a user's message with the reply to it.
 
     Args:
-        min_length: The least length of an exchange that is worth learning.
-        max_length: The greatest length an exchange may have.
+        min_length: The least length of an exchange that is worth training on.
+        max_length: The greatest length an exchange may have; None sets no limit.
         skip: Names of steps to leave out; see ``cleaning_steps.STEP_NAMES``.
         phone_regions: Countries (ISO 3166) whose national phone numbers are replaced.
         private_kinds: What is replaced by placeholders; see ``private_values.KINDS``.
-        max_tokens: The most tokens of a conversation, estimated; None sets no limit.
+        max_tokens: The most tokens of a conversation up to the end of an exchange, estimated; None
+            sets no limit.
         languages: ISO 639-1 codes of the languages to keep; empty keeps all.
         min_quality: The least heuristic quality, 0 to 1.
-        max_same_reply: How often one reply is learnt; None sets no limit.
+        max_same_reply: How often one reply is trained on; None sets no limit.
         similarity: The least Jaccard similarity of near duplicates.
         moderation: Classifiers of inappropriate content; see ``moderation.CLASSIFIERS``.
         toxicity_threshold: The probability from which the ``toxicity`` classifier drops.
         reviewed: The conversations a person decided on, True for accepted, False for rejected.
-        withheld: The conversations that must not be learnt; no ``skip`` lets them through.
+        withheld: The conversations that must not be trained on; no ``skip`` lets them through.
 
     Raises:
         ConfigError: if a length is negative, the lengths contradict, or a name is unknown.
@@ -97,7 +99,7 @@ class DataCleaner:
     def __init__(  # noqa: PLR0913 - the settings of cleaning, all optional
         self,
         min_length: int = 10,
-        max_length: int = 1000,
+        max_length: int | None = None,
         *,
         skip: Collection[str] = (),
         phone_regions: Sequence[str] = DEFAULT_REGIONS,
@@ -112,7 +114,7 @@ class DataCleaner:
         reviewed: Mapping[str, bool] = MappingProxyType({}),
         withheld: Collection[str] = (),
     ) -> None:
-        if not 0 <= min_length <= max_length:
+        if min_length < 0 or (max_length is not None and max_length < min_length):
             raise ConfigError(
                 f"min_length is {min_length} and max_length {max_length}, "
                 "expected 0 <= min_length <= max_length"
@@ -161,12 +163,13 @@ class DataCleaner:
                 user_message/bot_response objects.
 
         Returns:
-            What was kept, what was dropped and why, and the counts of every step.
+            What was kept, what was left out and why, and the counts of every step.
 
         Raises:
             DataError: naming the index of the first item that is no conversation.
         """
-        run = self._cleaning(conversations, MemorySpool())
+        left_out: list[LeftOut] = []
+        run = self._cleaning(conversations, MemorySpool(), left_out.append)
         kept: list[Conversation] = []
         dropped: list[Dropped] = []
         for outcome in run:
@@ -177,21 +180,27 @@ class DataCleaner:
         dropped.sort(key=lambda item: item.number)
         found = run.result
         _log.debug("cleaned: %s", found.counts)
-        return CleaningReport(kept, dropped, run.steps, found.counts, found.clusters, found.review)
+        return CleaningReport(
+            kept, dropped, run.steps, found.counts, found.clusters, found.review, left_out
+        )
 
     def stream(
-        self, conversations: Iterable[ConversationLike], folder: Path | None = None
+        self,
+        conversations: Iterable[ConversationLike],
+        folder: Path | None = None,
+        on_left_out: Callable[[LeftOut], None] | None = None,
     ) -> Cleaning:
-        """Return a cleaning of any number of conversations; memory grows by 0.5 KB for each.
+        """Return a cleaning of any number of conversations; memory grows by 0.5 KB an exchange.
 
         Args:
             conversations: Read once.
             folder: Where cleaned conversations wait; the system's temporary folder if None.
+            on_left_out: Called with each exchange that is left out; none is kept in memory.
 
         Raises:
             StorageError: if no file can be made there.
         """
-        return self._cleaning(conversations, FileSpool(folder))
+        return self._cleaning(conversations, FileSpool(folder), on_left_out)
 
     def changes(self, conversations: Iterable[ConversationLike]) -> Iterator[Change]:
         """Yield every text that the edits would change, for review; nothing is kept in memory.
@@ -236,9 +245,10 @@ class DataCleaner:
             for place, message in enumerate(messages)
         ]
         edited = self.edited(Conversation(id="", messages=tuple(chained))).messages
+        by_id = {message.id: message for message in edited}
         return tuple(
-            replace(clean, id=message.id, parent_id=message.parent_id)
-            for clean, message in zip(edited, messages, strict=True)
+            replace(by_id.get(str(place), message), id=message.id, parent_id=message.parent_id)
+            for place, message in enumerate(messages)
         )
 
     def is_valid(self, conversation: ConversationLike) -> bool:
@@ -282,15 +292,13 @@ class DataCleaner:
     def _steps(self) -> list[Step]:
         return [step for step in steps(self._limits) if step.name not in self._skip]
 
-    def _cleaning(self, items: Iterable[ConversationLike], spool: Spool) -> Cleaning:
-        return Cleaning(
-            items,
-            self._steps(),
-            similarity=self._limits.similarity,
-            drop_near_duplicates=NEAR_DUPLICATE not in self._skip,
-            spool=spool,
-            accepted=self._limits.accepted,
-        )
+    def _cleaning(
+        self,
+        items: Iterable[ConversationLike],
+        spool: Spool,
+        on_left_out: Callable[[LeftOut], None] | None,
+    ) -> Cleaning:
+        return Cleaning(items, self._limits, skip=self._skip, spool=spool, on_left_out=on_left_out)
 
 
 def _changes(before: Conversation, after: Conversation) -> Iterator[Change]:
@@ -298,7 +306,11 @@ def _changes(before: Conversation, after: Conversation) -> Iterator[Change]:
         return
     if before.title != after.title:
         yield Change(before.id, "title", before.title, after.title)
-    for one, other in zip(before.messages, after.messages, strict=True):
+    earlier = {message.id: message for message in before.messages}
+    later = {message.id: message for message in after.messages}
+    for name in earlier | later:  # parting markup makes messages, and drops empty ones
+        other = later.get(name) or earlier[name].with_text("")
+        one = earlier.get(name) or Message(id=name, role=other.role)
         if one.text != other.text:
             yield Change(before.id, one.role, one.text, other.text)
         if one.reasoning != other.reasoning:

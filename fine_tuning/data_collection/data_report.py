@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from fine_tuning.core.data_account import reason_words
 from fine_tuning.core.finding import Finding
+from fine_tuning.data_collection.cleaning_account import cleaning_accounts
 from fine_tuning.data_collection.cleaning_counts import AlikeRecord, CleaningCounts
 from fine_tuning.data_collection.profile import Profile, most, spread_of
 from fine_tuning.pages import charts
@@ -60,7 +62,11 @@ def data_page(report: DataReport, *, source: str, made_at: str) -> Page:
         sections.insert(
             2, PageSection("Near duplicates to review", list(_review(counts["review"])))
         )
-    subtitle = f"{counts['in']:,} recorded, {counts['kept']:,} kept; {source}, {made_at[:16]} UTC"
+    kept = ", ".join(
+        f"{account.kept:,} of {account.num_in:,} {account.unit} kept"
+        for account in cleaning_accounts(counts)
+    )
+    subtitle = f"{kept}; {source}, {made_at[:16]} UTC"
     return Page("Your conversations as training data", subtitle, sections)
 
 
@@ -72,17 +78,19 @@ def _findings(findings: Sequence[Finding]) -> Iterator[Block]:
 
 
 def _cleaning(counts: CleaningCounts) -> Iterator[Block]:
+    accounts = cleaning_accounts(counts)
+    sums = ". ".join(f"{account.unit.capitalize()}: {account.equation}" for account in accounts)
     yield Text(
-        f"{counts['in']:,} recorded = {counts['kept']:,} kept + "
-        f"{sum(counts['dropped'].values()):,} left out. Every one that is left out is listed with "
-        "its reason by 'fine-tuning clean'; the log itself is never changed."
+        f"{sums}. Every conversation that is left out is listed with its reason by 'fine-tuning "
+        "clean'; the log itself is never changed."
     )
-    if counts["dropped"]:
-        names = {name.replace("_", " "): number for name, number in counts["dropped"].items()}
-        yield Figure(
-            charts.bars(names, x_label="conversations left out"),
-            "Conversations left out, by reason.",
-        )
+    for account in accounts:
+        if account.left_out:
+            names = {reason_words(reason): number for reason, number in account.ranked}
+            yield Figure(
+                charts.bars(names, x_label=f"{account.unit} left out"),
+                f"{account.unit.capitalize()} left out, by reason.",
+            )
     rows = [
         [
             step["name"].replace("_", " "),
@@ -98,7 +106,7 @@ def _cleaning(counts: CleaningCounts) -> Iterator[Block]:
     yield Table(
         headers,
         rows,
-        "Steps that changed or dropped conversations, in order.",
+        "Steps that changed conversations or left some out, in order.",
         frozenset({1, 2, 3}),
     )
 

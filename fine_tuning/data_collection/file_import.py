@@ -6,7 +6,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -39,6 +39,8 @@ class ImportReport:
     ``num_in`` is how many records it held: conversations new to the log, known before, and those
     set aside, plus records that are feedback only. ``skipped`` are the first records set aside, a
     sentence each; ``quarantine`` is the file that holds all of them, None when there are none.
+    ``unread`` names the keys or columns that are not read, and in how many records each says
+    something.
     """
 
     path: Path
@@ -52,6 +54,7 @@ class ImportReport:
     num_quarantined: int = 0
     skipped: tuple[str, ...] = ()
     quarantine: Path | None = None
+    unread: dict[str, int] = field(default_factory=dict)
 
     @property
     def num_in(self) -> int:
@@ -94,19 +97,25 @@ class FileImporter:
         self._quarantine = quarantine
         self._progress = progress
 
-    def import_file(self, path: Path, format: str | None = None) -> ImportReport:  # noqa: A002
+    def import_file(
+        self,
+        path: Path,
+        format: str | None = None,  # noqa: A002
+        assistant: str = "",
+    ) -> ImportReport:
         """Add a file's conversations and feedback to the log; importing it twice adds nothing.
 
         Args:
             path: The file; see ``data_collection.importers`` for the formats.
             format: The name of its format; None finds it out.
+            assistant: The person who is the assistant, in a chat between persons.
 
         Raises:
             ConfigError: if there is no such format.
             DataError: if the file holds no conversation.
             StorageError: if the log cannot be written.
         """
-        reading = read_file(path, format)
+        reading = read_file(path, format, assistant)
         facts = {"file": path.name, "format": reading.importer.name}
         run_id = self._records.begin("import", facts)
         work = _Import(self._store, self._records, self._blobs, self._progress)
@@ -119,20 +128,27 @@ class FileImporter:
             raise _nothing_found(report)
         return report
 
-    def import_upload(self, name: str, data: bytes, format: str | None = None) -> ImportReport:  # noqa: A002
+    def import_upload(
+        self,
+        name: str,
+        data: bytes,
+        format: str | None = None,  # noqa: A002
+        assistant: str = "",
+    ) -> ImportReport:
         """Import the content of a file that has no place of its own; see :meth:`import_file`.
 
         Args:
             name: What the sender calls it; only its last part is used, and only to be shown.
             data: Its content.
             format: As for a file.
+            assistant: As for a file.
 
         Raises:
             DataError: if it is too large.
             FineTuningError: as :meth:`import_file` raises.
         """
         with _uploaded(name, data) as path:
-            return replace(self.import_file(path, format), path=Path(path.name))
+            return replace(self.import_file(path, format, assistant), path=Path(path.name))
 
 
 def import_formats() -> dict[str, str]:
@@ -149,6 +165,16 @@ def upload_format(name: str, data: bytes) -> tuple[str, str]:
     with _uploaded(name, data) as path:
         reading = read_file(path)
         return reading.importer.name, reading.reason
+
+
+def upload_persons(name: str, data: bytes, format: str | None = None) -> list[str]:  # noqa: A002
+    """Return who speaks in an uploaded chat between persons; none for other formats.
+
+    Raises:
+        DataError: as :func:`upload_format` raises.
+    """
+    with _uploaded(name, data) as path:
+        return read_file(path, format).persons()
 
 
 @contextmanager
@@ -234,6 +260,7 @@ class _Import:
             num_quarantined=self.num_quarantined,
             skipped=tuple(self.skipped),
             quarantine=quarantine if self.num_quarantined else None,
+            unread=dict(reading.source.unread.most_common()),
         )
 
     def _take(self, items: list[Imported]) -> None:

@@ -6,6 +6,7 @@ A line that cannot be read is skipped and counted, never fatal. Other programs' 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from fine_tuning.storage.atomic import storage_errors
 from fine_tuning.storage.json_lines import decode, lines
 from fine_tuning.storage.jsonl_store import JsonlConversationStore
 
+INSTRUCTION_KEYS = {"instruction", "input", "context", "response", "system", "history", "id"}
+
 
 class ConversationReader:
     """An iterable of the conversations in a file; each iteration reads the file anew.
@@ -32,11 +35,13 @@ class ConversationReader:
     Attributes:
         path: The file.
         skipped: Lines left out by the last iteration, with number and reason.
+        unread: Keys of instruction records that are not read, with the number of those records.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.skipped: list[Skipped] = []
+        self.unread: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[Conversation]:
         """Yield the conversations.
@@ -45,6 +50,7 @@ class ConversationReader:
             StorageError: if the file cannot be read.
         """
         self.skipped = []
+        self.unread.clear()
         if not self._is_log():
             yield from self._conversations()
             return
@@ -101,6 +107,7 @@ class ConversationReader:
             if found is not None:
                 yield found
             else:
+                self.unread.update(key for key in raw if key not in INSTRUCTION_KEYS and raw[key])
                 exchanges.append(raw)
         yield from from_instruction(exchanges)
 

@@ -31,6 +31,14 @@ def language(text: str) -> str:
     return str(best["lang"])
 
 
+def likeliest_language(text: str) -> tuple[str, float]:
+    """Return the language a text of any length is most likely in, and how sure that is (0 to 1)."""
+    (best, *_) = _detector().detect(text[:MAX_CHARS].replace("\n", " "), model="lite", k=1) or [
+        None
+    ]
+    return (str(best["lang"]), float(best["score"])) if best else (UNDETERMINED, 0.0)
+
+
 def conversation_language(conversation: Conversation) -> str:
     """Return the language most of a conversation's current branch is in."""
     return language("\n".join(message.text for message in conversation.path()))

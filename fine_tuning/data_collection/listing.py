@@ -12,7 +12,7 @@ from typing import Any
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.token_estimate import estimate_tokens
-from fine_tuning.data_collection.cleaning_steps import exchange_lengths
+from fine_tuning.data_collection.exchanges import exchange_lengths
 from fine_tuning.data_collection.language import conversation_language
 from fine_tuning.data_collection.quality import quality
 from fine_tuning.data_collection.text_filters import refusal

@@ -1,14 +1,15 @@
 """Near duplicates among very many texts: MinHash proposes pairs, true Jaccard similarity decides.
 
-A text is the set of its word triples, case and punctuation aside. Memory is 4 bytes for each of 64
-hashes per text; the texts themselves stay with the caller, who is asked again for those few that
-are compared. Sources: Broder 1997 (MinHash); Leskovec, Rajaraman, Ullman, Mining of Massive
-Datasets, section 3.4 (bands).
+A text is the set of its word triples, case and punctuation aside; where a script sets no spaces,
+each character is a word. Memory is 4 bytes for each of 64 hashes per text; the texts themselves
+stay with the caller, who is asked again for those few that are compared. Sources: Broder 1997
+(MinHash); Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, section 3.4 (bands).
 """
 
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -28,6 +29,8 @@ _PAIRS_AT_ONCE = 1 << 15
 _MAX_KNOWN_WORDS = 1 << 18
 _MAX_ALL_PAIRS = 24
 _WORD = re.compile(r"\w+")
+_UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
+_CHAR_OR_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 _MIX = tuple(np.uint64(odd) for odd in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9))
 
 Hashes = NDArray[np.uint64]
@@ -71,50 +74,57 @@ class NearDuplicates:
     def __init__(self, similarity: float) -> None:
         self.similarity = similarity
         self._known = _WordHashes()
-        self._waiting: list[Hashes] = []
+        self._waiting = array("Q")
+        self._waiting_ends = [0]
         self._sketches: list[NDArray[np.uint32]] = []
         self._owners: list[NDArray[np.int64]] = []
         self._waiting_owners: list[int] = []
 
-    def add(self, number: int, text: str) -> None:
-        """Add a text under a number of the caller's; one too short to compare is passed over."""
-        shingles = self.shingles(text)
-        if len(shingles) < MIN_SHINGLES:
-            return
-        self._waiting.append(shingles)
+    def add(self, number: int, text: str) -> bool:
+        """Add a text under a number of the caller's; tell whether it is long enough to compare."""
+        words = _words(text)
+        if len(words) < MIN_SHINGLES + WORDS_PER_SHINGLE - 1:
+            return False
+        self._waiting.extend(map(self._known.__getitem__, words))
+        self._waiting_ends.append(len(self._waiting))
         self._waiting_owners.append(number)
-        if len(self._waiting) >= _BATCH:
+        if len(self._waiting_owners) >= _BATCH:
             self._sketch()
+        return True
 
     def shingles(self, text: str) -> Hashes:
         """Return the hashes of a text's word triples, with repeats."""
-        words = _WORD.findall(text.casefold())
+        words = _words(text)
         if len(words) < WORDS_PER_SHINGLE:
             return np.empty(0, np.uint64)
-        known = self._known
-        hashed = np.fromiter((known[word] for word in words), np.uint64, len(words))
-        return _mixed(hashed)
+        return _mixed(np.fromiter(map(self._known.__getitem__, words), np.uint64, len(words)))
 
-    def find(self, text_of: Callable[[int], str]) -> Found:
+    def find(
+        self, text_of: Callable[[int], str], is_same: Callable[[str, str], bool] | None = None
+    ) -> Found:
         """Compare all texts.
 
         Args:
             text_of: Returns the text added under a number.
+            is_same: Asked of two texts that are alike enough; None takes all of them.
         """
         self._sketch()
         if not self._sketches:
             return Found([], {}, [])
         sketches, owners = np.concatenate(self._sketches), np.concatenate(self._owners)
         self._sketches, self._owners = [sketches], [owners]
-        union = _Union(len(owners))
+        union = DisjointSets(len(owners))
         similarity: dict[int, float] = {}
         review: list[Pair] = []
-        shingles = _Remembered(lambda place: np.unique(self.shingles(text_of(int(owners[place])))))
+        texts = _Remembered(lambda place: self._compared(text_of(int(owners[place]))))
         for first, second in _candidates(sketches, self.similarity - ESTIMATE_SLACK):
             if union.root(first) == union.root(second):
                 continue
-            alike = _jaccard(shingles(first), shingles(second))
+            (one, words), (other, other_words) = texts(first), texts(second)
+            alike = _jaccard(words, other_words)
             if alike >= self.similarity:
+                if is_same is not None and not is_same(one, other):
+                    continue
                 union.join(first, second)
                 for place in (first, second):
                     number = int(owners[place])
@@ -124,26 +134,36 @@ class NearDuplicates:
         clusters = [[int(owners[place]) for place in group] for group in union.groups()]
         return Found(clusters, similarity, sorted(review, key=lambda pair: -pair.similarity))
 
+    def _compared(self, text: str) -> tuple[str, Hashes]:
+        return text, np.unique(self.shingles(text))
+
     def _sketch(self) -> None:
-        if not self._waiting:
+        if not self._waiting_owners:
             return
-        offsets = [0, *np.cumsum([len(one) for one in self._waiting]).tolist()]
+        short = WORDS_PER_SHINGLE - 1
+        ends = np.array(self._waiting_ends)
+        is_inside = np.ones(len(self._waiting) - short, bool)
+        for step in range(1, short + 1):  # no triple reaches over the end of its text
+            is_inside[ends[1:-1] - step] = False
         matrix = RMinHash.digest_matrix_from_flat_token_hashes(
-            np.concatenate(self._waiting), offsets, NUM_HASHES, _SEED
+            _mixed(np.array(self._waiting))[is_inside],
+            (ends - short * np.arange(len(ends))).tolist(),
+            NUM_HASHES,
+            _SEED,
         )
         self._sketches.append(np.array(matrix.to_rows(), dtype=np.uint32))
         self._owners.append(np.array(self._waiting_owners, dtype=np.int64))
-        self._waiting, self._waiting_owners = [], []
+        self._waiting, self._waiting_ends, self._waiting_owners = array("Q"), [0], []
 
 
 class _Remembered:
-    """The shingles of texts compared lately; a text is often compared several times in a row."""
+    """Texts compared lately, with their shingles; one is often compared several times in a row."""
 
-    def __init__(self, make: Callable[[int], Hashes]) -> None:
+    def __init__(self, make: Callable[[int], tuple[str, Hashes]]) -> None:
         self._make = make
-        self._kept: dict[int, Hashes] = {}
+        self._kept: dict[int, tuple[str, Hashes]] = {}
 
-    def __call__(self, place: int) -> Hashes:
+    def __call__(self, place: int) -> tuple[str, Hashes]:
         if place not in self._kept:
             if len(self._kept) >= _BATCH:
                 self._kept.clear()
@@ -151,13 +171,15 @@ class _Remembered:
         return self._kept[place]
 
 
-class _Union:
+class DisjointSets:
     """Disjoint sets of numbers below ``size``, with path halving."""
 
     def __init__(self, size: int) -> None:
         self._parent = np.arange(size, dtype=np.int64)
+        self._sizes = np.ones(size, dtype=np.int64)
 
     def root(self, place: int) -> int:
+        """Return the least number of a number's set."""
         parent = self._parent
         while parent[place] != place:
             parent[place] = parent[parent[place]]
@@ -165,8 +187,15 @@ class _Union:
         return place
 
     def join(self, one: int, other: int) -> None:
+        """Make one set of two."""
         low, high = sorted((self.root(one), self.root(other)))
-        self._parent[high] = low
+        if low != high:
+            self._parent[high] = low
+            self._sizes[low] += self._sizes[high]
+
+    def size_of(self, places: Iterable[int]) -> int:
+        """Return how large the set would be that joined those of some numbers."""
+        return int(sum(self._sizes[root] for root in {self.root(place) for place in places}))
 
     def groups(self) -> list[list[int]]:
         """Return the sets of two and more, each in rising order."""
@@ -176,6 +205,10 @@ class _Union:
             root = self.root(place)
             found.setdefault(root, [root]).append(place)
         return [found[root] for root in sorted(found)]
+
+
+def _words(text: str) -> list[str]:
+    return (_WORD if text.isascii() else _CHAR_OR_WORD).findall(text.casefold())
 
 
 def _mixed(words: Hashes) -> Hashes:

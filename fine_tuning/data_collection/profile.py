@@ -13,7 +13,7 @@ from typing import TypedDict
 
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.token_estimate import estimate_tokens
-from fine_tuning.data_collection.cleaning_steps import exchange_lengths
+from fine_tuning.data_collection.exchanges import exchanges_of
 from fine_tuning.data_collection.language import conversation_language
 from fine_tuning.data_collection.quality import quality
 
@@ -27,6 +27,7 @@ class ProfileRecord(TypedDict):
     """A profile as plain JSON values: quantiles, means of quality's parts, and counts."""
 
     conversations: int
+    exchanges: int
     turns: dict[str, float]
     exchange_chars: dict[str, float]
     tokens: dict[str, float]
@@ -42,11 +43,13 @@ class ProfileRecord(TypedDict):
 class Profile:
     """Numbers of each conversation, and how often names occur.
 
-    ``spreads`` holds, by name: turns (replies on the branch), exchange characters, tokens, and
-    quality (0 to 1). ``parts`` are sums of the parts of quality.
+    ``num_exchanges`` are those trained on; what is left out of a conversation is its context.
+    ``spreads`` holds, by name: turns (replies trained on), characters of those exchanges, tokens of
+    the whole branch, and quality (0 to 1). ``parts`` are sums of the parts of quality.
     """
 
     num_conversations: int = 0
+    num_exchanges: int = 0
     spreads: dict[str, array[float]] = field(
         default_factory=lambda: {
             name: array("d") for name in ("turns", "exchange_chars", "tokens", "quality")
@@ -63,8 +66,10 @@ class Profile:
         path = conversation.path()
         found = quality(conversation)
         self.num_conversations += 1
-        self.spreads["turns"].append(sum(message.role == "assistant" for message in path))
-        self.spreads["exchange_chars"].extend(exchange_lengths(path))
+        trained = [exchange for exchange in exchanges_of(path) if exchange.trained]
+        self.num_exchanges += len(trained)
+        self.spreads["turns"].append(sum(len(exchange.trained) for exchange in trained))
+        self.spreads["exchange_chars"].extend(exchange.length for exchange in trained)
         self.spreads["tokens"].append(sum(estimate_tokens(message.text) for message in path))
         self.spreads["quality"].append(found.score)
         self.parts.update(found.parts())
@@ -78,6 +83,7 @@ class Profile:
         """Return quantiles, means and counts as plain JSON values."""
         return {
             "conversations": self.num_conversations,
+            "exchanges": self.num_exchanges,
             "turns": spread_of(self.spreads["turns"]),
             "exchange_chars": spread_of(self.spreads["exchange_chars"]),
             "tokens": spread_of(self.spreads["tokens"]),

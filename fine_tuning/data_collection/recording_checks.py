@@ -1,117 +1,64 @@
 """What is wrong with recorded conversations, told from the counts of their cleaning.
 
-Knows nothing of tokens, splits and models: ``data_preparation/preflight`` looks at those.
+Knows nothing of tokens, splits and models: ``workbench/train/preflight`` looks at those.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fine_tuning.core.conversation import Conversation
-from fine_tuning.core.finding import Finding, Severity
+from fine_tuning.core.data_account import NOTABLE_SHARE, DataAccount, reach_finding
+from fine_tuning.core.finding import Finding
+from fine_tuning.data_collection.cleaning_account import cleaning_accounts, finest_account
 from fine_tuning.data_collection.cleaning_counts import CleaningCounts
 from fine_tuning.data_collection.cleaning_item import CleaningItem
 from fine_tuning.data_collection.private_values import KINDS, find_private, may_hold_private
 
 RECOMMENDED_PAIRS = 100
-MOST_DROPPED = 0.3
+POOR_SHARE = 0.3
+"""Share of exchanges left out as bad from which poor results are likely."""
+POOR_REASONS = frozenset({"refusal", "cut_off", "repetitive", "low_quality", "no_reply"})
 _SHOWN = 5
-
-
-class _DropReason(NamedTuple):
-    """How a reason for dropping is told: what it looks at, how bad, its title and what helps."""
-
-    check: str
-    severity: Severity
-    title: str
-    fix: str
-
-
-_NOTHING = "nothing to do: they are left out; 'fine-tuning clean' lists them"
-_REASONS: dict[str, _DropReason] = {
-    "consent": _DropReason(
-        "consent", "note", "conversations have no consent to training", _NOTHING
-    ),
-    "rejected": _DropReason("review", "note", "conversations were rejected by you", _NOTHING),
-    "empty": _DropReason("empties", "note", "conversations say nothing", _NOTHING),
-    "no_reply": _DropReason("empties", "note", "conversations hold no finished reply", _NOTHING),
-    "role_order": _DropReason(
-        "role order",
-        "warning",
-        "conversations have turns out of order",
-        "look at the program that wrote them, and import them again",
-    ),
-    "duplicate": _DropReason(
-        "duplicates", "note", "conversations say the same as another", _NOTHING
-    ),
-    "near_duplicate": _DropReason(
-        "duplicates",
-        "note",
-        "conversations nearly say the same as another",
-        "nothing to do: the best is kept; data_collection.near_duplicate_similarity moves the bar",
-    ),
-    "refusal": _DropReason("quality", "note", "conversations hold refusals only", _NOTHING),
-    "cut_off": _DropReason(
-        "quality",
-        "warning",
-        "conversations hold only replies that were cut off",
-        "raise the reply length of the chatbot (num_predict)",
-    ),
-    "too_long": _DropReason(
-        "length",
-        "warning",
-        "conversations hold an exchange that is too long",
-        "raise data_collection.max_conversation_length if they are worth learning",
-    ),
-    "too_short": _DropReason(
-        "length",
-        "note",
-        "conversations are too short",
-        "lower data_collection.min_conversation_length if they are worth learning",
-    ),
-    "inappropriate": _DropReason(
-        "content", "note", "conversations hold inappropriate words", _NOTHING
-    ),
-    "repetitive": _DropReason("quality", "note", "conversations hold a reply that loops", _NOTHING),
-    "language": _DropReason("language", "note", "conversations are in another language", _NOTHING),
-    "low_quality": _DropReason("quality", "note", "conversations are of low quality", _NOTHING),
-    "boilerplate": _DropReason(
-        "quality", "note", "conversations hold stock replies only", _NOTHING
-    ),
-    "too_many_tokens": _DropReason(
-        "length", "note", "conversations have too many tokens", _NOTHING
-    ),
+CHECKS: Mapping[str, str] = {
+    "consent": "consent",
+    "rejected": "review",
+    "empty": "empties",
+    "no_reply": "empties",
+    "not_trained": "feedback",
+    "role_order": "role order",
+    "duplicate": "duplicates",
+    "near_duplicate": "duplicates",
+    "too_long": "length",
+    "too_short": "length",
+    "too_many_tokens": "length",
+    "inappropriate": "content",
+    "language": "language",
+    **dict.fromkeys(("refusal", "cut_off", "repetitive", "low_quality", "boilerplate"), "quality"),
 }
+"""What a reason for leaving out looks at; those of preparing a data set look at the masks."""
 
 
-def recorded_findings(counts: CleaningCounts, num_pairs: int) -> list[Finding]:
-    """Return what a cleaning's counts and the pairs it left tell.
+def recorded_findings(
+    counts: CleaningCounts, num_pairs: int, prepared: Sequence[DataAccount] = ()
+) -> list[Finding]:
+    """Return what a cleaning's counts and the pairs that reach training tell.
 
     Args:
         counts: ``Cleaning.counts``.
-        num_pairs: Questions with a reply to learn, after cleaning.
+        num_pairs: Questions with a reply that is trained on.
+        prepared: The accounts of the data set made of them, when there is one.
     """
     if not counts["in"]:
         return [_no_conversations("none was recorded yet")]
-    found = [*_by_reason(counts), *_redacted(counts)]
+    reasons = [*_by_reason(counts), *_redacted(counts)]
     if not counts["kept"]:
-        return [_no_conversations(f"cleaning left out all {counts['in']}"), *found]
-    found.append(_size(num_pairs))
-    share = 1 - counts["kept"] / counts["in"]
-    if share > MOST_DROPPED:
-        found.append(
-            Finding(
-                check="quality",
-                severity="warning",
-                title="Poor fine-tuning results are likely",
-                detail=f"cleaning leaves out {share:.0%} of the conversations: low-quality data",
-                fix="see why with 'fine-tuning clean'; clean data better, adjust "
-                "training.learning_rate, or raise training.num_epochs",
-                numbers={"share_dropped": round(share, 4)},
-            )
-        )
-    return found
+        whole = cleaning_accounts(counts)[0]
+        why = f"cleaning left out all {counts['in']}: {whole.reasons}"
+        return [_no_conversations(why, whole.remedies.get(whole.ranked[0][0], "")), *reasons]
+    way = [finest_account(counts), *(one for one in prepared if one.unit == "replies")]
+    losses = list(_prepared_losses(prepared))
+    return [reach_finding(way), _size(num_pairs), *_poor(counts), *reasons, *losses]
 
 
 def left_private(conversations: Iterable[Conversation]) -> Finding:
@@ -138,13 +85,14 @@ def left_private(conversations: Iterable[Conversation]) -> Finding:
     )
 
 
-def _no_conversations(why: str) -> Finding:
+def _no_conversations(why: str, remedy: str = "") -> Finding:
     return Finding(
         check="size",
         severity="stop",
         title="No conversations to train on",
         detail=why,
-        fix="enable conversation logging (data_collection.enabled) and chat with the bot, or "
+        fix=remedy
+        or "enable conversation logging (data_collection.enabled) and chat with the bot, or "
         "'fine-tuning import FILE'",
     )
 
@@ -169,30 +117,76 @@ def _size(num_pairs: int) -> Finding:
     )
 
 
+def _poor(counts: CleaningCounts) -> Iterator[Finding]:
+    """Tell when much is left out because the chatbot's replies are bad, not for their form."""
+    account = finest_account(counts)
+    bad = sum(number for reason, number in account.left_out.items() if reason in POOR_REASONS)
+    share = bad / max(1, account.num_in)
+    if share > POOR_SHARE:
+        yield Finding(
+            check="quality",
+            severity="warning",
+            title="Poor fine-tuning results are likely",
+            detail=f"the replies of {share:.0%} of the {account.unit} are of low quality",
+            fix="look at them with 'fine-tuning clean', and correct replies in the review",
+            numbers={"share_poor": round(share, 4)},
+        )
+
+
 def _by_reason(counts: CleaningCounts) -> Iterator[Finding]:
     examples = {step["name"]: step["examples"] for step in counts["steps"]}
-    for reason, number in counts["dropped"].items():
-        told = _REASONS[reason]
-        some = [f"{name}: {what}" for name, what in examples[reason] if what != "changed"]
-        yield Finding(
-            check=told.check,
-            severity=told.severity,
-            title=_counted(number, told.title),
-            fix=told.fix,
-            numbers={"conversations": number},
-            examples=tuple(some[:_SHOWN]),
-        )
+    account = finest_account(counts)
+    for reason, _ in account.ranked:
+        some = [f"{name}: {what}" for name, what in examples.get(reason, ()) if what != "changed"]
+        yield _loss(account, reason, some, counts["dropped"].get(reason, 0))
+    for reason in counts["dropped"]:  # conversations without any exchange
+        if reason not in account.left_out:
+            whole = cleaning_accounts(counts)[0]
+            yield _loss(whole, reason, [f"{n}: {what}" for n, what in examples.get(reason, ())])
+
+
+def _prepared_losses(accounts: Sequence[DataAccount]) -> Iterator[Finding]:
+    """Yield what masking and cutting left out; a reason once, in the finest unit."""
+    seen: set[str] = set()
+    for account in reversed(accounts):
+        for reason, _ in account.ranked:
+            if reason not in seen:
+                yield _loss(account, reason, ())
+            seen.add(reason)
+        if account.num_cut:
+            yield Finding(
+                check="token lengths",
+                severity="warning" if account.num_cut > NOTABLE_SHARE * account.kept else "note",
+                title=f"{account.num_cut:,} of {account.kept:,} {account.unit} are cut at "
+                "data_preparation.max_length",
+                fix="raise data_preparation.max_length, so that they are trained on whole",
+                numbers={"cut": account.num_cut},
+            )
+
+
+def _loss(
+    account: DataAccount, reason: str, examples: Sequence[str], num_dropped: int = 0
+) -> Finding:
+    """Return what a reason leaves out: a warning when it is more than a tenth."""
+    detail = ""
+    if num_dropped and account.unit != "conversations":
+        detail = _counted(num_dropped, "conversations hold nothing else and are dropped")
+    return Finding(
+        check=CHECKS.get(reason, "masks"),
+        severity="warning" if account.is_notable(reason) else "note",
+        title=account.headline(reason),
+        detail=detail,
+        fix=account.remedies.get(reason, ""),
+        numbers={account.unit: account.left_out[reason], "in": account.num_in},
+        examples=tuple(examples[:_SHOWN]),
+    )
 
 
 def _counted(number: int, title: str) -> str:
     """Return "1 conversation holds ..." or "2 conversations hold ..."."""
     if number != 1:
         return f"{number} {title}"
-    verb, _, rest = title.removeprefix("conversations ").partition(" ")
-    single = {"are": "is", "have": "has", "were": "was"}.get(verb, f"{verb}s")
-    if verb == "nearly":
-        single, rest = "nearly says", rest.removeprefix("say ")
-    return f"1 conversation {single} {rest}"
+    return f"1 {title}".replace("conversations hold", "conversation holds").replace(" are ", " is ")
 
 
 def _redacted(counts: CleaningCounts) -> Iterator[Finding]:

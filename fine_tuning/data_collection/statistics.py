@@ -7,6 +7,7 @@ from typing import TypedDict
 
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.feedback import Feedback
+from fine_tuning.data_collection.exchanges import exchanges_of
 
 
 class FeedbackCounts(TypedDict):
@@ -25,6 +26,7 @@ class ConversationStatistics(TypedDict):
     """What :func:`conversation_statistics` counts; lengths are means in characters."""
 
     total_conversations: int
+    total_exchanges: int
     total_turns: int
     total_messages: int
     mean_user_message_chars: float
@@ -48,21 +50,26 @@ def conversation_statistics(
 ) -> ConversationStatistics:
     """Count conversations, messages and feedback.
 
-    A turn is a reply on the branch last shown. Lengths are means in characters, over the messages
-    on that branch; times are the earliest and latest of any message, "" when none is known. Of
-    thumbs the last one on a message counts, and none that was taken back.
+    An exchange is a question with the replies to it, a turn a reply, on the branch last shown.
+    Lengths are means in characters, over the messages on that branch; times are the earliest and
+    latest of any message, "" when none is known. Of thumbs the last one on a message counts, and
+    none that was taken back.
 
     Returns:
-        ``total_conversations``, ``total_turns``, ``total_messages`` (side branches included),
-        ``mean_user_message_chars``, ``mean_bot_response_chars``, ``mean_turns_per_conversation``,
-        ``first_time``, ``last_time``, ``turns_per_session`` and ``feedback``.
+        ``total_conversations``, ``total_exchanges``, ``total_turns``, ``total_messages`` (side
+        branches included), ``mean_user_message_chars``, ``mean_bot_response_chars``,
+        ``mean_turns_per_conversation``, ``first_time``, ``last_time``, ``turns_per_session`` and
+        ``feedback``.
     """
-    totals = dict.fromkeys(("messages", "user", "user_chars", "assistant", "assistant_chars"), 0)
+    counted = ("exchanges", "messages", "user", "user_chars", "assistant", "assistant_chars")
+    totals = dict.fromkeys(counted, 0)
     turns_per_session: dict[str, int] = {}
     first, last = "", ""
     for conversation in conversations:
         turns = 0
-        for message in conversation.path():
+        path = conversation.path()
+        totals["exchanges"] += len(exchanges_of(path))
+        for message in path:
             if message.role in {"user", "assistant"}:
                 totals[message.role] += 1
                 totals[f"{message.role}_chars"] += len(message.text)
@@ -74,6 +81,7 @@ def conversation_statistics(
     count = len(turns_per_session)
     return {
         "total_conversations": count,
+        "total_exchanges": totals["exchanges"],
         "total_turns": totals["assistant"],
         "total_messages": totals["messages"],
         "mean_user_message_chars": _mean(totals["user_chars"], totals["user"]),

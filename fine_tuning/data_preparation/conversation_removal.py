@@ -45,6 +45,14 @@ def without_conversation(folder: Path, conversation_id: str) -> Snapshot | None:
     facts["dropped_conversations"] = [
         entry for entry in facts.get("dropped_conversations", []) if entry[0] != conversation_id
     ]
+    num_gone = sum(
+        old.manifest["splits"][split]["replies"] - counts[split]["replies"] for split in SPLITS
+    )
+    if num_gone and (replies := facts.get("replies")):
+        facts["replies"] = {
+            "given": replies["given"] - num_gone,
+            "kept": replies["kept"] - num_gone,
+        }
     facts["splits"] = counts
     facts["forgotten"] = facts.get("forgotten", 0) + 1
     new = None

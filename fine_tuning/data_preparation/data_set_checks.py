@@ -6,19 +6,18 @@ is not known here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.finding import Finding
-from fine_tuning.data_preparation.masking import ExampleTokenizer
-from fine_tuning.data_preparation.snapshot import SPLITS, Record, Snapshot
+from fine_tuning.data_preparation.leakage import SplitRecords, leakage
+from fine_tuning.data_preparation.masking import TOO_LONG, WINDOWS, ExampleTokenizer
+from fine_tuning.data_preparation.snapshot import SPLITS, Snapshot
 
 LOW_SHARE = 0.1
 NUM_BARS = 10
 NUM_PARITY = 8
 _SHOWN = 5
-
-SplitRecords = Mapping[str, Sequence[Record]]
 
 
 def data_set_findings(
@@ -36,8 +35,8 @@ def data_set_findings(
     """
     records = {name: snapshot.split(name).records for name in SPLITS}
     return [
-        _leakage(snapshot, cluster_of),
-        _lengths(records, recipe.max_length),
+        leakage(records, cluster_of),
+        _lengths(records, recipe, snapshot.manifest.get("lost_replies", {}).get(TOO_LONG, 0)),
         _share(records),
         _endings(records, recipe),
         _parity(records, recipe),
@@ -45,50 +44,29 @@ def data_set_findings(
     ]
 
 
-def _leakage(snapshot: Snapshot, cluster_of: Callable[[str], str]) -> Finding:
-    splits: dict[str, set[str]] = {}
-    members: dict[str, list[str]] = {}
-    for name in SPLITS:
-        for identity in snapshot.manifest["splits"][name]["conversation_ids"]:
-            cluster = cluster_of(identity)
-            splits.setdefault(cluster, set()).add(name)
-            members.setdefault(cluster, []).append(identity)
-    leaks = [cluster for cluster, held in splits.items() if len(held) > 1]
-    if not leaks:
-        return Finding(
-            check="leakage",
-            severity="good",
-            title="no conversation has a near duplicate in another split",
-            numbers={"clusters": len(splits)},
-        )
-    return Finding(
-        check="leakage",
-        severity="stop",
-        title=f"{len(leaks)} near-duplicate clusters stand in more than one split",
-        detail="what is tested was trained on, so every measure would flatter",
-        fix="prepare the data set again with 'fine-tuning prepare'",
-        numbers={"clusters": len(leaks)},
-        examples=tuple(" = ".join(members[cluster]) for cluster in leaks[:_SHOWN]),
+def _lengths(records: SplitRecords, recipe: ExampleTokenizer, num_beyond: int) -> Finding:
+    max_length = recipe.max_length
+    others = (
+        "" if recipe.truncation == WINDOWS else ", or set data_preparation.truncation to windows"
     )
-
-
-def _lengths(records: SplitRecords, max_length: int) -> Finding:
     lengths = sorted(len(record.tokenized.ids) for split in records.values() for record in split)
     width = max(1, -(-(lengths[-1] + 1) // NUM_BARS))
     histogram = {
         f"{start} to {start + width - 1}": sum(start <= n < start + width for n in lengths)
         for start in range(0, lengths[-1] + 1, width)
     }
-    at_limit = sum(n >= max_length for n in lengths)
+    at_limit, would_do = sum(n >= max_length for n in lengths), _round_up(lengths[-1])
     middle, high = lengths[len(lengths) // 2], lengths[int(0.95 * (len(lengths) - 1))]
     return Finding(
         check="token lengths",
         severity="warning" if at_limit else "note",
         title=f"sequences have {middle} tokens in the middle, {high} at the 95th percentile",
         detail=f"{at_limit} of {len(lengths)} reach data_preparation.max_length ({max_length})",
-        fix="raise data_preparation.max_length, or set data_preparation.truncation to oldest"
-        if at_limit
-        else f"a max_length of {_round_up(lengths[-1])} would do, and need less memory",
+        fix=f"raise data_preparation.max_length{others}"
+        if at_limit or num_beyond
+        else f"a max_length of {would_do} would do, and need less memory"
+        if would_do < max_length
+        else "",
         numbers={"histogram": histogram, "median": middle, "p95": high, "longest": lengths[-1]},
     )
 
@@ -132,7 +110,7 @@ def _endings(records: SplitRecords, recipe: ExampleTokenizer) -> Finding:
         severity="warning",
         title=f"{len(open_ones)} of {len(replies)} replies are trained on without {text!r}",
         detail="they were cut at max_length; a model that never sees an end may never stop",
-        fix="set data_preparation.truncation to drop or oldest",
+        fix="raise data_preparation.max_length, or set data_preparation.truncation to drop",
         numbers={"replies": len(replies), "without_end": len(open_ones)},
         examples=tuple(open_ones[:_SHOWN]),
     )
@@ -162,7 +140,9 @@ def _parity(records: SplitRecords, recipe: ExampleTokenizer) -> Finding:
         for target in record.example.targets:
             try:
                 text = recipe.renderer.render(
-                    record.example.messages[:target], add_generation_prompt=True
+                    record.example.messages[:target],
+                    add_generation_prompt=True,
+                    tools=record.example.tools,
                 )
             except DataError:
                 continue
@@ -175,6 +155,7 @@ def _parity(records: SplitRecords, recipe: ExampleTokenizer) -> Finding:
             check="template parity",
             severity="good",
             title=f"the prompts of {len(some)} sequences are those the server renders",
+            detail=_thought(recipe),
         )
     return Finding(
         check="template parity",
@@ -183,6 +164,17 @@ def _parity(records: SplitRecords, recipe: ExampleTokenizer) -> Finding:
         detail="the model would learn another form of conversation than it is served",
         fix="prepare the data set again for this base model with 'fine-tuning prepare'",
         examples=tuple(broken),
+    )
+
+
+def _thought(recipe: ExampleTokenizer) -> str:
+    """Say what is trained on before a reply where the base's prompt opens a thought."""
+    form = recipe.ending.form
+    if not form.opening.strip() or not form.bare:
+        return ""
+    return (
+        f"the prompt opens a thought ({form.opening.strip()}), and {form.closes.strip()!r} before "
+        "each reply closes it"
     )
 
 

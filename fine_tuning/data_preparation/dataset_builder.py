@@ -2,26 +2,27 @@
 
 Which split a conversation belongs to is drawn from its id (or its cluster's name) and the seed
 alone, so neither new conversations nor further turns of an old one ever move it. Nothing
-disappears: conversations given = kept + dropped by reason, and the manifest says so.
+disappears: conversations given = kept + dropped by reason, replies given = kept + lost by reason,
+and the manifest says so. No held-out reply answers what train answers the same.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from fine_tuning.core.conversation import Conversation, ConversationLike
-from fine_tuning.core.errors import ConfigError, DataError
+from fine_tuning.core.errors import DataError
 from fine_tuning.core.formats import as_conversations
-from fine_tuning.core.naming import canonical_json, unit_interval
+from fine_tuning.core.naming import canonical_json
 from fine_tuning.core.ports import Progress, PromptRenderer, Tokenizer
-from fine_tuning.data_preparation.formatter import Drop, examples_from
+from fine_tuning.data_preparation.clusters import name_clusters, own_cluster
+from fine_tuning.data_preparation.formatter import Drop
 from fine_tuning.data_preparation.manifest import DatasetFacts, SplitCounts
-from fine_tuning.data_preparation.masking import DEFAULT_MAX_LENGTH, ExampleTokenizer
+from fine_tuning.data_preparation.masking import DEFAULT_MAX_LENGTH, WINDOWS, ExampleTokenizer
+from fine_tuning.data_preparation.needed_length import needed_length
 from fine_tuning.data_preparation.snapshot import (
     SPLITS,
     Record,
@@ -30,8 +31,20 @@ from fine_tuning.data_preparation.snapshot import (
     load_snapshot,
     write_snapshot,
 )
+from fine_tuning.data_preparation.splits import (
+    MIN_CONVERSATIONS_FOR_ALL_SPLITS,
+    Ratios,
+    split_clusters,
+)
+from fine_tuning.data_preparation.tokenized_conversations import (
+    Collected,
+    TokenizedConversation,
+    tokenize_conversation,
+    without_known,
+)
 
 __all__ = [
+    "MIN_CONVERSATIONS_FOR_ALL_SPLITS",
     "DatasetBuilder",
     "Ratios",
     "Snapshot",
@@ -45,9 +58,6 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 RECOMMENDED_PAIRS = 100
-MIN_CONVERSATIONS_FOR_ALL_SPLITS = 10
-_RATIO_TOLERANCE = 1e-6  # 0.8 + 0.1 + 0.1 misses 1 by units in the last place
-
 GIVEN_TWICE = "given twice"
 NOT_JSON = "holds values or text JSON cannot express"
 
@@ -57,69 +67,9 @@ COLLECT_MORE = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ratios:
-    """The share of conversations each split gets; the three add up to 1.
-
-    Raises:
-        ConfigError: on construction, if a share is out of range or they do not add up to 1.
-    """
-
-    train: float = 0.8
-    validation: float = 0.1
-    test: float = 0.1
-
-    def __post_init__(self) -> None:
-        """Refuse shares that leave data over, use it twice, or leave nothing to learn from."""
-        shares = (self.train, self.validation, self.test)
-        written = " + ".join(f"{share:g}" for share in shares)
-        if not all(0 <= share <= 1 for share in shares) or self.train == 0:
-            raise ConfigError(
-                f"the ratios are {written}, expected each from 0 to 1 and train above 0"
-            )
-        if not math.isclose(sum(shares), 1, abs_tol=_RATIO_TOLERANCE):
-            raise ConfigError(f"the ratios {written} add up to {sum(shares):g}, expected 1")
-
-    def of(self, split: str) -> float:
-        """Return the share of a split."""
-        return float(getattr(self, split))
-
-    def interval(self, split: str) -> tuple[float, float]:
-        """Return the part of [0, 1) whose draws belong to a split; the last ends at 1."""
-        start = sum(self.of(name) for name in SPLITS[: SPLITS.index(split)])
-        return start, 1.0 if split == SPLITS[-1] else start + self.of(split)
-
-
-def own_cluster(conversation: Conversation) -> str:
-    """Return the default cluster, a conversation's id: it stays when the conversation grows."""
-    return conversation.id
-
-
-def name_clusters(
-    conversations: Sequence[Conversation], cluster_of: Callable[[Conversation], str]
-) -> list[str]:
-    """Return the cluster of each conversation; exact copies share that of the oldest of them."""
-    oldest: dict[str, Conversation] = {}
-    for conversation in conversations:
-        key = conversation.content_id
-        oldest[key] = min(oldest.get(key, conversation), conversation, key=_age)
-    return [cluster_of(oldest[conversation.content_id]) for conversation in conversations]
-
-
-def _age(conversation: Conversation) -> tuple[bool, str, str]:
-    """Sort by time, those without one last, then by id."""
-    return not conversation.created_at, conversation.created_at, conversation.id
-
-
-@dataclass(slots=True)
-class _Collected:
-    """What tokenising gave, and what it did not."""
-
-    kept: list[Conversation] = field(default_factory=list)
-    records: dict[int, list[Record]] = field(default_factory=dict)
-    dropped: list[Drop] = field(default_factory=list)
-    lost_replies: Counter[str] = field(default_factory=Counter)
-    num_cut: int = 0
+def whole_conversation(conversation: Conversation) -> list[Conversation]:
+    """Return a conversation as the one session that it is by default."""
+    return [conversation]
 
 
 class DatasetBuilder:
@@ -132,11 +82,12 @@ class DatasetBuilder:
         ratios: The share of each split.
         seed: Another seed draws other splits.
         base_model: What identifies the model ("name", "digest"); kept in the manifest.
-        cluster_of: Names what must stay in one split, such as near-duplicates; exact copies
-            always do.
-        train_on: Which replies are learnt; see ``formatter.POLICIES``.
+        cluster_of: Names what must stay in one split, such as near-duplicates; copies, forks and
+            chats that share an exchange always do, see ``clusters``.
+        train_on: Which replies are trained on; see ``formatter.POLICIES``.
         rated_up: (conversation id, message id) of the replies a person liked.
         truncation: See ``masking.TRUNCATIONS``.
+        sessions_of: Cuts a conversation that holds several sessions; each keeps its id.
 
     Raises:
         ConfigError: if ``max_length`` is below 2, or a policy is unknown.
@@ -154,12 +105,14 @@ class DatasetBuilder:
         cluster_of: Callable[[Conversation], str] = own_cluster,
         train_on: str = "weighted",
         rated_up: Collection[tuple[str, str]] = (),
-        truncation: str = "cut",
+        truncation: str = WINDOWS,
+        sessions_of: Callable[[Conversation], Iterable[Conversation]] = whole_conversation,
     ) -> None:
         self.ratios = ratios or Ratios()
         self.seed = seed
         self.base_model = dict(base_model or {})
         self._cluster_of = cluster_of
+        self._sessions_of = sessions_of
         self._train_on = train_on
         self._rated_up = frozenset(rated_up)
         self._examples = ExampleTokenizer(
@@ -196,23 +149,18 @@ class DatasetBuilder:
         collected = self._collect(given, progress)
         if not collected.kept:
             raise _nothing_to_train_on(len(given), collected.dropped)
-        clusters = name_clusters(collected.kept, self._cluster_of)
-        placed, borrowed = split_clusters(clusters, self.ratios, seed=self.seed)
-        indices = {
-            split: [i for i, cluster in enumerate(clusters) if placed[cluster] == split]
-            for split in SPLITS
-        }
+        held, borrowed = self._placed(collected)
         splits = {
-            split: [record for i in own for record in collected.records[i]]
-            for split, own in indices.items()
+            split: [record for one in held[split] for record in one.records] for split in SPLITS
         }
         counts = {
-            split: count_split(splits[split], [collected.kept[i].id for i in own])
-            for split, own in indices.items()
+            split: count_split(splits[split], [one.conversation.id for one in held[split]])
+            for split in SPLITS
         }
         num_pairs = sum(count["replies"] for count in counts.values())
         facts: DatasetFacts = {
             **self._facts(given, collected),
+            **self._needed(collected),
             "splits": counts,
             "borrowed_clusters": borrowed,
             "remarks": _remarks(num_pairs, counts, self.ratios),
@@ -221,32 +169,51 @@ class DatasetBuilder:
             logger.warning("%s", remark)
         return write_snapshot(datasets, splits, facts)
 
-    def _collect(self, given: Sequence[Conversation], progress: Progress | None) -> _Collected:
+    def _collect(self, given: Sequence[Conversation], progress: Progress | None) -> Collected:
         """Tokenise conversations in the order of their content; each is kept or dropped."""
-        done = _Collected()
+        done = Collected()
         for number, conversation in enumerate(_in_order(given, done.dropped), start=1):
-            found = examples_from([conversation], train_on=self._train_on, rated_up=self._rated_up)
-            records: list[Record] = []
-            drops = list(found.drops)
-            for example in found:
-                tokenized = self._examples.tokenize(example)
-                drops += tokenized.drops
-                done.num_cut += tokenized.num_cut
-                records += [
-                    Record(example=example, tokenized=sequence) for sequence in tokenized.sequences
-                ]
-            if records:
-                done.records[len(done.kept)] = records
-                done.kept.append(conversation)
-                for drop in drops:
-                    done.lost_replies[drop.reason] += drop.num_targets
-            else:
-                done.dropped.append(drops[0])
+            found = tokenize_conversation(
+                conversation,
+                self._examples,
+                sessions_of=self._sessions_of,
+                train_on=self._train_on,
+                rated_up=self._rated_up,
+            )
+            done.add(found)
             if progress:
                 progress("tokenizing", number, len(given))
         return done
 
-    def _facts(self, given: Sequence[Conversation], collected: _Collected) -> DatasetFacts:
+    def _placed(
+        self, collected: Collected
+    ) -> tuple[dict[str, list[TokenizedConversation]], dict[str, str]]:
+        """Return the conversations of each split, and the clusters that were borrowed.
+
+        No exchange whose text stands in train is a target elsewhere: what was trained on is no
+        measure. A conversation without any other leaves, and ``collected`` counts it as dropped.
+        """
+        clusters = name_clusters([one.conversation for one in collected.kept], self._cluster_of)
+        placed, borrowed = split_clusters(clusters, self.ratios, seed=self.seed)
+        held: dict[str, list[TokenizedConversation]] = {split: [] for split in SPLITS}
+        for one, cluster in zip(collected.kept, clusters, strict=True):
+            held[placed[cluster]].append(one)
+        train, *others = SPLITS
+        known = {key for one in held[train] for key in one.keys}
+        collected.kept = list(held[train])
+        for split in others:
+            num_before = len(collected.kept)
+            for one in held[split]:
+                collected.add(without_known(one, known, self._examples))
+            held[split] = collected.kept[num_before:]
+        return held, borrowed
+
+    def _needed(self, collected: Collected) -> DatasetFacts:
+        """Return the length that would keep the replies that are too long now, if any are."""
+        length = needed_length((*collected.kept, *collected.left_out), self._examples)
+        return {} if length is None else {"needed_length": length}
+
+    def _facts(self, given: Sequence[Conversation], collected: Collected) -> DatasetFacts:
         """Return what the manifest says about how the data set came to be."""
         return {
             "base_model": self.base_model,
@@ -267,56 +234,10 @@ class DatasetBuilder:
             "dropped_conversations": sorted(
                 [drop.conversation_id, drop.reason] for drop in collected.dropped
             ),
+            "replies": collected.replies,
             "lost_replies": dict(collected.lost_replies),
             "cut_replies": collected.num_cut,
         }
-
-
-def split_clusters(
-    clusters: Iterable[str], ratios: Ratios, *, seed: int = 0
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Draw the split of each cluster from its name and the seed alone.
-
-    One rule bends that law, for small data only: with ten conversations or more, a validation or
-    test split with a share above 0 that would be empty borrows the cluster whose draw lies nearest
-    to its interval from the split that holds it, if that keeps another one. So does an empty train
-    split, with any number of conversations. A borrowed cluster goes home when later data gives the
-    split one of its own; no other cluster ever moves.
-
-    Args:
-        clusters: The cluster of each conversation.
-        ratios: The share of each split.
-        seed: Salts the draw.
-
-    Returns:
-        The split of each cluster, and those borrowed with the split their draw had named.
-    """
-    members = list(clusters)
-    draws = {cluster: unit_interval(cluster, salt=str(seed)) for cluster in sorted(set(members))}
-    drawn = {cluster: _split_of(draw, ratios) for cluster, draw in draws.items()}
-    placed = dict(drawn)
-    wanting = ["train"]
-    if len(members) >= MIN_CONVERSATIONS_FOR_ALL_SPLITS:
-        wanting += ["validation", "test"]
-    for split in wanting:
-        sizes = Counter(placed.values())
-        if sizes[split] or not ratios.of(split):
-            continue
-        keep = 0 if split == "train" else 1
-        lenders = [cluster for cluster, holder in placed.items() if sizes[holder] > keep]
-        if lenders:
-            low, high = ratios.interval(split)
-            nearest = min(lenders, key=lambda c: max(low - draws[c], draws[c] - high))
-            placed[nearest] = split
-    return placed, {c: drawn[c] for c in placed if placed[c] != drawn[c]}
-
-
-def _split_of(draw: float, ratios: Ratios) -> str:
-    for split in SPLITS:
-        low, high = ratios.interval(split)
-        if low <= draw < high:
-            return split
-    return SPLITS[-1]
 
 
 def _in_order(given: Sequence[Conversation], dropped: list[Drop]) -> list[Conversation]:

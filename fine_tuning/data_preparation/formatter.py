@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
-from fine_tuning.core.conversation import Conversation, ConversationLike, Message
+from fine_tuning.core.conversation import LEFT_OUT, Conversation, ConversationLike, Message
 from fine_tuning.core.errors import ConfigError, DataError
 from fine_tuning.core.example import Example
 from fine_tuning.core.formats import (
@@ -26,6 +26,7 @@ from fine_tuning.core.formats import (
     validate_record,
 )
 from fine_tuning.core.json_value import JsonObject
+from fine_tuning.core.tool_schemas import tool_schemas
 
 logger = logging.getLogger(__name__)
 
@@ -194,10 +195,12 @@ def examples_from(
 ) -> Examples:
     """Return one example per conversation: its current branch, with the replies to learn.
 
-    A target is an assistant turn that is complete and says something. Of these, "weighted" learns
-    those whose weight is not 0, "all" every one, "last" the last weighted one, "rated_up" those a
-    person liked. Messages after the last target are left out: they teach nothing, and an
-    unanswered question would change the example's name.
+    The tools that a conversation's metadata declare come with it, for the prompt to show.
+
+    A target is an assistant turn that is complete, says something and was not left out by cleaning.
+    Of these, "weighted" learns those whose weight is not 0, "all" every one, "last" the last
+    weighted one, "rated_up" those a person liked. Messages after the last target are left out: they
+    teach nothing, and an unanswered question would change the example's name.
 
     Args:
         conversations: In any shape ``core/formats.py`` reads.
@@ -230,6 +233,7 @@ def examples_from(
                 conversation_id=conversation.id,
                 messages=path[: targets[-1] + 1],
                 targets=targets,
+                tools=tool_schemas(conversation.metadata),
             )
         )
     return Examples(examples=tuple(examples), drops=tuple(drops))
@@ -257,7 +261,8 @@ def is_target(message: Message) -> bool:
 
 def _is_finished_reply(message: Message) -> bool:
     said = bool(message.text.strip() or message.tool_calls)
-    return message.role == "assistant" and message.status == "complete" and said
+    is_finished = message.role == "assistant" and message.status == "complete" and said
+    return is_finished and LEFT_OUT not in message.metadata
 
 
 def _why_nothing(path: Sequence[Message], train_on: str) -> str:

@@ -167,7 +167,7 @@ class HfRenderer:
                 next_command="add a chat_template to its tokenizer_config.json",
             )
         self._fingerprint = content_name(
-            ["hf jinja 1", self._files.chat_template, self._files.bos, self._files.eos]
+            ["hf jinja 2", self._files.chat_template, self._files.bos, self._files.eos]
         )
 
     @property
@@ -175,8 +175,19 @@ class HfRenderer:
         """The content name of template and rules."""
         return self._fingerprint
 
-    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        add_generation_prompt: bool,
+        tools: Sequence[JsonObject] = (),
+    ) -> str:
         """Return the prompt text, without the BOS the tokenizer adds.
+
+        Args:
+            messages: The conversation.
+            add_generation_prompt: Begin the assistant's turn at the end.
+            tools: What the model may call, in OpenAI's form; a template may know none.
 
         Raises:
             DataError: if there is no message, one holds something other than text, or the
@@ -192,6 +203,7 @@ class HfRenderer:
         try:
             text = self._template.render(
                 messages=[template_message(message, message.text) for message in messages],
+                tools=[dict(tool) for tool in tools] or None,
                 add_generation_prompt=add_generation_prompt,
                 bos_token=self._files.bos,
                 eos_token=self._files.eos,

@@ -11,9 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from fine_tuning.core.conversation import Message, Part, Role
+from fine_tuning.core.conversation import Message, Role
 from fine_tuning.core.errors import DataError
+from fine_tuning.core.json_value import JsonObject
 from fine_tuning.data_preparation.chat_template import ChatTemplate
+from fine_tuning.data_preparation.reply_form import (
+    QUESTION,
+    REPLY,
+    common_length,
+    short_message,
+)
 
 MIN_REPLIES = 3
 """Fewer replies are not worth a check."""
@@ -27,10 +34,12 @@ FIRST_CHARS_PER_TOKEN = 4
 class Frame:
     """What a template writes from one prompt to the next, around a reply and a question.
 
-    The next prompt is the one before, then ``lead``, the reply, ``close``, ``open``, the question
-    and ``tail``; ``open`` begins with the special token that ends the reply.
+    The next prompt is the one before without ``thought_opening`` (which only the last turn has),
+    then ``lead``, the reply, ``close``, ``open``, the question, ``tail`` and ``thought_opening``;
+    ``open`` begins with the special token that ends the reply.
     """
 
+    thought_opening: str
     lead: str
     close: str
     open: str
@@ -43,7 +52,7 @@ class Frame:
         return self.lead + (reply.text.strip() if self.trims_reply else reply.text) + self.close
 
     def opening(self, question: Message) -> str:
-        """Return the end of a turn and the question behind it, up to the next reply."""
+        """Return the end of a turn and the question behind it, up to the next turn's header."""
         text = question.text.strip() if self.trims_question else question.text
         return self.open + text + self.tail
 
@@ -75,7 +84,12 @@ class IncrementalPrompts:
         self._num_passed = self._num_failed = 0
 
     def extend(
-        self, messages: Sequence[Message], targets: Sequence[int], *, max_chars: int
+        self,
+        messages: Sequence[Message],
+        targets: Sequence[int],
+        *,
+        max_chars: int,
+        tools: Sequence[JsonObject] = (),
     ) -> _PromptPieces | None:
         """Return the prompts of the first targets, about ``max_chars`` of them.
 
@@ -88,7 +102,7 @@ class IncrementalPrompts:
         if len(run) < MIN_REPLIES:
             return None
         try:
-            grown = self._put_together(self.frame, messages, run)
+            grown = self._put_together(self.frame, messages, run, tools)
         except DataError:
             grown = None
         self._num_passed += grown is not None
@@ -98,32 +112,38 @@ class IncrementalPrompts:
         return grown
 
     def _put_together(
-        self, frame: Frame, messages: Sequence[Message], run: Sequence[int]
+        self,
+        frame: Frame,
+        messages: Sequence[Message],
+        run: Sequence[int],
+        tools: Sequence[JsonObject],
     ) -> _PromptPieces | None:
         """Return the prompts of a run of plain exchanges, or None if the check fails."""
         tokenizer, renderer = self.turns.tokenizer, self.turns.renderer
         first, last = run[0], run[-1]
-        start = renderer.render(messages[:first], add_generation_prompt=True)
+        start = renderer.render(messages[:first], add_generation_prompt=True, tools=tools)
+        shown = start.removesuffix(frame.thought_opening)
         places = range(first, last, 2)
         closings = [frame.closing(messages[place]) for place in places]
         openings = [frame.opening(messages[place + 1]) for place in places]
         pieces = [one + other for one, other in zip(closings, openings, strict=True)]
-        text = start + "".join(pieces)
-        if text != renderer.render(messages[:last], add_generation_prompt=True):
+        text = shown + "".join(pieces) + frame.thought_opening
+        if text != renderer.render(messages[:last], add_generation_prompt=True, tools=tools):
             return None
         start_ids, past, whole = (
             tokenizer.encode(one, add_special=True, parse_special=True)
-            for one in (start, start + closings[0], text)
+            for one in (start, shown + closings[0], text)
         )
         turns = [one + other for one, other in zip(openings, closings[1:], strict=False)]
-        found = tokenizer.encode_many([*turns, *openings], parse_special=True)
+        last_turns = [opening + frame.thought_opening for opening in openings]
+        found = tokenizer.encode_many([*turns, *last_turns], parse_special=True)
         turn_ids, tail_ids = found[: len(turns)], found[len(turns) :]
         lengths = list(accumulate(map(len, turn_ids), initial=len(past)))
         for ids in turn_ids:
             past += ids
         if not start_ids or [*past, *tail_ids[-1]] != whole:
             return None
-        replies = self.turns.replies([messages[target].text for target in run])
+        replies = self.turns.replies([messages[target] for target in run])
         behind = range(first + 2, last + 1, 2)
         return _PromptPieces(
             past,
@@ -141,6 +161,9 @@ class ConversationPrompts:
         messages: The conversation.
         targets: The replies to be learnt, ascending.
         max_length: The longest prompt that is of use, in tokens.
+        tools: The functions the model was offered.
+        is_bounded: Whether the conversation is known to be about as long as is of use; then it is
+            put together at once.
     """
 
     def __init__(
@@ -149,12 +172,17 @@ class ConversationPrompts:
         messages: Sequence[Message],
         targets: Sequence[int],
         max_length: int,
+        tools: Sequence[JsonObject] = (),
+        *,
+        is_bounded: bool = False,
     ) -> None:
+        self._tools = tools
         self._prompts = prompts
         self.messages = messages
         self._targets = targets
         self._max_length = max_length
-        self._max_chars = FIRST_CHARS_PER_TOKEN * max_length
+        part = FIRST_CHARS_PER_TOKEN * max_length
+        self._max_chars = sum(len(m.text) for m in messages) + 1 if is_bounded else part
         self._put_together: _PromptPieces | None = None
         self._retry_at = 0
         self._since = 0
@@ -169,7 +197,7 @@ class ConversationPrompts:
         if self._put_together is None or target not in self._put_together.replies:
             self._put_together = self._next(place)
         if self._put_together is None:
-            return self._prompts.turns.prompt_and_reply(self.messages, target)
+            return self._prompts.turns.prompt_and_reply(self.messages, target, self._tools)
         return self._put_together.prompt_and_reply(target)
 
     def fitting(self, place: int) -> tuple[list[int], list[int]]:
@@ -191,7 +219,7 @@ class ConversationPrompts:
             if self.messages[start].role != "user":
                 continue
             rest = [*self.messages[:num_fixed], *self.messages[start : target + 1]]
-            prompt, reply = self._prompts.turns.prompt_and_reply(rest, len(rest) - 1)
+            prompt, reply = self._prompts.turns.prompt_and_reply(rest, len(rest) - 1, self._tools)
             if len(prompt) + len(reply) <= self._max_length:
                 self._since = start
                 return prompt, reply
@@ -203,7 +231,9 @@ class ConversationPrompts:
         if place < self._retry_at:
             return None
         rest = self._targets[place:]
-        grown = self._prompts.extend(self.messages, rest, max_chars=self._max_chars)
+        grown = self._prompts.extend(
+            self.messages, rest, max_chars=self._max_chars, tools=self._tools
+        )
         if grown is None:
             self._retry_at = 2 * place + 1
         else:
@@ -213,20 +243,25 @@ class ConversationPrompts:
 
 def find_frame(turns: ChatTemplate) -> Frame | None:
     """Find out how a template goes on, by rendering two small conversations."""
-    asked, said = _message("user", "Question"), _message("assistant", "Fine")
+    asked, said = short_message("user", QUESTION), short_message("assistant", REPLY)
     render = turns.renderer.render
     try:
         prompt = render([asked], add_generation_prompt=True)
-        longer = render([asked, said, _message("user", "More")], add_generation_prompt=True)
-        padded = render([asked, said, _message("user", " More ")], add_generation_prompt=True)
+        longer = render([asked, said, short_message("user", "More")], add_generation_prompt=True)
+        padded = render([asked, said, short_message("user", " More ")], add_generation_prompt=True)
     except DataError:
         return None
-    lead, has_reply, rest = longer.removeprefix(prompt).partition("Fine")
+    opening = prompt[common_length(prompt, longer) :]
+    if opening and not longer.endswith(opening):
+        return None
+    prompt, longer = prompt.removesuffix(opening), longer.removesuffix(opening)
+    lead, has_reply, rest = longer.removeprefix(prompt).partition(REPLY)
     between, has_question, tail = rest.partition("More")
     close, end, after = between.partition(turns.final_token or between)
     if not (longer.startswith(prompt) and has_reply and has_question and turns.final_token and end):
         return None
     return Frame(
+        thought_opening=opening,
         lead=lead,
         close=close,
         open=end + after,
@@ -260,7 +295,3 @@ def _is_plain(message: Message, role: Role) -> bool:
     more = (message.tool_calls, message.reasoning, message.name, message.tool_call_id)
     is_text = len(message.content) == 1 and message.content[0].type == "text"
     return message.role == role and is_text and not any(more)
-
-
-def _message(role: Role, text: str) -> Message:
-    return Message(id=role, role=role, content=(Part(text=text),))

@@ -23,6 +23,13 @@ class ConversationCounts(TypedDict):
     dropped: dict[str, int]
 
 
+class ReplyCounts(TypedDict):
+    """Replies to be trained on that were given and kept; the rest was lost, by reason."""
+
+    given: int
+    kept: int
+
+
 class SplitCounts(TypedDict):
     """What one split holds; a reply is a run of trained tokens."""
 
@@ -45,7 +52,9 @@ class DatasetFacts(TypedDict, total=False):
     """How a data set came to be, without times or places: it is part of the name.
 
     ``dropped_conversations`` are pairs of id and reason, ``borrowed_clusters`` the split each one's
-    draw had named, ``forgotten`` how many conversations were taken out later.
+    draw had named, ``forgotten`` how many conversations were taken out later. Of the replies, given
+    = kept + the sum of ``lost_replies``; of those beyond ``max_length``, ``needed_length`` (absent
+    when there are none) would keep 95 %.
     """
 
     base_model: dict[str, str]
@@ -54,7 +63,9 @@ class DatasetFacts(TypedDict, total=False):
     settings: DatasetSettings
     conversations: ConversationCounts
     dropped_conversations: list[list[str]]
+    replies: ReplyCounts
     lost_replies: dict[str, int]
+    needed_length: int
     cut_replies: int
     splits: dict[str, SplitCounts]
     borrowed_clusters: dict[str, str]

@@ -10,10 +10,12 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from fine_tuning.core.conversation import Message
 from fine_tuning.core.errors import ConfigError
 from fine_tuning.core.example import Example, TokenizedExample
+from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.ports import PromptRenderer, Tokenizer
 from fine_tuning.data_preparation.chat_template import (
     NOT_SHOWN,
@@ -24,13 +26,21 @@ from fine_tuning.data_preparation.chat_template import (
     UnlearnableError,
 )
 from fine_tuning.data_preparation.formatter import Drop
-from fine_tuning.data_preparation.incremental_prompts import ConversationPrompts, IncrementalPrompts
+from fine_tuning.data_preparation.incremental_prompts import IncrementalPrompts
+from fine_tuning.data_preparation.template_reading import (
+    NOT_TEXT,
+    ReadableConversation,
+    TemplateReading,
+)
+from fine_tuning.data_preparation.turn_changes import TemplateTurn
+from fine_tuning.data_preparation.windows import WindowedPrompts, WindowPrompt
 
 __all__ = [
     "DEFAULT_MAX_LENGTH",
     "IGNORED_LABEL",
     "NOTHING_BEFORE",
     "NOT_SHOWN",
+    "NOT_TEXT",
     "REFUSED",
     "TRUNCATIONS",
     "ExampleTokenizer",
@@ -45,19 +55,25 @@ DEFAULT_MAX_LENGTH = 2048
 IGNORED_LABEL = -100
 """The label of a token that is not learnt: ``ignore_index`` of PyTorch's cross entropy."""
 
-NOT_TEXT = "a message holds more than text"
 NO_TARGETS = "nothing to learn"
 TOO_LONG = "beyond max_length"
 
-TRUNCATIONS: tuple[str, ...] = ("cut", "drop", "oldest")
-"""What becomes of a reply that crosses ``max_length``; see :class:`ExampleTokenizer`."""
+WINDOWS = "windows"
+TRUNCATIONS: tuple[str, ...] = (WINDOWS, "cut", "drop", "oldest")
+"""What becomes of a conversation beyond ``max_length``; see :class:`ExampleTokenizer`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokenization:
-    """What became of one example: its sequences, what was lost, and how many replies were cut."""
+    """What became of one example: its sequences, what was lost, and how many replies were cut.
+
+    ``examples`` are the parts of the example that the sequences hold, one each: the messages as the
+    template was given them, and the replies trained on. The ids before a reply are those of the
+    rendering of the messages before it (but with truncation "oldest").
+    """
 
     sequences: tuple[TokenizedExample, ...] = ()
+    examples: tuple[Example, ...] = ()
     drops: tuple[Drop, ...] = ()
     num_cut: int = 0
 
@@ -65,22 +81,30 @@ class Tokenization:
 class _Sequence:
     """Ids and mask, grown together through one method so that they cannot drift apart."""
 
-    def __init__(self) -> None:
+    def __init__(self, messages: Sequence[Message], start: int) -> None:
+        self.messages = messages
+        self.start = start
         self.ids: list[int] = []
         self.mask: list[int] = []
         self.ends: list[int] = []
+        self.places: list[int] = []
 
     def add(self, ids: Sequence[int], bit: int) -> None:
         self.ids += ids
         self.mask += [bit] * len(ids)
 
-    def end_reply(self) -> None:
-        """Note that a reply, end of turn included, ends here."""
+    def end_reply(self, place: int) -> None:
+        """Note that the reply at a place of the messages, end of turn included, ends here."""
         self.ends.append(len(self.ids))
+        self.places.append(place)
 
 
 class ExampleTokenizer:
-    """Tokenises examples for one model; asks the template once how it ends a turn.
+    """Tokenises examples for one model; asks the template once how it writes a turn.
+
+    The conversation is put before the template as serving puts it; only what the template refuses
+    is adapted (``template_reading.py``). Pictures and other parts that are no text are named in
+    their place, and the exchange that needs them is not trained on.
 
     The recipe, for every target turn k (the last paragraph of llama.cpp's serving path:
     tools/server/server-context.cpp tokenises the whole prompt with ``add_special`` and
@@ -91,7 +115,9 @@ class ExampleTokenizer:
        so too.
     2. The reply is tokenised by itself, special tokens in it as plain text: a model that talks
        about ``<|im_end|>`` must not learn to stop there.
-    3. The end of turn is tokenised by itself, special tokens parsed, and is learnt.
+    3. Where the prompt opens a thought, the reply closes it first, behind the recorded thought if
+       there is one; see ``reply_form.py``, also for bases that choose whether to think.
+    4. The end of turn is tokenised by itself, special tokens parsed, and is learnt.
 
     When the ids of the next prompt begin with all ids so far, the turns share one sequence; else
     (templates that drop old thinking, replies that tokenise differently in the past) each has its
@@ -101,9 +127,12 @@ class ExampleTokenizer:
         tokenizer: The serving runtime's tokenizer.
         renderer: The serving runtime's template.
         max_length: The longest sequence, in tokens.
-        truncation: What becomes of a reply that crosses it: "cut" learns it up to there, "drop"
-            does not learn it, "oldest" first leaves out the oldest exchanges, as a server does
-            whose context is full, and cuts only what still does not fit.
+        truncation: What becomes of a longer conversation. "windows" makes several sequences of it
+            that overlap in context only: each further one begins at an exchange, with the system
+            message and about a quarter of ``max_length`` of earlier exchanges; only a reply whose
+            exchange does not fit by itself is cut. "cut" trains on a reply that crosses
+            ``max_length`` up to there and drops later ones, "drop" drops it too, "oldest" leaves
+            out the oldest exchanges before each reply, as a server does whose context is full.
 
     Raises:
         ConfigError: if ``max_length`` is below 2, or ``truncation`` is unknown.
@@ -116,7 +145,7 @@ class ExampleTokenizer:
         renderer: PromptRenderer,
         *,
         max_length: int,
-        truncation: str = "cut",
+        truncation: str = WINDOWS,
     ) -> None:
         if max_length < 2:  # noqa: PLR2004 - one token to see, one to learn
             raise ConfigError(f"max_length is {max_length}, expected at least 2 tokens")
@@ -129,6 +158,7 @@ class ExampleTokenizer:
         self.renderer = renderer
         self.max_length = max_length
         self._turns = ChatTemplate(tokenizer, renderer)
+        self._reading = TemplateReading(renderer)
         self._prompts = IncrementalPrompts(self._turns)
 
     @property
@@ -142,82 +172,150 @@ class ExampleTokenizer:
         return self._turns.end_ids
 
     def tokenize(self, example: Example) -> Tokenization:
-        """Return the sequences of an example, and what of it cannot be learnt."""
+        """Return the sequences of an example, and what of it cannot be trained on.
+
+        The conversation is tried as it is, then adapted to what the template reads, then without
+        the exchanges it still refuses.
+        """
+        if not example.targets:
+            return Tokenization(drops=(_drop(example, NO_TARGETS, targets=0),))
+        as_it_is = self._reading.as_it_is(example)
+        try:
+            done = self._attempt(example, as_it_is)
+        except UnlearnableError:
+            adapted = self._reading.adapted(as_it_is)
+            try:
+                done = self._attempt(example, adapted)
+            except UnlearnableError:
+                done = self._in_parts(example, adapted)
+            as_it_is = adapted
+        lost = Counter(as_it_is.lost).items()
+        drops = [_drop(example, reason, targets=count) for reason, count in lost]
+        return replace(done, drops=(*drops, *done.drops))
+
+    def _in_parts(self, example: Example, conversation: ReadableConversation) -> Tokenization:
+        """Return what the template reads of a conversation that it refuses as a whole.
+
+        Exchanges that it refuses by themselves are left out; when it refuses the others together,
+        each stands alone.
+        """
+        drops: list[Drop] = []
+        alone: list[Tokenization] = []
+        kept: list[TemplateTurn] = []
+        for part in conversation.exchanges():
+            try:
+                alone.append(self._attempt(example, part))
+                kept += part.turns
+            except UnlearnableError as error:
+                drops.append(_drop(example, REFUSED, str(error), targets=len(part.targets)))
+        try:
+            found = [self._attempt(example, replace(conversation, turns=tuple(kept)))]
+        except UnlearnableError:
+            found = alone
+        return Tokenization(
+            sequences=tuple(one for part in found for one in part.sequences),
+            examples=tuple(one for part in found for one in part.examples),
+            drops=(*drops, *(drop for part in found for drop in part.drops)),
+            num_cut=sum(part.num_cut for part in found),
+        )
+
+    def _attempt(self, example: Example, conversation: ReadableConversation) -> Tokenization:
+        """Return the sequences of a conversation.
+
+        Raises:
+            UnlearnableError: if the template or the tokenizer refuses a prompt.
+        """
         drops: list[Drop] = []
         sequences: list[_Sequence] = []
-        if not example.targets:
-            drops.append(_drop(example, NO_TARGETS, targets=0))
-        others = (
-            place
-            for place, message in enumerate(example.messages)
-            if any(part.type != "text" for part in message.content)
-        )
-        first_other = next(others, len(example.messages))
-        prompts = ConversationPrompts(
-            self._prompts, example.messages, example.targets, self.max_length
-        )
-        take = prompts.fitting if self.truncation == "oldest" else prompts.at
-        for place, target in enumerate(example.targets):
-            if target >= first_other:
-                drops.append(_drop(example, NOT_TEXT))
-                continue
+        prompts = WindowedPrompts(self._prompts, conversation, self.max_length)
+        targets = conversation.targets
+        for number, target in enumerate(targets):
             try:
-                prompt, reply = take(place)
+                if self.truncation == "oldest":
+                    found = prompts.oldest_left_out(target)
+                else:
+                    found = prompts.at(target, moves=self.truncation == WINDOWS)
             except UnlearnableError as error:
+                if error.reason == REFUSED:
+                    raise
                 drops.append(_drop(example, error.reason, str(error)))
                 continue
-            if len(prompt) >= self.max_length and self.truncation != "oldest":
-                lost = len(example.targets) - place  # later prompts are longer still
-                drops.append(_drop(example, TOO_LONG, f"{len(prompt)} tokens before", targets=lost))
-                break
-            self._append(sequences, prompt, reply)
-        kept = [self._cut(sequence, example, drops) for sequence in sequences]
+            if len(found.prompt) >= self.max_length and self.truncation != "oldest":
+                # Without windows later prompts are longer still.
+                lost = 1 if self.truncation == WINDOWS else len(targets) - number
+                detail = f"{len(found.prompt)} tokens before"
+                drops.append(_drop(example, TOO_LONG, detail, targets=lost))
+                if lost > 1:
+                    break
+                continue
+            _append(sequences, found)
+        return self._tokenization(example, sequences, drops, conversation.tools)
+
+    def _tokenization(
+        self,
+        example: Example,
+        sequences: Sequence[_Sequence],
+        drops: list[Drop],
+        tools: tuple[JsonObject, ...],
+    ) -> Tokenization:
+        """Return sequences cut to ``max_length``, each with the part of the example it holds."""
+        kept: list[tuple[TokenizedExample, Example]] = []
+        num_cut = 0
+        for sequence in sequences:
+            length, num_whole, is_broken = self._length(sequence)
+            if lost := len(sequence.ends) - num_whole - is_broken:
+                detail = f"{len(sequence.ids)} tokens, max_length {self.max_length}"
+                drops.append(_drop(example, TOO_LONG, detail, targets=lost))
+            if not length:
+                continue
+            targets = tuple(sequence.places[: num_whole + is_broken])
+            part = Example(
+                conversation_id=example.conversation_id,
+                messages=tuple(sequence.messages[: targets[-1] + 1]),
+                targets=targets,
+                tools=tools,
+            )
+            tokenized = TokenizedExample(
+                example_id=part.id,
+                conversation_id=example.conversation_id,
+                ids=tuple(sequence.ids[:length]),
+                mask=tuple(sequence.mask[:length]),
+            )
+            kept.append((tokenized, part))
+            num_cut += is_broken
         return Tokenization(
-            sequences=tuple(sequence for sequence, _ in kept if sequence is not None),
+            sequences=tuple(tokenized for tokenized, _ in kept),
+            examples=tuple(part for _, part in kept),
             drops=tuple(drops),
-            num_cut=sum(num_cut for _, num_cut in kept),
+            num_cut=num_cut,
         )
 
-    def _append(self, sequences: list[_Sequence], prompt: list[int], reply: list[int]) -> None:
-        """Add a turn to the last sequence when its prompt continues that, else to a new one."""
-        last = sequences[-1] if sequences else None
-        if last is None or prompt[: len(last.ids)] != last.ids:
-            last = _Sequence()
-            sequences.append(last)
-        last.add(prompt[len(last.ids) :], 0)
-        last.add(reply, 1)
-        last.end_reply()
+    def _length(self, sequence: _Sequence) -> tuple[int, int, bool]:
+        """Return up to where a sequence is kept, how many replies end by then, and if one breaks.
 
-    def _cut(
-        self, sequence: _Sequence, example: Example, drops: list[Drop]
-    ) -> tuple[TokenizedExample | None, int]:
-        """Return a sequence cut after its last learnt token that fits, and how many replies broke.
-
-        A reply that begins beyond ``max_length`` is dropped; one that crosses it is learnt up to
-        there, without an end of turn it does not have, or dropped if "drop" says so.
+        A reply that begins beyond ``max_length`` is dropped; one that crosses it is trained on up
+        to there, without an end of turn it does not have, or dropped if "drop" says so.
         """
         mask = sequence.mask[: self.max_length]
         length = len(mask) - next((i for i, bit in enumerate(reversed(mask)) if bit), len(mask))
-        num_whole = sum(end <= length for end in sequence.ends)
+        whole = [end for end in sequence.ends if end <= length]
         is_broken = bool(length) and length not in sequence.ends
         if is_broken and self.truncation == "drop":
-            length, is_broken = (
-                max((end for end in sequence.ends if end <= length), default=0),
-                False,
-            )
-        lost = len(sequence.ends) - num_whole - is_broken
-        if lost:
-            detail = f"{len(sequence.ids)} tokens, max_length {self.max_length}"
-            drops.append(_drop(example, TOO_LONG, detail, targets=lost))
-        if not length:
-            return None, 0
-        tokenized = TokenizedExample(
-            example_id=example.id,
-            conversation_id=example.conversation_id,
-            ids=tuple(sequence.ids[:length]),
-            mask=tuple(mask[:length]),
-        )
-        return tokenized, int(is_broken)
+            return max(whole, default=0), len(whole), False
+        return length, len(whole), is_broken
+
+
+def _append(sequences: list[_Sequence], found: WindowPrompt) -> None:
+    """Add a turn to the last sequence when its prompt continues that, else to a new one."""
+    last = sequences[-1] if sequences else None
+    continues = last is not None and found.start == last.start
+    if last is None or not continues or found.prompt[: len(last.ids)] != last.ids:
+        last = _Sequence(found.messages, found.start)
+        sequences.append(last)
+    last.messages = found.messages  # a window opened again may reach further
+    last.add(found.prompt[len(last.ids) :], 0)
+    last.add(found.reply, 1)
+    last.end_reply(found.place)
 
 
 def tokenize_example(

@@ -58,6 +58,8 @@ class Record:
             "targets": list(self.example.targets),
             "messages": [{k: raw[k] for k in kept if k in raw} for raw in messages],
         }
+        if self.example.tools:
+            raw["tools"] = [dict(tool) for tool in self.example.tools]
         return canonical_json(raw)
 
     @classmethod
@@ -73,6 +75,7 @@ class Record:
                 conversation_id=str(raw["conversation_id"]),
                 messages=tuple(Message.from_dict(message) for message in raw["messages"]),
                 targets=tuple(int(target) for target in raw["targets"]),
+                tools=tuple(raw.get("tools") or ()),
             )
         return cls(example=example, tokenized=TokenizedExample.from_dict(raw))
 

@@ -28,11 +28,19 @@ def open_store(path: Path | str) -> ConversationStore:
     Raises:
         StorageError: if the suffix is another, or the store cannot be opened.
     """
+    check_suffix(path)
+    return SqliteConversationStore(path) if is_sqlite(path) else JsonlConversationStore(path)
+
+
+def check_suffix(path: Path | str) -> None:
+    """Do nothing if a path's suffix names a kind of store.
+
+    Raises:
+        StorageError: if it does not.
+    """
     suffix = Path(path).suffix.lower()
-    if suffix in JSONL_SUFFIXES:
-        return JsonlConversationStore(path)
-    if is_sqlite(path):
-        return SqliteConversationStore(path)
+    if suffix in (*JSONL_SUFFIXES, *SQLITE_SUFFIXES):
+        return
     accepted = ", ".join((*JSONL_SUFFIXES, *SQLITE_SUFFIXES))
     raise StorageError(
         f"{path} has suffix {suffix or 'none'!r}, expected one of {accepted}",

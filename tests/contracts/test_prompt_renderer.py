@@ -123,6 +123,15 @@ def test_parts_and_tools_are_rendered_or_refused_never_fatal(case: Case) -> None
         case.renderer.render([], add_generation_prompt=True)
 
 
+def test_a_template_without_tools_ignores_them(case: Case) -> None:
+    function = {"name": "weather", "parameters": {"type": "object", "properties": {}}}
+    plain = case.renderer.render(ask("Rain?"), add_generation_prompt=True)
+    offered = case.renderer.render(
+        ask("Rain?"), add_generation_prompt=True, tools=[{"type": "function", "function": function}]
+    )
+    assert offered == plain
+
+
 def test_an_order_of_roles_the_template_refuses_is_an_error(case: Case) -> None:
     good = messages(("user", "a"), ("assistant", "b"), ("user", "c"))
     assert case.strict.render(good, add_generation_prompt=True) == (

@@ -31,6 +31,22 @@ class TickingClock:
         return float(self.seconds)
 
 
+class SetClock:
+    """A clock that stands until it is set."""
+
+    def __init__(self) -> None:
+        self.time = START
+
+    def now(self) -> datetime:
+        return self.time
+
+    def monotonic_s(self) -> float:
+        return (self.time - START).total_seconds()
+
+    def pass_by(self, **some: float) -> None:
+        self.time += timedelta(**some)
+
+
 @pytest.fixture(params=["log.jsonl", "log.db"])
 def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path / request.param
@@ -79,6 +95,70 @@ def test_turns_of_a_session_are_one_path_in_order(path: Path) -> None:
     assert first.created_at == "2026-11-22T10:00:00.000000+00:00"
 
 
+def test_an_unnamed_session_ends_after_half_an_hour_without_a_turn(path: Path) -> None:
+    clock = SetClock()
+    logger = ConversationLogger(path, clock=clock)
+    for minutes in (0, 29, 30, 1, 60 * 24):
+        clock.pass_by(minutes=minutes)
+        logger.log_conversation(f"after {minutes}", "a")
+    asked = [[m.text for m in c.path()[::2]] for c in logger.store.conversations()]
+    assert asked == [["after 0", "after 29"], ["after 30", "after 1"], ["after 1440"]]
+
+
+def test_an_unnamed_session_ends_after_fifty_turns(path: Path) -> None:
+    logger = ConversationLogger(path, clock=TickingClock())
+    for number in range(120):
+        logger.log_conversation(f"q{number}", f"a{number}")
+    counts = [len(one.messages) // 2 for one in logger.store.conversations()]
+    assert counts == [50, 50, 20]
+
+
+@pytest.mark.parametrize("is_named_later", [False, True])
+def test_a_named_session_is_never_ended(path: Path, is_named_later: bool) -> None:
+    clock = SetClock()
+    logger = ConversationLogger(path, clock=clock, session_id=None if is_named_later else "mine")
+    if is_named_later:
+        logger.session_id = "mine"
+    for number in range(60):
+        clock.pass_by(hours=number)
+        logger.log_conversation(f"q{number}", f"a{number}")
+        logger.log_conversation(f"Q{number}", f"A{number}", session_id="other")
+    assert {one.id: len(one.messages) for one in logger.store.conversations()} == {
+        "mine": 120,
+        "other": 120,
+    }
+
+
+def test_feedback_finds_the_session_of_its_reply(path: Path) -> None:
+    clock = SetClock()
+    logger = ConversationLogger(path, clock=clock)
+    first = logger.log_conversation("q", "a")
+    own = logger.session_id
+    clock.pass_by(hours=1)
+    later = logger.log_conversation("q2", "a2")
+    named = logger.log_conversation("q3", "a3", session_id="n")
+    logger.log_thumb(first, True)
+    again = logger.log_regeneration(first, "b")
+    logger.log_choice(again, first)
+    logger.log_rating(named, 3)
+    # Another process knows the replies from the log alone.
+    other = ConversationLogger(path, clock=clock)
+    other.log_edit(later, "better")
+    other.log_thumb("unknown", True)
+    given = [(one.message_id, one.conversation_id) for one in logger.store.feedback()]
+    assert given == [
+        (first, own),
+        (again, own),
+        (named, "n"),
+        (later, logger.session_id),
+        ("unknown", other.session_id),
+    ]
+    assert own != logger.session_id
+    stored = logger.store.conversation(own)
+    assert stored is not None
+    assert [m.text for m in stored.path()] == ["q", "b"]
+
+
 def test_stats_count_everything(path: Path) -> None:
     logger = ConversationLogger(path, clock=TickingClock(), session_id="s")
     turns = [logger.log_conversation("ab" * n, "xyz" * n) for n in (1, 2, 3)]
@@ -92,6 +172,7 @@ def test_stats_count_everything(path: Path) -> None:
     assert logger.get_conversation_stats() == {
         "log_file": str(path),
         "total_conversations": 2,
+        "total_exchanges": 4,
         "total_turns": 4,
         "total_messages": 8,
         "mean_user_message_chars": 3.25,

@@ -12,7 +12,9 @@ import fine_tuning
 from fine_tuning.core.conversation import Conversation, Message, Part
 from fine_tuning.core.errors import ConfigError, DataError
 from fine_tuning.data_collection.cleaning_steps import (
-    CONSENT,
+    ALWAYS,
+    BOILERPLATE,
+    DUPLICATE,
     NEAR_DUPLICATE,
     REASONS,
     STEP_NAMES,
@@ -67,24 +69,17 @@ GOOD = "It is the part of a kite that faces the wind."
         (chat("Tell me about sails.", " \n "), "no_reply"),
         (chat("hi", "yo"), "too_short"),
         (chat("hi", "yo", "What is a sail?", GOOD), None),
-        (chat("q" * 500, "a" * 3 * 167 + " b"), "too_long"),
-        (chat("What is a sail?", GOOD, "x", "word " * 300), "too_long"),
+        (chat("q" * 500, " ".join(f"word{n}" for n in range(300))), None),
         (chat("What is a sail?", "no " * 9), "repetitive"),
         (chat("What is a sail?", "This fucking thing."), "inappropriate"),
-        (chat("What the f**k is a sail?", GOOD), "inappropriate"),
-        (Conversation.from_turns([("assistant", GOOD), ("user", "x")]), "role_order"),
-        (
-            Conversation.from_turns([("user", "a"), ("user", "b"), ("assistant", GOOD)]),
-            "role_order",
-        ),
-        (
-            Conversation.from_turns([("user", "a"), ("system", "b"), ("assistant", GOOD)]),
-            "role_order",
-        ),
-        (
-            Conversation.from_turns([("user", "a"), ("assistant", GOOD), ("tool", "1")]),
-            "role_order",
-        ),
+        (chat("What the f**k is a sail?", GOOD), None),
+        (Conversation.from_turns([("assistant", GOOD), ("user", "x")]), "no_reply"),
+        (Conversation.from_turns([("assistant", GOOD)]), "no_reply"),
+        (Conversation.from_turns([("assistant", GOOD), ("user", "x"), ("assistant", GOOD)]), None),
+        (Conversation.from_turns([("user", "a"), ("user", "b"), ("assistant", GOOD)]), None),
+        (Conversation.from_turns([("user", "a"), ("system", "b"), ("assistant", GOOD)]), None),
+        (Conversation.from_turns([("user", "a"), ("assistant", GOOD), ("tool", "1")]), None),
+        (Conversation.from_turns([("tool", "1"), ("tool", "2")]), "role_order"),
     ],
 )
 def test_each_reason(conversation: Conversation, reason: str | None) -> None:
@@ -100,7 +95,7 @@ def test_lengths_are_of_an_exchange_and_bounds_belong_to_them() -> None:
         ("4", "too_short"),
         ("11", "too_long"),
     ]
-    assert report.dropped[1].detail == "an exchange has 22 characters, expected 20 or fewer"
+    assert report.dropped[1].detail == "the exchange has 22 characters, expected 20 or fewer"
 
 
 def test_the_first_of_equals_is_kept() -> None:
@@ -183,7 +178,7 @@ def test_every_text_of_the_tree_is_redacted() -> None:
 @pytest.mark.parametrize("name", STEP_NAMES)
 def test_every_step_has_a_switch(name: str) -> None:
     assert name not in [step.name for step in DataCleaner(skip=[name]).clean([]).steps]
-    assert len(DataCleaner(skip=[name]).clean([]).steps) == len((CONSENT, *STEP_NAMES)) - 1
+    assert len(DataCleaner(skip=[name]).clean([]).steps) == len((*ALWAYS, *STEP_NAMES)) - 1
 
 
 def test_skipped_steps_do_nothing() -> None:
@@ -196,9 +191,12 @@ def test_skipped_steps_do_nothing() -> None:
 
 def test_the_table_and_its_names_agree() -> None:
     table = steps(CleaningLimits(min_length=1, max_length=2, phone_regions=()))
-    assert (*(step.name for step in table), NEAR_DUPLICATE) == (CONSENT, *STEP_NAMES)
-    assert (*(step.name for step in table if step.drop), NEAR_DUPLICATE) == REASONS
-    assert all(step.edit or step.drop for step in table)
+    across = (DUPLICATE, BOILERPLATE, NEAR_DUPLICATE)
+    assert {*(step.name for step in table), *across} == {*ALWAYS, *STEP_NAMES}
+    assert (*(step.name for step in table if step.drop or step.rule), *across) == REASONS
+    assert all(step.edit or step.drop or step.rule for step in table)
+    names = [*(step.name for step in table if step.name not in ALWAYS), *across]
+    assert tuple(names) == STEP_NAMES
 
 
 @pytest.mark.parametrize(
@@ -242,18 +240,22 @@ def test_nothing_disappears(chats: list[Conversation], shortest: int, more: int)
 
 
 def test_the_samples() -> None:
-    messy = read_conversations(SAMPLES / "messy_conversations.jsonl")
+    messy_ones = list(read_conversations(SAMPLES / "messy_conversations.jsonl"))
     good = list(read_conversations(SAMPLES / "handbook_conversations.jsonl"))
-    report = DataCleaner().clean([*good, *messy])
+    report = DataCleaner().clean([*good, *messy_ones])
     flaws = Counter((d.conversation.metadata["flaw"], d.reason) for d in report.dropped)
     assert flaws == {
         ("duplicate", "duplicate"): 4,
         ("empty reply", "no_reply"): 2,
         ("loop", "repetitive"): 2,
-        ("too long", "too_long"): 1,
         ("too short", "too_short"): 1,
     }
-    assert report.kept[: len(good)] == good, "sound conversations are not touched"
+    touched = [c.id for c, was in zip(report.kept, good, strict=False) if c != was]
+    assert touched == ["handbook-140"], "sound conversations are not touched"
+    twins = [(one.twin_id, one.reason) for one in report.left_out if one.conversation_id in touched]
+    assert twins == [("handbook-112", "near_duplicate")], "its last question was asked before"
+    long = DataCleaner(max_length=1000).clean(messy_ones)
+    assert [one.reason for one in long.left_out].count("too_long") == 1
 
 
 @pytest.mark.parametrize(
@@ -368,7 +370,7 @@ def test_what_is_withheld_is_dropped_whatever_is_skipped_or_accepted() -> None:
     ("conversation", "reason"),
     [
         (chat("hi", "yo", name="c"), "too_short"),
-        (chat("Is it far?", "Far. " + "word " * 300, name="c"), "too_long"),
+        (chat("Is it far?", "Far. " + "word " * 300, name="c"), "repetitive"),
         (chat("How do I pick it?", "I'm sorry, but I can't help with that.", name="c"), "refusal"),
         (chat("Tell me.", GOOD + "\n```python", name="c"), "cut_off"),
     ],

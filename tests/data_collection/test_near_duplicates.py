@@ -7,6 +7,7 @@ import pytest
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.data_collection.data_cleaner import DataCleaner, Dropped
 from fine_tuning.data_collection.near_duplicates import NearDuplicates
+from fine_tuning.data_collection.quality import quality
 
 WORDS = [
     a + b for a in ("ba", "ke", "li", "mo", "nu", "ra", "si", "to") for b in "bcdfghjklmnpqrst"
@@ -72,8 +73,9 @@ def chats() -> list[Conversation]:
     made = []
     for number in range(40):
         question, answer = " ".join(essay(rng, 20)), essay(rng)
-        for copy, words in enumerate((answer, edited(rng, answer, 3))):
-            turns = [("user", question), ("assistant", " ".join(words))]
+        said = f"It is what you would have of the {' of the '.join(answer)} and that is all."
+        for copy, reply in enumerate((said, f"Sure! {said} I hope this helps.")):
+            turns = [("user", question), ("assistant", reply)]
             when = f"2026-01-{1 + copy:02d}"
             made.append(Conversation.from_turns(turns, id=f"{number}-{copy}", created_at=when))
     return made
@@ -88,12 +90,18 @@ def test_the_best_of_a_cluster_stays_and_carries_the_name_of_the_oldest() -> Non
         created_at="2026-01-02",
     )
     given[0] = Conversation.from_turns(
-        [("user", given[0].messages[0].text), ("assistant", better.replace(".", " *** # % &"))],
+        [
+            ("user", given[0].messages[0].text),
+            ("assistant", better.replace(".", " ... ... ... ... ... ... ...")),
+        ],
         id="0-0",
         created_at="2026-01-01",
     )
+    twin = {c.id: given[place ^ 1] for place, c in enumerate(given)}
     report = DataCleaner().clean(given)
-    assert {c.id for c in report.kept} == {"0-1", *(f"{n}-0" for n in range(1, 40))}
+    assert sorted(int(c.id.partition("-")[0]) for c in report.kept) == list(range(40))
+    assert report.kept[0].id == "0-1"
+    assert all(quality(c).score >= quality(twin[c.id]).score for c in report.kept)
     assert {item.reason for item in report.dropped} == {"near_duplicate"}
     assert report.clusters["0-1"] == "0-0"
     assert all(any(item.conversation is c for c in given) for item in report.dropped)

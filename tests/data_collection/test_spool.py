@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -19,7 +20,14 @@ def talk(name: str, said: str) -> Conversation:
     return replace(turns, id=name)
 
 
-@pytest.fixture(params=[MemorySpool, FileSpool])
+@pytest.fixture(
+    params=[
+        MemorySpool,
+        FileSpool,
+        partial(FileSpool, most_held_chars=0),
+        partial(FileSpool, most_held_chars=600),
+    ]
+)
 def shelf(request: pytest.FixtureRequest) -> Spool:
     opener: Callable[[], Spool] = request.param
     return opener()
@@ -42,7 +50,7 @@ def test_a_conversation_and_its_original_are_handed_out(shelf: Spool) -> None:
 
 
 def test_a_near_duplicate_is_dropped_as_it_came_in() -> None:
-    given = [talk("a", f"{MAIL} one"), talk("b", f"{MAIL} two")]
+    given = [talk("a", MAIL), talk("b", f"Please {MAIL.lower()}!")]
     for run in (DataCleaner().clean(given).dropped, list(DataCleaner().stream(given))):
         (lost,) = [one for one in run if isinstance(one, Dropped)]
         assert lost.reason == "near_duplicate"

@@ -220,3 +220,12 @@ def test_which_replies_are_learnt(policy: str, expected: tuple[int, ...]) -> Non
 def test_an_unknown_policy_is_refused() -> None:
     with pytest.raises(ConfigError, match="expected one of weighted, all, last, rated_up"):
         examples_from([], train_on="best")
+
+
+def test_what_cleaning_left_out_is_no_target_whatever_is_trained_on() -> None:
+    turns = [("user", "A?"), ("assistant", "B."), ("user", "C?"), ("assistant", "D.")]
+    raw = Conversation.from_turns(turns).to_dict()  # type: ignore[arg-type]
+    raw["messages"][1] |= {"weight": 0, "metadata": {"left_out": "too_long"}}  # type: ignore[index,call-overload,operator]
+    for policy in ("weighted", "all", "last"):
+        (example,) = examples_from([raw], train_on=policy)
+        assert example.targets == (3,)

@@ -176,14 +176,21 @@ def test_the_space_a_template_puts_before_a_reply_is_learnt_once(tmp_path: Path)
     assert show_mask(tokenized, mistral.tokenizer, ansi=False).startswith("<s>")
 
 
-@pytest.mark.parametrize("lost", [0, 1])
-def test_what_the_template_refuses_is_a_counted_drop(tmp_path: Path, lost: int) -> None:
-    mistral = open_folder(llama_folder(tmp_path))
-    recipe = ExampleTokenizer(mistral.tokenizer, mistral.renderer, max_length=LONG)
-    done = recipe.tokenize(example_of(TALK[1 - lost :]))
-    assert len(done.drops) == 2 * lost
-    assert {drop.reason for drop in done.drops} == ({masking.REFUSED} if lost else set())
-    assert all("Only user and assistant roles" in drop.detail for drop in done.drops)
+@pytest.mark.parametrize("refused", [0, 1])
+def test_what_the_template_always_refuses_is_a_counted_drop(tmp_path: Path, refused: int) -> None:
+    template = CHATML.replace(
+        "{% for message in messages %}",
+        "{% for message in messages %}"
+        "{% if 'fourth' in message.content %}{{ raise_exception('No fourth!') }}{% endif %}",
+    )
+    picky = open_folder(chatml_folder(tmp_path, template))
+    recipe = ExampleTokenizer(picky.tokenizer, picky.renderer, max_length=LONG)
+    done = recipe.tokenize(example_of(TALK if refused else TALK[:3]))
+    assert [drop.num_targets for drop in done.drops] == [1] * refused
+    assert {drop.reason for drop in done.drops} == ({masking.REFUSED} if refused else set())
+    assert all("No fourth!" in drop.detail for drop in done.drops)
+    (tokenized,) = done.sequences
+    assert len(runs(tokenized)) == 1
 
 
 def test_a_greeting_that_opens_the_conversation_is_context(chatml: Ports) -> None:
@@ -281,9 +288,9 @@ def test_cutting_keeps_a_prefix_that_ends_with_a_learnt_token_and_counts_the_res
 ) -> None:
     example = example_of(turns)
     whole = ExampleTokenizer(chatml.tokenizer, chatml.renderer, max_length=LONG).tokenize(example)
-    done = ExampleTokenizer(chatml.tokenizer, chatml.renderer, max_length=max_length).tokenize(
-        example
-    )
+    done = ExampleTokenizer(
+        chatml.tokenizer, chatml.renderer, max_length=max_length, truncation="cut"
+    ).tokenize(example)
     for sequence in done.sequences:
         assert len(sequence.ids) <= max_length
         assert sequence.mask[-1] == 1
@@ -301,9 +308,10 @@ def test_what_is_cut_or_dropped_is_said(chatml: Ports, caplog: pytest.LogCapture
     (whole,) = tokenize_example(example, chatml.tokenizer, chatml.renderer, max_length=LONG)
     first_end = runs(whole)[0][1]
     with caplog.at_level(logging.WARNING):
-        (cut,) = tokenize_example(
+        cut, _ = tokenize_example(
             example, chatml.tokenizer, chatml.renderer, max_length=first_end - 1
         )
+        tokenize_example(example, chatml.tokenizer, chatml.renderer, max_length=first_end - 16)
     assert cut.ids == whole.ids[: first_end - 1]
     assert "a reply of conversation" in caplog.text
     assert "1 parts of conversation" in caplog.text
@@ -346,5 +354,5 @@ def test_a_reply_that_crosses_the_limit(chatml: Ports, truncation: str) -> None:
 
 
 def test_unknown_truncation_is_refused(chatml: Ports) -> None:
-    with pytest.raises(ConfigError, match="expected one of cut, drop, oldest"):
+    with pytest.raises(ConfigError, match="expected one of windows, cut, drop, oldest"):
         ExampleTokenizer(chatml.tokenizer, chatml.renderer, max_length=9, truncation="left")

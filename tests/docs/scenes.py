@@ -40,6 +40,12 @@ def settle(**values: str) -> None:
     os.environ.update({f"FINE_TUNING__{key}": value for key, value in values.items()})
 
 
+CHAT_OF_PERSONS = (
+    "[01.12.26, 10:00:00] Ann: Which key opens the archive?\n"
+    "[01.12.26, 10:01:00] Bot: The brass key, which hangs beside the door.\n"
+)
+
+
 def empty(folder: Path) -> None:
     """Give the reader a small base model, files of other programs, and no Ollama."""
     if not (folder / BASE).exists():
@@ -52,6 +58,7 @@ def empty(folder: Path) -> None:
     text = json.dumps(exported, indent=1)
     (folder / "conversations.json").write_text(text, encoding="utf-8")
     (folder / "chats.jsonl").write_text("\n".join(lines[:NUM_CHATS]) + "\n", encoding="utf-8")
+    (folder / "_chat.txt").write_text(CHAT_OF_PERSONS, encoding="utf-8")
 
 
 def recorded(folder: Path) -> None:

@@ -157,7 +157,7 @@ def test_near_duplicates_of_duplicates_stand_under_the_one_that_stays(bench: Wor
         [
             chat("a", "Which words?", f"{words}."),
             chat("b", "Which words?", f"{words}."),
-            chat("c", "Which words?", f"{words} indeed, and that is all of them."),
+            chat("c", "Which words?", f"Sure! {words}."),
         ]
     )
     groups = bench.data.review.sort_out().duplicates()

@@ -11,6 +11,7 @@ from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.naming import content_name
 from fine_tuning.data_collection.importers.importer import importer_of_records
 from fine_tuning.data_collection.importers.items import Imported, reference
+from fine_tuning.data_collection.importers.unread import KnownKeys
 
 SOURCE = "import:alpaca"
 
@@ -36,4 +37,9 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
     )
 
 
-ALPACA = importer_of_records("alpaca", "Alpaca", _accepts, _convert)
+_KNOWN = KnownKeys(
+    frozenset({"instruction", "input", "context", "output", "system", "history", "text"})
+)
+"""``text`` repeats all the others in one piece."""
+
+ALPACA = importer_of_records("alpaca", "Alpaca", _accepts, _convert, _KNOWN)

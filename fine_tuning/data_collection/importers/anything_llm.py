@@ -19,7 +19,6 @@ from fine_tuning.data_collection.importers.fields import (
     objects,
     parts,
     picture,
-    split_thoughts,
     text,
     words,
 )
@@ -28,6 +27,7 @@ from fine_tuning.data_collection.importers.items import Draft, Imported, Importe
 from fine_tuning.data_collection.importers.json_records import ParsedRecord
 from fine_tuning.data_collection.importers.source import Source
 from fine_tuning.data_collection.importers.trees import chained
+from fine_tuning.data_collection.markup import part_markup
 
 SOURCE = "import:anything-llm"
 _THUMBS = {"GOOD": 1, "BAD": -1, "TRUE": 1, "FALSE": -1, "1": 1, "0": -1}
@@ -57,9 +57,10 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
     if "prompt" not in record or "response" not in record:
         raise DataError("the record has no 'prompt' and 'response'")
     asked = words(record, "prompt")
-    thoughts, reply = split_thoughts(words(record, "response"))
+    reply = words(record, "response")
     place = [text(record, "workspace"), name_of(record, "id"), text(record, "sent_at")]
-    ref = content_name([*place, system, asked, reply])
+    bare = part_markup(reply, role="assistant").text
+    ref = content_name([*place, system, asked, bare])
     draft = Draft(SOURCE, ref)
     name, at = draft.id, iso_time(record.get("sent_at"))
     pictures: tuple[Part, ...] = ()
@@ -73,7 +74,6 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
             id=f"{name}/a",
             role="assistant",
             content=parts(reply),
-            reasoning=thoughts,
             created_at=at,
         ),
     ]

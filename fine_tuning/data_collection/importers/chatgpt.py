@@ -2,7 +2,8 @@
 
 The format is undocumented and drifts: unknown kinds of content are kept as parts of their name, and
 nodes that were never shown are passed over, their children following their parents. A sibling of a
-reply on the branch last shown is one the person generated again.
+reply on the branch last shown is one the person generated again. Nodes of one reply are joined in
+``chatgpt_turns``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from fine_tuning.core.conversation import Conversation, Message, Part, Role, Sta
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.naming import content_name
+from fine_tuning.data_collection.importers.chatgpt_turns import joined_turns
 from fine_tuning.data_collection.importers.fields import (
     arguments,
     iso_time,
@@ -34,8 +36,15 @@ FEEDBACK_MEMBERS = "message_feedback*.json"
 _ROLES: dict[str, Role] = {
     "user": "user", "assistant": "assistant", "system": "system", "tool": "tool", "critic": "tool",
 }  # fmt: skip
-_HIDDEN = ("user_editable_context", "model_editable_context", "app_pairing_content")
-_THOUGHTS = ("thoughts", "reasoning_recap")
+_HIDDEN = (
+    "user_editable_context", "model_editable_context", "app_pairing_content", "reasoning_recap",
+)  # fmt: skip
+_NOTICE = "Original custom instructions no longer available"
+"""What the export writes where it does not tell a person's instructions."""
+_TOOL_NAMES = {"t2uay3k.sj1i4kz": "image_gen.text2im"}
+"""Tools that the export names in code."""
+_CUT_SHORT = {"interrupted", "max_tokens"}
+_SOUNDS = {"audio_asset_pointer", "real_time_user_audio_video_asset_pointer"}
 
 Thumbs = dict[str, tuple[int, str]]
 """What ``message_feedback.json`` says: thumb and comment by message."""
@@ -73,12 +82,12 @@ def _convert(record: JsonObject, thumbs: Thumbs) -> Iterator[Imported]:
         if isinstance(node, Mapping)
     }
     messages, leaf_id = arrange(nodes, text(record, "current_node") or None)
-    messages = _with_thoughts(messages)
+    messages, leaf_id = joined_turns(messages, leaf_id)
     ref = name_of(record, "conversation_id", "id") or content_name([m.to_dict() for m in messages])
     draft = Draft(SOURCE, ref)
     conversation = draft.conversation(
         messages,
-        leaf_id=leaf_id if any(m.id == leaf_id for m in messages) else None,
+        leaf_id=leaf_id,
         title=text(record, "title"),
         created_at=iso_time(record.get("create_time")),
     )
@@ -115,6 +124,8 @@ def _messages(key: str, raw: object) -> tuple[Message, ...]:
     kind = text(content, "content_type")
     if notes.get("is_visually_hidden_from_conversation") or kind in _HIDDEN:
         return ()
+    if notes.get("is_user_system_message") and _NOTICE in str(content.get("parts")):
+        return ()
     speaker = mapping(raw, "author")
     role = _ROLES.get(str(speaker.get("role")))
     if role is None:
@@ -122,7 +133,7 @@ def _messages(key: str, raw: object) -> tuple[Message, ...]:
     message = Message(
         id=text(raw, "id") or key,
         role=role,
-        name=text(speaker, "name") if role == "tool" else "",
+        name=_tool_name(text(speaker, "name")) if role == "tool" else "",
         model=text(notes, "model_slug"),
         status=_status(raw),
         weight=0 if raw.get("weight") == 0 else 1,
@@ -135,19 +146,25 @@ def _messages(key: str, raw: object) -> tuple[Message, ...]:
 
 def _status(raw: JsonObject) -> Status:
     is_cut = raw.get("end_turn") is False and not raw.get("weight")
-    return "aborted" if is_cut or raw.get("status") == "in_progress" else "complete"
+    ended = text(mapping(mapping(raw, "metadata"), "finish_details"), "type")
+    partial = raw.get("status") in {"in_progress", "finished_partial_completion"}
+    return "aborted" if is_cut or partial or ended in _CUT_SHORT else "complete"
 
 
 def _with_words(message: Message, raw: JsonObject, content: JsonObject, kind: str) -> Message:
     """Return a message with what it says: thoughts, the call of a tool, or parts."""
-    if kind in _THOUGHTS:
+    if kind == "thoughts":
         return replace(message, reasoning=_thoughts(content))
     recipient = raw.get("recipient")
     if message.role == "assistant" and isinstance(recipient, str) and recipient not in {"", "all"}:
         given = text(content, "text") or "\n".join(p.text for p in _parts(content, kind))
-        call = _call(str(raw.get("id") or ""), recipient, given)
+        call = _call(str(raw.get("id") or ""), _tool_name(recipient), given)
         return replace(message, tool_calls=(call,))
     return replace(message, content=_parts(content, kind))
+
+
+def _tool_name(name: str) -> str:
+    return _TOOL_NAMES.get(name, name)
 
 
 def _call(call_id: str, name: str, given: str) -> ToolCall:
@@ -179,7 +196,10 @@ def _parts(content: JsonObject, kind: str) -> tuple[Part, ...]:
         return (Part(text=said),) if said else ()
     if not isinstance(pieces, list):
         raise DataError(f"a message's parts are {type(pieces).__name__}, expected a list")
-    return tuple(part for part in map(_part, pieces) if part is not None)
+    found = [part for part in map(_part, pieces) if part is not None]
+    if any(part.type == "text" for part in found):  # the words of what was spoken
+        found = [part for part in found if part.type not in _SOUNDS]
+    return tuple(found)
 
 
 def _part(piece: object) -> Part | None:
@@ -197,27 +217,6 @@ def _part(piece: object) -> Part | None:
     if kind == "image_asset_pointer":
         return Part(type="image_url", data={"url": text(piece, "asset_pointer")})
     return Part(type=kind or "file", data=json.loads(json.dumps(dict(piece))))
-
-
-def _with_thoughts(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """Join messages that only think to the reply that follows them, when just one does."""
-    children: dict[str | None, list[Message]] = {}
-    for message in messages:
-        children.setdefault(message.parent_id, []).append(message)
-    found: dict[str, Message] = {}
-    moved: dict[str, tuple[str | None, str]] = {}
-    for message in messages:
-        parent, thoughts = message.parent_id, message.reasoning
-        if parent in moved:
-            parent, before = moved[parent]
-            thoughts = "\n\n".join(filter(None, [before, thoughts]))
-        is_thought = message.role == "assistant" and not (message.content or message.tool_calls)
-        after = children.get(message.id, [])
-        if is_thought and message.reasoning and [m.role for m in after] == ["assistant"]:
-            moved[message.id] = (parent, thoughts)
-            continue
-        found[message.id] = replace(message, parent_id=parent, reasoning=thoughts)
-    return tuple(found.values())
 
 
 CHATGPT = Importer(name="chatgpt", title="ChatGPT export", knows=_knows, read=_read)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from fine_tuning.core.conversation import Message, Part, Role, ToolCall
@@ -18,6 +19,7 @@ from fine_tuning.data_collection.importers.fields import (
     iso_time,
     mapping,
     name_of,
+    named_pictures,
     objects,
     parts,
     text,
@@ -30,6 +32,7 @@ from fine_tuning.data_collection.importers.trees import Node, arrange
 
 SOURCE = "import:claude"
 _ROLES: dict[str, Role] = {"human": "user", "user": "user", "assistant": "assistant"}
+_IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".heic", ".bmp", ".avif")
 
 
 def _accepts(record: JsonObject) -> bool:
@@ -78,18 +81,16 @@ def _messages(key: str, item: JsonObject) -> list[Message]:
     blocks = objects(item, "content") if isinstance(item.get("content"), list) else []
     if not any(block.get("type") in {"text", "tool_use", "tool_result"} for block in blocks):
         said = [words(item, "text"), *_attached(item)]
-        content = tuple(Part(text=one) for one in said if one)
+        content = (*(Part(text=one) for one in said if one), *_pictures(item))
         thoughts = _joined(blocks, "thinking")
         return [Message(id=key, role=role, content=content, reasoning=thoughts, created_at=at)]
     turn = _Turn(key, role, at)
     for block in blocks:
         turn.take(block)
     found = turn.finished()
-    extra = tuple(Part(text=one) for one in _attached(item))
+    extra = (*(Part(text=one) for one in _attached(item)), *_pictures(item))
     if extra and found:
-        found[0] = Message(
-            id=found[0].id, role=role, content=(*found[0].content, *extra), created_at=at
-        )
+        found[0] = replace(found[0], content=(*found[0].content, *extra))
     return found
 
 
@@ -165,6 +166,11 @@ def _attached(item: JsonObject) -> list[str]:
         for one in objects(item, "attachments")
         if (said := text(one, "extracted_content"))
     ]
+
+
+def _pictures(item: JsonObject) -> tuple[Part, ...]:
+    """Return the pictures a person sent; the export names them and holds none."""
+    return named_pictures(item.get("files")) if item.get("sender") != "assistant" else ()
 
 
 def _add_rating(draft: Draft, item: JsonObject, messages: list[Message]) -> None:

@@ -6,7 +6,8 @@ conversation a column names; without such a column a system row or an empty row 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from fine_tuning.core.conversation import Message, Role
@@ -25,29 +26,31 @@ from fine_tuning.data_collection.importers.items import (
 )
 from fine_tuning.data_collection.importers.json_records import ParsedRecord
 from fine_tuning.data_collection.importers.source import Source
+from fine_tuning.data_collection.importers.speakers import speaker_role
+from fine_tuning.data_collection.importers.unread import unread_names
 
 SOURCE = "import:csv"
 NAMES: dict[str, tuple[str, ...]] = {
     "role": ("role", "sender", "speaker", "author", "from"),
     "content": ("content", "text", "message", "value", "body"),
     "prompt": (
-        "prompt", "question", "instruction", "user", "human", "user_message", "input", "query",
+        "prompt", "instruction", "question", "query", "user", "human", "user_message", "input",
     ),
     "response": (
         "response", "answer", "output", "completion", "assistant", "bot", "reply", "bot_response",
+        "answers", "target",
     ),
-    "system": ("system", "system_prompt"),
+    "system": ("system", "system_prompt", "system_message"),
     "group": ("conversation_id", "conversation", "chat_id", "session_id", "session", "thread_id"),
     "time": ("timestamp", "created_at", "time", "date", "sent_at"),
     "model": ("model",),
     "rating": ("rating", "feedback", "score", "thumb"),
 }  # fmt: skip
-_ROLES: dict[str, Role] = {
-    "system": "system", "developer": "developer", "tool": "tool", "function": "tool",
-    "user": "user", "human": "user", "me": "user",
-    "assistant": "assistant", "bot": "assistant", "ai": "assistant", "gpt": "assistant",
-    "chatgpt": "assistant", "model": "assistant",
-}  # fmt: skip
+_MATERIAL = ("question", "query", "input", "context", "passage", "document")
+"""What an instruction or question may be about, in the order in which it follows."""
+_SEVERAL = re.compile(
+    r"""\{\s*['"]text['"]\s*:\s*(?:array\()?\[\s*(?:"([^"]*)"|'([^']*)')[^{}]*answer_start[^{}]*\}"""
+)
 _UP = {"up", "good", "👍", "thumbs_up", "thumbs up", "positive", "+1"}
 _DOWN = {"down", "bad", "👎", "thumbs_down", "thumbs down", "negative", "-1"}
 
@@ -63,6 +66,16 @@ def _columns(found: frozenset[str] | Mapping[str, object]) -> dict[str, str]:
     }
 
 
+def _material(columns: Mapping[str, str], found: Iterable[str]) -> tuple[str, ...]:
+    """Return the columns that belong to the question besides the one that asks it.
+
+    A column ``prompt`` is whole but for its context; an instruction is about all the others.
+    """
+    names = _MATERIAL[3:] if columns["prompt"] == "prompt" else _MATERIAL
+    named = {key.replace(" ", "_"): key for key in found}
+    return tuple(named[n] for n in names if n in named and named[n] not in columns.values())
+
+
 def _knows(sample: Sample) -> bool:
     found = _columns(sample.columns)
     return {"prompt", "response"} <= found.keys() or {"role", "content"} <= found.keys()
@@ -71,7 +84,7 @@ def _knows(sample: Sample) -> bool:
 def _read(source: Source) -> Iterator[ImportedItem]:
     columns = _columns(source.columns())
     if {"prompt", "response"} <= columns.keys():
-        yield from _exchanges(source, columns)
+        yield from _exchanges(source, columns, _material(columns, source.columns()))
     elif {"role", "content"} <= columns.keys():
         yield from _messages(source, columns)
     else:
@@ -81,15 +94,24 @@ def _read(source: Source) -> Iterator[ImportedItem]:
         )
 
 
-def _exchanges(source: Source, columns: Mapping[str, str]) -> Iterator[ImportedItem]:
+def _exchanges(
+    source: Source, columns: Mapping[str, str], material: tuple[str, ...]
+) -> Iterator[ImportedItem]:
+    read = {*columns.values(), *material}
     for line, cells, reason in source.rows():
         if cells is None or any(cell.strip() for cell in cells.values()):
             record = ParsedRecord(line=line, value=cells, reason=reason)
-            yield from converted(record, lambda row: _exchange(row, columns))
+            source.unread.update(unread_names(cells or {}, read))
+            yield from converted(record, lambda row: _exchange(row, columns, material))
 
 
-def _exchange(row: JsonObject, columns: Mapping[str, str]) -> Iterator[Imported]:
+def _exchange(
+    row: JsonObject, columns: Mapping[str, str], material: tuple[str, ...]
+) -> Iterator[Imported]:
     cells = {meaning: text(row, column) for meaning, column in columns.items()}
+    given = [cells["prompt"], *(text(row, column) for column in material)]
+    cells["prompt"] = "\n\n".join(one for one in given if one.strip())
+    cells["response"] = _answer(cells["response"])
     asked, reply = cells["prompt"], cells["response"]
     if not asked.strip() and not reply.strip():
         raise DataError("the row has neither a prompt nor a response")
@@ -117,6 +139,14 @@ def _exchange(row: JsonObject, columns: Mapping[str, str]) -> Iterator[Imported]
     _add_rating(draft, f"{name}/a", cells.get("rating", ""))
     notes = {"group": cells["group"]} if cells.get("group") else {}
     yield draft.imported(draft.conversation(messages, created_at=at, metadata=notes))
+
+
+def _answer(cell: str) -> str:
+    """Return the first answer of a cell that holds several, as tables of SQuAD's kind do."""
+    if not cell.startswith(("{", "[")) or "text" not in cell:
+        return cell
+    found = _SEVERAL.match(cell)
+    return (found[1] or found[2]) if found else cell
 
 
 def _add_rating(draft: Draft, message_id: str, rating: str) -> None:
@@ -149,7 +179,8 @@ def _messages(source: Source, columns: Mapping[str, str]) -> Iterator[ImportedIt
             continue
         row = {meaning: cells.get(column, "") for meaning, column in columns.items()}
         is_empty = not any(cell.strip() for cell in cells.values())
-        role = _ROLES.get(row["role"].strip().lower())
+        role = speaker_role(row["role"])
+        source.unread.update(unread_names(cells, columns.values()))
         begins = row.get("group", "") != current.group if "group" in columns else role == "system"
         if (is_empty or begins) and current.messages:
             yield from _finished(current, ends)

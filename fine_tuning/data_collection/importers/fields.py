@@ -1,4 +1,4 @@
-"""Small readings that many formats share: texts, times, thoughts, pictures, calls of tools."""
+"""Small readings that many formats share: texts, times, pictures, calls of tools."""
 
 from __future__ import annotations
 
@@ -13,16 +13,9 @@ from fine_tuning.core.json_value import JsonObject, JsonValue, json_kind
 
 _MILLISECONDS_FROM = 1e11
 """Epoch numbers above this are milliseconds: as seconds they would lie after the year 5000."""
+_PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".heic", ".bmp", ".avif")
 _NANOSECONDS_FROM = 1e17
 _LAST_SECOND = 253_402_300_799  # 9999-12-31
-_THOUGHTS = re.compile(
-    r"\A\s*(?:<think(?:ing)?>(.*?)</think(?:ing)?>"
-    r'|<details[^>]*type="reasoning"[^>]*>(.*?)</details>'
-    r"|:::thinking(.*?):::)\s*",
-    flags=re.DOTALL,
-)
-_SUMMARY = re.compile(r"<summary>.*?</summary>", flags=re.DOTALL)
-_QUOTE = re.compile(r"^\s*(?:>|&gt;) ?", flags=re.MULTILINE)
 _TAVERN_TIME = re.compile(
     r"(\d{4})-(\d{1,2})-(\d{1,2})\s*@\s*(\d{1,2})h\s*(\d{1,2})m\s*(\d{1,2})s(?:\s*(\d{1,3})ms)?"
 )
@@ -93,6 +86,17 @@ def picture(url: object, name: str = "") -> Part:
     return Part(type="image_url", data={"url": str(url), **({"name": name} if name else {})})
 
 
+def named_pictures(files: JsonValue) -> tuple[Part, ...]:
+    """Return the pictures among files that an export names but may not hold."""
+    found = [one for one in files if isinstance(one, Mapping)] if isinstance(files, list) else []
+    return tuple(
+        picture(text(one, "filepath", "url", "path") or name, name)
+        for one in found
+        if (name := text(one, "file_name", "filename", "name", "url"))
+        and (text(one, "type").startswith("image") or name.lower().endswith(_PICTURES))
+    )
+
+
 def iso_time(value: object) -> str:
     """Return a time as ISO 8601 in UTC: epoch seconds, milliseconds, nanoseconds or a date text.
 
@@ -143,21 +147,6 @@ def _of_tavern(value: str) -> datetime:
         given = f"{found[1]} {found[2].upper()} +0000"
         return datetime.strptime(given, "%B %d, %Y %I:%M %p %z")
     raise ValueError
-
-
-def split_thoughts(said: str) -> tuple[str, str]:
-    """Return a reply's thoughts and the reply without them.
-
-    Thoughts stand before the reply in ``<think>``, in Open WebUI's ``<details type="reasoning">``
-    (quoted line by line) or in LibreChat's ``:::thinking``.
-    """
-    found = _THOUGHTS.match(said)
-    if not found:
-        return "", said
-    thoughts = found[1] or found[3] or ""
-    if found[2] is not None:
-        thoughts = _QUOTE.sub("", _SUMMARY.sub("", found[2]))
-    return thoughts.strip(), said[found.end() :]
 
 
 def object_of(value: JsonValue) -> JsonObject:

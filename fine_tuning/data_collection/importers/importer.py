@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from fine_tuning.core.conversation import Message
 from fine_tuning.core.errors import DataError
-from fine_tuning.core.json_value import JsonObject
+from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.data_collection.importers.items import (
     UNREADABLE,
     Imported,
@@ -17,14 +17,21 @@ from fine_tuning.data_collection.importers.items import (
 )
 from fine_tuning.data_collection.importers.json_records import ParsedRecord
 from fine_tuning.data_collection.importers.source import Source
+from fine_tuning.data_collection.importers.unread import KnownKeys, unread_keys
+from fine_tuning.data_collection.markup_conversation import without_markup
 from fine_tuning.storage.json_lines import sound_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """The beginning of a file: its first sound records, its columns, or its tables."""
+    """The beginning of a file: its first sound records, its columns, its tables, or its text.
+
+    ``lists`` are records that are lists.
+    """
 
     records: Sequence[JsonObject] = ()
+    lists: Sequence[Sequence[JsonValue]] = ()
+    text: str = ""
     columns: frozenset[str] = frozenset()
     tables: frozenset[str] = frozenset()
 
@@ -34,20 +41,26 @@ class Importer:
     """A reader of one format.
 
     ``knows`` tells whether a file's beginning is of the format; ``read`` yields its items and
-    raises only what opening a file raises.
+    raises only what opening a file raises. ``persons`` names who speaks in a chat between persons,
+    of whom one must be chosen as the assistant; None where roles are known.
     """
 
     name: str
     title: str
     knows: Callable[[Sample], bool]
     read: Callable[[Source], Iterator[ImportedItem]]
+    persons: Callable[[Source], Sequence[str]] | None = None
 
 
 Convert = Callable[[JsonObject], Iterable[Imported]]
 
 
 def importer_of_records(
-    name: str, title: str, accepts: Callable[[JsonObject], bool], convert: Convert
+    name: str,
+    title: str,
+    accepts: Callable[[JsonObject], bool],
+    convert: Convert,
+    known: KnownKeys | None = None,
 ) -> Importer:
     """Return the importer of a format whose JSON records can be read one by one.
 
@@ -56,6 +69,7 @@ def importer_of_records(
         title: What is shown to a user.
         accepts: Tells by its keys whether a record is of the format.
         convert: Reads a record; it may raise :class:`DataError` or any of :data:`UNREADABLE`.
+        known: The keys that ``convert`` reads; others are named in the report. None names none.
     """
 
     def knows(sample: Sample) -> bool:
@@ -64,6 +78,8 @@ def importer_of_records(
 
     def read(source: Source) -> Iterator[ImportedItem]:
         for record in source.records():
+            if known is not None and isinstance(record.value, Mapping):
+                source.unread.update(unread_keys(record.value, known))
             yield from converted(record, convert)
 
     return Importer(name=name, title=title, knows=knows, read=read)
@@ -92,6 +108,8 @@ def converted(record: ParsedRecord, convert: Convert) -> Iterator[ImportedItem]:
 def sound(item: Imported) -> Imported:
     """Return an item that a store takes: text UTF-8 can hold, one id a message, parents first.
 
+    Other programs' markup is parted from what was said, for every reader alike.
+
     Raises:
         DataError: if the conversation holds no message, or two of one id.
     """
@@ -104,15 +122,13 @@ def sound(item: Imported) -> Imported:
     if len(set(ids)) < len(ids):
         raise DataError("two messages of the conversation have one id")
     messages = tuple(_sound_message(message) for message in conversation.messages)
-    return replace(
-        item,
-        conversation=replace(
-            conversation,
-            messages=messages,
-            title=sound_text(conversation.title),
-            source_ref=sound_text(conversation.source_ref),
-        ),
+    read = replace(
+        conversation,
+        messages=messages,
+        title=sound_text(conversation.title),
+        source_ref=sound_text(conversation.source_ref),
     )
+    return replace(item, conversation=without_markup(read))
 
 
 def _sound_message(message: Message) -> Message:

@@ -108,3 +108,16 @@ class Draft:
     def imported(self, conversation: Conversation | None = None, line: int = 0) -> Imported:
         """Return the feedback, with the conversation it is on if that was read."""
         return Imported(conversation=conversation, feedback=tuple(self.feedback), line=line)
+
+
+def add_choices(draft: Draft, conversation: Conversation) -> None:
+    """Add a choice for each reply that was generated again, and not kept on the branch in use."""
+    replies: dict[str, list[str]] = {}
+    for message in conversation.messages:
+        if message.role == "assistant" and message.parent_id is not None and message.text.strip():
+            replies.setdefault(message.parent_id, []).append(message.id)
+    for kept in conversation.path() if replies else ():
+        siblings = replies.get(kept.parent_id or "", [])
+        for other in siblings if kept.id in siblings else ():
+            if other != kept.id:
+                draft.add_feedback(kept.id, "choice", rejected_id=other)

@@ -45,8 +45,9 @@ class ParsedRecord:
 def json_records(file: BinaryIO) -> Iterator[ParsedRecord]:
     """Yield the records of a file opened for reading bytes, from its start.
 
-    An array yields its items; lines that are objects yield one each; a single object yields itself,
-    or the items of the array of objects it wraps (``conversations``, ``chats``, ``data``).
+    An array yields its items; lines that are objects or arrays yield one each; a single object
+    yields itself, or the items of the array of objects it wraps (``conversations``, ``chats``,
+    ``data``).
 
     Raises:
         DataError: if the file is empty, or is no UTF-8 text at all.
@@ -58,6 +59,10 @@ def json_records(file: BinaryIO) -> Iterator[ParsedRecord]:
         raise DataError("the file is empty, expected conversations")
     file.seek(start)
     if first == b"[":
+        if _is_line_of_lists(file, start):
+            yield from _line_records(file, start)
+            return
+        file.seek(start)
         yield from _array(file)
         return
     file.seek(0)
@@ -67,6 +72,16 @@ def json_records(file: BinaryIO) -> Iterator[ParsedRecord]:
         yield from _unwrapped(whole)
         return
     yield from _line_records(file, start)
+
+
+def _is_line_of_lists(file: BinaryIO, start: int) -> bool:
+    """Tell whether a file's first line is a whole array and another line follows it."""
+    found = lines(file, offset=start)
+    first = next(found, None)
+    if first is None or first.data is None or not first.data.rstrip(_SPACE).endswith(b"]"):
+        return False
+    second = next((line for line in found if line.data is None or line.data.strip(_SPACE)), None)
+    return second is not None and _is_json(first.data)
 
 
 def _skip_space(file: BinaryIO) -> int:

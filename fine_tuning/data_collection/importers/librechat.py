@@ -7,7 +7,7 @@ thoughts and calls of tools, whose results stand in the calls themselves.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import replace
 
 from fine_tuning.core.conversation import Message, Part, Role, Status, ToolCall
 from fine_tuning.core.errors import DataError
@@ -16,8 +16,8 @@ from fine_tuning.core.naming import content_name
 from fine_tuning.data_collection.importers.fields import (
     iso_time,
     mapping,
+    named_pictures,
     parts,
-    split_thoughts,
     text,
     tool_call,
     words,
@@ -97,7 +97,7 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
         nodes[key] = Node(parent if parent in known | {before} else top_name, _messages(key, item))
         _add_rating(draft, nodes[key].messages, item)
         before = key
-    messages, leaf_id = arrange(nodes, before)
+    messages, leaf_id = arrange(nodes, _latest(items, nodes) or before)
     conversation = draft.conversation(
         messages,
         leaf_id=leaf_id,
@@ -132,70 +132,107 @@ def _key(item: JsonObject, default: str) -> str:
     return text(item, "messageId", "id") or default
 
 
+def _latest(items: list[JsonObject], nodes: Mapping[str, Node]) -> str:
+    """Return the end of the branch written last, which LibreChat shows; "" without times."""
+    parents = {node.parent for node in nodes.values()}
+    ends = [(iso_time(item.get("createdAt")), _key(item, "")) for item in items]
+    dated = [(at, place, key) for place, (at, key) in enumerate(ends) if at and key in nodes]
+    leaves = [one for one in dated if one[2] not in parents]
+    return max(leaves)[2] if len(dated) == len(items) and leaves else ""
+
+
 def _messages(key: str, item: JsonObject) -> tuple[Message, ...]:
     role: Role = "user" if item.get("isCreatedByUser") else "assistant"
-    status: Status = "complete"
-    if item.get("unfinished"):
-        status = "aborted"
-    if item.get("error"):
-        status = "error"
+    status: Status = "aborted" if item.get("unfinished") else "complete"
     content = item.get("content")
-    said, thoughts, calls, results = _content(key, content if isinstance(content, list) else [])
-    if not said:
-        said = words(item, "text") if not isinstance(content, str) else content
-    more, said = split_thoughts(said) if role == "assistant" else ("", said)
-    message = Message(
-        id=key,
-        role=role,
-        content=parts(said) if not calls else (),
-        reasoning=thoughts or more,
-        tool_calls=calls,
-        model=text(item, "model"),
-        status=status,
-        created_at=iso_time(item.get("createdAt")),
+    pieces = (
+        [one for one in content if isinstance(one, Mapping)] if isinstance(content, list) else []
     )
-    if not calls:
-        return (message,)
-    last = Message(
-        id=f"{key}#reply", role=role, content=parts(said), model=message.model, status=status
-    )
-    return (message, *results, *((last,) if said else ()))
-
-
-def _content(
-    key: str, pieces: list[Any]
-) -> tuple[str, str, tuple[ToolCall, ...], tuple[Message, ...]]:
-    """Return the text, the thoughts, the calls and the results in the parts of a message."""
-    said, thoughts = [], []
-    calls: list[ToolCall] = []
-    results: list[Message] = []
+    if item.get("error") or any(one.get("type") == "error" for one in pieces):
+        status = "error"
+    turn = _Turn(key, role, status, item)
     for piece in pieces:
-        if not isinstance(piece, Mapping):
-            continue
+        turn.take(piece)
+    if not turn.has_said:
+        turn.say(words(item, "text") if not isinstance(content, str) else content)
+    first, *others = turn.finished()
+    pictures = named_pictures(item.get("files")) if role == "user" else ()
+    return (replace(first, content=(*first.content, *pictures)), *others)
+
+
+class _Turn:
+    """Cuts the parts of a message into messages: words before calls, calls, results, the rest."""
+
+    def __init__(self, key: str, role: Role, status: Status, item: JsonObject) -> None:
+        self._key = key
+        self._base = Message(
+            id=key,
+            role=role,
+            model=text(item, "model"),
+            status=status,
+            created_at=iso_time(item.get("createdAt")),
+        )
+        self._said: list[str] = []
+        self._thoughts: list[str] = []
+        self._calls: list[ToolCall] = []
+        self._results: list[Message] = []
+        self._done: list[Message] = []
+        self._num_calls = self._num_results = 0
+        self.has_said = False
+
+    def take(self, piece: JsonObject) -> None:
+        """Add a part."""
         kind = piece.get("type")
         inner = piece.get(str(kind))
         if kind == "think":
-            thoughts.append(_value(inner))
+            self._thoughts.append(_value(inner))
         elif kind == "tool_call" and isinstance(inner, Mapping):
-            function = mapping(inner, "function") or inner
-            call_id = text(inner, "id") or f"{key}#{len(calls)}"
-            calls.append(
-                tool_call(
-                    call_id, function.get("name"), function.get("args", function.get("arguments"))
-                )
-            )
-            if output := text(inner, "output") or text(function, "output"):
-                results.append(
-                    Message(
-                        id=f"{key}#tool{len(results)}",
-                        role="tool",
-                        content=(Part(text=output),),
-                        tool_call_id=call_id,
-                    )
-                )
+            self._call(inner)
         elif kind in {"text", "error"}:
-            said.append(_value(piece.get("text", inner)))
-    return "\n".join(filter(None, said)), "\n".join(thoughts), tuple(calls), tuple(results)
+            self.say(_value(piece.get("text", inner)))
+
+    def say(self, said: str) -> None:
+        """Add words."""
+        if said:
+            if self._calls:
+                self._close()
+            self._said.append(said)
+            self.has_said = True
+
+    def _call(self, inner: JsonObject) -> None:
+        function = mapping(inner, "function") or inner
+        call_id = text(inner, "id") or f"{self._key}#{self._num_calls}"
+        given = function.get("args", function.get("arguments"))
+        self._calls.append(tool_call(call_id, function.get("name"), given))
+        self._num_calls += 1
+        if output := text(inner, "output") or text(function, "output"):
+            name = f"{self._key}#tool{self._num_results}"
+            content = (Part(text=output),)
+            self._num_results += 1
+            self._results.append(
+                Message(id=name, role="tool", content=content, tool_call_id=call_id)
+            )
+
+    def _close(self) -> None:
+        number = sum(message.role != "tool" for message in self._done)
+        suffix = ("", "#reply")[number] if number < 2 else f"#{number}"  # noqa: PLR2004
+        self._done.append(
+            replace(
+                self._base,
+                id=f"{self._key}{suffix}",
+                content=parts("\n".join(self._said)),
+                reasoning="\n".join(filter(None, self._thoughts)),
+                tool_calls=tuple(self._calls),
+            )
+        )
+        self._done += self._results
+        self._said, self._thoughts, self._calls, self._results = [], [], [], []
+
+    def finished(self) -> tuple[Message, ...]:
+        """Return the messages; one of nothing when no part said anything."""
+        if self._said or self._thoughts or self._calls or not self._done:
+            self._close()
+        return tuple(self._done)
 
 
 def _value(given: object) -> str:

@@ -23,13 +23,13 @@ from fine_tuning.data_collection.importers.fields import (
     objects,
     parts,
     picture,
-    split_thoughts,
     text,
     words,
 )
 from fine_tuning.data_collection.importers.importer import importer_of_records
 from fine_tuning.data_collection.importers.items import Draft, Imported
 from fine_tuning.data_collection.importers.trees import Node, arrange
+from fine_tuning.data_collection.markup_marks import without_citations
 
 SOURCE = "import:open-webui"
 _ROLES: dict[str, Role] = {
@@ -115,7 +115,10 @@ def _message(key: str, item: JsonObject) -> Message:
         raise DataError(f"a message has the role {item.get('role')!r}")
     content = item.get("content")
     said = _text_of(content) if isinstance(content, list) else words(item, "content")
-    thoughts, said = split_thoughts(said) if role == "assistant" else ("", said)
+    if role == "assistant":
+        said = said if said.strip() else _output_text(item)
+        if item.get("sources") or item.get("citations"):
+            said = without_citations(said)
     status: Status = "aborted" if item.get("done") is False else "complete"
     notes = {}
     if item.get("error"):
@@ -129,12 +132,25 @@ def _message(key: str, item: JsonObject) -> Message:
         id=key,
         role=role,
         content=(*parts(said), *pictures),
-        reasoning=thoughts,
         model=text(item, "model", "modelName"),
         status=status,
         created_at=iso_time(item.get("timestamp")),
         metadata=notes,
     )
+
+
+def _output_text(item: JsonObject) -> str:
+    """Return the words of a reply that newer versions keep as a list of what was put out."""
+    output = item.get("output")
+    pieces = [one for one in output if isinstance(one, Mapping)] if isinstance(output, list) else []
+    said = [
+        text(part, "text")
+        for one in pieces
+        if one.get("type") == "message" and isinstance(one.get("content"), list)
+        for part in one["content"]
+        if isinstance(part, Mapping)
+    ]
+    return "\n".join(filter(None, said))
 
 
 def _text_of(content: list[Any]) -> str:

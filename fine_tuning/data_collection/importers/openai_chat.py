@@ -17,9 +17,15 @@ from fine_tuning.core.reading import read_conversation
 from fine_tuning.data_collection.importers.fields import iso_time, mapping, name_of, objects, text
 from fine_tuning.data_collection.importers.importer import importer_of_records
 from fine_tuning.data_collection.importers.items import Imported, reference
+from fine_tuning.data_collection.importers.speakers import speaker_role
+from fine_tuning.data_collection.importers.unread import KnownKeys
 
 SOURCE = "import:openai"
 _KEPT = ("tools", "parallel_tool_calls", "functions", "response_format")
+_MESSAGE_KEYS = (
+    "content", "name", "tool_call_id", "reasoning", "reasoning_content", "thinking", "model",
+    "weight",
+)  # fmt: skip
 _IDS = ("id", "conversation_id", "prompt_id")
 
 
@@ -41,6 +47,9 @@ def conversation_of(record: JsonObject, source: str) -> Conversation:
         DataError: if a message is malformed.
     """
     items = [openai_message(item) for item in objects(record, "messages")]
+    system = text(record, "system", "system_prompt")
+    if system and all(item["role"] not in {"system", "developer"} for item in items):
+        items = [{"role": "system", "content": system}, *items]
     ref = content_name([items, record.get("tools") or []])  # ids of such files are row numbers
     name = reference(source, ref)
     given = [{**item, "id": f"{name}/{index}"} for index, item in enumerate(items)]
@@ -65,9 +74,8 @@ def openai_message(item: JsonObject) -> dict[str, JsonValue]:
     Raises:
         DataError: if a part of it is of an unexpected type.
     """
-    kept = ("content", "name", "tool_call_id", "reasoning", "reasoning_content", "model", "weight")
-    message = {key: item[key] for key in kept if item.get(key) is not None}
-    message["role"] = "tool" if item.get("role") == "function" else item.get("role")
+    message = {key: item[key] for key in _MESSAGE_KEYS if item.get(key) is not None}
+    message["role"] = speaker_role(item.get("role")) or item.get("role")
     if isinstance(content := item.get("content"), list):
         message["content"] = [_part(part) for part in content]
     if isinstance(item.get("refusal"), str) and not message.get("content"):
@@ -91,4 +99,12 @@ def _part(part: object) -> dict[str, JsonValue]:
     return dict(part)
 
 
-OPENAI_CHAT = importer_of_records("openai", "OpenAI chat messages", _accepts, _convert)
+_KNOWN = KnownKeys(
+    frozenset({
+        *_KEPT, *_IDS, "messages", "metadata", "title", "name", "created", "system",
+        "system_prompt",
+    }),
+    frozenset({*_MESSAGE_KEYS, "role", "tool_calls", "function_call", "refusal"}),
+)  # fmt: skip
+
+OPENAI_CHAT = importer_of_records("openai", "OpenAI chat messages", _accepts, _convert, _KNOWN)

@@ -47,8 +47,9 @@ def _knows(sample: Sample) -> bool:
 
 def _read(source: Source) -> Iterator[ImportedItem]:
     if not source.is_sqlite:
-        reader = ConversationReader(source.path)
+        reader = ConversationReader(source.text)
         yield from _all(reader, reader.feedback)
+        source.unread.update(reader.unread)
         yield from _with_excerpts(source, {one.line: one.reason for one in reader.skipped})
         return
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
@@ -63,7 +64,7 @@ def _read(source: Source) -> Iterator[ImportedItem]:
 
 def _with_excerpts(source: Source, reasons: Mapping[int, str]) -> Iterator[ImportedItem]:
     """Read the beginnings of the lines passed over, for a person to recognise them."""
-    with storage_errors(source.path), source.path.open("rb") as file:
+    with storage_errors(source.text), source.text.open("rb") as file:
         for line in lines(file) if reasons else ():
             if line.number in reasons:
                 shown = (line.data or b"")[:EXCERPT_CHARS].decode("utf-8", "replace")

@@ -7,7 +7,8 @@ Real files hold conversations without turns, ones that begin with a reply, and c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from fine_tuning.core.conversation import Message, Role
 from fine_tuning.core.errors import DataError
@@ -25,18 +26,14 @@ from fine_tuning.data_collection.importers.fields import (
 )
 from fine_tuning.data_collection.importers.importer import importer_of_records
 from fine_tuning.data_collection.importers.items import Draft, Imported
+from fine_tuning.data_collection.importers.speakers import speaker_roles
 from fine_tuning.data_collection.importers.trees import chained
+from fine_tuning.data_collection.importers.unread import KnownKeys
 
 SOURCE = "import:sharegpt"
 _LISTS = ("conversations", "conversation", "items", "messages")
-_ROLES: dict[str, Role] = {
-    "human": "user", "user": "user", "prompter": "user",
-    "gpt": "assistant", "chatgpt": "assistant", "assistant": "assistant", "bot": "assistant",
-    "bing": "assistant", "bard": "assistant", "model": "assistant", "claude": "assistant",
-    "function_call": "assistant",
-    "system": "system", "developer": "developer",
-    "observation": "tool", "tool": "tool", "function_response": "tool", "function": "tool",
-}  # fmt: skip
+_SIDES = {"gpt", "assistant", "ai", "bot", "model", "chatgpt"}
+"""Names of the side that speaks, which say nothing of the model."""
 _CHUNK = re.compile(r"(.+)_(\d+)")
 
 
@@ -72,8 +69,14 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
     messages: list[Message] = []
     if system := text(record, "system", "system_prompt"):
         messages.append(Message(id=f"{draft.id}/system", role="system", content=parts(system)))
+    speakers = speaker_roles(_speaker(turn) for turn in turns if not _is_both(turn))
     for index, turn in enumerate(turns):
-        messages += _messages(f"{draft.id}/{index}", turn)
+        own = _messages(f"{draft.id}/{index}", turn, speakers)
+        if own[0].tool_calls and messages and messages[-1].tool_calls:
+            both = (*messages[-1].tool_calls, *own[0].tool_calls)  # calls made side by side
+            messages[-1] = replace(messages[-1], tool_calls=both)
+        else:
+            messages += own
     chunk = _CHUNK.fullmatch(given)
     notes: dict[str, JsonValue] = {"id": given} if given else {}
     if chunk:
@@ -86,24 +89,35 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
     yield draft.imported(conversation)
 
 
-def _messages(name: str, turn: JsonObject) -> list[Message]:
+def _speaker(turn: JsonObject) -> str:
+    return str(turn.get("from", turn.get("role")))
+
+
+def _is_both(turn: JsonObject) -> bool:
+    """Tell whether a turn holds question and reply."""
+    return "from" not in turn and {"human", "assistant"} <= turn.keys()
+
+
+def _messages(name: str, turn: JsonObject, speakers: Mapping[str, Role]) -> list[Message]:
     """Return the message of a turn, or both of one that holds question and reply.
 
     Raises:
         DataError: if the speaker is unknown or what was said is no text.
     """
-    if "from" not in turn and {"human", "assistant"} <= turn.keys():
+    if _is_both(turn):
         asked = Message(id=f"{name}/q", role="user", content=parts(words(turn, "human")))
         reply = Message(id=f"{name}/a", role="assistant", content=parts(words(turn, "assistant")))
         return [asked, reply]
-    speaker = turn.get("from", turn.get("role"))
-    role = _ROLES.get(str(speaker).lower())
+    speaker = _speaker(turn)
+    role = speakers.get(speaker)
     if role is None:
-        raise DataError(f"a turn is from {speaker!r}, expected one of {', '.join(_ROLES)}")
+        raise DataError(
+            f"a turn is from {speaker!r}, expected human, gpt, system, tool or a model's name"
+        )
     key = next((key for key in ("value", "content", "text", "markdown") if key in turn), "value")
     said = words(turn, key)
     weight = 0 if turn.get("weight") == 0 else 1
-    if str(speaker).lower() == "function_call":
+    if speaker.lower() in {"function_call", "tool_call"}:
         called = arguments(said)
         several = called.get("value")
         calls = several if isinstance(several, list) else [called]
@@ -111,7 +125,15 @@ def _messages(name: str, turn: JsonObject) -> list[Message]:
             tool_call("", call.get("name"), call.get("arguments")) for call in map(object_of, calls)
         )
         return [Message(id=name, role=role, tool_calls=made, weight=weight)]
-    return [Message(id=name, role=role, content=parts(said), weight=weight)]
+    model = "" if role != "assistant" or speaker.lower() in _SIDES else speaker
+    return [Message(id=name, role=role, content=parts(said), weight=weight, model=model)]
 
 
-SHAREGPT = importer_of_records("sharegpt", "ShareGPT", _accepts, _convert)
+_KNOWN = KnownKeys(
+    frozenset({*_LISTS, "system", "system_prompt", "conversation_id", "tools", "title"}),
+    frozenset({
+        "from", "role", "value", "content", "text", "markdown", "human", "assistant", "weight",
+    }),
+)  # fmt: skip
+
+SHAREGPT = importer_of_records("sharegpt", "ShareGPT", _accepts, _convert, _KNOWN)

@@ -7,19 +7,21 @@ its alternatives are no choice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from fine_tuning.core.conversation import Message
+from fine_tuning.core.conversation import Message, Part
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.naming import content_name
 from fine_tuning.data_collection.importers.fields import (
     iso_time,
     mapping,
+    named_pictures,
     objects,
     parts,
-    split_thoughts,
+    picture,
     text,
     words,
 )
@@ -37,6 +39,11 @@ from fine_tuning.data_collection.importers.source import Source
 
 SOURCE = "import:silly-tavern"
 MAX_MESSAGES = 100_000
+_MACROS = (
+    re.compile(r"\{\{(?i:user)\}\}|<USER>"),
+    re.compile(r"\{\{(?i:char)\}\}|<(?:BOT|CHAR)>"),
+)
+"""What stands for the person's name, and for the character's."""
 
 
 def _knows(sample: Sample) -> bool:
@@ -80,6 +87,7 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
     beginning = [words(item, "mes") for item in items[:2]]
     ref = text(notes, "integrity") or content_name([who, beginning])
     draft = Draft(SOURCE, ref)
+    names = _names(facts, items)
     messages: list[Message] = []
     parent: str | None = None
     hidden = 0
@@ -87,7 +95,7 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
         if item.get("is_system"):
             hidden += 1
             continue
-        own = _alternatives(f"{draft.id}/{index}", item, who)
+        own = _alternatives(f"{draft.id}/{index}", item, names)
         kept = _kept(item, len(own))
         for message in own:
             messages.append(replace(message, parent_id=parent))
@@ -95,11 +103,11 @@ def _convert(record: JsonObject) -> Iterator[Imported]:
             if is_answer and message is not own[kept] and message.text.strip():
                 draft.add_feedback(own[kept].id, "choice", rejected_id=message.id)
         parent = own[kept].id
-    found = {"character": who[1]} if who[1] else {}
+    found = {"character": names[1]} if names[1] else {}
     conversation = draft.conversation(
         messages,
         leaf_id=parent,
-        title=who[1],
+        title=names[1],
         created_at=iso_time(facts.get("create_date")),
         metadata={**found, **({"hidden_messages": hidden} if hidden else {})},
     )
@@ -125,6 +133,18 @@ def _kept(item: JsonObject, count: int) -> int:
     return chosen if isinstance(chosen, int) and 0 <= chosen < count else 0
 
 
+def _names(facts: JsonObject, items: Sequence[JsonObject]) -> list[str]:
+    """Return the names of person and character; newer files name them in the messages only."""
+    found = []
+    for key, is_person in (("user_name", True), ("character_name", False)):
+        name = text(facts, key)
+        if name in {"", "unused"}:
+            said = (text(i, "name") for i in items if bool(i.get("is_user")) is is_person)
+            name = next(filter(None, said), "")
+        found.append(name)
+    return found
+
+
 def _alternatives(name: str, item: JsonObject, who: list[str]) -> list[Message]:
     """Return the replies of a message; the one kept is what ``mes`` says, which may be edited."""
     said = _texts(item)
@@ -132,19 +152,20 @@ def _alternatives(name: str, item: JsonObject, who: list[str]) -> list[Message]:
     said[kept] = words(item, "mes")
     facts, extra = item.get("swipe_info"), mapping(item, "extra")
     role = "user" if item.get("is_user") else "assistant"
+    if role == "assistant" and text(item, "name"):  # in a group, each speaks for itself
+        who = [who[0], text(item, "name")]
     found = []
     for index, one in enumerate(said):
         info = facts[index] if isinstance(facts, list) and index < len(facts) else {}
         own = (
             extra if index == kept else mapping(info, "extra") if isinstance(info, Mapping) else {}
         )
-        thoughts, one = split_thoughts(_named(one, who)) if role == "assistant" else ("", one)  # noqa: PLW2901
         found.append(
             Message(
                 id=name if index == kept else f"{name}#{index}",
                 role=role,  # type: ignore[arg-type]
-                content=parts(one),
-                reasoning=text(own, "reasoning") or thoughts,
+                content=(*parts(_named(one, who)), *_pictures(item, role)),
+                reasoning=text(own, "reasoning"),
                 model=text(own, "model"),
                 created_at=iso_time(item.get("send_date")),
                 metadata={"speaker": item["name"]} if isinstance(item.get("name"), str) else {},
@@ -153,11 +174,20 @@ def _alternatives(name: str, item: JsonObject, who: list[str]) -> list[Message]:
     return found
 
 
+def _pictures(item: JsonObject, role: str) -> tuple[Part, ...]:
+    """Return the pictures a person sent with a message."""
+    extra = mapping(item, "extra")
+    if role != "user":
+        return ()
+    sent = picture(extra["image"]) if isinstance(extra.get("image"), str) else None
+    return (*((sent,) if sent and extra["image"] else ()), *named_pictures(extra.get("media")))
+
+
 def _named(said: str, who: list[str]) -> str:
     """Put the names in where a macro stands for them."""
-    for macro, name in (("{{user}}", who[0]), ("{{char}}", who[1])):
+    for macro, name in zip(_MACROS, who, strict=False):
         if name:
-            said = said.replace(macro, name)
+            said = macro.sub(name.replace("\\", r"\\"), said)
     return said
 
 

@@ -1,13 +1,18 @@
 """A file to import, opened in whatever way its reader needs: JSON records, table rows, a database.
 
-A ZIP archive stands for the ``conversations*.json`` in it, as ChatGPT and Claude send them.
+A text in another encoding than UTF-8 is read as UTF-8 from a copy. A ZIP archive stands for the
+``conversations*.json`` in it, as ChatGPT and Claude send them; other archives are unpacked.
 """
 
 from __future__ import annotations
 
 import csv
+import shutil
+import tempfile
+import weakref
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,6 +25,12 @@ import apsw
 
 from fine_tuning.core.errors import DataError, StorageError
 from fine_tuning.data_collection.importers.json_records import ParsedRecord, json_records
+from fine_tuning.data_collection.importers.text_encoding import (
+    TITLES,
+    copy_whole,
+    encoding_of,
+    write_utf8,
+)
 from fine_tuning.storage.atomic import storage_errors
 from fine_tuning.storage.json_lines import MAX_LINE_BYTES, lines
 
@@ -28,22 +39,77 @@ ZIP_MAGIC = b"PK\x03\x04"
 MEMBERS = "conversations*.json*"
 MAX_FIELD_BYTES = 8 << 20
 HEAD_BYTES = 64
+BEGINNING_BYTES = 1 << 16
+MAX_UNPACKED_BYTES = 4 << 30
+MEMBER_SUFFIXES = {".json", ".jsonl", ".ndjson", ".txt", ".html", ".htm", ".csv", ".tsv", ".db"}
 
 
 @dataclass
 class Source:
     """A file that conversations are imported from; opening reads nothing yet.
 
-    ``num_read_bytes`` tells how far a plain JSON file was read; other kinds do not say.
+    ``assistant`` is the person who is the assistant, in a chat between persons. ``num_read_bytes``
+    tells how far a plain JSON file was read; other kinds do not say. ``unread`` counts the records
+    in which a key or column holds something that its reader does not read.
     """
 
     path: Path
+    assistant: str = ""
     num_read_bytes: int = field(default=0, init=False, compare=False)
+    unread: Counter[str] = field(default_factory=Counter, init=False, compare=False)
 
     @cached_property
     def _head(self) -> bytes:
-        with storage_errors(self.path), self.path.open("rb") as file:
+        path = self.path if self._is_binary else self.text
+        with storage_errors(path), path.open("rb") as file:
             return file.read(HEAD_BYTES)
+
+    @cached_property
+    def _is_binary(self) -> bool:
+        with storage_errors(self.path), self.path.open("rb") as file:
+            return file.read(len(SQLITE_MAGIC)).startswith((SQLITE_MAGIC, ZIP_MAGIC))
+
+    @cached_property
+    def encoding(self) -> str:
+        """The title of the encoding of a text that is not UTF-8; "" for UTF-8 and no text."""
+        return TITLES.get(self._encoding, "")
+
+    @cached_property
+    def _encoding(self) -> str:
+        if self._is_binary:
+            return ""
+        with storage_errors(self.path), self.path.open("rb") as file:
+            return encoding_of(file)
+
+    @cached_property
+    def text(self) -> Path:
+        """The file as UTF-8: itself, or a copy that lives as long as this object.
+
+        Raises:
+            DataError: if it is not of its encoding throughout.
+            StorageError: if it cannot be read or copied.
+        """
+        if not self._encoding:
+            return self.path
+        copy = self._scratch / self.path.name
+        with storage_errors(self.path), self.path.open("rb") as file:
+            write_utf8(file, self._encoding, copy)
+        return copy
+
+    @cached_property
+    def _scratch(self) -> Path:
+        """A folder for copies, removed with this object."""
+        folder = tempfile.mkdtemp(prefix="import.")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return Path(folder)
+
+    def beginning(self) -> str:
+        """Return the first characters of a text; "" for what is none."""
+        if self._is_binary:
+            return ""
+        with storage_errors(self.text), self.text.open("rb") as file:
+            head = file.read(BEGINNING_BYTES).decode("utf-8", "replace").removeprefix("\ufeff")
+        return "" if "\x00" in head else head
 
     @property
     def is_sqlite(self) -> bool:
@@ -68,7 +134,7 @@ class Source:
             StorageError: if it cannot be read.
         """
         if not self.is_zip:
-            with storage_errors(self.path), self.path.open("rb") as file:
+            with storage_errors(self.text), self.text.open("rb") as file:
                 for record in json_records(file):
                     self.num_read_bytes = file.tell()
                     yield record
@@ -80,6 +146,44 @@ class Source:
             for name in names:
                 with archive.open(name) as member:
                     yield from json_records(cast("BinaryIO", member))
+
+    @property
+    def has_conversations(self) -> bool:
+        """Whether an archive holds ``conversations*.json``, which stand for all of it."""
+        with self._archive() as archive:
+            return any(fnmatch(Path(name).name, MEMBERS) for name in archive.namelist())
+
+    @cached_property
+    def members(self) -> tuple[Path, ...]:
+        """The texts and databases of an archive, unpacked for as long as this object lives.
+
+        Raises:
+            DataError: if the archive is damaged, or holds more than can be unpacked.
+            StorageError: if it cannot be read, or a file not be written.
+        """
+        size, found = 0, []
+        with self._archive() as archive:
+            for info in sorted(archive.infolist(), key=lambda info: info.filename):
+                parts = [
+                    part for part in Path(info.filename).parts if part not in {"..", "/", "\\"}
+                ]
+                suffix = Path(info.filename).suffix.lower()
+                is_hidden = any(part.startswith((".", "__MACOSX")) for part in parts)
+                if not parts or is_hidden or info.is_dir() or suffix not in MEMBER_SUFFIXES:
+                    continue
+                size += info.file_size
+                if size > MAX_UNPACKED_BYTES:
+                    raise DataError(
+                        f"{self.path} unpacks to more than {MAX_UNPACKED_BYTES >> 30} GiB",
+                        next_command="unzip FILE, then fine-tuning import on the files in it",
+                    )
+                path = self._scratch.joinpath("members", *parts)
+                with storage_errors(path):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(info) as member:
+                    copy_whole(cast("BinaryIO", member), path)
+                found.append(path)
+        return tuple(found)
 
     def member_records(self, pattern: str) -> Iterator[ParsedRecord]:
         """Yield the records of an archive's members whose name fits; none for a plain file."""
@@ -116,7 +220,7 @@ class Source:
             StorageError: if it cannot be read.
         """
         missing = set(needed) - self.columns()
-        with storage_errors(self.path), self.path.open("rb") as file:
+        with storage_errors(self.text), self.text.open("rb") as file:
             rows = _table(file)
             first = next(rows, None)
             if missing:
@@ -127,7 +231,7 @@ class Source:
 
     def columns(self) -> frozenset[str]:
         """Return the columns of a table; none when the first line cannot be one."""
-        with storage_errors(self.path), self.path.open("rb") as file:
+        with storage_errors(self.text), self.text.open("rb") as file:
             first = next(lines(file), None)
             if first is None or first.data is None or b"\x00" in first.data:
                 return frozenset()

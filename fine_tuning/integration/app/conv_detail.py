@@ -43,6 +43,12 @@ def show_fate(looked: Looked, dropped: DropReason | None, listing: Listing) -> N
     drop = looked.drop or (dropped if dropped and dropped.twin_id else None)
     if drop is None:
         st.success("This conversation is trained on.", icon=":material/school:")
+        if looked.left_out:
+            reasons = ", ".join(
+                f"{times(number, 'exchange', 'exchanges')}: {reason_name(reason).lower()}"
+                for reason, number in looked.left_out.items()
+            )
+            st.caption(f"Left out of it, and shown to the model as context only: {reasons}.")
         return
     st.warning(
         f"Left out: {reason_name(drop.reason).lower()}. {plain(_sentence(drop.detail))}",

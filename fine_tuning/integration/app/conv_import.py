@@ -15,7 +15,9 @@ from fine_tuning.data_collection.file_import import (
     import_formats,
     safe_name,
     upload_format,
+    upload_persons,
 )
+from fine_tuning.data_collection.import_remarks import unread_line
 from fine_tuning.integration.app.common import show_error, told
 from fine_tuning.integration.app.conv_state import PART
 from fine_tuning.integration.app.conv_words import times
@@ -23,11 +25,14 @@ from fine_tuning.integration.app.findings import capital
 from fine_tuning.integration.app.formatting import count, plain, size
 from fine_tuning.workbench.workbench import Workbench
 
-TYPES = ["json", "jsonl", "ndjson", "zip", "csv", "tsv", "txt", "db", "sqlite", "sqlite3"]
+TYPES = [
+    "json", "jsonl", "ndjson", "zip", "csv", "tsv", "txt", "html", "db", "sqlite", "sqlite3",
+]  # fmt: skip
 MAX_FILES = 20
 FIND_OUT = ""
 DONE = "conv-imported"
 DETECTED = "conv-detected"
+PERSONS = "conv-persons"
 NUM_SHOWN = 10
 
 
@@ -35,7 +40,7 @@ def show(bench: Workbench, listing: Listing) -> None:
     """Show the place to drop files, what they are, and what the last import gave."""
     _reports()
     files = st.file_uploader(
-        "Drop files here: exports of ChatGPT, Claude, Open WebUI, LibreChat, SillyTavern and more",
+        "Drop files here: exports of ChatGPT, Claude, Gemini, Open WebUI, LM Studio and more",
         type=TYPES, accept_multiple_files=True, key=f"conv-files-{_round()}",
         max_upload_size=MAX_UPLOAD_BYTES >> 20,
         help="Nothing leaves this computer. Importing a file twice adds nothing.",
@@ -46,7 +51,7 @@ def show(bench: Workbench, listing: Listing) -> None:
         st.error(f"{len(files)} files at once, expected {MAX_FILES} or fewer.")
         return
     titles = import_formats()
-    chosen = {file.file_id: _format_of(file, titles) for file in files}
+    chosen = {file.file_id: _choices_of(file, titles) for file in files}
     if st.button("Import", type="primary", key="conv-import", icon=":material/upload:"):
         _import(bench, files, chosen)
         if not listing.rows:  # the page is another one from now on
@@ -59,8 +64,8 @@ def _round() -> int:
     return len(st.session_state.get(DONE, ()))
 
 
-def _format_of(file: UploadedFile, titles: dict[str, str]) -> str:
-    """Say what a file is, and let it be chosen otherwise; return the chosen format's name."""
+def _choices_of(file: UploadedFile, titles: dict[str, str]) -> tuple[str, str]:
+    """Say what a file is, and let it be chosen otherwise; return the format and the assistant."""
     known: dict[str, tuple[str, str]] = st.session_state.setdefault(DETECTED, {})
     if file.file_id not in known:
         try:
@@ -76,13 +81,34 @@ def _format_of(file: UploadedFile, titles: dict[str, str]) -> str:
             )
         else:
             st.markdown(f":orange[:material/help:] {plain(capital(reason))}.")
-        return st.selectbox(
+        format_name = st.selectbox(
             "Format", [FIND_OUT, *titles], key=f"format-{file.file_id}", width=340,
             format_func=lambda one: titles.get(one, "Recognised format"),
         )  # fmt: skip
+        return format_name, _assistant_of(file, format_name)
 
 
-def _import(bench: Workbench, files: list[UploadedFile], chosen: dict[str, str]) -> None:
+def _assistant_of(file: UploadedFile, format_name: str) -> str:
+    """Let the assistant of a chat between persons be chosen; return "" for other files."""
+    known: dict[tuple[str, str], list[str]] = st.session_state.setdefault(PERSONS, {})
+    if (file.file_id, format_name) not in known:
+        try:
+            found = upload_persons(file.name, file.getvalue(), format_name or None)
+        except FineTuningError:  # told by the import
+            found = []
+        known[file.file_id, format_name] = found
+    persons = known[file.file_id, format_name]
+    if not persons:
+        return ""
+    return st.selectbox(
+        "Assistant", persons, key=f"assistant-{file.file_id}-{format_name}", width=340,
+        help="The person whose messages are the replies.",
+    )  # fmt: skip
+
+
+def _import(
+    bench: Workbench, files: list[UploadedFile], chosen: dict[str, tuple[str, str]]
+) -> None:
     done: list[ImportReport | FineTuningError] = []
     bar = st.progress(0.0, "Importing")
     for number, file in enumerate(files):
@@ -92,15 +118,16 @@ def _import(bench: Workbench, files: list[UploadedFile], chosen: dict[str, str])
             bar.progress((number + share) / len(files), what.partition(",")[0].capitalize())
 
         try:
-            format_name = chosen[file.file_id] or None
+            format_name, assistant = chosen[file.file_id]
             report = bench.with_progress(tell).data.importer.import_upload(
-                file.name, file.getvalue(), format_name
+                file.name, file.getvalue(), format_name or None, assistant
             )
             done.append(report)
         except FineTuningError as error:
             done.append(error)
     st.session_state[DONE] = [*st.session_state.get(DONE, ()), done]
     st.session_state.pop(DETECTED, None)
+    st.session_state.pop(PERSONS, None)
 
 
 def _reports() -> None:
@@ -127,6 +154,8 @@ def _report(report: ImportReport, number: int) -> None:
             f"{count(report.num_quarantined)} set aside" if report.num_quarantined else "",
         ]
         st.caption(" · ".join(filter(None, parts)))
+        if line := unread_line(report.unread):
+            st.caption(plain(capital(line)))
         if report.num_quarantined:
             _set_aside(report, number)
 

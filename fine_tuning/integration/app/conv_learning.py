@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from fine_tuning.core.data_account import DataAccount
 from fine_tuning.core.finding import Finding
+from fine_tuning.data_collection.cleaning_account import cleaning_accounts
 from fine_tuning.data_collection.conversation_index import Listing
+from fine_tuning.data_collection.recording_checks import CHECKS
+from fine_tuning.integration.app.accounts import show_metrics, show_remarks, show_sums
 from fine_tuning.integration.app.common import told
 from fine_tuning.integration.app.conv_detail import show_changes
 from fine_tuning.integration.app.conv_state import (
@@ -23,7 +29,7 @@ from fine_tuning.integration.app.conv_words import (
     title_of,
 )
 from fine_tuning.integration.app.findings import show_finding
-from fine_tuning.integration.app.formatting import count, percent, plain, when
+from fine_tuning.integration.app.formatting import count, plain, when
 from fine_tuning.workbench.data.review import CleaningOutcome
 from fine_tuning.workbench.workbench import Workbench
 
@@ -41,7 +47,10 @@ def show(bench: Workbench, listing: Listing) -> None:
         outcome = _checked(bench, listing)
         if outcome is None:
             return
-        _numbers(outcome)
+        accounts = cleaning_accounts(outcome.counts)
+        _numbers(outcome, accounts)
+        show_remarks(accounts)
+        _last_data_set(bench)
         _findings(outcome.findings)
         kind = st.segmented_control(
             "Show", KINDS, default=KINDS[0], required=True, key="conv-kind",
@@ -88,29 +97,31 @@ def _check(bench: Workbench, place: DeltaGenerator) -> CleaningOutcome:
     return bench.with_progress(tell).data.review.sort_out()
 
 
-def _numbers(outcome: CleaningOutcome) -> None:
-    counts = outcome.counts
-    out = counts["in"] - counts["kept"]
+def _numbers(outcome: CleaningOutcome, accounts: Sequence[DataAccount]) -> None:
     with st.container(horizontal=True):
-        st.metric("Recorded", count(counts["in"]), width=160)
-        st.metric("Trained on", count(counts["kept"]), width=160)
-        st.metric("Left out", count(out), width=160)
+        show_metrics(accounts)
         st.metric(
             "Replies", count(outcome.num_pairs), width=160,
             help="Replies that are trained on.",
         )  # fmt: skip
-    share = percent(counts["kept"] / counts["in"]) if counts["in"] else "0 %"
-    st.caption(
-        f"{count(counts['in'])} recorded = {count(counts['kept'])} trained on + {count(out)} left "
-        f"out; {share} trained on. Checked {when(outcome.made_at)}."
-    )
+    show_sums(accounts, f"Checked {when(outcome.made_at)}.")
+
+
+def _last_data_set(bench: Workbench) -> None:
+    """Show what masking and cutting lost in the newest data set, if anything."""
+    accounts = bench.data.reporter.newest_data_set()
+    if any(one.left_out or one.num_cut for one in accounts):
+        lines = "; ".join(one.sentence for one in accounts)
+        st.caption(f"In the newest data set {plain(lines)}.")
+        show_remarks(accounts)
 
 
 def _findings(findings: list[Finding]) -> None:
     for one in findings:
         if one.severity == "stop":
             show_finding(one)
-    warnings = [one for one in findings if one.severity == "warning"]
+    told = {"left out", *CHECKS.values()}  # above, and by reason below
+    warnings = [one for one in findings if one.severity == "warning" and one.check not in told]
     if warnings:
         label = times(len(warnings), "suggestion", "suggestions")
         with st.expander(label, icon=":material/lightbulb:"):
@@ -119,31 +130,56 @@ def _findings(findings: list[Finding]) -> None:
 
 
 def _left_out(listing: Listing, outcome: CleaningOutcome) -> None:
-    dropped = outcome.counts["dropped"]
-    if not dropped:
+    whole, *finer = cleaning_accounts(outcome.counts)
+    account = finer[0] if finer else whole
+    if not (whole.left_out or account.left_out):
         st.success("Nothing is left out.", icon=":material/check_circle:")
         return
-    for reason, number in sorted(dropped.items(), key=lambda item: -item[1]):
-        label = f"{reason_name(reason)}: {times(number, 'conversation', 'conversations')}"
-        with st.expander(label):
-            st.caption(REASONS.get(reason, ("", ""))[1])
-            names = [name for name, drop in outcome.drops.items() if drop.reason == reason]
-            for name in names[:NUM_EXAMPLES]:
-                _example(listing, name, outcome.drops[name].detail)
-            if len(names) > NUM_EXAMPLES:
+    numbers = {**whole.left_out, **account.left_out}
+    for reason, _ in sorted(numbers.items(), key=lambda item: -item[1]):
+        conversations = whole.left_out.get(reason, 0)
+        with st.expander(f"{reason_name(reason)}: {_how_many(reason, conversations, account)}"):
+            st.caption(plain(_remedy(reason, account)))
+            examples = _examples(outcome, reason)
+            for name, detail in list(examples.items())[:NUM_EXAMPLES]:
+                _example(listing, name, detail, key=f"out-{reason}-{name}")
+            if conversations > NUM_EXAMPLES:
                 st.button(
-                    f"List all {count(number)}", key=f"all-{reason}", on_click=browse_reason,
-                    args=(reason,),
+                    f"List all {times(conversations, 'conversation', 'conversations')}",
+                    key=f"all-{reason}", on_click=browse_reason, args=(reason,),
                 )  # fmt: skip
 
 
-def _example(listing: Listing, name: str, detail: str) -> None:
+def _remedy(reason: str, account: DataAccount) -> str:
+    """Return what helps: the value that would keep most where much is left out."""
+    if account.is_notable(reason) and reason in account.remedies:
+        return account.remedies[reason]
+    return REASONS.get(reason, ("", ""))[1]
+
+
+def _how_many(reason: str, conversations: int, account: DataAccount) -> str:
+    """Return how much a reason leaves out: exchanges where they are counted, conversations."""
+    parts = [times(conversations, "conversation", "conversations")] if conversations else []
+    if account.unit == "exchanges" and (number := account.left_out.get(reason, 0)):
+        parts.insert(0, times(number, "exchange", "exchanges"))
+    return ", ".join(parts)
+
+
+def _examples(outcome: CleaningOutcome, reason: str) -> dict[str, str]:
+    """Return conversations that a reason dropped or took exchanges from, with what was seen."""
+    dropped = {name: drop.detail for name, drop in outcome.drops.items() if drop.reason == reason}
+    steps = {step["name"]: step["examples"] for step in outcome.counts["steps"]}
+    noted = {name: what for name, what in steps.get(reason, ()) if what != "changed"}
+    return {**dropped, **{name: what for name, what in noted.items() if name not in dropped}}
+
+
+def _example(listing: Listing, name: str, detail: str, *, key: str) -> None:
     row = listing.rows.get(name)
     if row is None:
         return
     with st.container(gap=None):
         st.button(
-            title_of(row), key=f"out-{name}", type="tertiary", on_click=open_conversation,
+            title_of(row), key=key, type="tertiary", on_click=open_conversation,
             args=(name,), wrap=False,
         )  # fmt: skip
         st.caption(plain(detail))
@@ -193,7 +229,7 @@ def _duplicates(listing: Listing, outcome: CleaningOutcome) -> None:
             )  # fmt: skip
             st.caption(facts(listing.rows[name]))
             for twin in groups[name][:NUM_EXAMPLES]:
-                _example(listing, twin, reason_name(outcome.drops[twin].reason))
+                _example(listing, twin, reason_name(outcome.drops[twin].reason), key=f"out-{twin}")
             more = len(groups[name]) - NUM_EXAMPLES
             if more > 0:
                 st.caption(f"and {count(more)} more")

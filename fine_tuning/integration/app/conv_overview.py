@@ -8,10 +8,12 @@ from collections.abc import Iterable, Mapping
 import altair as alt
 import streamlit as st
 
+from fine_tuning.data_collection.cleaning_account import cleaning_accounts
 from fine_tuning.data_collection.conversation_index import Listing
+from fine_tuning.integration.app.accounts import show_remarks, show_sums
 from fine_tuning.integration.app.conv_state import known_outcome
 from fine_tuning.integration.app.conv_words import language_name, source_name
-from fine_tuning.integration.app.formatting import count, percent
+from fine_tuning.integration.app.formatting import count, percent, when
 from fine_tuning.workbench.workbench import Workbench
 
 Rows = list[dict[str, str | float]]
@@ -28,6 +30,10 @@ def show(bench: Workbench, listing: Listing) -> None:
     """Show the numbers and the plots."""
     _numbers(listing)
     outcome, _ = known_outcome(bench, listing)
+    if outcome is not None:
+        accounts = cleaning_accounts(outcome.counts)
+        show_sums(accounts, f"Checked {when(outcome.made_at)}.")
+        show_remarks(accounts)
     fates = {
         name: UNKNOWN if outcome is None else LEFT_OUT if name in outcome.drops else LEARNT
         for name in listing.rows

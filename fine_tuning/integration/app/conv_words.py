@@ -45,11 +45,12 @@ REASONS = {
     "rejected": ("You rejected it", "Undo your decision in the conversation."),
     "empty": ("Empty", "Nothing to do."),
     "no_reply": ("No finished reply", "A question alone is nothing to train on."),
+    "not_trained": ("Excluded by feedback", "Change the thumb or the rating in the conversation."),
     "role_order": ("Turns out of order", "Look at the program that wrote them, and import again."),
-    "refusal": ("Only refusals", "Write a better reply in the review, or leave it out."),
+    "refusal": ("Refusals", "Write a better reply in the review, or leave it out."),
     "cut_off": ("Replies cut off", "Let your chatbot write longer replies (num_predict)."),
     "too_short": ("Too short", "Setting: data_collection.min_conversation_length."),
-    "too_long": ("An exchange is too long", "Setting: data_collection.max_conversation_length."),
+    "too_long": ("Too long", "Setting: data_collection.max_conversation_length."),
     "too_many_tokens": (
         "Too many tokens",
         "Setting: data_collection.max_conversation_tokens.",
@@ -59,7 +60,7 @@ REASONS = {
     "language": ("Another language", "Setting: data_collection.languages."),
     "low_quality": ("Low quality", "Setting: data_collection.min_quality."),
     "duplicate": ("Duplicate", "Nothing to do: the other one is trained on."),
-    "boilerplate": ("Stock replies only", "Setting: data_collection.max_same_reply."),
+    "boilerplate": ("Stock replies", "Setting: data_collection.max_same_reply."),
     "near_duplicate": (
         "Near duplicate",
         "Setting: data_collection.near_duplicate_similarity.",

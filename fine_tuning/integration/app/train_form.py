@@ -8,14 +8,19 @@ from typing import Any
 import streamlit as st
 
 from fine_tuning.config.presets import PRESETS
+from fine_tuning.core.data_account import finest
 from fine_tuning.core.errors import ConfigError
+from fine_tuning.integration.app.accounts import show_remarks
 from fine_tuning.integration.app.common import show_error, told, workbench
 from fine_tuning.integration.app.formatting import count, duration, plain, size, when
 from fine_tuning.integration.app.train_settings import edited_settings
 from fine_tuning.jobs.job import Job
 from fine_tuning.workbench.base_models import BaseChoice
+from fine_tuning.workbench.workbench import Workbench
 
 CHOICES_KEPT_S = 30
+QUICK_COUNT = 500
+"""Conversations up to which a cleaning takes about a second: it is done unasked."""
 
 
 @st.cache_data(ttl=CHOICES_KEPT_S, show_spinner=False)
@@ -121,6 +126,7 @@ def _start(base: str, preset: str, overrides: dict[str, Any], *, then_compare: b
         st.session_state["train-forecast-of"] = fresh
         st.rerun()  # the choices above say what they take
     _say_grounds(known)
+    _say_losses(bench)
     with st.container(horizontal=True):
         if st.button("Start training", type="primary", icon=":material/play_arrow:"):
             with told():
@@ -135,6 +141,19 @@ def _start(base: str, preset: str, overrides: dict[str, Any], *, then_compare: b
             with told():
                 bench.jobs.start_forecast(overrides, base)
                 st.rerun()
+
+
+def _say_losses(bench: Workbench) -> None:
+    """Say what cleaning and preparation leave out, before a training starts."""
+    with told():
+        reporter = bench.data.reporter
+        if not reporter.accounts() and bench.context.store.count() <= QUICK_COUNT:
+            bench.data.review.sort_out()
+        accounts = finest([*reporter.accounts(), *reporter.newest_data_set()])
+        if accounts:
+            lines = "; ".join(one.sentence for one in accounts)
+            st.caption(f"As last cleaned and prepared: {plain(lines)}.")
+            show_remarks(accounts)
 
 
 def _say_grounds(known: Job | None) -> None:

@@ -10,19 +10,21 @@ from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.extras import require
 from fine_tuning.core.loops import PreparedData
+from fine_tuning.data_collection.cleaning_account import cleaning_accounts
 from fine_tuning.data_collection.conversation_logger import ConversationLogger
 from fine_tuning.data_collection.data_cleaner import Change, CleaningReport
 from fine_tuning.data_collection.data_export import DataExporter
 from fine_tuning.data_collection.feedback_summary import labelled_replies, preference_pairs
 from fine_tuning.data_collection.file_import import FileImporter
 from fine_tuning.data_collection.preference_files import clean_labels, clean_pairs
+from fine_tuning.data_collection.session_cut import cut_sessions
 from fine_tuning.data_preparation.dataset_builder import DatasetBuilder, Ratios
 from fine_tuning.data_preparation.snapshot import SPLITS, Snapshot
 from fine_tuning.runtimes.base_model import BaseModel
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.storage.atomic import write_file
 from fine_tuning.storage.blobs import BlobFolder
-from fine_tuning.storage.open_store import copy_store, is_sqlite
+from fine_tuning.storage.open_store import check_suffix, copy_store, is_sqlite
 from fine_tuning.storage.records import Records
 from fine_tuning.workbench.catalog import Catalog
 from fine_tuning.workbench.context import Context
@@ -75,7 +77,7 @@ class Data:
         self.review = ConversationReview(context, index, self.pipeline, self._history)
         self.queue = ReviewQueue(context, index)
         self.feedback = FeedbackLog(context, self.pipeline, self.logger)
-        self.reporter = DataReporter(context, self.pipeline, catalog.bases)
+        self.reporter = DataReporter(context, self.pipeline, catalog.bases, self._history)
         self.eraser = ConversationEraser(context, index, mark_versions)
 
     @property
@@ -164,9 +166,17 @@ class Data:
             The target.
 
         Raises:
-            StorageError: if the target cannot be written; an old file there stays as it was.
+            DataError: if nothing is recorded.
+            StorageError: if the target is no file of either kind, or cannot be written; an old
+                file there stays as it was.
         """
-        self.pipeline.require_recorded()
+        check_suffix(target)
+        if self._context.store.count() == 0:
+            raise DataError(
+                f"there is nothing to back up: {self._context.workspace.conversations} holds no "
+                "conversation",
+                next_command="fine-tuning chat, or fine-tuning import FILE",
+            )
         if is_sqlite(target) == is_sqlite(self._context.workspace.conversations):
             self._context.store.back_up(target)
         else:
@@ -189,7 +199,7 @@ class Data:
         run = self.pipeline.stream()
         kept = list(kept_of(self._history.recorded(run)))
         if not kept:
-            reasons = ", ".join(f"{n} {why}" for why, n in run.counts["dropped"].items())
+            reasons = cleaning_accounts(run.counts)[0].reasons
             raise DataError(
                 f"No conversations to train on: cleaning dropped all of them ({reasons})",
                 next_command="fine-tuning clean",
@@ -244,6 +254,7 @@ class Data:
             train_on=preparation.train_on,
             rated_up=liked,
             truncation=preparation.truncation,
+            sessions_of=cut_sessions,
         )
 
     def _last_exported(self, count: int) -> int:

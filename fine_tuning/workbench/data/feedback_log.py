@@ -51,9 +51,12 @@ class FeedbackLog:
             fields: Its fields, as ``ConversationLogger.log_feedback`` takes them.
 
         Raises:
-            DataError: if there is no such reply, or the feedback says nothing.
+            DataError: if there is no such reply, it is preferred to itself, or the feedback says
+                nothing.
             StorageError: if it could not be written.
         """
+        if fields.get("rejected_id") == message_id:
+            raise DataError(f"reply {message_id!r} cannot be preferred to itself, expected another")
         stored = self._context.store.conversation(session_id)
         replies = {m.id for m in stored.messages if m.role == "assistant"} if stored else set()
         for name in filter(None, (message_id, fields.get("rejected_id"))):

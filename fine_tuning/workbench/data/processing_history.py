@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.data_collection.cleaning import Cleaning, Dropped, StepCount
+from fine_tuning.data_collection.cleaning_counts import CleaningCounts
 from fine_tuning.data_collection.data_cleaner import CleaningReport
 from fine_tuning.data_preparation.snapshot import Snapshot
 from fine_tuning.storage.records import Records, StepRecord
@@ -51,6 +52,25 @@ class ProcessingHistory:
         )
         records.finish(run_id, report.counts, _steps(report.steps))
         return run_id
+
+    def cleaning_before(self, dataset: str = "") -> CleaningCounts | None:
+        """Return the counts of the newest finished cleaning; None when none is remembered.
+
+        Args:
+            dataset: The name of a data set: the cleaning it was made by, not a later one; "" takes
+                the newest of all.
+        """
+        if not self._path.exists():
+            return None
+        records = Records(self._path)
+        made_by = {one.name: one.run_id for one in records.datasets()}.get(dataset, "")
+        counts: CleaningCounts | None = None
+        for run in records.runs():
+            if run.kind == "clean" and run.finished_at:
+                counts = cast("CleaningCounts", run.stats)
+            if made_by and run.id == made_by:
+                break
+        return counts
 
     def record_dataset(self, snapshot: Snapshot) -> None:
         """Record a data set that was made, what it left out and why."""

@@ -10,7 +10,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from fine_tuning.core.finding import Finding
 from fine_tuning.core.naming import content_name
 from fine_tuning.core.ports import Progress
 from fine_tuning.data_collection.cleaning import Dropped
+from fine_tuning.data_collection.cleaning_account import exchange_account
 from fine_tuning.data_collection.cleaning_counts import CleaningCounts
 from fine_tuning.data_collection.cleaning_steps import NEAR_DUPLICATE
 from fine_tuning.data_collection.conversation_index import Listing, ListingKeeper
@@ -90,7 +91,8 @@ class Looked:
     """A conversation as it was recorded, and as it would be learnt were it the only one.
 
     ``learnt`` is None when cleaning would drop it, for the reason ``drop`` gives; ``feedback`` is
-    what was said about it, oldest first.
+    what was said about it, oldest first; ``left_out`` counts its exchanges that are not trained
+    on, by reason.
     """
 
     conversation: Conversation
@@ -98,6 +100,7 @@ class Looked:
     drop: DropReason | None
     feedback: tuple[Feedback, ...]
     changes: tuple[Change, ...]
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 class ConversationIndex:
@@ -247,12 +250,14 @@ class ConversationReview:
         drops = [
             DropReason(reason=dropped.reason, detail=dropped.detail) for dropped in report.dropped
         ]
+        exchanges = exchange_account(report.counts)
         return Looked(
             conversation=conversation,
             learnt=report.kept[0] if report.kept else None,
             drop=drops[0] if drops else None,
             feedback=feedback,
             changes=tuple(cleaner.changes([corrected])),
+            left_out=exchanges.left_out if exchanges else {},
         )
 
 

@@ -26,12 +26,12 @@ from fine_tuning.core.clock import iso
 from fine_tuning.core.errors import FineTuningError, RuntimeFailedError
 from fine_tuning.core.finding import Finding, Severity
 from fine_tuning.core.ports import Progress
-from fine_tuning.data_collection.recording_checks import RECOMMENDED_PAIRS
 from fine_tuning.runtimes.base_model import list_base_models
 from fine_tuning.runtimes.ollama_client import START_SERVER, OllamaClient
 from fine_tuning.runtimes.ollama_probe import ServerFacts, probe
 from fine_tuning.workbench.base_models import BaseModels
 from fine_tuning.workbench.context import Context
+from fine_tuning.workbench.doctor.next_step import last_kept, next_step
 from fine_tuning.workbench.runs import finished_runs
 
 GIB = 1 << 30
@@ -105,6 +105,8 @@ class Doctor:
         server = self._server(findings)
         models = self._models(findings)
         data, num_conversations, num_runs = self._data(findings)
+        records = self._context.workspace.records
+        num_pairs = last_kept(records, findings) if num_conversations else None
         return Checkup(
             made_at=iso(self._context.clock.now()),
             facts={
@@ -115,7 +117,7 @@ class Doctor:
             },
             disk_bytes=disk,
             findings=tuple(findings),
-            next_step=_next_step(findings, num_conversations, num_runs),
+            next_step=next_step(findings, num_conversations, num_pairs, num_runs),
         )
 
     def check_engine(self, progress: Progress | None = None) -> dict[str, str]:
@@ -371,21 +373,3 @@ def disk_bytes(home: Path) -> dict[str, int]:
             part = path.relative_to(home).parts[0]
             found[part] = found.get(part, 0) + path.stat().st_size
     return dict(sorted(found.items(), key=lambda item: -item[1]))
-
-
-def _next_step(findings: list[Finding], num_conversations: int, num_runs: int) -> str:
-    """Return what a person should do now, one sentence."""
-    for one in findings:
-        if one.severity == "stop":
-            return f"First of all: {one.title}. {one.fix}."
-    left = RECOMMENDED_PAIRS - num_conversations
-    steps = {
-        "Chat with your bot, or import the chats you had elsewhere.": not num_conversations,
-        f"Keep chatting: {left} more conversations make a training worthwhile.": left > 0,
-        "Choose an installed base model on the page Train: that of the settings cannot be used.": (
-            any(one.check == "base model" for one in findings)
-        ),
-        "There is enough to train on: look at the review, then train.": not num_runs,
-        "All is set: chat, rate replies, and train again when enough is new.": True,
-    }
-    return next(sentence for sentence, is_due in steps.items() if is_due)

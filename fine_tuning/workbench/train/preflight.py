@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fine_tuning.core.conversation import Conversation
-from fine_tuning.core.errors import FineTuningError, OutOfMemoryError
+from fine_tuning.core.data_account import DataAccount
+from fine_tuning.core.errors import DataError, FineTuningError, OutOfMemoryError
 from fine_tuning.core.finding import Finding
 from fine_tuning.data_collection.cleaning import Cleaning
 from fine_tuning.data_collection.cleaning_steps import STEP_NAMES
@@ -16,6 +17,9 @@ from fine_tuning.data_collection.data_cleaner import DataCleaner
 from fine_tuning.data_collection.recording_checks import left_private, recorded_findings
 from fine_tuning.data_preparation.data_set_checks import data_set_findings
 from fine_tuning.data_preparation.formatter import examples_from
+from fine_tuning.data_preparation.manifest import DatasetManifest
+from fine_tuning.data_preparation.masking import TOO_LONG
+from fine_tuning.data_preparation.preparation_account import MAX_LENGTH, preparation_accounts
 from fine_tuning.data_preparation.snapshot import Snapshot
 from fine_tuning.runtimes.base_model import BaseModel
 from fine_tuning.workbench.base_models import BaseModels
@@ -60,26 +64,24 @@ class Preflight:
         """
         run = self._data.pipeline.stream()
         kept = list(kept_of(run))
-        pairs = sum(len(example.targets) for example in examples_from(kept))
-        found = recorded_findings(run.counts, pairs)
         if not kept:
-            return found
-        found.append(left_private(kept))
+            return recorded_findings(run.counts, 0)
+        # Without a data set: what cleaning leaves. With one: what masking and cutting leave of it.
+        pairs = sum(len(example.targets) for example in examples_from(kept))
+        prepared: list[DataAccount] = []
         try:
-            return [*found, *self._data_set_findings(base or self._bases.find(), kept, run)]
+            manifest, more = self._data_set_findings(base or self._bases.find(), kept, run)
+            prepared = preparation_accounts(manifest)
+            pairs = prepared[-1].kept
         except FineTuningError as error:
-            told = Finding(
-                check="tokens",
-                severity="warning",
-                title="tokens, masks and splits were not checked",
-                detail=error.message,
-                fix=error.next_command or "name a base model with --base, such as embedded",
-            )
-            return [*found, told]
+            more = [_not_checked(error)]
+        found = recorded_findings(run.counts, pairs, prepared)
+        return [*found, left_private(kept), *more]
 
     def _data_set_findings(
         self, base: BaseModel, kept: list[Conversation], run: Cleaning
-    ) -> list[Finding]:
+    ) -> tuple[DatasetManifest, list[Finding]]:
+        """Return the manifest of the data set there would be, and what is found in it."""
         with tempfile.TemporaryDirectory() as folder:
             with self._bases.open(base) as server:
                 builder = self._data.builder(base, server, run.clusters)
@@ -89,7 +91,7 @@ class Preflight:
                     snapshot, builder.recipe, lambda name: near.get(name, name)
                 )
             # Asked when the server's memory is free again, as it is when training begins.
-            return [*found, self._room(snapshot, base)]
+            return snapshot.manifest, [*found, self._room(snapshot, base)]
 
     def _room(self, snapshot: Snapshot, base: BaseModel) -> Finding:
         """Tell whether training on a data set fits into memory and onto the disk."""
@@ -129,3 +131,19 @@ class Preflight:
         for _ in run:
             pass
         return run.clusters
+
+
+def _not_checked(error: FineTuningError) -> Finding:
+    """Return why there is no data set to check; one that cannot be made stops a training."""
+    if isinstance(error, DataError):
+        fix = error.next_command
+        if TOO_LONG in error.message:
+            fix = f"raise {MAX_LENGTH}"
+        return Finding(check="tokens", severity="stop", title=error.message, fix=fix)
+    return Finding(
+        check="tokens",
+        severity="warning",
+        title="tokens, masks and splits were not checked",
+        detail=error.message,
+        fix=error.next_command or "name a base model with --base, such as embedded",
+    )

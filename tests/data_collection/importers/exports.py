@@ -17,7 +17,10 @@ from typing import Any
 import apsw
 
 from fine_tuning.data_collection.importers.catalogue import IMPORTERS
+from tests.data_collection.importers.program_exports import PROGRAM_EXPORTS
 
+ASSISTANT = "Bot"
+"""Who is the assistant in the chats between persons."""
 ZEROS = "00000000-0000-0000-0000-000000000000"
 
 
@@ -436,6 +439,7 @@ EXPORTS: dict[str, Callable[[Path], None]] = {
     "llm-threads.db": _llm_threads,
     "fine-tuning.jsonl": _bytes(OWN_LOG),
     "fine-tuning-instruction.jsonl": _bytes(OWN_INSTRUCTION),
+    **PROGRAM_EXPORTS,
 }  # fmt: skip
 """How to write each file, by its name."""
 

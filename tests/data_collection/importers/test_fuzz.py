@@ -12,7 +12,7 @@ from fine_tuning.core.errors import DataError, StorageError
 from fine_tuning.data_collection.importers.catalogue import read_file
 from fine_tuning.data_collection.importers.items import Imported, Quarantined
 from fine_tuning.storage.json_lines import encode
-from tests.data_collection.importers.exports import EXPORTS, importer_of
+from tests.data_collection.importers.exports import ASSISTANT, EXPORTS, importer_of
 from tests.data_collection.importers.mutations import damaged
 
 FEW = 400
@@ -34,7 +34,7 @@ def fuzz(folder: Path, inputs: int, seed: int) -> dict[str, int]:
         path.write_bytes(damaged(contents[name], draw))
         chosen = importer_of(name) if draw.random() < 0.5 else None
         try:
-            for item in read_file(path, chosen):
+            for item in read_file(path, chosen, ASSISTANT):
                 ends["conversations" if isinstance(item, Imported) else "quarantined"] += 1
                 check(item)
         except (DataError, StorageError) as error:

@@ -15,7 +15,13 @@ from fine_tuning.data_collection.importers.items import Imported, Quarantined
 from fine_tuning.data_collection.importers.json_records import json_records
 from fine_tuning.storage import json_lines
 from fine_tuning.storage.open_store import open_store
-from tests.data_collection.importers.exports import EXPORTS, WEBUI_WRAPPED, importer_of, lines
+from tests.data_collection.importers.exports import (
+    ASSISTANT,
+    EXPORTS,
+    WEBUI_WRAPPED,
+    importer_of,
+    lines,
+)
 
 every_export = pytest.mark.parametrize("name", EXPORTS)
 
@@ -31,7 +37,7 @@ def export(tmp_path: Path) -> Any:
 
 
 def items(path: Path, chosen: str | None = None) -> tuple[list[Imported], list[Quarantined]]:
-    found = list(read_file(path, chosen))
+    found = list(read_file(path, chosen, ASSISTANT))
     return (
         [item for item in found if isinstance(item, Imported)],
         [item for item in found if isinstance(item, Quarantined)],
@@ -327,7 +333,7 @@ def test_an_own_database_is_read_without_upgrading_it() -> None:
 def test_a_truncated_file_gives_what_is_whole(export: Any, name: str) -> None:
     path = export(name)
     content = path.read_bytes()
-    whole = len(list(read_file(path)))
+    whole = len(list(read_file(path, None, ASSISTANT)))
     for share in (0.3, 0.6, 0.95):
         path.write_bytes(content[: int(len(content) * share)])
         imported, quarantined, refusal = outcome(path, importer_of(name))
@@ -437,12 +443,12 @@ def test_what_is_no_file_is_told(tmp_path: Path) -> None:
         read_file(tmp_path / "absent.json")
 
 
-def test_utf_16_is_told(tmp_path: Path) -> None:
+def test_utf_16_is_read_and_told(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    path.write_bytes(lines({"messages": []}).decode().encode("utf-16"))
-    with pytest.raises(DataError, match="UTF-16") as caught:
-        read_file(path)
-    assert "iconv" in caught.value.next_command
+    turns = [{"role": "user", "content": "Où ?"}, {"role": "assistant", "content": "Là."}]
+    path.write_bytes(lines({"messages": turns}).decode().encode("utf-16"))
+    assert read_file(path).reason.endswith("read as UTF-16")
+    assert shown(conversations(path)[0]) == [("user", "Où ?"), ("assistant", "Là.")]
 
 
 def test_a_damaged_archive_is_told(export: Any) -> None:

@@ -325,10 +325,39 @@ def test_what_is_left_out_adds_up_and_says_why(home: Path) -> None:
     some_chats(home)
     app = part("Training data")
     text = seen(app)
-    assert "7 recorded = 3 trained on + 4 left out" in text
-    assert "Too short: 1 conversation" in text
-    assert "Only refusals: 1 conversation" in text
-    assert "the longest exchange has 4 characters" in text.replace("\\", "")
+    assert "7 conversations = 3 kept + 4 left out" in text
+    assert "Too short: 1 conversation" in text.replace("1 exchange, ", "")
+    assert "Refusals: 1 conversation" in text.replace("1 exchange, ", "")
+    assert "the exchange has 4 characters" in text.replace("\\", "")
+
+
+def test_a_conversation_may_lose_exchanges_for_several_reasons(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FINE_TUNING__DATA_COLLECTION__MAX_CONVERSATION_LENGTH", "100")
+    said = [
+        ("user", "Which knot holds a line?"),
+        ("assistant", "A bowline, as it cannot slip."),
+        ("user", "Which wood is best for the frame?"),
+        ("assistant", REFUSAL),
+        ("user", "Tell me all about spars and sails."),
+        (
+            "assistant",
+            "A spar is a pole that carries a sail, and a sail is a cloth. It is old. " * 2,
+        ),
+    ]
+    bench = bench_at(home)
+    bench.context.store.append(Conversation.from_turns(said, id="several"))
+    app = part("Training data")
+    assert not app.error
+    text = seen(app)
+    assert "1 conversation = 1 kept + 0 left out. 3 exchanges = 1 kept + 2 left out" in text
+    assert "Refusals: 1 exchange" in text
+    assert "Too long: 1 exchange" in text
+    assert "too long: 1 of 3 exchanges is left out" in text.replace("\\", "").lower()
+    opened = page("conversations", **{"conv-part": "Browse", "conv-open": "several"})
+    assert "This conversation is trained on" in words(opened)
+    assert "1 exchange: too long" in words(opened)
 
 
 def test_many_are_checked_on_demand_and_the_outcome_says_when_it_is_old(
@@ -339,26 +368,27 @@ def test_many_are_checked_on_demand_and_the_outcome_says_when_it_is_old(
     app = part("Training data")
     assert not app.metric
     press(app, "Check all conversations")
-    assert [metric.value for metric in app.metric] == ["7", "3", "4", "3"]
+    assert {metric.label: metric.value for metric in app.metric}["Conversations"] == "3 of 7"
+    assert {metric.label: metric.value for metric in app.metric}["Replies"] == "3"
     bench.data.queue.decide("short", "accept")
     app.run()
     assert "changed" in words(app)
     press(app, "Check again")
-    assert [metric.value for metric in app.metric][:3] == ["7", "4", "3"]
+    assert {metric.label: metric.value for metric in app.metric}["Conversations"] == "4 of 7"
 
 
 def test_what_cannot_be_remembered_is_shown_nevertheless(home: Path) -> None:
     some_chats(home)
     (home / "cache").write_text("in the way of the folder")
     app = part("Training data")
-    assert "7 recorded = 3 trained on + 4 left out" in words(app)
+    assert "7 conversations = 3 kept + 4 left out" in words(app)
 
 
 def test_a_reason_leads_to_all_it_left_out(home: Path) -> None:
     bench = bench_at(home)
     bench.context.store.append_many([chat(f"s{n}", f"h{n}", "yo", day=n) for n in range(8)])
     app = part("Training data")
-    press(app, "List all 8")
+    press(app, "List all 8 conversations")
     assert app.session_state["conv-part"] == "Browse"
     assert "8 conversations" in words(app)
     assert app.selectbox(key="conv-fate").value == "too_short"
@@ -510,6 +540,20 @@ def test_the_format_can_be_chosen_and_bad_records_are_handed_back(home: Path) ->
     assert any("line 2" in one.value for one in app.text)
     assert len(list((home / "quarantine").iterdir())) == 1
     assert any(one.label == "Download what was set aside" for one in app.download_button)
+
+
+def test_the_assistant_of_a_chat_between_persons_is_chosen(home: Path) -> None:
+    lines = "1/2/26, 10:00 AM - Ann: Which colour?\n1/2/26, 10:01 AM - Bo: Red, of course.\n"
+    app = drop(page("conversations"), ("_chat.txt", lines.encode()))
+    (person,) = [box for box in app.selectbox if box.label == "Assistant"]
+    assert person.options == ["Ann", "Bo"]
+    person.set_value("Bo").run()
+    app.button(key="conv-import").click().run()
+    assert not app.error
+    (chat,) = bench_at(home).context.store.conversations()
+    assert [(m.role, m.text) for m in chat.messages] == [
+        ("user", "Which colour?"), ("assistant", "Red, of course."),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,27 @@ def test_trouble_is_named_with_what_helps(
         assert found in text
 
 
+def test_the_next_step_names_what_the_last_cleaning_left_out_most(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FINE_TUNING__DATA_COLLECTION__MIN_CONVERSATION_LENGTH", "47")
+    monkeypatch.setenv("FINE_TUNING__TRAINING__BASE_MODEL", "embedded")
+    log_conversations(bench)
+    settings = load_settings(None, environment=_environment())
+    strict = Workbench(settings, Workspace.open(None, settings))
+    counts = strict.data.clean().counts["exchanges"]
+    text = report(show())
+    told = f"too short: {counts['left_out']['too_short']} of {counts['in']} exchanges are left out"
+    assert f"Next: Much is left out, above all {told}." in text
+    assert "warning: " in text
+    assert f"{counts['kept']} of {counts['in']} exchanges reach training, as last cleaned" in text
+    monkeypatch.setenv("FINE_TUNING__DATA_COLLECTION__MIN_CONVERSATION_LENGTH", "1")
+    settings = load_settings(None, environment=_environment())
+    Workbench(settings, Workspace.open(None, settings)).data.clean()
+    doctor._checkup.clear()
+    assert "more exchanges make a training worthwhile" in report(show())
+
+
 def test_a_workspace_that_cannot_be_read_comes_first(
     bench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,6 +88,22 @@ def test_every_training_setting_has_a_widget_and_its_sentence(bench: Workbench) 
     assert app.number_input(key="set-thorough-training.lora_r").value == 32
 
 
+def test_what_is_left_out_is_said_before_a_training_starts(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FINE_TUNING__DATA_COLLECTION__MIN_CONVERSATION_LENGTH", "47")
+    log_conversations(bench)
+    app = page("train")
+    text = words(app).replace("\\", "")
+    exchanges = len(list(bench.context.store.conversations()))
+    kept = int(text.split(f" of {exchanges} exchanges are kept")[0].rsplit(" ", 1)[1])
+    left_out = exchanges - kept
+    assert 0 < kept < exchanges
+    assert f"Too short: {left_out} of {exchanges} exchanges are left out" in text
+    assert "data_collection.min_conversation_length=" in text
+    assert not app.error
+
+
 def test_a_setting_that_is_refused_is_a_sentence_and_nothing_starts(bench: Workbench) -> None:
     log_conversations(bench)
     app = page("train")

@@ -1,0 +1,1 @@
+"""Exports of ten programs, and the share of their replies that reach training."""
