@@ -20,7 +20,8 @@ _NAME = re.compile(r"[^\W_][\w.:/\-@ ]{0,499}|_[\w.:/\-@ ]{0,499}|/[\w.:/\-@ ]{1
 class LoadableModel:
     """A model that can be loaded.
 
-    ``template`` "" takes the base's own, else ChatML. ``parameters`` are Ollama's (``stop``,
+    ``template`` "" takes the base's own, else ChatML; a ``go_template``, one of Ollama's, is
+    stronger than either where there is one. ``parameters`` are Ollama's (``stop``,
     ``num_ctx``, ``temperature``, ...). ``messages`` (role, text) begin every conversation.
     """
 
@@ -28,6 +29,7 @@ class LoadableModel:
     base_path: Path
     adapter_path: Path | None = None
     template: str = ""
+    go_template: str = ""
     system: str = ""
     parameters: JsonObject = field(default_factory=dict)
     messages: tuple[tuple[str, str], ...] = ()

@@ -78,7 +78,9 @@ class Work:
             if self.top_log_probabilities is not None:
                 body["n_probs"] = max(1, self.top_log_probabilities)
         else:
-            body["messages"] = self.with_system
+            body["messages"] = turns = self.with_system
+            if continues(turns):
+                body |= {"continue_final_message": True, "add_generation_prompt": False}
             body["stream_options"] = {"include_usage": True}
             if self.top_log_probabilities is not None:
                 # llama-server tells no probabilities when asked for those of no other token.
@@ -101,3 +103,15 @@ class Work:
         long conversation has in common with its last turn not to be computed again.
         """
         return self.options.get("seed") is not None or self.top_log_probabilities is not None
+
+
+def continues(turns: Sequence[Mapping[str, object]]) -> bool:
+    """Tell whether the last message is the assistant's and unfinished, so that the reply goes on.
+
+    Args:
+        turns: The conversation, in OpenAI's form.
+    """
+    last = turns[-1] if turns else {}
+    return (
+        last.get("role") == "assistant" and bool(last.get("content")) and not last.get("tool_calls")
+    )

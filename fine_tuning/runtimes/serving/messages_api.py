@@ -16,6 +16,7 @@ from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.runtimes.openai_answers import WholeCall
 from fine_tuning.runtimes.serving.asked import Work
 from fine_tuning.runtimes.serving.http import SSE, answer, body_of, streamed, while_connected
+from fine_tuning.runtimes.serving.pieces import Piece
 from fine_tuning.runtimes.serving.pool import Pool
 from fine_tuning.runtimes.serving.replies import (
     BlockChange,
@@ -25,7 +26,7 @@ from fine_tuning.runtimes.serving.replies import (
     whole_calls,
 )
 from fine_tuning.runtimes.serving.requests import MessagesRequest, read_request
-from fine_tuning.runtimes.serving.work import Piece, ReplyOutcome, reply
+from fine_tuning.runtimes.serving.work import ReplyOutcome, reply
 
 NO_IMAGES = "the request holds an image or a document, and the embedded runtime reads only text"
 Event = dict[str, JsonValue]

@@ -27,9 +27,10 @@ from fine_tuning.runtimes.ollama_answers import (
     StreamLine,
 )
 from fine_tuning.runtimes.ollama_modelfile import Modelfile
+from fine_tuning.runtimes.serving.pieces import Piece
 from fine_tuning.runtimes.serving.pool import Engine
 from fine_tuning.runtimes.serving.requests import ChatRequest, GenerateRequest, OllamaMessage
-from fine_tuning.runtimes.serving.work import Piece, ReplyOutcome
+from fine_tuning.runtimes.serving.work import ReplyOutcome
 
 NS_PER_S = 1e9
 TEMPLATE_KEY = "tokenizer.chat_template"
@@ -123,7 +124,8 @@ def thinking_fields(request: ChatRequest | GenerateRequest) -> dict[str, object]
     """Return llama-server's fields for Ollama's ``think``."""
     if request.think is None:
         return {}
-    return {"chat_template_kwargs": {"enable_thinking": bool(request.think)}}
+    level = {"reasoning_effort": request.think} if isinstance(request.think, str) else {}
+    return {"chat_template_kwargs": {"enable_thinking": bool(request.think), **level}}
 
 
 def log_probabilities(told: Sequence[TokenProbability], top: int) -> list[TokenProbability]:
@@ -238,12 +240,16 @@ def capabilities(model: LoadableModel) -> list[str]:
         "thinking": "think" in template.lower(),
         "insert": ".Suffix" in template,
     }
-    return ["completion", *(name for name, holds in can.items() if holds)]
+    told = ["completion", *(name for name, holds in can.items() if holds)]
+    facts = _facts(model.base_path, model.base_path.stat().st_mtime_ns)["metadata"]
+    family = facts.get("general.architecture", "")
+    return ["embedding"] if f"{family}.pooling_type" in facts else told
 
 
 def _template(model: LoadableModel) -> str:
     facts = _facts(model.base_path, model.base_path.stat().st_mtime_ns)
-    return model.template or str(facts["metadata"].get(TEMPLATE_KEY, ""))
+    own = str(facts["metadata"].get(TEMPLATE_KEY, ""))
+    return model.go_template or model.template or own
 
 
 def shown(model: LoadableModel, *, is_verbose: bool = False) -> ShownModel:

@@ -31,6 +31,7 @@ from fine_tuning.runtimes.openai_answers import (
 )
 from fine_tuning.runtimes.serving.asked import Work
 from fine_tuning.runtimes.serving.http import SSE, answer, body_of, sse, streamed, while_connected
+from fine_tuning.runtimes.serving.pieces import Piece
 from fine_tuning.runtimes.serving.pool import Pool
 from fine_tuning.runtimes.serving.replies import gathered, whole_calls
 from fine_tuning.runtimes.serving.requests import (
@@ -42,7 +43,7 @@ from fine_tuning.runtimes.serving.requests import (
     OpenAiMessage,
     read_request,
 )
-from fine_tuning.runtimes.serving.work import Piece, ReplyOutcome, embed, reply
+from fine_tuning.runtimes.serving.work import ReplyOutcome, embed, reply
 
 OWNER = "fine-tuning"
 PASSED_ON = ("logit_bias",)

@@ -11,7 +11,7 @@ import orjson
 from fine_tuning.core.json_value import JsonValue
 from fine_tuning.runtimes.llama_api import TokenProbability, ToolCallDelta
 from fine_tuning.runtimes.openai_answers import WholeCall
-from fine_tuning.runtimes.serving.work import Piece
+from fine_tuning.runtimes.serving.pieces import Piece
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

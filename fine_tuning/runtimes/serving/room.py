@@ -5,12 +5,14 @@ Source: Ollama, server/prompt.go, chatPrompt: system messages and the last messa
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 from fine_tuning.core.errors import DataError, RuntimeFailedError
 from fine_tuning.runtimes.llama_api import RenderedPrompt, TokenList
 from fine_tuning.runtimes.llama_client import SYSTEM_ROLES
-from fine_tuning.runtimes.serving.asked import Work
+from fine_tuning.runtimes.serving.asked import Work, continues
+from fine_tuning.runtimes.serving.go_replies import go_prompt
 from fine_tuning.runtimes.serving.pool import Lease
 
 Turns = Sequence[Mapping[str, object]]
@@ -55,7 +57,13 @@ async def rendered_prompt(lease: Lease, work: Work, turns: Turns) -> str:
     Raises:
         DataError: if the template refuses it.
     """
-    body: dict[str, object] = {"messages": list(turns), "add_generation_prompt": True}
+    if work.model.go_template:
+        return await asyncio.to_thread(go_prompt, work, turns)
+    goes_on = continues(turns)
+    body: dict[str, object] = {
+        "messages": list(turns), "add_generation_prompt": not goes_on,
+        **({"continue_final_message": True} if goes_on else {}),
+    }  # fmt: skip
     for key in ("tools", "chat_template_kwargs"):
         if given := work.fields.get(key):
             body[key] = given

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from fine_tuning.core.errors import DataError, RuntimeFailedError
@@ -17,25 +18,20 @@ from fine_tuning.runtimes.llama_api import (
     ReplyDelta,
     StreamEvent,
     TokenProbabilities,
-    TokenProbability,
-    ToolCallDelta,
 )
 from fine_tuning.runtimes.loadable import LoadableModel
 from fine_tuning.runtimes.serving.asked import Work
+from fine_tuning.runtimes.serving.go_replies import (
+    ReplyReader,
+    go_prompt,
+    reply_reader,
+    text_request,
+)
+from fine_tuning.runtimes.serving.pieces import Piece
 from fine_tuning.runtimes.serving.pool import Lease, Pool
 from fine_tuning.runtimes.serving.room import rendered_prompt, text_of, tokens_of, within_room
 
 EMBEDDED_AT_ONCE = 64
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
-    """Some of a reply, as it comes; ``tool_calls`` are OpenAI's deltas."""
-
-    text: str = ""
-    thinking: str = ""
-    tool_calls: Sequence[ToolCallDelta] = ()
-    log_probabilities: Sequence[TokenProbability] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,16 +70,51 @@ async def reply(pool: Pool, work: Work, outcome: ReplyOutcome) -> AsyncGenerator
         work.model, prompt, reuse=not work.is_repeatable, room_tokens=work.wanted_room
     ) as lease:
         outcome.load_s = lease.load_s
-        path = "/v1/chat/completions" if work.prompt is None else "/completion"
         body |= lease.fields | _own_stop(lease, work)
         body |= await within_room(lease, work, body)
-        async for event in lease.engine.stream.events(path, body):
-            piece = _chat_piece(event) if work.prompt is None else _raw_piece(event)
-            _take_figures(event, outcome)
-            if piece is not None:
+        pieces = (
+            _text_pieces(lease, work, body, outcome)
+            if work.prompt is not None or work.model.go_template
+            else _chat_pieces(lease, body, outcome)
+        )
+        async with aclosing(pieces):
+            async for piece in pieces:
                 yield piece
     if not outcome.reason:
         raise RuntimeFailedError("the model server stopped half-way through a reply")
+
+
+async def _chat_pieces(
+    lease: Lease, body: dict[str, object], outcome: ReplyOutcome
+) -> AsyncGenerator[Piece, None]:
+    """Yield the pieces of a reply whose prompt llama-server makes."""
+    async for event in lease.engine.stream.events("/v1/chat/completions", body):
+        piece = _chat_piece(event)
+        _take_figures(event, outcome)
+        if piece is not None:
+            yield piece
+
+
+async def _text_pieces(
+    lease: Lease, work: Work, body: dict[str, object], outcome: ReplyOutcome
+) -> AsyncGenerator[Piece, None]:
+    """Yield the pieces of a reply to a text: a prompt as it was given, or a Go TEMPLATE's."""
+    reader = ReplyReader()
+    if work.prompt is None:
+        turns: Sequence[Mapping[str, object]] = body["messages"]  # type: ignore[assignment]
+        prompt = go_prompt(work, turns)
+        reader = reply_reader(work, prompt)
+        body = text_request(body, prompt)
+    async for event in lease.engine.stream.events("/completion", body):
+        raw = _raw_piece(event)
+        _take_figures(event, outcome)
+        if raw is not None:
+            for piece in reader.feed(raw):
+                yield piece
+    for piece in reader.end():
+        yield piece
+    if reader.num_calls and outcome.reason == "stop":
+        outcome.reason = "tool_calls"
 
 
 async def rendered(pool: Pool, work: Work) -> str:
@@ -187,7 +218,7 @@ async def _fitting(
 
 def _own_stop(lease: Lease, work: Work) -> dict[str, list[str]]:
     """Add the turn end of a template that writes one which is no token."""
-    own = lease.engine.server.chat_model.stop
+    own = () if work.model.go_template else lease.engine.server.chat_model.stop
     return {"stop": [*work.stop, *(text for text in own if text not in work.stop)]}
 
 
