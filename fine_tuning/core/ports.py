@@ -168,7 +168,8 @@ class ModelRecipe:
 
     ``base`` names an existing model or a GGUF file; ``adapter`` is a GGUF LoRA file or None.
     ``parameters``, ``template`` and ``system`` are inherited from the base when None. ``messages``
-    (role, text) begin every conversation; ``license`` is told with the model.
+    (role, text) begin every conversation; ``license`` is told with the model. ``go_template`` is
+    one of Ollama's, for runtimes whose ``template`` is of another kind.
     """
 
     base: str
@@ -178,6 +179,7 @@ class ModelRecipe:
     system: str | None = None
     messages: tuple[tuple[str, str], ...] = ()
     license: str = ""
+    go_template: str = ""
 
 
 Progress = Callable[[str, int, int], None]

@@ -71,6 +71,7 @@ class StoredRecipe:
     parameters: JsonObject
     messages: Sequence[Sequence[str]] = ()
     license: str = ""
+    go_template: str = ""
     schema: str = SCHEMA
 
 
@@ -245,6 +246,7 @@ class EmbeddedRuntime:
             base_path=self._base_of(stored),
             adapter_path=self._adapter_of(stored),
             template=stored.template,
+            go_template=stored.go_template,
             system=stored.system,
             parameters=stored.parameters,
             messages=tuple((str(role), str(text)) for role, text in stored.messages),
@@ -346,6 +348,7 @@ def _stored(name: str, recipe: ModelRecipe, base: BaseModel) -> StoredRecipe:
         parameters=_parameters(base) if recipe.parameters is None else recipe.parameters,
         messages=recipe.messages,
         license=recipe.license,
+        go_template=recipe.go_template,
     )
 
 
@@ -379,7 +382,7 @@ def _read(place: Path) -> StoredRecipe:
 def _info(stored: StoredRecipe) -> ModelInfo:
     # Neither its name nor where the base lies says what a model is.
     told = ["base_digest", "adapter_digest", "template", "system", "parameters"]
-    told += ["messages"] if stored.messages else []
+    told += [key for key in ("messages", "go_template") if getattr(stored, key)]
     return ModelInfo(
         name=stored.name,
         size_bytes=stored.base_size_bytes + stored.adapter_size_bytes,

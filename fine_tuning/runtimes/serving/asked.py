@@ -82,10 +82,15 @@ class Work:
             if continues(turns):
                 body |= {"continue_final_message": True, "add_generation_prompt": False}
             body["stream_options"] = {"include_usage": True}
-            if self.top_log_probabilities is not None:
+            if self.top_log_probabilities is not None and not self._hides_probabilities:
                 # llama-server tells no probabilities when asked for those of no other token.
                 body["logprobs"], body["top_logprobs"] = True, max(1, self.top_log_probabilities)
         return body
+
+    @property
+    def _hides_probabilities(self) -> bool:
+        """Whether llama-server cannot tell probabilities: it refuses them with tools, streamed."""
+        return bool(self.fields.get("tools")) and not self.model.go_template
 
     @property
     def stop(self) -> list[str]:

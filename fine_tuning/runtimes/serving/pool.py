@@ -24,6 +24,7 @@ from fine_tuning.runtimes.serving.slots import NONE, Slots
 
 KV_BYTES = 2  # a half float per number of the cache
 COMPUTE_BYTES = 64 << 20
+_CLOCK_S = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class Lease:
     """The right to use a slot of a server for one request.
 
     ``fields`` go into the request's body: the slot, the adapter, and whether what the slot knows
-    may be gone on from. ``load_s`` is how long loading took for this request, 0 when it was loaded.
+    may be gone on from. ``load_s`` is how long it took to get the server, loading included.
     """
 
     engine: Engine
@@ -124,8 +125,8 @@ class Pool:
             BusyError: if too many requests wait.
         """
         begin_s = time.monotonic()
-        engine, was_loaded = await self._engine(model, embeds=embeds, room_tokens=room_tokens)
-        load_s = 0.0 if was_loaded else time.monotonic() - begin_s
+        engine = await self._engine(model, embeds=embeds, room_tokens=room_tokens)
+        load_s = max(time.monotonic() - begin_s, _CLOCK_S)
         engine.num_users += 1
         chosen = None if embeds else model.adapter_path
         adapter = engine.adapters.index(chosen) if chosen else NONE
@@ -158,19 +159,17 @@ class Pool:
         key = Key(model.base_path, model.template)
         return next((one for one in self.engines if _serves(one, key, model, 0)), None)
 
-    async def _engine(
-        self, model: LoadableModel, *, embeds: bool, room_tokens: int
-    ) -> tuple[Engine, bool]:
+    async def _engine(self, model: LoadableModel, *, embeds: bool, room_tokens: int) -> Engine:
         key = Key(model.base_path, model.template, embeds, model.adapter_path if embeds else None)
         room = 0 if embeds else await asyncio.to_thread(self._room, model, room_tokens)
         for engine in self.engines:
             if _serves(engine, key, model, room):
-                return engine, True
+                return engine
         async with self._loading:
             for engine in self.engines:
                 if _serves(engine, key, model, room):
-                    return engine, False
-            return await self._load(key, model, room), False
+                    return engine
+            return await self._load(key, model, room)
 
     def _room(self, model: LoadableModel, wanted_tokens: int) -> int:
         """Return the least room a server must have: the model's, or more if a request asks."""
