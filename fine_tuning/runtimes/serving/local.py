@@ -78,7 +78,7 @@ class LocalModels:
             **({"stop": [*model.stop, *sampling.stop]} if sampling.stop else {}),
         }
         turns = [openai_message(message) for message in messages]
-        work = Work(model=model, messages=turns, options=options)
+        work = Work(model=model, messages=turns, options=options, truncates=False)
         if not self._thread.is_alive():
             raise RuntimeFailedError("the models of this process were closed")
         future = asyncio.run_coroutine_threadsafe(self._stream(work, pieces), self._loop)

@@ -134,7 +134,6 @@ class OllamaApi:
         """Answer a conversation."""
         asked = read_request(ChatRequest, await body_of(request))
         model = await self._find(asked.model)
-        keep_alive_s(asked.keep_alive)
         if asked.think and "thinking" not in forms.capabilities(model):
             raise HttpError(400, f'"{asked.model}" does not support thinking')
         if not asked.messages:
@@ -157,7 +156,6 @@ class OllamaApi:
         """Answer a prompt."""
         asked = read_request(GenerateRequest, await body_of(request))
         model = await self._find(asked.model)
-        keep_alive_s(asked.keep_alive)
         if not asked.prompt:
             return await self._load_only(model, asked, {"response": ""})
         if asked.images:
@@ -200,9 +198,12 @@ class OllamaApi:
         """Embed one text or several."""
         asked = read_request(Embed, await body_of(request))
         outcome = ReplyOutcome()
+        kept_s = keep_alive_s(asked.keep_alive)
         texts = [asked.input] if isinstance(asked.input, str) else asked.input or []
         truncates = asked.truncate is not False
         vectors = await self._embedded(request, asked.model, texts, outcome, truncates=truncates)
+        if kept_s is not None:
+            self._pool.keep(await self._find(asked.model), kept_s)
         return answer(
             {
                 "model": asked.model,
@@ -249,12 +250,15 @@ class OllamaApi:
         self, model: LoadableModel, asked: ReplyRequest, empty: StreamLine
     ) -> Response:
         """Load or unload a model, as a request without a prompt asks for."""
-        unloads = keep_alive_s(asked.keep_alive) == 0
+        kept_s = keep_alive_s(asked.keep_alive)
+        unloads = kept_s == 0
         if unloads:
             await self._pool.unload(model)
         else:
             async with self._pool.lease(model, ""):
                 pass
+            if kept_s is not None:
+                self._pool.keep(model, kept_s)
         reason = "unload" if unloads else "load"
         line = {"model": asked.model, "created_at": forms.now(), **empty}
         return answer({**line, "done": True, "done_reason": reason})
@@ -276,14 +280,15 @@ class OllamaApi:
         work: Work,
         lines: AsyncIterator[StreamLine],
     ) -> Response:
+        kept_s = keep_alive_s(asked.keep_alive)
         if asked.debug_render_only:
             return await self._render_only(request, asked, work)
         if asked.stream is not False:
             response = await streamed(request, lines, ndjson, NDJSON)
         else:
             response = answer(await while_connected(request, _joined(lines)))
-        if keep_alive_s(asked.keep_alive) == 0:
-            response.background = _Unload(self._pool, work.model)  # type: ignore[assignment]
+        if kept_s is not None:
+            response.background = _Keep(self._pool, work.model, kept_s)  # type: ignore[assignment]
         return response
 
     async def _chat_lines(self, asked: ChatRequest, work: Work) -> AsyncIterator[StreamLine]:
@@ -327,14 +332,14 @@ class OllamaApi:
 _EMPTY_MESSAGE: MessagePart = {"role": "assistant", "content": ""}
 
 
-class _Unload:
-    """Closes a model's server after the answer was sent."""
+class _Keep:
+    """Says after the answer was sent how long a model stays loaded; 0 closes its server."""
 
-    def __init__(self, pool: Pool, model: LoadableModel) -> None:
-        self._pool, self._model = pool, model
+    def __init__(self, pool: Pool, model: LoadableModel, kept_s: float) -> None:
+        self._pool, self._model, self._kept_s = pool, model, kept_s
 
     async def __call__(self) -> None:
-        await self._pool.unload(self._model)
+        self._pool.keep(self._model, self._kept_s)
 
 
 async def _joined(lines: AsyncIterator[StreamLine]) -> StreamLine:

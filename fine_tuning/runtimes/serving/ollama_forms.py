@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import TypedDict
@@ -213,7 +213,8 @@ def running(model: LoadableModel, engine: Engine) -> ModelRow:
     row["details"] = details(model)
     row["size"] = engine.size_bytes
     row["size_vram"] = 0
-    row["expires_at"] = NEVER.isoformat()
+    left = timedelta(seconds=engine.left_s)
+    row["expires_at"] = (NEVER if engine.left_s < 0 else datetime.now(UTC) + left).isoformat()
     row["context_length"] = engine.server.context_tokens
     return row
 

@@ -24,6 +24,7 @@ from fine_tuning.runtimes.serving.slots import NONE, Slots
 
 KV_BYTES = 2  # a half float per number of the cache
 COMPUTE_BYTES = 64 << 20
+FOR_EVER = -1.0
 _CLOCK_S = 1e-6
 
 
@@ -55,6 +56,15 @@ class Engine:
     num_users: int = 0
     used_s: float = 0.0
     is_retired: bool = False
+    kept_s: float = FOR_EVER
+    timer: asyncio.TimerHandle | None = None
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until it is closed for being unused; negative when it is not."""
+        if self.timer is None or self.timer.cancelled():
+            return FOR_EVER
+        return max(0.0, self.timer.when() - asyncio.get_running_loop().time())
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +151,21 @@ class Pool:
             engine.num_users -= 1
             engine.used_s = time.monotonic()
             self._close_if_over(engine)
+            self._wind(engine)
+
+    def keep(self, model: LoadableModel, kept_s: float) -> None:
+        """Close a model's servers once they were unused for some time.
+
+        Args:
+            model: The model.
+            kept_s: The time in seconds; negative keeps them.
+        """
+        for engine in [engine for engine in self.engines if engine.key.base == model.base_path]:
+            engine.kept_s = kept_s
+            if kept_s == 0:
+                self._retire(engine)
+            else:
+                self._wind(engine)
 
     async def unload(self, model: LoadableModel) -> None:
         """Close a model's server as soon as nobody uses it."""
@@ -239,8 +264,23 @@ class Pool:
         elif len(self.engines) > 1:
             self._make_room(0)
 
+    def _wind(self, engine: Engine) -> None:
+        """Begin anew to count the time a server is unused."""
+        if engine.timer is not None:
+            engine.timer.cancel()
+            engine.timer = None
+        if engine.kept_s >= 0 and not engine.is_retired:
+            loop = asyncio.get_running_loop()
+            engine.timer = loop.call_later(engine.kept_s, self._expire, engine)
+
+    def _expire(self, engine: Engine) -> None:
+        if not engine.num_users:
+            self._retire(engine)
+
     def _retire(self, engine: Engine) -> None:
         engine.is_retired = True
+        if engine.timer is not None:
+            engine.timer.cancel()
         if not engine.num_users and engine in self.engines:
             self.engines.remove(engine)
             task = asyncio.create_task(_close(engine))

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from fine_tuning.core.errors import DataError, RuntimeFailedError
+from fine_tuning.runtimes.llama_answers import RequestRefusedError
 from fine_tuning.runtimes.llama_api import RenderedPrompt, TokenList
 from fine_tuning.runtimes.llama_client import SYSTEM_ROLES
 from fine_tuning.runtimes.serving.asked import Work, continues
@@ -29,7 +30,7 @@ async def within_room(lease: Lease, work: Work, body: Mapping[str, object]) -> d
         body: The request so far.
 
     Raises:
-        DataError: if the prompt does not fit and must not be cut, or cannot be.
+        RequestRefusedError: if the prompt does not fit and must not be cut, or cannot be.
     """
     room = lease.engine.server.context_tokens
     if work.wanted_room:
@@ -175,8 +176,8 @@ def _reply_limit(body: Mapping[str, object], key: str, free: int) -> dict[str, o
     return {key: min(int(limit), free) if isinstance(limit, int | float) else free}
 
 
-def _too_long(count: int, room: int) -> DataError:
-    return DataError(
+def _too_long(count: int, room: int) -> RequestRefusedError:
+    return RequestRefusedError(
         f"the input length exceeds the context length: the prompt has {count} tokens, and there "
         f"is room for {room} with the reply; num_ctx or {SETTING} gives more"
     )

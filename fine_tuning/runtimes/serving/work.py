@@ -121,7 +121,8 @@ async def rendered(pool: Pool, work: Work) -> str:
     """Return the prompt of a request, as it would be read.
 
     Raises:
-        DataError: if the template refuses the messages, or they must not be cut and do not fit.
+        DataError: if the template refuses the messages.
+        RequestRefusedError: if they must not be cut and do not fit.
     """
     begin = work.prompt if work.prompt is not None else _beginning({"messages": work.with_system})
     async with pool.lease(work.model, begin, room_tokens=work.wanted_room) as lease:
