@@ -47,7 +47,9 @@ from fine_tuning.runtimes.serving.work import ReplyOutcome, embed, reply
 
 OWNER = "fine-tuning"
 PASSED_ON = ("logit_bias",)
-CHAT_FIELDS = ("response_format", "tools", "tool_choice", "parallel_tool_calls")
+CHAT_FIELDS = (
+    "response_format", "tools", "tool_choice", "parallel_tool_calls", "chat_template_kwargs",
+)  # fmt: skip
 DONE = b"data: [DONE]\n\n"
 
 
@@ -85,6 +87,10 @@ class OpenAiApi:
         """Answer a conversation."""
         asked = read_request(ChatCompletion, await body_of(request))
         fields = asked.model_dump(include={*CHAT_FIELDS, *PASSED_ON}, exclude_none=True)
+        if asked.reasoning_effort:
+            wants = {"enable_thinking": asked.reasoning_effort not in {"none", "minimal"}}
+            said = {**wants, "reasoning_effort": asked.reasoning_effort}
+            fields["chat_template_kwargs"] = said | (asked.chat_template_kwargs or {})
         limit = asked.max_completion_tokens or asked.max_tokens
         work = Work(
             model=await self._find(asked.model),
@@ -116,8 +122,8 @@ class OpenAiApi:
         """Embed one text or several."""
         asked = read_request(Embeddings, await body_of(request))
         texts = _texts(asked.input)
-        if not texts or not all(texts):
-            raise DataError("a text to embed is empty, expected at least one character")
+        if not any(texts):
+            raise DataError("the text to embed is empty, expected at least one character")
         model = await self._find(asked.model)
         vectors, count, _ = await while_connected(request, embed(self._pool, model, texts))
         rows = [

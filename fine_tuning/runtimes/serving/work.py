@@ -206,6 +206,8 @@ async def _fitting(
     Raises:
         DataError: if it is too long and must not be cut.
     """
+    if not text:
+        return " "  # llama-server refuses what is empty; whoever asks wants a vector for each
     room = lease.engine.server.context_tokens - 2  # a beginning and an end may be added
     if len(text) <= room:  # a token has a character or more
         return text
