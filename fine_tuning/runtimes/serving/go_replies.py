@@ -60,13 +60,40 @@ def text_request(body: Mapping[str, object], prompt: str) -> dict[str, object]:
         request["n_predict"] = limit
     if body.get("logprobs"):
         request["n_probs"] = body.get("top_logprobs") or 1
-    if isinstance(form := body.get("response_format"), Mapping):
+    if called := _wanted_tools(body):
+        request["json_schema"] = {"anyOf": [_call_schema(function) for function in called]}
+    elif isinstance(form := body.get("response_format"), Mapping):
         schema = form.get("json_schema")
         is_any = not isinstance(schema, Mapping) or "schema" not in schema
         if form.get("type") in {"json_object", "json_schema"}:
             given = form.get("schema") or {"type": "object"}
             request["json_schema"] = given if is_any else schema["schema"]  # type: ignore[index]
     return request
+
+
+def _wanted_tools(fields: Mapping[str, object]) -> list[Mapping[str, object]]:
+    """Return the functions one of which must be called; none where the model chooses."""
+    choice, tools = fields.get("tool_choice"), fields.get("tools")
+    named = choice.get("function") if isinstance(choice, Mapping) else None
+    if not isinstance(tools, list) or not (choice == "required" or isinstance(named, Mapping)):
+        return []
+    functions = [tool.get("function") for tool in tools if isinstance(tool, Mapping)]
+    wanted = named.get("name") if isinstance(named, Mapping) else None
+    return [
+        function
+        for function in functions
+        if isinstance(function, Mapping) and wanted in {None, function.get("name")}
+    ]
+
+
+def _call_schema(function: Mapping[str, object]) -> dict[str, object]:
+    arguments = function.get("parameters") or {"type": "object"}
+    return {
+        "type": "object",
+        "properties": {"name": {"const": function.get("name")}, "arguments": arguments},
+        "required": ["name", "arguments"],
+        "additionalProperties": False,
+    }
 
 
 def thinking_of(work: Work) -> Thinking | None:
@@ -292,7 +319,7 @@ def reply_reader(work: Work, prompt: str) -> ReplyReader:
     return ReplyReader(
         opens=opens,
         closes=closes,
-        mark=call_mark(template) if names else "",
+        mark=_ANY_CALL if _wanted_tools(work.fields) else call_mark(template) if names else "",
         tools=frozenset(names),
         is_thinking=bool(opens) and prompt.rstrip().endswith(opens),
     )
