@@ -205,6 +205,7 @@ class ReplyReader:
     _held: str = ""
     _begun: bool = False
     _calls: bool = False
+    _trims: bool = False
     _pieces: list[Piece] = field(default_factory=list)
 
     def feed(self, piece: Piece) -> Iterator[Piece]:
@@ -239,23 +240,32 @@ class ReplyReader:
         if self.opens and not self._begun and not self._begin(is_end=is_end):
             return
         self._begun = True
+        self._trim()
         if self.is_thinking:
             thought, mark, rest = self._held.partition(self.closes)
             kept = 0 if mark or is_end else _overlap(thought, self.closes)
             said = thought[: len(thought) - kept]
             if said:
                 self._pieces.append(Piece(thinking=said))
-            self._held = rest.lstrip("\n") if mark else thought[len(thought) - kept :]
+            self._held = rest if mark else thought[len(thought) - kept :]
             if not mark:
                 return
-            self.is_thinking = False
+            self.is_thinking, self._trims = False, True
+            self._trim()
         self._read_text(is_end=is_end)
+
+    def _trim(self) -> None:
+        """Leave out line ends behind a mark."""
+        if self._trims:
+            self._held = self._held.lstrip("\n")
+            self._trims = not self._held
 
     def _begin(self, *, is_end: bool) -> bool:
         """Look for an opened thought; tell whether enough was read to know."""
         begun = self._held.lstrip()
         if begun.startswith(self.opens):
-            self.is_thinking, self._held = True, begun.removeprefix(self.opens).lstrip("\n")
+            self.is_thinking, self._trims = True, True
+            self._held = begun.removeprefix(self.opens)
         elif self.opens.startswith(begun) and not is_end and not self.is_thinking:
             return False
         return True
