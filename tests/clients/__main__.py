@@ -29,7 +29,7 @@ def main(python: str, node_folder: str) -> int:
         with served_workspace(folder / "home", folder / "models") as url:
             codes = [subprocess.call([python, HERE / "of_python.py", url, MODEL], env=plain)]
             if node and Path(node_folder, "node_modules").is_dir():
-                command = [node, HERE / "of_javascript.mjs", url, MODEL]
+                command = [node, str(HERE / "of_javascript.mjs"), url, MODEL]
                 codes.append(subprocess.call(command, cwd=node_folder, env=plain))
             else:
                 sys.stdout.write("without Node: clients for JavaScript are left out\n")

@@ -3,10 +3,9 @@
 Run by ``make test-clients`` in an environment of its own: ``of_python.py URL MODEL``.
 """
 
-# ruff: noqa: PLC0415 - each client is loaded when it is tried
-
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import traceback
@@ -30,7 +29,7 @@ JSON_ROOM = {"temperature": 0, "num_predict": 60}
 
 
 def of_ollama(url: str, model: str) -> dict[str, Callable[[], Any]]:
-    import ollama
+    ollama = importlib.import_module("ollama")
 
     client = ollama.Client(url)
     return {
@@ -48,7 +47,7 @@ def of_ollama(url: str, model: str) -> dict[str, Callable[[], Any]]:
 
 
 def of_openai(url: str, model: str) -> dict[str, Callable[[], Any]]:
-    import openai
+    openai = importlib.import_module("openai")
 
     client: Any = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
     few = {"model": model, "messages": ASK, "temperature": 0, "max_tokens": 12}
@@ -86,31 +85,35 @@ def of_openai(url: str, model: str) -> dict[str, Callable[[], Any]]:
 
 
 def of_langchain_ollama(url: str, model: str) -> dict[str, Callable[[], Any]]:
-    from langchain_ollama import ChatOllama, OllamaEmbeddings, OllamaLLM
+    langchain = importlib.import_module("langchain_ollama")
 
-    chat: Any = ChatOllama(model=model, base_url=url, temperature=0, num_predict=12)
-    longer: Any = ChatOllama(
+    chat: Any = langchain.ChatOllama(model=model, base_url=url, temperature=0, num_predict=12)
+    longer: Any = langchain.ChatOllama(
         model=model, base_url=url, temperature=0, num_predict=60, format=SCHEMA
     )
-    embeddings = OllamaEmbeddings(model=model, base_url=url)
+    embeddings = langchain.OllamaEmbeddings(model=model, base_url=url)
     return {
         "chat": lambda: chat.invoke("Say hello.").content,
         "stream": lambda: "".join(part.content for part in chat.stream("Say hello.")),
         "tools": lambda: chat.bind_tools([TOOL]).invoke("Say hello.") is not None,
         "JSON": lambda: json.loads(longer.invoke("Say hello.").content),
         "embed": lambda: len(embeddings.embed_documents(["x"] * 300)) == 300,
-        "generate": lambda: OllamaLLM(model=model, base_url=url, num_predict=8).invoke("Hello"),
+        "generate": lambda: langchain.OllamaLLM(model=model, base_url=url, num_predict=8).invoke(
+            "Hello"
+        ),
     }
 
 
 def of_langchain_openai(url: str, model: str) -> dict[str, Callable[[], Any]]:
-    from langchain_openai import ChatOpenAI, OpenAIEmbeddings
+    langchain = importlib.import_module("langchain_openai")
 
     more: Any = {"model": model, "base_url": f"{url}/v1", "api_key": "none"}
-    chat: Any = ChatOpenAI(**more, temperature=0, max_tokens=12)
-    longer: Any = ChatOpenAI(**more, temperature=0, max_tokens=80)
-    embeddings = OpenAIEmbeddings(**more, check_embedding_ctx_length=False)
-    tokens = OpenAIEmbeddings(**more, tiktoken_enabled=False, check_embedding_ctx_length=False)
+    chat: Any = langchain.ChatOpenAI(**more, temperature=0, max_tokens=12)
+    longer: Any = langchain.ChatOpenAI(**more, temperature=0, max_tokens=80)
+    embeddings = langchain.OpenAIEmbeddings(**more, check_embedding_ctx_length=False)
+    tokens = langchain.OpenAIEmbeddings(
+        **more, tiktoken_enabled=False, check_embedding_ctx_length=False
+    )
     return {
         "chat": lambda: chat.invoke("Say hello.").content,
         "stream": lambda: "".join(part.content for part in chat.stream("Say hello.")),
@@ -125,7 +128,7 @@ def of_langchain_openai(url: str, model: str) -> dict[str, Callable[[], Any]]:
 
 
 def of_litellm(url: str, model: str) -> dict[str, Callable[[], Any]]:
-    import litellm
+    litellm: Any = importlib.import_module("litellm")
 
     litellm.suppress_debug_info = True
 

@@ -19,7 +19,7 @@ from fine_tuning.runtimes.go_templates.prompts import GoTemplate, Thinking, go_t
 from fine_tuning.runtimes.llama_api import ToolCallDelta
 from fine_tuning.runtimes.llama_client import SYSTEM_ROLES
 from fine_tuning.runtimes.serving.asked import Work
-from fine_tuning.runtimes.serving.pieces import Piece
+from fine_tuning.runtimes.serving.pieces import ReplyPiece
 
 _ANY_CALL = "{"
 _THOUGHTS = re.compile(
@@ -206,9 +206,9 @@ class ReplyReader:
     _begun: bool = False
     _calls: bool = False
     _trims: bool = False
-    _pieces: list[Piece] = field(default_factory=list)
+    _pieces: list[ReplyPiece] = field(default_factory=list)
 
-    def feed(self, piece: Piece) -> Iterator[Piece]:
+    def feed(self, piece: ReplyPiece) -> Iterator[ReplyPiece]:
         """Yield what a piece of the reply holds, as far as that is certain by now.
 
         Args:
@@ -218,18 +218,18 @@ class ReplyReader:
         self._read(is_end=False)
         yield from self._taken(piece)
 
-    def end(self) -> Iterator[Piece]:
+    def end(self) -> Iterator[ReplyPiece]:
         """Yield what was held back."""
         self._read(is_end=True)
-        yield from self._taken(Piece())
+        yield from self._taken(ReplyPiece())
 
-    def _taken(self, source: Piece) -> Iterator[Piece]:
+    def _taken(self, source: ReplyPiece) -> Iterator[ReplyPiece]:
         pieces, self._pieces = self._pieces, []
         told = source.log_probabilities
         if told and not pieces:
-            pieces = [Piece()]
+            pieces = [ReplyPiece()]
         for index, piece in enumerate(pieces):
-            yield Piece(
+            yield ReplyPiece(
                 text=piece.text,
                 thinking=piece.thinking,
                 tool_calls=piece.tool_calls,
@@ -246,7 +246,7 @@ class ReplyReader:
             kept = 0 if mark or is_end else _overlap(thought, self.closes)
             said = thought[: len(thought) - kept]
             if said:
-                self._pieces.append(Piece(thinking=said))
+                self._pieces.append(ReplyPiece(thinking=said))
             self._held = rest if mark else thought[len(thought) - kept :]
             if not mark:
                 return
@@ -295,7 +295,7 @@ class ReplyReader:
 
     def _say(self, text: str) -> None:
         if text:
-            self._pieces.append(Piece(text=text))
+            self._pieces.append(ReplyPiece(text=text))
 
     def _read_calls(self) -> None:
         """Turn what was held back into calls; what holds none is text after all."""
@@ -310,7 +310,7 @@ class ReplyReader:
                 "function": {"name": name, "arguments": json.dumps(arguments, ensure_ascii=False)},
             }
             self.num_calls += 1
-            self._pieces.append(Piece(tool_calls=[delta]))
+            self._pieces.append(ReplyPiece(tool_calls=[delta]))
         self._held = ""
 
 

@@ -16,7 +16,7 @@ from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.runtimes.openai_answers import WholeCall
 from fine_tuning.runtimes.serving.asked import Work
 from fine_tuning.runtimes.serving.http import SSE, answer, body_of, streamed, while_connected
-from fine_tuning.runtimes.serving.pieces import Piece
+from fine_tuning.runtimes.serving.pieces import ReplyPiece
 from fine_tuning.runtimes.serving.pool import Pool
 from fine_tuning.runtimes.serving.replies import (
     BlockChange,
@@ -173,7 +173,7 @@ def _head(name: str, asked: MessagesRequest) -> Event:
     return {"id": name, "type": "message", "role": "assistant", "model": asked.model}
 
 
-def _blocks(whole: Piece, calls: list[WholeCall]) -> list[JsonValue]:
+def _blocks(whole: ReplyPiece, calls: list[WholeCall]) -> list[JsonValue]:
     blocks: list[JsonValue] = []
     if whole.thinking:
         blocks.append({"type": "thinking", "thinking": whole.thinking})
@@ -205,7 +205,7 @@ def _stop_reason(outcome: ReplyOutcome, *, has_calls: bool) -> str:
 
 
 async def _events(
-    name: str, asked: MessagesRequest, pieces: AsyncIterator[Piece], outcome: ReplyOutcome
+    name: str, asked: MessagesRequest, pieces: AsyncIterator[ReplyPiece], outcome: ReplyOutcome
 ) -> AsyncIterator[Event]:
     """Yield the events of a reply as its pieces come."""
     usage: JsonValue = {"input_tokens": 0, "output_tokens": 0}

@@ -27,7 +27,7 @@ from fine_tuning.runtimes.ollama_answers import (
     StreamLine,
 )
 from fine_tuning.runtimes.ollama_modelfile import Modelfile
-from fine_tuning.runtimes.serving.pieces import Piece
+from fine_tuning.runtimes.serving.pieces import ReplyPiece
 from fine_tuning.runtimes.serving.pool import Engine
 from fine_tuning.runtimes.serving.requests import ChatRequest, GenerateRequest, OllamaMessage
 from fine_tuning.runtimes.serving.work import ReplyOutcome
@@ -144,7 +144,7 @@ def _token(one: TokenProbability) -> TokenProbability:
     return token
 
 
-def chat_line(name: str, piece: Piece, top: int | None) -> StreamLine:
+def chat_line(name: str, piece: ReplyPiece, top: int | None) -> StreamLine:
     """Return one line of a chat's stream."""
     said: MessagePart = {"role": "assistant", "content": piece.text}
     if piece.thinking:
@@ -153,7 +153,7 @@ def chat_line(name: str, piece: Piece, top: int | None) -> StreamLine:
     return _with_probabilities(line, piece, top)
 
 
-def generate_line(name: str, piece: Piece, top: int | None) -> StreamLine:
+def generate_line(name: str, piece: ReplyPiece, top: int | None) -> StreamLine:
     """Return one line of a generation's stream."""
     line: StreamLine = {"model": name, "created_at": now(), "response": piece.text}
     if piece.thinking:
@@ -162,7 +162,7 @@ def generate_line(name: str, piece: Piece, top: int | None) -> StreamLine:
     return _with_probabilities(line, piece, top)
 
 
-def _with_probabilities(line: StreamLine, piece: Piece, top: int | None) -> StreamLine:
+def _with_probabilities(line: StreamLine, piece: ReplyPiece, top: int | None) -> StreamLine:
     if top is not None and piece.log_probabilities:
         line["logprobs"] = log_probabilities(piece.log_probabilities, top)
     return line

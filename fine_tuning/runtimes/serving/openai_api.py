@@ -31,7 +31,7 @@ from fine_tuning.runtimes.openai_answers import (
 )
 from fine_tuning.runtimes.serving.asked import Work
 from fine_tuning.runtimes.serving.http import SSE, answer, body_of, sse, streamed, while_connected
-from fine_tuning.runtimes.serving.pieces import Piece
+from fine_tuning.runtimes.serving.pieces import ReplyPiece
 from fine_tuning.runtimes.serving.pool import Pool
 from fine_tuning.runtimes.serving.replies import gathered, whole_calls
 from fine_tuning.runtimes.serving.requests import (
@@ -176,7 +176,7 @@ class _Chat:
             "system_fingerprint": OWNER,
         }
 
-    def whole(self, piece: Piece, outcome: ReplyOutcome) -> OpenAiAnswer:
+    def whole(self, piece: ReplyPiece, outcome: ReplyOutcome) -> OpenAiAnswer:
         """Return a reply at once."""
         return {
             **self._head,
@@ -185,7 +185,7 @@ class _Chat:
             "usage": _usage(outcome),
         }
 
-    def chunk(self, piece: Piece, *, is_first: bool) -> OpenAiChunk:
+    def chunk(self, piece: ReplyPiece, *, is_first: bool) -> OpenAiChunk:
         """Return a piece of a reply."""
         delta = self._delta(piece)
         if is_first:
@@ -194,7 +194,7 @@ class _Chat:
 
     def last(self, outcome: ReplyOutcome) -> OpenAiChunk:
         """Return the piece that ends a reply."""
-        return self._chunk([self._choice(self._delta(Piece()), Piece(), outcome.reason)])
+        return self._chunk([self._choice(self._delta(ReplyPiece()), ReplyPiece(), outcome.reason)])
 
     def usage_chunk(self, outcome: ReplyOutcome) -> OpenAiAnswer:
         """Return the piece after the last, which tells the figures."""
@@ -207,7 +207,7 @@ class _Chat:
         first: MessageDelta = {"role": "assistant", "content": "", **delta["delta"]}
         return {"delta": first}
 
-    def _said(self, piece: Piece) -> Said:
+    def _said(self, piece: ReplyPiece) -> Said:
         said: AssistantMessage = {
             "role": "assistant",
             "content": piece.text or None,
@@ -221,7 +221,7 @@ class _Chat:
             said["content"] = piece.text
         return {"message": said}
 
-    def _delta(self, piece: Piece) -> Said:
+    def _delta(self, piece: ReplyPiece) -> Said:
         delta: MessageDelta = {}
         if piece.text:
             delta["content"] = piece.text
@@ -231,7 +231,7 @@ class _Chat:
             delta["tool_calls"] = list(piece.tool_calls)
         return {"delta": delta}
 
-    def _choice(self, said: Said, piece: Piece, reason: str | None) -> AnswerChoice:
+    def _choice(self, said: Said, piece: ReplyPiece, reason: str | None) -> AnswerChoice:
         told: ChatProbabilities = {"content": list(piece.log_probabilities), "refusal": None}
         return {
             "index": 0,
@@ -250,13 +250,13 @@ class _Text(_Chat):
     def _first(self, delta: Said) -> Said:
         return delta
 
-    def _said(self, piece: Piece) -> Said:
+    def _said(self, piece: ReplyPiece) -> Said:
         return {"text": piece.text}
 
-    def _delta(self, piece: Piece) -> Said:
+    def _delta(self, piece: ReplyPiece) -> Said:
         return {"text": piece.text}
 
-    def _choice(self, said: Said, piece: Piece, reason: str | None) -> AnswerChoice:
+    def _choice(self, said: Said, piece: ReplyPiece, reason: str | None) -> AnswerChoice:
         told = list(piece.log_probabilities)
         tops = [one.get("top_logprobs") or () for one in told]
         logprobs: TextProbabilities = {

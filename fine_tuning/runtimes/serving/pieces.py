@@ -9,7 +9,7 @@ from fine_tuning.runtimes.llama_api import TokenProbability, ToolCallDelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
+class ReplyPiece:
     """Some of a reply, as it comes; ``tool_calls`` are OpenAI's deltas."""
 
     text: str = ""

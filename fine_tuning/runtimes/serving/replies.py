@@ -11,7 +11,7 @@ import orjson
 from fine_tuning.core.json_value import JsonValue
 from fine_tuning.runtimes.llama_api import TokenProbability, ToolCallDelta
 from fine_tuning.runtimes.openai_answers import WholeCall
-from fine_tuning.runtimes.serving.pieces import Piece
+from fine_tuning.runtimes.serving.pieces import ReplyPiece
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +35,9 @@ class Blocks:
         pieces: As they come.
     """
 
-    pieces: AsyncIterator[Piece]
+    pieces: AsyncIterator[ReplyPiece]
     count: int = 0
-    whole: list[Piece] = field(default_factory=list)
+    whole: list[ReplyPiece] = field(default_factory=list)
 
     async def changes(self) -> AsyncIterator[BlockChange]:
         """Yield what happens, piece by piece; the last block is closed at the end."""
@@ -61,16 +61,16 @@ class Blocks:
         return BlockChange(change="closes", kind=kind, index=self.count - 1, text=text)
 
     @property
-    def merged(self) -> Piece:
+    def merged(self) -> ReplyPiece:
         """All that came, as one piece."""
-        return Piece(
+        return ReplyPiece(
             text="".join(piece.text for piece in self.whole),
             thinking="".join(piece.thinking for piece in self.whole),
             tool_calls=[delta for piece in self.whole for delta in piece.tool_calls],
         )
 
 
-def _parts(piece: Piece) -> list[tuple[Literal["thinking", "text"], str]]:
+def _parts(piece: ReplyPiece) -> list[tuple[Literal["thinking", "text"], str]]:
     parts: list[tuple[Literal["thinking", "text"], str]] = []
     if piece.thinking:
         parts.append(("thinking", piece.thinking))
@@ -79,7 +79,7 @@ def _parts(piece: Piece) -> list[tuple[Literal["thinking", "text"], str]]:
     return parts
 
 
-async def gathered(pieces: AsyncIterator[Piece]) -> Piece:
+async def gathered(pieces: AsyncIterator[ReplyPiece]) -> ReplyPiece:
     """Join the pieces of a reply.
 
     Args:
@@ -94,7 +94,7 @@ async def gathered(pieces: AsyncIterator[Piece]) -> Piece:
         thoughts.append(piece.thinking)
         deltas += piece.tool_calls
         told += piece.log_probabilities
-    return Piece(
+    return ReplyPiece(
         text="".join(texts),
         thinking="".join(thoughts),
         tool_calls=deltas,

@@ -18,7 +18,7 @@ from fine_tuning.core.errors import DataError
 from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.runtimes.serving.asked import Work
 from fine_tuning.runtimes.serving.http import SSE, answer, body_of, streamed, while_connected
-from fine_tuning.runtimes.serving.pieces import Piece
+from fine_tuning.runtimes.serving.pieces import ReplyPiece
 from fine_tuning.runtimes.serving.pool import Pool
 from fine_tuning.runtimes.serving.replies import (
     BlockChange,
@@ -159,7 +159,7 @@ class _Told:
         self._created = int(time.time())
         self._number = 0
 
-    def items(self, whole: Piece) -> list[JsonValue]:
+    def items(self, whole: ReplyPiece) -> list[JsonValue]:
         """Return what a reply consists of: thoughts, then calls or a message."""
         items: list[JsonValue] = []
         if whole.thinking:
@@ -207,7 +207,7 @@ class _Told:
         }  # fmt: skip
 
     async def events(
-        self, pieces: AsyncIterator[Piece], outcome: ReplyOutcome
+        self, pieces: AsyncIterator[ReplyPiece], outcome: ReplyOutcome
     ) -> AsyncIterator[dict[str, JsonValue]]:
         """Yield the events of a reply as its pieces come."""
         begun = self.response([], None, "in_progress")

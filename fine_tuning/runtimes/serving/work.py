@@ -27,7 +27,7 @@ from fine_tuning.runtimes.serving.go_replies import (
     reply_reader,
     text_request,
 )
-from fine_tuning.runtimes.serving.pieces import Piece
+from fine_tuning.runtimes.serving.pieces import ReplyPiece
 from fine_tuning.runtimes.serving.pool import Lease, Pool
 from fine_tuning.runtimes.serving.room import rendered_prompt, text_of, tokens_of, within_room
 
@@ -53,7 +53,7 @@ class ReplyOutcome:
         return time.monotonic() - self.begin_s
 
 
-async def reply(pool: Pool, work: Work, outcome: ReplyOutcome) -> AsyncGenerator[Piece, None]:
+async def reply(pool: Pool, work: Work, outcome: ReplyOutcome) -> AsyncGenerator[ReplyPiece, None]:
     """Yield a reply piece by piece.
 
     Args:
@@ -86,7 +86,7 @@ async def reply(pool: Pool, work: Work, outcome: ReplyOutcome) -> AsyncGenerator
 
 async def _chat_pieces(
     lease: Lease, body: dict[str, object], outcome: ReplyOutcome
-) -> AsyncGenerator[Piece, None]:
+) -> AsyncGenerator[ReplyPiece, None]:
     """Yield the pieces of a reply whose prompt llama-server makes."""
     async for event in lease.engine.stream.events("/v1/chat/completions", body):
         piece = _chat_piece(event)
@@ -97,7 +97,7 @@ async def _chat_pieces(
 
 async def _text_pieces(
     lease: Lease, work: Work, body: dict[str, object], outcome: ReplyOutcome
-) -> AsyncGenerator[Piece, None]:
+) -> AsyncGenerator[ReplyPiece, None]:
     """Yield the pieces of a reply to a text: a prompt as it was given, or a Go TEMPLATE's."""
     reader = ReplyReader()
     if work.prompt is None:
@@ -230,11 +230,11 @@ def _beginning(body: Mapping[str, object]) -> str:
     return json.dumps([body.get("tools"), body["messages"]], ensure_ascii=False, default=str)
 
 
-def _chat_piece(event: StreamEvent) -> Piece | None:
+def _chat_piece(event: StreamEvent) -> ReplyPiece | None:
     for choice in event.get("choices") or ():
         delta: ReplyDelta = choice.get("delta") or {}
         told: TokenProbabilities = choice.get("logprobs") or {}
-        piece = Piece(
+        piece = ReplyPiece(
             text=delta.get("content") or "",
             thinking=delta.get("reasoning_content") or "",
             tool_calls=delta.get("tool_calls") or (),
@@ -245,9 +245,9 @@ def _chat_piece(event: StreamEvent) -> Piece | None:
     return None
 
 
-def _raw_piece(event: StreamEvent) -> Piece | None:
+def _raw_piece(event: StreamEvent) -> ReplyPiece | None:
     text, told = event.get("content") or "", event.get("completion_probabilities") or ()
-    return Piece(text=text, log_probabilities=told) if text or told else None
+    return ReplyPiece(text=text, log_probabilities=told) if text or told else None
 
 
 def _take_figures(event: StreamEvent, outcome: ReplyOutcome) -> None:

@@ -1,4 +1,4 @@
-"""``fine-tuning serve`` as a process over a store like Ollama's, with the model of the recordings."""
+"""``fine-tuning serve`` as a process over a store like Ollama's, with a model as recorded."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def add_model(
     texts = (("template", template), ("system", system), ("params", json.dumps(parameters or {})))
     layers += [(kind, store.add_blob(text.encode())) for kind, text in texts if text]
     config = {"model_format": "gguf", "model_family": "llama", "model_families": ["llama"]}
-    store.write(parse_name(name), layers, {**config, "model_type": "134M", "file_type": "Q4_1"})
+    parsed = parse_name(name)
+    assert parsed is not None
+    store.write(parsed, layers, {**config, "model_type": "134M", "file_type": "Q4_1"})
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from fine_tuning.runtimes.serving.go_replies import (
     text_request,
     thought_marks,
 )
-from fine_tuning.runtimes.serving.pieces import Piece
+from fine_tuning.runtimes.serving.pieces import ReplyPiece
 from fine_tuning.runtimes.serving.pool import PoolLimits
 from tests.runtimes.serving.conftest import open_served
 
@@ -44,9 +44,9 @@ CALL = '{"name": "get", "arguments": {"city": "Köln"}}'
 
 def read(reader: ReplyReader, text: str, step: int) -> tuple[str, str, list[str]]:
     """Return thoughts, text and calls of a reply that comes in pieces of some characters."""
-    pieces: list[Piece] = []
+    pieces: list[ReplyPiece] = []
     for begin in range(0, len(text), step):
-        pieces += reader.feed(Piece(text=text[begin : begin + step]))
+        pieces += reader.feed(ReplyPiece(text=text[begin : begin + step]))
     pieces += reader.end()
     calls = [call["function"] or {} for piece in pieces for call in piece.tool_calls]
     return (
@@ -123,7 +123,7 @@ def asked(client: httpx.Client, turns: Sequence[dict[str, Any]], **more: Any) ->
 
 
 def test_a_created_template_makes_the_prompt(client: httpx.Client) -> None:
-    turns = [
+    turns: list[dict[str, Any]] = [
         {"role": "user", "content": "Hi"},
         {"role": "assistant", "tool_calls": [{"function": {"name": "get", "arguments": {"a": 1}}}]},
         {"role": "tool", "tool_name": "get", "content": "7"},

@@ -37,7 +37,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         folder / "models", "smollm2:135m", template=shown["template"], system=shown["system"],
         parameters={"stop": ["<|im_start|>", "<|im_end|>"], "temperature": 0.2},
     )  # fmt: skip
-    with served_workspace(folder / "home", folder / "models") as address:
+    room = "serving.context_tokens=1024"  # replies without an end fill it
+    with served_workspace(folder / "home", folder / "models", room) as address:
         yield address
 
 
