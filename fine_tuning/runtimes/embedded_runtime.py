@@ -69,6 +69,9 @@ class StoredRecipe:
     template: str
     system: str
     parameters: JsonObject
+    messages: Sequence[Sequence[str]] = ()
+    license: str = ""
+    go_template: str = ""
     schema: str = SCHEMA
 
 
@@ -243,8 +246,11 @@ class EmbeddedRuntime:
             base_path=self._base_of(stored),
             adapter_path=self._adapter_of(stored),
             template=stored.template,
+            go_template=stored.go_template,
             system=stored.system,
             parameters=stored.parameters,
+            messages=tuple((str(role), str(text)) for role, text in stored.messages),
+            license=stored.license,
             digest=info.digest,
             size_bytes=info.size_bytes,
             modified_at=datetime.fromtimestamp(changed_s, UTC),
@@ -340,6 +346,9 @@ def _stored(name: str, recipe: ModelRecipe, base: BaseModel) -> StoredRecipe:
         template=recipe.template or "",
         system=base.system if recipe.system is None else recipe.system,
         parameters=_parameters(base) if recipe.parameters is None else recipe.parameters,
+        messages=recipe.messages,
+        license=recipe.license,
+        go_template=recipe.go_template,
     )
 
 
@@ -372,7 +381,8 @@ def _read(place: Path) -> StoredRecipe:
 
 def _info(stored: StoredRecipe) -> ModelInfo:
     # Neither its name nor where the base lies says what a model is.
-    told = ("base_digest", "adapter_digest", "template", "system", "parameters")
+    told = ["base_digest", "adapter_digest", "template", "system", "parameters"]
+    told += [key for key in ("messages", "go_template") if getattr(stored, key)]
     return ModelInfo(
         name=stored.name,
         size_bytes=stored.base_size_bytes + stored.adapter_size_bytes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -112,3 +113,12 @@ class Body:
     """Nodes in a row."""
 
     nodes: list[Node] = field(default_factory=list)
+
+    def walk(self) -> Iterator[Node]:
+        """Yield its nodes, and those inside them."""
+        for node in self.nodes:
+            yield node
+            if isinstance(node, Branch):
+                yield from node.body.walk()
+                if node.otherwise is not None:
+                    yield from node.otherwise.walk()

@@ -67,6 +67,11 @@ class GoTemplate:
             self._bodies[""].nodes.append(Action(pipe))
 
     @property
+    def bodies(self) -> tuple[Body, ...]:
+        """Its own body and those it defines."""
+        return tuple(self._bodies.values())
+
+    @property
     def reads_messages(self) -> bool:
         """Whether it is given all messages; else it is run turn by turn."""
         return "messages" in self.identifiers

@@ -97,6 +97,7 @@ class VersionDeployment:
             base.path,
             run.adapter_file,
             system=base.system,
+            parameters=dict(base.settings.parameters),
             threads=self._context.settings.training.threads,
         ) as reference:
             deployer = Deployer(
