@@ -16,12 +16,7 @@ from torch import Tensor
 
 from fine_tuning.core.closing import Closing
 from fine_tuning.core.errors import UnsupportedModelError
-from fine_tuning.engine.architecture import (
-    RopeShape,
-    linear_names,
-    product_names,
-    read_config,
-)
+from fine_tuning.engine.architecture import linear_names, product_names, read_config
 from fine_tuning.engine.attention import Attention
 from fine_tuning.engine.block import (
     BlockAdapter,
@@ -38,6 +33,8 @@ from fine_tuning.engine.kernels.library import load_kernels
 from fine_tuning.engine.layout import LENGTH_MULTIPLE, Segment, TokenLayout, round_up
 from fine_tuning.engine.lora import LoraAdapter
 from fine_tuning.engine.packed import PackedMatrix, Residency, Scratch, StackedLinear
+from fine_tuning.engine.rope import RopeShape
+from fine_tuning.gguf.ollama_dialect import translation_of
 from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.gguf.requantize_exact import RequantizedFile
 
@@ -180,11 +177,7 @@ class Decoder(Closing):
             known.update(f"blk.{i}.{name}.weight" for name in (*linear_names(spec), *norms))
             known.update(f"blk.{i}.{name}.bias" for name in spec.biases)
             known.add(f"blk.{i}.attn_rot_embd.weight")
-        unknown = [
-            name
-            for name in sorted(set(self._file.tensors) - known)
-            if not name.startswith(spec.foreign_prefixes)
-        ]
+        unknown = sorted(set(self._file.tensors) - known - translation_of(self._file).left_out)
         if unknown:
             raise UnsupportedModelError(
                 f"{self._file.path} has tensor {unknown[0]} ({len(unknown)} such), which this "
