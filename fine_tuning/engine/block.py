@@ -24,6 +24,7 @@ from fine_tuning.engine.kernels.interface import Kernels, Rope
 from fine_tuning.engine.layout import TokenLayout
 from fine_tuning.engine.lora import LoraAdapter, StackedAdapter
 from fine_tuning.engine.packed import StackedLinear
+from fine_tuning.engine.rope import RopeShape
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fine_tuning.core.closing import Closing
 from fine_tuning.core.errors import UnsupportedModelError
+from fine_tuning.core.run import SERVED_CONTEXT_TOKENS
 from fine_tuning.engine.architecture import linear_names, product_names, read_config
 from fine_tuning.engine.attention import Attention
 from fine_tuning.engine.block import (
@@ -41,8 +42,8 @@ from fine_tuning.gguf.requantize_exact import RequantizedFile
 # With larger weights every thread works on every product: they scale well over threads, and one
 # thread per share would unpack each weight once per thread, into a buffer of its own.
 MAX_SCRATCH_BYTES = 64 << 20
-# The context Ollama serves a model with unless told otherwise.
-SERVED_CONTEXT_TOKENS = 4096
+# llama.cpp rounds the context of a conversation up.
+CONTEXT_MULTIPLE = 256
 
 
 class StepContext(NamedTuple):
@@ -66,6 +67,7 @@ class Decoder(Closing):
         linear_shapes: (n_out, n_in) of each weight an adapter may change, by name.
         kernels: Operations between products; ``kernels_name`` and ``kernels_reason`` for users.
         shares_steps: Whether a step's sequences are shared out over threads.
+        served_context_tokens: The context room it is served with.
         recomputed: Blocks that keep only their input and are computed again in backward.
     """
 
@@ -79,7 +81,7 @@ class Decoder(Closing):
     ) -> None:
         self._file = file
         self.shape = read_config(file)
-        self._served_context_tokens = served_context_tokens
+        self.served_context_tokens = served_context_tokens
         self.residency = residency
         best, reason = compute_dtype()
         self.dtype = dtype or best
@@ -258,7 +260,8 @@ class Decoder(Closing):
     def _ropes(self, num_positions: int) -> dict[RopeShape, Rope]:
         """Return each kind of layer's rotations (llama.cpp, llama_model::get_rope_factors)."""
         names = self.shape.spec.rope_tensors
-        context = max(self._served_context_tokens, num_positions)
+        context = max(self.served_context_tokens, num_positions)
+        context = round_up(context, CONTEXT_MULTIPLE)
         is_long = context > self.shape.original_context_tokens
         factors = self._rope_factors.get(names[0 if is_long else -1]) if names else None
         n_rot = self.shape.heads.n_rot

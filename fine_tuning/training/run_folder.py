@@ -30,6 +30,7 @@ from fine_tuning.core.run import (
     EVENTS_FILE,
     LOCK_FILE,
     MANIFEST_FILE,
+    SERVED_CONTEXT_TOKENS,
     SETTINGS_FILE,
     Run,
     RunManifest,
@@ -51,6 +52,8 @@ FORMAT = 2
 """Format 2 may hold items with weights; format 1, tokenized examples alone, is read as such."""
 READABLE = (1, 2)
 SPLITS = ("train", "validation")
+_LATER = ("parents", "context_tokens")
+"""Settings that runs of earlier versions do not have."""
 
 
 def resume_command(run_folder: Path) -> str:
@@ -91,6 +94,7 @@ class RunSettings:
     versions: Mapping[str, str]
     data_digests: Mapping[str, str]
     parents: tuple[str, ...] = ()
+    context_tokens: int = SERVED_CONTEXT_TOKENS
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
@@ -105,7 +109,7 @@ class RunSettings:
             TrainingError: if a key is missing, or the format is another one.
             ConfigError: if a number of the plan is out of range.
         """
-        missing = [name for name in cls.__slots__ if name not in raw and name != "parents"]
+        missing = [name for name in cls.__slots__ if name not in raw and name not in _LATER]
         if missing or raw.get("format") not in READABLE:
             found = f"lacks {', '.join(missing)}" if missing else f"has format {raw.get('format')}"
             raise TrainingError(f"the run's settings.json {found}, expected format {FORMAT}")

@@ -77,6 +77,7 @@ class TaskBuilder:
                 metrics=_reply_metrics((*settings.metrics, settings.primary_metric)),
                 max_reply_tokens=settings.max_reply_tokens,
                 threads=self._context.settings.training.threads,
+                context_tokens=run.context_tokens,
                 cache=self.cache,
             ),
             contamination,

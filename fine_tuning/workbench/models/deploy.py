@@ -22,11 +22,13 @@ from fine_tuning.model_management.proof import LONGEST_PROMPT_TOKENS, prove
 from fine_tuning.model_management.proof_parts import Proof
 from fine_tuning.model_management.versions import ModelVersion, served_name
 from fine_tuning.runtimes.base_model import BaseModel
+from fine_tuning.runtimes.context_room import room_of_base
 from fine_tuning.runtimes.embedded import missing_template
 from fine_tuning.runtimes.load_check import check_model
 from fine_tuning.workbench.catalog import Catalog
 from fine_tuning.workbench.context import Context
 from fine_tuning.workbench.models.aliases import Aliases
+from fine_tuning.workbench.models.deployed_room import proven_room
 from fine_tuning.workbench.models.engine_reference import EngineReference, open_reference
 from fine_tuning.workbench.models.modelfiles import Modelfiles
 from fine_tuning.workbench.models.proof_prompts import choose_prompts, has_tools
@@ -88,10 +90,12 @@ class VersionDeployment:
         run = self._catalog.runs.find(name)
         version = self._catalog.register.register(run)
         base = self._catalog.bases.of_run(run)
+        room = room_of_base(base, self._context.settings.serving.context_tokens)
         with open_reference(
             base.path,
             run.adapter_file,
             system=base.system,
+            context_tokens=proven_room(run, base.path, room),
             threads=self._context.settings.training.threads,
         ) as reference:
             deployer = Deployer(
