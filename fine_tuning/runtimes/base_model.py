@@ -26,11 +26,13 @@ from fine_tuning.core.errors import (
 )
 from fine_tuning.core.naming import file_sha256
 from fine_tuning.runtimes.load_check import check_model
+from fine_tuning.runtimes.loadable import texts_in
 from fine_tuning.runtimes.ollama_modelfile import Modelfile
 from fine_tuning.runtimes.ollama_store import (
     Manifest,
     OllamaName,
     blob_path,
+    manifest_of_digest,
     manifest_paths,
     read_manifest,
     store_roots,
@@ -126,7 +128,7 @@ def list_base_models(ollama_models: Path | None = None) -> list[BaseModel]:
     """
     names = [EMBEDDED]
     for root in store_roots(ollama_models):
-        names += sorted(str(name) for name, _ in _names_in(root)[0])
+        names += sorted(str(name) for name, _ in _names_in(root)[0] if not name.is_duplicate)
     models: list[BaseModel] = []
     for name in dict.fromkeys(names):
         try:
@@ -190,9 +192,12 @@ def _from_ollama(name: OllamaName, roots: Sequence[Path]) -> BaseModel:
     for root in roots:
         found, complete = _names_in(root)
         for candidate, path in found:
-            if candidate.key == name.key:
+            if candidate.key == name.key and not name.digest:
                 return _open(root, candidate, path)
-            installed.append(str(candidate))
+            if not candidate.is_duplicate:
+                installed.append(str(candidate))
+        if name.digest and complete and (pinned := manifest_of_digest(root, name.digest)):
+            return _open(root, name, pinned)
         if not complete:
             locked.append(root)
     if locked:
@@ -286,11 +291,18 @@ def _settings(manifest: Manifest) -> Modelfile:
             parameters={k: tuple(v) if isinstance(v, list) else v for k, v in parameters.items()},
             messages=tuple((str(one["role"]), str(one["content"])) for one in messages),
             licenses=manifest.texts("license"),
+            capabilities=_capabilities(manifest),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StorageError(
             f"{manifest.path} has parameters or messages that are not Ollama's: {error}"
         ) from error
+
+
+def _capabilities(manifest: Manifest) -> tuple[str, ...]:
+    """Return what a model of 0.35 and later was told it can do."""
+    found = manifest.config.get("capabilities")
+    return tuple(texts_in(found)) if isinstance(found, list) else ()
 
 
 def _refusal(manifest: Manifest) -> FineTuningError | None:
