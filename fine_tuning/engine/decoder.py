@@ -17,7 +17,7 @@ from torch import Tensor
 from fine_tuning.core.closing import Closing
 from fine_tuning.core.errors import UnsupportedModelError
 from fine_tuning.core.run import SERVED_CONTEXT_TOKENS
-from fine_tuning.engine.architecture import linear_names, product_names, read_config
+from fine_tuning.engine.architecture import product_names, read_config
 from fine_tuning.engine.attention import Attention
 from fine_tuning.engine.block import (
     BlockAdapter,
@@ -35,7 +35,7 @@ from fine_tuning.engine.layout import LENGTH_MULTIPLE, Segment, TokenLayout, rou
 from fine_tuning.engine.lora import LoraAdapter
 from fine_tuning.engine.packed import PackedMatrix, Residency, Scratch, StackedLinear
 from fine_tuning.engine.rope import RopeShape
-from fine_tuning.gguf.ollama_dialect import translation_of
+from fine_tuning.engine.trainable import refuse_unknown_tensors
 from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.gguf.requantize_exact import RequantizedFile
 
@@ -89,7 +89,7 @@ class Decoder(Closing):
         loaded = load_kernels(kernels)
         self.kernels, self.kernels_name = loaded.kernels, loaded.name
         self.kernels_reason = loaded.reason
-        self._refuse_extra_tensors()
+        refuse_unknown_tensors(file, self.shape)
         self._scratch = Scratch(self.dtype)
         self.embedding = PackedMatrix.from_file(file, "token_embd.weight")
         tied = "output.weight" not in file.tensors
@@ -167,24 +167,6 @@ class Decoder(Closing):
     def close(self) -> None:
         """Release the file."""
         self._file.close()
-
-    def _refuse_extra_tensors(self) -> None:
-        """Refuse tensors the forward would ignore: they would change the model in serving."""
-        spec = self.shape.spec
-        known = {"token_embd.weight", "output.weight", "output_norm.weight", *spec.rope_tensors}
-        norms = ["attn_norm", "ffn_norm"]
-        norms += ["attn_q_norm", "attn_k_norm"] if spec.has_head_norms else []
-        norms += ["post_attention_norm", "post_ffw_norm"] if spec.has_post_norms else []
-        for i in range(self.shape.num_layers):
-            known.update(f"blk.{i}.{name}.weight" for name in (*linear_names(spec), *norms))
-            known.update(f"blk.{i}.{name}.bias" for name in spec.biases)
-            known.add(f"blk.{i}.attn_rot_embd.weight")
-        unknown = sorted(set(self._file.tensors) - known - translation_of(self._file).left_out)
-        if unknown:
-            raise UnsupportedModelError(
-                f"{self._file.path} has tensor {unknown[0]} ({len(unknown)} such), which this "
-                f"engine does not compute for architecture {self.shape.architecture}"
-            )
 
     def _vector(self, name: str, size: int) -> Tensor:
         if name not in self._file.tensors:

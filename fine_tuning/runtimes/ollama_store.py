@@ -93,11 +93,12 @@ class OllamaName:
 
     def __str__(self) -> str:
         """Return the shortest name Ollama understands, tag included."""
+        name = f"{self.model}:{self.tag}" + (f"@{self.digest}" if self.digest else "")
         if not self.is_public:
-            return f"{self.host}/{self.namespace}/{self.model}:{self.tag}"
+            return f"{self.host}/{self.namespace}/{name}"
         if self.namespace.lower() != DEFAULT_NAMESPACE:
-            return f"{self.namespace}/{self.model}:{self.tag}"
-        return f"{self.model}:{self.tag}"
+            return f"{self.namespace}/{name}"
+        return name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,15 +225,10 @@ def manifest_of_digest(root: Path, digest: str) -> Path | None:
     blob = blob_path(root, digest)
     if blob.is_file():
         return blob
-    wanted = digest.partition(":")[2]
-    return next(
-        (
-            path
-            for _, path in manifest_paths(root)
-            if sha256(_read_small(path)).hexdigest() == wanted
-        ),
-        None,
-    )
+    for _, path in manifest_paths(root):
+        if f"sha256:{sha256(_read_small(path)).hexdigest()}" == digest:
+            return path
+    return None
 
 
 def _gguf_child(children: Sequence[JsonValue], path: Path) -> str:

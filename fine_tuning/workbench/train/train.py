@@ -22,6 +22,7 @@ from fine_tuning.core.loops import SettingValues, TrainedVersion
 from fine_tuning.core.ports import RunListener
 from fine_tuning.core.run import MANIFEST_FILE, Run
 from fine_tuning.data_preparation.snapshot import Snapshot
+from fine_tuning.engine.trainable import check_trainable
 from fine_tuning.runtimes.base_model import EMBEDDED, BaseModel
 from fine_tuning.runtimes.context_room import room_of_base
 from fine_tuning.runtimes.ollama_client import OllamaClient
@@ -191,6 +192,7 @@ class Train:
         from fine_tuning.training.adapter_run import TrainingBase  # noqa: PLC0415 - torch is slow to load
 
         base = base or self._catalog.bases.find()
+        check_trainable(base.path)  # better now than after the data set is built
         snapshot = snapshot or self._data.prepare(base)
         made_for = dict(snapshot.manifest.get("base_model") or {})
         if made_for.get("digest") not in (None, base.digest()):
