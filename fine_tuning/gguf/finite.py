@@ -16,7 +16,7 @@ from fine_tuning.core.errors import GgufError
 from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.gguf.types import Bytes, TensorInfo, TensorType, block_format
 
-CHUNK_BYTES: Final = 1 << 24
+CHUNK_BYTES: Final = 1 << 20
 # Where the 16-bit scales of a block lie (ggml/src/ggml-common.h).
 _SCALES: Final[Mapping[TensorType, tuple[int, ...]]] = MappingProxyType(
     {
@@ -90,13 +90,14 @@ def _in_chunk(raw: Bytes, kind: TensorType) -> str:
         return _broken(raw.view(whole.dtype), whole)
     if kind not in _SCALES:
         return ""
-    half, blocks = _WHOLE[TensorType.F16], raw.reshape(-1, block_format(kind).block_bytes)
-    scales = (blocks[:, at : at + 2].copy().view(half.dtype) for at in _SCALES[kind])
+    half = _WHOLE[TensorType.F16]
+    blocks = raw.view(half.dtype).reshape(-1, block_format(kind).block_bytes // 2)
+    scales = (blocks[:, at // 2] for at in _SCALES[kind])
     return next(filter(None, (_broken(bits, half) for bits in scales)), "")
 
 
 def _broken(bits: NDArray[Any], number: _Number) -> str:
-    broken = bits[(bits & number.exponent) == number.exponent]
-    if not broken.size:
+    if (bits & number.exponent).max(initial=0) < number.exponent:
         return ""
+    broken = bits[(bits & number.exponent) == number.exponent]
     return "NaN" if (broken & number.fraction).any() else "infinity"
