@@ -48,7 +48,7 @@ _NEIGHBOURS = {
 }
 
 
-def is_same_in_substance(first: str, second: str) -> bool:
+def is_same_in_substance(first: str, second: str) -> bool:  # noqa: PLR0911 - one per reason
     """Tell whether two exchanges, question and reply as one text each, teach the same.
 
     Args:

@@ -27,12 +27,14 @@ from fine_tuning.core.errors import (
 from fine_tuning.core.naming import file_sha256
 from fine_tuning.gguf.fingerprint import tensor_fingerprint
 from fine_tuning.runtimes.load_check import check_model
+from fine_tuning.runtimes.loadable import texts_in
 from fine_tuning.runtimes.ollama_host import DEFAULT_URL
 from fine_tuning.runtimes.ollama_modelfile import Modelfile
 from fine_tuning.runtimes.ollama_store import (
     Manifest,
     OllamaName,
     blob_path,
+    manifest_of_digest,
     manifest_paths,
     read_manifest,
     store_roots,
@@ -154,7 +156,7 @@ def list_base_models(
     """
     names = [EMBEDDED]
     for root in _stores(ollama_models, server)[0]:
-        names += sorted(str(name) for name, _ in _names_in(root)[0])
+        names += sorted(str(name) for name, _ in _names_in(root)[0] if not name.is_duplicate)
     models: list[BaseModel] = []
     for name in dict.fromkeys(names):
         try:
@@ -217,12 +219,13 @@ def _from_ollama(name: OllamaName, roots: Sequence[Path], asked: ServerStore | N
     locked: list[Path] = []
     for root in roots:
         found, complete = _names_in(root)
-        for candidate, path in found:
-            if candidate.key == name.key:
-                return _open(root, candidate, path)
-            installed.append(str(candidate))
-        if not complete:
-            locked.append(root)
+        place = next((one for one in found if one[0].key == name.key and not name.digest), None)
+        if name.digest and complete and (pinned := manifest_of_digest(root, name.digest)):
+            place = (name, pinned)
+        if place is not None:
+            return _open(root, *place)
+        installed += [str(candidate) for candidate, _ in found if not candidate.is_duplicate]
+        locked += [] if complete else [root]
     if locked:
         raise _unreadable(locked[0])
     if asked and asked.told and asked.has(name):
@@ -325,11 +328,18 @@ def _settings(manifest: Manifest) -> Modelfile:
             parameters={k: tuple(v) if isinstance(v, list) else v for k, v in parameters.items()},
             messages=tuple((str(one["role"]), str(one["content"])) for one in messages),
             licenses=manifest.texts("license"),
+            capabilities=_capabilities(manifest),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StorageError(
             f"{manifest.path} has parameters or messages that are not Ollama's: {error}"
         ) from error
+
+
+def _capabilities(manifest: Manifest) -> tuple[str, ...]:
+    """Return what a model of 0.35 and later was told it can do."""
+    found = manifest.config.get("capabilities")
+    return tuple(texts_in(found)) if isinstance(found, list) else ()
 
 
 def _refusal(manifest: Manifest) -> FineTuningError | None:

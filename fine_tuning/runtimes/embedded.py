@@ -28,6 +28,7 @@ from fine_tuning.runtimes.llama_client import (
     LlamaTokenizer,
     template_fingerprint,
 )
+from fine_tuning.runtimes.llama_cpp_file import llama_cpp_file
 from fine_tuning.runtimes.load_check import ModelFacts, check_adapter, check_model
 from fine_tuning.runtimes.trial_load import explain_failure
 
@@ -121,7 +122,8 @@ class EmbeddedServer(Closing):
         facts = check_model(model_path)
         own_template = chat_template is not None or not facts.has_chat_template
         template = chat_template or missing_template(facts)
-        params = _parameters(model_path, template, key := secrets.token_urlsafe(24))
+        loaded = llama_cpp_file(model_path)
+        params = _parameters(loaded, template, key := secrets.token_urlsafe(24))
         params.lora_adapters = _loras(model_path, adapter, choices)
         _set_sizes(params, context_tokens, self.parallel, self.threads)
         if embeds:

@@ -84,12 +84,20 @@ class EmbeddedRuntime:
     Args:
         folder: Where the models' folders lie; made when the first is created.
         ollama_models: Ollama's models folder; None looks where Ollama keeps them.
+        context_tokens: Room of models that name no ``num_ctx``.
     """
 
-    def __init__(self, folder: Path, *, ollama_models: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        ollama_models: Path | None = None,
+        context_tokens: int = DEFAULT_CONTEXT_TOKENS,
+    ) -> None:
         self._folder = folder
         self._copies = AdapterCopies(folder / ADAPTERS)
         self._ollama_models = ollama_models
+        self._context_tokens = context_tokens
 
     def list(self) -> Sequence[ModelInfo]:
         """Return all models, sorted by name.
@@ -204,7 +212,8 @@ class EmbeddedRuntime:
         Args:
             name: The model.
             parallel: Conversations answered at the same time.
-            context_tokens: Room for each; None takes the model's ``num_ctx``, else 2048.
+            context_tokens: Room for each; None takes the model's ``num_ctx``, else the
+                runtime's.
             threads: Compute threads; None takes the model's ``num_thread``, else the runtime's.
             reuse_prompt: Keep what two prompts share, for long chats.
 
@@ -220,7 +229,7 @@ class EmbeddedRuntime:
             name=model.name,
             parallel=parallel,
             context_tokens=int(
-                context_tokens or number_at(parameters, "num_ctx") or DEFAULT_CONTEXT_TOKENS
+                context_tokens or number_at(parameters, "num_ctx") or self._context_tokens
             ),
             threads=threads or int(number_at(parameters, "num_thread") or 0) or None,
             chat_template=model.template or None,

@@ -30,6 +30,7 @@ from fine_tuning.core.run import (
     EVENTS_FILE,
     LOCK_FILE,
     MANIFEST_FILE,
+    SERVED_CONTEXT_TOKENS,
     SETTINGS_FILE,
     Run,
     RunManifest,
@@ -51,7 +52,7 @@ FORMAT = 2
 """Format 2 may hold items with weights; format 1, tokenized examples alone, is read as such."""
 READABLE = (1, 2)
 SPLITS = ("train", "validation")
-OPTIONAL = ("parents", "base_fingerprint")
+OPTIONAL = ("parents", "base_fingerprint", "context_tokens")
 """What settings of earlier versions lack."""
 
 
@@ -95,6 +96,7 @@ class RunSettings:
     data_digests: Mapping[str, str]
     parents: tuple[str, ...] = ()
     base_fingerprint: str = ""
+    context_tokens: int = SERVED_CONTEXT_TOKENS
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""

@@ -19,6 +19,7 @@ from fine_tuning.runtimes.base_model import (
     list_base_models,
     resolve_base_model,
 )
+from fine_tuning.runtimes.context_room import room_like, room_of_base
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.load_check import check_model
 
@@ -113,10 +114,11 @@ class BaseModels:
         self, base: BaseModel, adapter: Path | None = None, *, name: str = ""
     ) -> EmbeddedServer:
         """Load a model into the embedded runtime under a name, by default the base's."""
+        room = room_of_base(base, self._settings.serving.context_tokens)
         return EmbeddedServer(
             base.path,
             adapter=adapter,
-            context_tokens=CHAT_CONTEXT_TOKENS,
+            context_tokens=room_like(base.path, CHAT_CONTEXT_TOKENS, room),
             threads=self._settings.training.threads,
             system=base.system,
             name=name or base.name,

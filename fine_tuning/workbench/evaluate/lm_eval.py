@@ -163,7 +163,10 @@ class LmEvalRunner:
         )
 
         evaluator = ModelEvaluator(task, self._context.progress)
-        with open_decoder(task.base.path) as decoder, evaluator.server(candidate) as server:
+        with (
+            open_decoder(task.base.path, task.context_tokens) as decoder,
+            evaluator.server(candidate) as server,
+        ):
             model = HarnessModel(
                 tokenizer=server.tokenizer,
                 renderer=server.renderer,

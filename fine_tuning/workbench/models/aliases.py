@@ -63,7 +63,10 @@ class Aliases:
         """
         used = {one.runtime for one in self.all_aliases()}
         return open_target(
-            self._context.settings.deployment, self._context.workspace.models, used=used
+            self._context.settings.deployment,
+            self._context.workspace.models,
+            used=used,
+            context_tokens=self._context.settings.serving.context_tokens,
         )
 
     def switcher(self) -> ModelSwitcher:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fine_tuning.core.conversation import Message, Part
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.example import Example, TokenizedExample
+from fine_tuning.core.run import SERVED_CONTEXT_TOKENS
 from fine_tuning.data_preparation.masking import ExampleTokenizer
 from fine_tuning.model_management.reference import Followed, FollowedToken
 from fine_tuning.runtimes.embedded import EmbeddedServer
@@ -181,6 +182,7 @@ def open_reference(
     chat_template: str | None = None,
     system: str = "",
     threads: int | None = None,
+    context_tokens: int = SERVED_CONTEXT_TOKENS,
 ) -> Iterator[EngineReference]:
     """Open the trained model for a proof.
 
@@ -190,6 +192,7 @@ def open_reference(
         chat_template: The Jinja template it was trained with; None takes the model's own.
         system: The system prompt the base brings.
         threads: llama.cpp's threads; None takes its choice.
+        context_tokens: The context room it was trained for.
 
     Raises:
         FineTuningError: as the engine and the embedded runtime raise.
@@ -206,6 +209,6 @@ def open_reference(
             chat_template=chat_template,
             system=system,
         ) as server,
-        Decoder.open(base_path) as decoder,
+        Decoder.open(base_path, served_context_tokens=context_tokens) as decoder,
     ):
         yield EngineReference(decoder, adapter, server)

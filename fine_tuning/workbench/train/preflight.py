@@ -18,8 +18,7 @@ from fine_tuning.data_collection.recording_checks import left_private, recorded_
 from fine_tuning.data_preparation.data_set_checks import data_set_findings
 from fine_tuning.data_preparation.formatter import examples_from
 from fine_tuning.data_preparation.manifest import DatasetManifest
-from fine_tuning.data_preparation.masking import TOO_LONG
-from fine_tuning.data_preparation.preparation_account import MAX_LENGTH, preparation_accounts
+from fine_tuning.data_preparation.preparation_account import preparation_accounts
 from fine_tuning.data_preparation.snapshot import Snapshot
 from fine_tuning.runtimes.base_model import BaseModel
 from fine_tuning.workbench.base_models import BaseModels
@@ -136,10 +135,7 @@ class Preflight:
 def _not_checked(error: FineTuningError) -> Finding:
     """Return why there is no data set to check; one that cannot be made stops a training."""
     if isinstance(error, DataError):
-        fix = error.next_command
-        if TOO_LONG in error.message:
-            fix = f"raise {MAX_LENGTH}"
-        return Finding(check="tokens", severity="stop", title=error.message, fix=fix)
+        return Finding(check="tokens", severity="stop", title=error.message, fix=error.next_command)
     return Finding(
         check="tokens",
         severity="warning",
