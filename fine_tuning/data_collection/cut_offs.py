@@ -73,16 +73,20 @@ def _open_end(text: str) -> str | None:
     if not (is_open or last.isalnum() or unicodedata.category(last).startswith("M")):
         return None
     sentence_end = _ASCII_SENTENCE_END if is_ascii else _SENTENCE_END
-    if len(sentence_end.findall(text)) < _MIN_SENTENCES:
+    if len(sentence_end.findall(text)) < _MIN_SENTENCES or not _ends_open(stripped):
         return None
-    *lines, last_line = stripped.split("\n")
-    if any(line.strip() and not _is_ended(line) for line in lines):
-        return None
-    if lines and len(last_line) <= _MAX_SHORT_LINE_CHARS and last_line[-1:] not in _OPEN_MARKS:
-        return None
+    last_line = stripped.rpartition("\n")[2]
     if _is_no_prose(last_line) or (not is_open and _ends_whole(last_line)):
         return None
     return f"it ends with {last_line[-40:]!r}"
+
+
+def _ends_open(text: str) -> bool:
+    """Tell whether only the last line has no sign of an end, and is no name or title."""
+    *lines, last_line = text.split("\n")
+    if any(line.strip() and not _is_ended(line) for line in lines):
+        return False
+    return not lines or len(last_line) > _MAX_SHORT_LINE_CHARS or last_line[-1:] in _OPEN_MARKS
 
 
 def _is_ended(line: str) -> bool:

@@ -14,7 +14,8 @@ import re2
 
 from fine_tuning.data_collection.near_duplicate_words import FILLERS, WRAPPINGS
 
-_SENTENCE_START = "(?:^|(?<=[.!?。！？\\n] )|(?<=[.!?。！？\\n]))"
+_STOPS = ".!?\u3002\uff01\uff1f" + r"\n"
+_SENTENCE_START = f"(?:^|(?<=[{_STOPS}] )|(?<=[{_STOPS}]))"
 _FENCED = re.compile(r"^ {0,3}(`{3,}|~{3,})[^\n]*\n(.*?)(?:^ {0,3}\1[`~]*[ \t]*$|\Z)", re.M | re.S)
 _INLINE = re.compile(r"(`+)(?!`)([^`\n]+)\1(?!`)")
 _QUOTED = re.compile(

@@ -229,9 +229,7 @@ def _is_version(text: str, start: int, end: int) -> bool:
     if _VERSION_BEHIND.match(behind):
         return True
     version, host = _last(_VERSION, ahead), _last(_HOST, ahead)
-    upgrade = re.search(
-        r"(?i)\b(?:upgrad|updat|downgrad|migrat|bump)\w*\b.{0,24}\b(?:from|to)\b", ahead
-    )
+    upgrade = re.search(r"(?i)\b(?:upgrad|updat|downgrad|migrat|bump)\w*\b.{0,24}\b(?:from|to)\b", ahead)
     return version >= 0 and (version > host or upgrade is not None)
 
 
@@ -239,9 +237,7 @@ _MAC = compiled(
     r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{2}(?:-[0-9A-Fa-f]{2}){5}"
     r"|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}"
 )
-_MAC_WORD = re.compile(
-    r"(?i)\b(?:mac|ether|hwaddr|bssid|device|physical|adapter|arp|wi-?fi|lan)\b|物理"
-)
+_MAC_WORD = re.compile(r"(?i)\b(?:mac|ether|hwaddr|bssid|device|physical|adapter|arp|wi-?fi|lan)\b|物理")
 
 
 def find_macs(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  # noqa: ARG001
@@ -256,9 +252,7 @@ def find_macs(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  # noqa
         value = match[0]
         before, after = text[start - 1 : start] if start else "", text[end : end + 1]
         digits = re.sub(r"[^0-9a-f]", "", value.lower())
-        if before in {":", "-", "."} or (
-            after in {":", "-", "."} and text[end + 1 : end + 2].isalnum()
-        ):
+        if before in {":", "-", "."} or (after in {":", "-", "."} and text[end + 1 : end + 2].isalnum()):
             continue
         if not is_bounded(text, start, end) or int(digits[:2], 16) & 1 or len(set(digits)) == 1:
             continue
@@ -272,7 +266,9 @@ _OTHER_DIGITS = rf"[{FOLDED_MARKS}]"
 _SPACED_DIGITS = r"\d[\d \-\x{a0}\x{202f}\x{2007}\x{2011}]{11,}\d"
 CARDS = Detector(CARD, f"{_SPACED_DIGITS}|{_OTHER_DIGITS}", find_cards)
 IBANS = Detector(IBAN, r"[A-Za-z]{2}\d\d[ \-]?[A-Za-z0-9]{4}", find_ibans)
-IPS = Detector(IP, r"\d\.\d+\.\d+\.\d|[0-9a-fA-F]::?[0-9a-fA-F]{1,4}:|::[0-9A-Fa-f]", find_ips)
+IPS = Detector(
+    IP, r"\d\.\d+\.\d+\.\d|[0-9a-fA-F]::?[0-9a-fA-F]{1,4}:|::[0-9A-Fa-f]", find_ips
+)
 MACS = Detector(
     MAC, r"(?:[0-9A-Fa-f]{2}[:\-]){5}|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}", find_macs
 )

@@ -33,15 +33,7 @@ from fine_tuning.data_collection.said_secrets import is_secret_name, is_secret_v
 
 _MOST_PASSES = 4
 _SHORTEST_KNOWN, _FEWEST_KNOWN_DIGITS = 6, 6
-_SIGNS = {
-    "dot": ".",
-    "punkt": ".",
-    "punto": ".",
-    "point": ".",
-    "ponto": ".",
-    "kropka": ".",
-    "точка": ".",
-}
+_SIGNS = {"dot": ".", "punkt": ".", "punto": ".", "point": ".", "ponto": ".", "kropka": ".", "точка": "."}
 _SIGNS |= dict.fromkeys(("at", "ät", "arroba", "arobase", "chiocciola", "собака", "małpa"), "@")
 
 
@@ -154,11 +146,7 @@ def _plain_email(value: str) -> str:
     """Return an address with its signs, however they were written."""
     value = re.sub(r"&#64;|&#x40;|&commat;|＠", "@", value.lower())
     pieces = re.findall(r"[^\W_]+|[._\-+@]", value)
-    return (
-        "".join(_SIGNS.get(piece, piece) for piece in pieces)
-        if "@" not in value
-        else "".join(value.split())
-    )
+    return "".join(_SIGNS.get(piece, piece) for piece in pieces) if "@" not in value else "".join(value.split())
 
 
 def redact_entry(

@@ -75,6 +75,10 @@ def is_same_in_substance(first: str, second: str) -> bool:
     if (plain := plain_keys(first)) and plain == plain_keys(second):
         return True
     is_about_words = bool((_ASCII_WORDS if is_ascii else LOOKS_AT_WORDS).search(asked))
+    return _teach_the_same(first, second, is_about_words=is_about_words)
+
+
+def _teach_the_same(first: str, second: str, *, is_about_words: bool) -> bool:
     if not is_about_words:
         first, second = _typed_alike(first, second)
     one, other = exchange_tokens(first), exchange_tokens(second)

@@ -88,9 +88,7 @@ _KEYS = compiled("|".join(f"(?P<K{i}>{VENDOR_KEYS[name][0]})" for i, name in enu
 _MIN_TOKEN_BITS = 3.0
 _SHORT_BITS = 2.4
 _TEMPLATE = re.compile(r"(?i)x{5,}|your[_\-]|example-?key|\*{3,}|\.{3,}|_here$")
-_WORDS = re.compile(
-    r"(?:[A-Za-z]{2,}|\d{1,4}|v\d+(?:\.\d+)*)(?:[_\-./](?:[A-Za-z]{2,}|\d{1,4}|v\d+))*"
-)
+_WORDS = re.compile(r"(?:[A-Za-z]{2,}|\d{1,4}|v\d+(?:\.\d+)*)(?:[_\-./](?:[A-Za-z]{2,}|\d{1,4}|v\d+))*")
 _NEEDS_DIGIT = {
     "OpenAI or Anthropic key", "Discord token", "other issuer's key", "Notion token", "Google token",
 }  # fmt: skip
@@ -106,11 +104,7 @@ def find(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  # noqa: ARG
     for match in _KEYS.finditer(text):
         start, end = match.span()
         kind = _NAMES[int(match.lastgroup[1:])]
-        value = (
-            match[0].rstrip("-=" if kind == "JSON web token" else "-")
-            if kind != "private key"
-            else match[0].rstrip()
-        )
+        value = match[0].rstrip("-=" if kind == "JSON web token" else "-") if kind != "private key" else match[0].rstrip()
         if kind == "connection string":
             value = value.rstrip(".,;:!?)\u201d\u2019")
         if is_vendor_key(kind, value):
@@ -130,11 +124,7 @@ def is_vendor_key(kind: str, value: str) -> bool:
     if _TEMPLATE.search(value):
         return False
     if kind in _NEEDS_DIGIT:
-        return (
-            any(map(str.isdigit, value))
-            and not is_words(value)
-            and bits_per_char(value) >= _SHORT_BITS
-        )
+        return any(map(str.isdigit, value)) and not is_words(value) and bits_per_char(value) >= _SHORT_BITS
     return bits_per_char(value) >= _SHORT_BITS
 
 
@@ -147,9 +137,7 @@ def is_random(value: str) -> bool:
     """Tell whether a value mixes letters and digits as no name does."""
     has_digit = any(map(str.isdigit, value))
     has_letter = any(map(str.isalpha, value))
-    return (
-        has_digit and has_letter and not is_words(value) and bits_per_char(value) >= _MIN_TOKEN_BITS
-    )
+    return has_digit and has_letter and not is_words(value) and bits_per_char(value) >= _MIN_TOKEN_BITS
 
 
 def bits_per_char(text: str) -> float:

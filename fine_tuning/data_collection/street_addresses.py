@@ -26,24 +26,17 @@ _SURE = (
     r"Street|St|Avenue|Ave|Road|Rd|Lane|Ln|Boulevard|Blvd|Terrace|Crescent|Highway|Hwy|Parkway"
     r"|Pkwy|Mews|Alley|Turnpike"
 )
-_DOUBTFUL = (
-    r"Drive|Dr|Court|Ct|Place|Pl|Square|Sq|Way|Close|Circle|Cir|Trail|Row|Grove|Gardens|Loop|Hill"
-)
+_DOUBTFUL = r"Drive|Dr|Court|Ct|Place|Pl|Square|Sq|Way|Close|Circle|Cir|Trail|Row|Grove|Gardens|Loop|Hill"
 _ROMANCE = (
     r"(?:[Rr]ue|[Aa]venue|[Aa]v\.|[Bb]oulevard|[Bb]d\.?|[Cc]hemin|[Ii]mpasse|[Aa]llée|[Qq]uai|[Cc]ours|[Pp]lace|[Rr]oute|[Ss]quare|[Pp]assage)"
-    r"(?: (?:de|du|des|la|le|les|l'|d'|et))* ?(?:(?:l'|d'|de l'|L'|D')?"
-    + _CAPITAL
-    + r"|[a-z]+ed? )"
+    r"(?: (?:de|du|des|la|le|les|l'|d'|et))* ?(?:(?:l'|d'|de l'|L'|D')?" + _CAPITAL + r"|[a-z]+ed? )"
     r"(?:[ \-](?:(?:de|du|des|la|le|les|et|au|aux|en) )*(?:l'|d')?" + _CAPITAL + r"){0,4}"
 )
 _LATIN_STREET = (
     r"(?:Calle|C/|Avenida|Avda\.?|Av\.|Plaza|Paseo|Carrer|Ronda|Camino|Carretera|Via|Viale|Piazza|Corso"
     r"|Vicolo|Piazzale|Largo|Rua|R\.|Travessa|Praça|Alameda|Estrada|calle|avenida|rua|via|viale|piazza|corso|plaza|paseo)"
-    r" ?(?:(?:de|del|della|dello|dei|degli|delle|da|do|dos|das|di|la|las|los|el|l'|dell')[ ]?){0,3}"
-    + _CAPITAL
-    + r"(?: (?:(?:de|del|della|dei|da|do|dos|das|di|la|las|los|e|y|[IVX]+) ){0,2}"
-    + _CAPITAL
-    + r"){0,4}"
+    r" ?(?:(?:de|del|della|dello|dei|degli|delle|da|do|dos|das|di|la|las|los|el|l'|dell')[ ]?){0,3}" + _CAPITAL +
+    r"(?: (?:(?:de|del|della|dei|da|do|dos|das|di|la|las|los|e|y|[IVX]+) ){0,2}" + _CAPITAL + r"){0,4}"
 )
 _GERMAN_END = (
     r"(?:stra(?:ß|ss)e|str\.|weg|platz|allee|gasse|ring|damm|ufer|chaussee|steig|pfad|stieg|graben"
@@ -88,16 +81,10 @@ _WORD = re.compile(
     r"|adress\w*|wohn\w*|anschrift|adresse|habite|domicil\w*|direcci[óo]n|vivo|vive|indirizzo|abito|endereço|moro"
     r"|adres\w*|woon\w*|mieszka\w*|адрес\w*|жив\w+|прожива\w+)\b|住所|地址|住在|주소"
 )
-_NO_TOWN = re.compile(
-    r"^, ?(?:and|but|or|then|so|I|We|He|She|It|The|You|They|This|That|Please|If|Und|Aber|Et|Mais|Y|Pero)\b"
-)
-_SAID_EAST = re.compile(
-    r"(?:我们?|他|她|家|现|目前|公司)*(?:住在?|居住在|位于|坐落于|地址[是为]?|寄[到至]|送[到至]|发[到至]|搬到|在|到|去|是)+"
-)
+_NO_TOWN = re.compile(r"^, ?(?:and|but|or|then|so|I|We|He|She|It|The|You|They|This|That|Please|If|Und|Aber|Et|Mais|Y|Pero)\b")
+_SAID_EAST = re.compile(r"(?:我们?|他|她|家|现|目前|公司)*(?:住在?|居住在|位于|坐落于|地址[是为]?|寄[到至]|送[到至]|发[到至]|搬到|在|到|去|是)+")
 _PLURAL = re.compile(r"\s(?!is\b|was\b|has\b|its\b|as\b|this\b|does\b|lies\b|plus\b)[a-z]+s\b")
-_SURE_END = re.compile(
-    r"(?i)(?:stra(?:ß|ss)e|str\.|gasse|allee|chaussee|straat|gracht|gatan|vägen|veien) \d"
-)
+_SURE_END = re.compile(r"(?i)(?:stra(?:ß|ss)e|str\.|gasse|allee|chaussee|straat|gracht|gatan|vägen|veien) \d")
 _MOST_REST = 160
 _COUNTED = re.compile(r"(?i)(?:top|best|first|last|the|these|those|all)\s$")
 
@@ -136,9 +123,7 @@ def _is_one(match: re.Match[str], ahead: str, *, has_place: bool) -> bool:
     if match["EN"] is not None:
         if match["sure"] is not None:
             behind = match.string[match.end() : match.end() + 24]
-            return has_place or not (
-                _COUNTED.search(ahead) or (not is_said and _PLURAL.match(behind))
-            )
+            return has_place or not (_COUNTED.search(ahead) or (not is_said and _PLURAL.match(behind)))
         return has_place or is_said
     if match["FR"] is not None or match["ES"] is not None:
         number = re.search(r"\d+", match[0])
@@ -151,9 +136,7 @@ def _is_one(match: re.Match[str], ahead: str, *, has_place: bool) -> bool:
 
 def _without_stop(text: str, start: int, end: int) -> int:
     """Leave the full stop of a sentence behind an address."""
-    if text[end - 1 : end] in {".", ","} and not re.search(
-        r"(?:St|Rd|Ave|Blvd|Str|str)\.$", text[start:end]
-    ):
+    if text[end - 1 : end] in {".", ","} and not re.search(r"(?:St|Rd|Ave|Blvd|Str|str)\.$", text[start:end]):
         return end - 1
     return end
 

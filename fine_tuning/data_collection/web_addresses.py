@@ -150,9 +150,7 @@ def _unspaced(text: str, body: int, end: int) -> int:
 def _trimmed(text: str, body: int, end: int) -> int:
     """Give back what a sentence, its emphasis or a template put behind an address."""
     while end > body:
-        if text[end - 1] in _TRAILING and not (
-            text[end - 1] == "\\" and text[end : end + 1] == "/"
-        ):
+        if text[end - 1] in _TRAILING and not (text[end - 1] == "\\" and text[end : end + 1] == "/"):
             end -= 1
         elif text[end - 1] == "(" or (
             text[end - 1] == ")" and text.count("(", body, end) < text.count(")", body, end)
