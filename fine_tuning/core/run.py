@@ -46,7 +46,8 @@ class RunManifest(TypedDict, total=False):
     """``manifest.json``; ``settings.json`` holds the same but for metrics and adapter.
 
     ``plan`` holds the fields of a ``TrainingPlan``, ``metrics`` those of :class:`TrainingMetrics`;
-    ``parents`` name the versions whose adapters the run started from.
+    ``parents`` name the versions whose adapters the run started from; ``prompts`` is what wrote
+    them where that is not the base file's own template (``runtimes.base_prompts.BasePrompts``).
     """
 
     format: int
@@ -71,6 +72,7 @@ class RunManifest(TypedDict, total=False):
     family: str
     parents: Sequence[str]
     imported: ImportedFrom
+    prompts: JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,6 +35,7 @@ from fine_tuning.core.ports import ModelInfo, ModelRecipe, Progress
 from fine_tuning.runtimes.adapter_copies import AdapterCopies
 from fine_tuning.runtimes.announcing import load_on_servers
 from fine_tuning.runtimes.base_model import BaseModel, known_digest, resolve_base_model
+from fine_tuning.runtimes.base_prompts import BasePrompts
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.load_check import check_adapter
 from fine_tuning.runtimes.loadable import LoadableModel
@@ -69,6 +70,9 @@ class StoredRecipe:
     template: str
     system: str
     parameters: JsonObject
+    messages: Sequence[Sequence[str]] = ()
+    license: str = ""
+    go_template: str = ""
     schema: str = SCHEMA
 
 
@@ -220,9 +224,13 @@ class EmbeddedRuntime:
                 context_tokens or number_at(parameters, "num_ctx") or DEFAULT_CONTEXT_TOKENS
             ),
             threads=threads or int(number_at(parameters, "num_thread") or 0) or None,
-            chat_template=model.template or None,
-            system=model.system,
-            stop=model.stop,
+            prompts=BasePrompts(
+                go=model.go_template,
+                jinja="" if model.go_template else model.template,
+                system=model.system,
+                messages=model.messages,
+                stop=tuple(model.stop),
+            ),
             reuse_prompt=reuse_prompt,
         )
 
@@ -243,8 +251,11 @@ class EmbeddedRuntime:
             base_path=self._base_of(stored),
             adapter_path=self._adapter_of(stored),
             template=stored.template,
+            go_template=stored.go_template,
             system=stored.system,
             parameters=stored.parameters,
+            messages=tuple((str(role), str(text)) for role, text in stored.messages),
+            license=stored.license,
             digest=info.digest,
             size_bytes=info.size_bytes,
             modified_at=datetime.fromtimestamp(changed_s, UTC),
@@ -340,6 +351,9 @@ def _stored(name: str, recipe: ModelRecipe, base: BaseModel) -> StoredRecipe:
         template=recipe.template or "",
         system=base.system if recipe.system is None else recipe.system,
         parameters=_parameters(base) if recipe.parameters is None else recipe.parameters,
+        messages=recipe.messages,
+        license=recipe.license,
+        go_template=recipe.go_template,
     )
 
 
@@ -372,7 +386,8 @@ def _read(place: Path) -> StoredRecipe:
 
 def _info(stored: StoredRecipe) -> ModelInfo:
     # Neither its name nor where the base lies says what a model is.
-    told = ("base_digest", "adapter_digest", "template", "system", "parameters")
+    told = ["base_digest", "adapter_digest", "template", "system", "parameters"]
+    told += [key for key in ("messages", "go_template") if getattr(stored, key)]
     return ModelInfo(
         name=stored.name,
         size_bytes=stored.base_size_bytes + stored.adapter_size_bytes,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import torch
 from fine_tuning.core.clock import iso
 from fine_tuning.core.errors import ConfigError, TrainingError
 from fine_tuning.core.events import RunEvent, Value
+from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.naming import file_sha256
 from fine_tuning.core.run import ADAPTER_GGUF, Run
 from fine_tuning.engine.adapter_files import write_gguf_adapter
@@ -48,11 +49,13 @@ class TrainingBase:
     """The GGUF file a run starts from, and the name the user knows it by.
 
     ``digest`` is ``sha256:<64 hex>`` of the file when the caller knows it; "" lets it be computed.
+    ``prompts`` say what wrote the prompts (``core.run.RunManifest``).
     """
 
     path: Path
     name: str = ""
     digest: str = ""
+    prompts: JsonObject = field(default_factory=dict)
 
 
 class BaseTrainer:
@@ -215,6 +218,7 @@ class BaseTrainer:
             base_digest=digest,
             base_name=base.name or base.path.name,
             base_fingerprint=fingerprint,
+            prompts=base.prompts,
             snapshot=data.snapshot,
             threads=threads,
             compute_dtype="" if plan.compute_dtype == "auto" else plan.compute_dtype,

@@ -16,6 +16,7 @@ from fine_tuning.core.errors import DataError
 from fine_tuning.core.example import Example, TokenizedExample
 from fine_tuning.data_preparation.masking import ExampleTokenizer
 from fine_tuning.model_management.reference import Followed, FollowedToken
+from fine_tuning.runtimes.base_prompts import BasePrompts
 from fine_tuning.runtimes.embedded import EmbeddedServer
 
 if TYPE_CHECKING:
@@ -181,6 +182,7 @@ def open_reference(
     chat_template: str | None = None,
     system: str = "",
     threads: int | None = None,
+    prompts: BasePrompts | None = None,
 ) -> Iterator[EngineReference]:
     """Open the trained model for a proof.
 
@@ -190,6 +192,7 @@ def open_reference(
         chat_template: The Jinja template it was trained with; None takes the model's own.
         system: The system prompt the base brings.
         threads: llama.cpp's threads; None takes its choice.
+        prompts: What wrote the prompts, in place of ``chat_template`` and ``system``.
 
     Raises:
         FineTuningError: as the engine and the embedded runtime raise.
@@ -205,6 +208,7 @@ def open_reference(
             threads=threads,
             chat_template=chat_template,
             system=system,
+            prompts=prompts,
         ) as server,
         Decoder.open(base_path) as decoder,
     ):
