@@ -49,7 +49,8 @@ class RunManifest(TypedDict, total=False):
     """``manifest.json``; ``settings.json`` holds the same but for metrics and adapter.
 
     ``plan`` holds the fields of a ``TrainingPlan``, ``metrics`` those of :class:`TrainingMetrics`;
-    ``parents`` name the versions whose adapters the run started from.
+    ``parents`` name the versions whose adapters the run started from; ``prompts`` is what wrote
+    them where that is not the base file's own template (``runtimes.base_prompts.BasePrompts``).
     """
 
     format: int
@@ -75,6 +76,7 @@ class RunManifest(TypedDict, total=False):
     parents: Sequence[str]
     imported: ImportedFrom
     context_tokens: int
+    prompts: JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

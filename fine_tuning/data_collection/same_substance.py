@@ -55,7 +55,7 @@ _NEIGHBOURS = {
 }
 
 
-def is_same_in_substance(first: str, second: str) -> bool:  # noqa: PLR0911 - one per reason
+def is_same_in_substance(first: str, second: str) -> bool:
     """Tell whether two exchanges, question and reply as one text each, teach the same.
 
     Args:

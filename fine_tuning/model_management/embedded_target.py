@@ -62,6 +62,8 @@ class EmbeddedTarget:
             base=str(base),
             adapter=what.adapter if is_beside else None,
             template=what.chat_template,
+            go_template=what.go_template,
+            messages=what.messages,
             system=what.system or None,
             parameters=_parameters(what),
         )

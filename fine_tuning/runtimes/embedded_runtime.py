@@ -35,6 +35,7 @@ from fine_tuning.core.ports import ModelInfo, ModelRecipe, Progress
 from fine_tuning.runtimes.adapter_copies import AdapterCopies
 from fine_tuning.runtimes.announcing import load_on_servers
 from fine_tuning.runtimes.base_model import BaseModel, known_digest, resolve_base_model
+from fine_tuning.runtimes.base_prompts import BasePrompts
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.load_check import check_adapter
 from fine_tuning.runtimes.loadable import LoadableModel
@@ -232,9 +233,13 @@ class EmbeddedRuntime:
                 context_tokens or number_at(parameters, "num_ctx") or self._context_tokens
             ),
             threads=threads or int(number_at(parameters, "num_thread") or 0) or None,
-            chat_template=model.template or None,
-            system=model.system,
-            stop=model.stop,
+            prompts=BasePrompts(
+                go=model.go_template,
+                jinja="" if model.go_template else model.template,
+                system=model.system,
+                messages=model.messages,
+                stop=tuple(model.stop),
+            ),
             reuse_prompt=reuse_prompt,
         )
 

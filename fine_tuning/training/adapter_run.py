@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import torch
 from fine_tuning.core.clock import iso
 from fine_tuning.core.errors import ConfigError, TrainingError
 from fine_tuning.core.events import RunEvent, Value
+from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.naming import file_sha256
 from fine_tuning.core.run import ADAPTER_GGUF, SERVED_CONTEXT_TOKENS, Run
 from fine_tuning.engine.adapter_files import write_gguf_adapter
@@ -49,12 +50,14 @@ class TrainingBase:
 
     ``digest`` is ``sha256:<64 hex>`` of the file when the caller knows it; "" lets it be computed.
     ``context_tokens`` is the context room the model will be served with.
+    ``prompts`` say what wrote the prompts (``core.run.RunManifest``).
     """
 
     path: Path
     name: str = ""
     digest: str = ""
     context_tokens: int = SERVED_CONTEXT_TOKENS
+    prompts: JsonObject = field(default_factory=dict)
 
 
 class BaseTrainer:
@@ -219,6 +222,7 @@ class BaseTrainer:
             base_digest=digest,
             base_name=base.name or base.path.name,
             base_fingerprint=fingerprint,
+            prompts=base.prompts,
             snapshot=data.snapshot,
             threads=threads,
             compute_dtype="" if plan.compute_dtype == "auto" else plan.compute_dtype,

@@ -12,7 +12,7 @@ import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -52,7 +52,7 @@ FORMAT = 2
 """Format 2 may hold items with weights; format 1, tokenized examples alone, is read as such."""
 READABLE = (1, 2)
 SPLITS = ("train", "validation")
-OPTIONAL = ("parents", "base_fingerprint", "context_tokens")
+OPTIONAL = ("parents", "base_fingerprint", "context_tokens", "prompts")
 """What settings of earlier versions lack."""
 
 
@@ -77,7 +77,7 @@ class RunSettings:
 
     ``data_digests`` name the copies of the sequences, and of the adapter it began with; ``parents``
     are the versions that is of; ``base_fingerprint`` names the base's tensors, "" where that is not
-    known.
+    known, and ``prompts`` say what wrote them (``core.run.RunManifest``).
     """
 
     run_id: str
@@ -97,6 +97,7 @@ class RunSettings:
     parents: tuple[str, ...] = ()
     base_fingerprint: str = ""
     context_tokens: int = SERVED_CONTEXT_TOKENS
+    prompts: JsonObject = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""

@@ -184,7 +184,7 @@ class Evaluate:
         if not name:
             return None
         return JudgeModel(
-            base=self._bases.find(name),
+            base=self._bases.with_prompts(self._bases.find(name)),
             threads=self._context.settings.training.threads,
             cache=self._tasks.cache,
             choices=user_choices(preference_pairs(self._context.store)),
