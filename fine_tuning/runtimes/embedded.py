@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from fine_tuning.core.conversation import Message, Part
 from fine_tuning.core.errors import DataError, RuntimeUnavailableError
 from fine_tuning.core.naming import content_name
 from fine_tuning.core.ports import GREEDY, Progress, PromptRenderer, Sampling
-from fine_tuning.runtimes.base_prompts import CHATML_TEMPLATE, BasePrompts
+from fine_tuning.runtimes.base_prompts import CHATML_TEMPLATE
 from fine_tuning.runtimes.llama_client import (
     LlamaChatModel,
     LlamaClient,
@@ -32,6 +32,7 @@ from fine_tuning.runtimes.llama_client import (
 )
 from fine_tuning.runtimes.llama_cpp_file import llama_cpp_file
 from fine_tuning.runtimes.load_check import ModelFacts, check_adapter, check_model
+from fine_tuning.runtimes.prompt_writer import BasePrompts
 from fine_tuning.runtimes.served_prompts import RendererRules, ServedPrompts, template_prompts
 from fine_tuning.runtimes.trial_load import explain_failure
 
@@ -137,13 +138,7 @@ class EmbeddedServer(Closing):
             properties = self._client.get("/props")
             self.context_tokens: int = properties["default_generation_settings"]["n_ctx"]
             self.tokenizer = LlamaTokenizer(self._client, facts.vocabulary_fingerprint)
-            texts = [properties[key] for key in ("chat_template", "bos_token", "eos_token")]
-            self.jinja_renderer = LlamaRenderer(
-                self._client,
-                template_fingerprint(texts),
-                system=prompts.system,
-                messages=prompts.messages,
-            )
+            self.jinja_renderer = _jinja_renderer(self._client, properties, prompts)
             self.renderer = self._renderer(prompts, properties["eos_token"])
             # A template that is not the model's own may end turns with a text that is no token.
             turn_end = self.end_of_turn.strip() if is_other else ""
@@ -273,6 +268,15 @@ class EmbeddedServer(Closing):
         if self._server is None:
             raise RuntimeUnavailableError("this embedded server was closed, expected an open one")
         return self
+
+
+def _jinja_renderer(
+    client: LlamaClient, properties: Mapping[str, Any], prompts: BasePrompts
+) -> LlamaRenderer:
+    texts = [properties[key] for key in ("chat_template", "bos_token", "eos_token")]
+    return LlamaRenderer(
+        client, template_fingerprint(texts), system=prompts.system, messages=prompts.messages
+    )
 
 
 def _parameters(model: Path, template: str, api_key: str) -> Any:  # noqa: ANN401 - llama.cpp's own

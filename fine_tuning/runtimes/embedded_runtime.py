@@ -17,7 +17,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -29,51 +29,26 @@ from fine_tuning.core.errors import (
     RuntimeFailedError,
     StorageError,
 )
-from fine_tuning.core.json_value import JsonObject, JsonValue, number_at
+from fine_tuning.core.json_value import JsonValue, number_at
 from fine_tuning.core.naming import content_name, file_sha256
 from fine_tuning.core.ports import ModelInfo, ModelRecipe, Progress
 from fine_tuning.runtimes.adapter_copies import AdapterCopies
 from fine_tuning.runtimes.announcing import load_on_servers
 from fine_tuning.runtimes.base_model import BaseModel, known_digest, resolve_base_model
-from fine_tuning.runtimes.base_prompts import BasePrompts
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.load_check import check_adapter
 from fine_tuning.runtimes.loadable import LoadableModel
+from fine_tuning.runtimes.prompt_writer import BasePrompts
+from fine_tuning.runtimes.stored_recipe import StoredRecipe
 from fine_tuning.runtimes.trial_load import trial_load
 from fine_tuning.storage.atomic import storage_errors, sync_folder, write_file
 from fine_tuning.storage.locking import locked
 
 RECIPE_FILE = "recipe.json"
 ADAPTERS = ".adapters"
-SCHEMA = "ft-embedded/2"
 DEFAULT_CONTEXT_TOKENS = 2048
 STEPS = 3
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/\-]{0,79}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredRecipe:
-    """What is known of a model; ``adapter_digest`` "" means there is no adapter.
-
-    The base is found again at ``base_path``, or by its name should Ollama have moved it, and must
-    still have its digest; an unchanged size and time of change spare reading it all.
-    """
-
-    name: str
-    base: str
-    base_path: str
-    base_digest: str
-    base_size_bytes: int
-    base_mtime_ns: int
-    adapter_digest: str
-    adapter_size_bytes: int
-    template: str
-    system: str
-    parameters: JsonObject
-    messages: Sequence[Sequence[str]] = ()
-    license: str = ""
-    go_template: str = ""
-    schema: str = SCHEMA
 
 
 class EmbeddedRuntime:

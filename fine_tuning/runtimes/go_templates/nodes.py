@@ -14,8 +14,8 @@ class GoTemplateError(DataError):
 
 
 @dataclass(slots=True)
-class Text:
-    """Text between actions."""
+class TextNode:
+    """TextNode between actions."""
 
     text: str
 
@@ -105,7 +105,7 @@ class Jump:
     kind: Literal["break", "continue"]
 
 
-Node = Text | Action | Branch | Call | Jump
+Node = TextNode | Action | Branch | Call | Jump
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ from functools import lru_cache
 from fine_tuning.core.json_value import JsonObject
 from fine_tuning.runtimes.go_templates.execution import Execution
 from fine_tuning.runtimes.go_templates.functions import NAMES
+from fine_tuning.runtimes.go_templates.go_values import GoValue, JsonText, Struct
 from fine_tuning.runtimes.go_templates.nodes import (
     Action,
     Body,
@@ -22,7 +23,6 @@ from fine_tuning.runtimes.go_templates.nodes import (
     Variable,
 )
 from fine_tuning.runtimes.go_templates.parsing import parse_bodies
-from fine_tuning.runtimes.go_templates.values import GoValue, JsonText, Struct
 
 MAX_TEMPLATE_CHARS = 1 << 20
 _RESPONSE = "Response"

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fine_tuning.core.json_value import JsonObject, JsonValue
-from fine_tuning.runtimes.go_templates.nodes import Branch, FieldPath, Pipe, Text, Variable
+from fine_tuning.runtimes.go_templates.nodes import Branch, FieldPath, Pipe, TextNode, Variable
 from fine_tuning.runtimes.go_templates.prompts import GoTemplate, Thinking, go_template
 from fine_tuning.runtimes.llama_api import ToolCallDelta
 from fine_tuning.runtimes.llama_client import SYSTEM_ROLES
@@ -170,7 +170,7 @@ def call_mark(template: GoTemplate) -> str:
     for body in template.bodies:
         for node in body.walk():
             if isinstance(node, Branch) and _names(node.pipe, "ToolCalls"):
-                texts = (inner.text for inner in node.body.walk() if isinstance(inner, Text))
+                texts = (inner.text for inner in node.body.walk() if isinstance(inner, TextNode))
                 first = next((text for text in texts if text.strip()), "")
                 return first.partition("{")[0].strip().rstrip("[ \n") or _ANY_CALL
     return _ANY_CALL
