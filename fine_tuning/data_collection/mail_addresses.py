@@ -4,8 +4,7 @@ Letters of scripts without spaces stand directly around an address and are no pa
 hosts in other alphabets (IDN) are found.
 """
 
-# ruff: noqa: E501, RUF001 - patterns in many scripts
-
+# ruff: noqa: RUF001 - marks and letters of other scripts are meant
 from __future__ import annotations
 
 import re
@@ -94,8 +93,10 @@ _OBFUSCATED = compiled(
 _LETTERS_APART = re.compile(r"\b(?:[a-z] ){2,}[a-z]$")
 _SPOKEN = re.compile(r"\s+\w+\s+")
 _PAIRS = {
-    "at": {"dot", "punkt"}, "ät": {"punkt", "dot"}, "klammeraffe": {"punkt"}, "arroba": {"punto", "ponto"},
-    "arobase": {"point"}, "chiocciola": {"punto"}, "собака": {"точка"}, "małpa": {"kropka"}, "apenstaartje": {"punt"},
+    "at": {"dot", "punkt"}, "ät": {"punkt", "dot"}, "klammeraffe": {"punkt"},
+    "arroba": {"punto", "ponto"},
+    "arobase": {"point"}, "chiocciola": {"punto"}, "собака": {"точка"}, "małpa": {"kropka"},
+    "apenstaartje": {"punt"},
 }  # fmt: skip
 _NO_NAMES = frozenset(
     [
@@ -251,9 +252,7 @@ def _domain_end(domain: re.Match[str]) -> int:
     """Return where a host ends: "example.com.Please" is one sentence and the next."""
     head, _, tail = domain[0].rpartition(".")
     is_next = tail[:1].isupper() and not tail.isupper() and head.islower() and "." in head
-    if is_next:
-        return domain.start() + len(head)
-    return domain.end()
+    return domain.start() + len(head) if is_next else domain.end()
 
 
 PLAIN = Detector(EMAIL, "[@＠]", find)
