@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,7 +80,8 @@ def test_versions_are_proved_switched_and_rolled_back(scene: Scene) -> None:
     for number in (1, 2):
         scene.trained.add_run(number, qalora=True)
         done = scene.bench().models.deployment.deploy(f"run{number}")
-        parts = {part["name"]: part["outcome"] for part in done.deployed.proof["parts"]}
+        proof: Any = done.deployed.proof
+        parts = {part["name"]: part["outcome"] for part in proof["parts"]}
         assert parts == dict.fromkeys(HOLDS, "holds")
         digests = scene.names.digests()
         assert digests[scene.served("champion")] == digests[scene.served(number)]
