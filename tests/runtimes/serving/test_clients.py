@@ -170,8 +170,8 @@ def test_openai_completes_embeds_and_meets_errors(ai: openai.OpenAI) -> None:
     assert packed == pytest.approx(plain, abs=1e-6)
     with pytest.raises(openai.NotFoundError, match="not found"):
         ai.chat.completions.create(model="nothing", messages=TURNS)  # type: ignore[arg-type]
+    wrong: dict[str, Any] = {"model": "one", "messages": TURNS, "temperature": "x"}
     with pytest.raises(openai.BadRequestError, match="temperature"):
-        wrong: dict[str, Any] = {"model": "one", "messages": TURNS, "temperature": "x"}
         ai.chat.completions.create(**wrong)
 
 
