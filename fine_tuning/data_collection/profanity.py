@@ -50,11 +50,16 @@ _QUOTED = re.compile(
 _TALKED_ABOUT = re.compile(TALKED_ABOUT, re.IGNORECASE)
 _INNOCENT = {word: re.compile(pattern, re.IGNORECASE) for word, pattern in INNOCENT_AROUND.items()}
 
+_ROOMY = re2.Options()
+_ROOMY.max_mem = 1 << 26  # with less its automaton is thrown away again and again
 _HINT = re2.compile(
-    "(?i)" + "|".join("+".join(stem) for stem in STEMS) + r"|\*\pL|\pL\*|(?:\pL[ .\-_]){3}\pL\b"
+    "(?i)" + "|".join("+".join(stem) for stem in STEMS) + r"|\*\pL|\pL\*|(?:\pL[ .\-_]){3}\pL\b",
+    _ROOMY,
 )
 _LOOKAROUND = re.compile(r"\(\?<?!(?:[^()\[]|\[[^\]]*\]|\([^()]*\))*\)")
-_OWN_HINT = re2.compile("(?i)" + "|".join(pattern for rows in WORDS.values() for pattern in rows))
+_OWN_HINT = re2.compile(
+    "(?i)" + "|".join(pattern for rows in WORDS.values() for pattern in rows), _ROOMY
+)
 _ANYWHERE_HINT = re2.compile("|".join(_LOOKAROUND.sub("", pattern) for pattern in ANYWHERE))
 
 
