@@ -55,6 +55,7 @@ class RunManifest(TypedDict, total=False):
     plan: JsonObject
     base_path: str
     base_digest: str
+    base_fingerprint: str
     base_name: str
     snapshot: str
     threads: int
@@ -119,6 +120,11 @@ class RunRecord:
     def base_digest(self) -> str:
         """``sha256:<64 hex>`` of the base model's file."""
         return self.manifest.get("base_digest", "")
+
+    @property
+    def base_fingerprint(self) -> str:
+        """The fingerprint of the base model's tensors; "" in runs of earlier versions."""
+        return self.manifest.get("base_fingerprint", "")
 
     @property
     def snapshot(self) -> str:

@@ -4,6 +4,8 @@ A form that is found nowhere else counts by itself, with its check digits; any o
 beside it. Behind such a word a number counts whatever its digits: people mistype.
 """
 
+# ruff: noqa: E501, RUF001 - patterns in many scripts
+
 from __future__ import annotations
 
 import re
@@ -15,13 +17,12 @@ from importlib import import_module
 from stdnum.exceptions import ValidationError
 
 from fine_tuning.data_collection.private_spans import (
-    joined_lines,
     FOLDED_MARKS,
     ID,
     Detector,
     Span,
-    group_span,
     compiled,
+    group_span,
     is_bounded,
     words_around,
 )
@@ -98,8 +99,8 @@ _FORMS = (
     _Form("Thai identity number", r"[1-8]-\d{4}-\d{5}-\d\d-\d", _valid("th.pin")),
     _Form("Russian SNILS", r"\d{3}-\d{3}-\d{3} \d\d", lambda value: value[:3] != "000"),
     _Form("Finnish personal code", r"\d{6}[+\-A]\d{3}[0-9A-FHJ-NPR-Y]", _valid("fi.hetu")),
-    _Form("Taiwanese identity number", r"[A-Z][12]\d{8}", lambda value: False),
-    _Form("Danish CPR", r"[0-3]\d[01]\d{3}-\d{4}", lambda value: False),
+    _Form("Taiwanese identity number", r"[A-Z][12]\d{8}", lambda _: False),
+    _Form("Danish CPR", r"[0-3]\d[01]\d{3}-\d{4}", lambda _: False),
 )
 _STRONG = compiled("|".join(f"(?P<F{i}>{form.pattern})" for i, form in enumerate(_FORMS)))
 _NOT_ID = re.compile(
@@ -129,11 +130,11 @@ _EAST = (
     r"|رقم الهوية|الهوية الوطنية|بطاقة الهوية|جواز السفر|جواز سفري|رقم الجواز|الرقم القومي|आधार|पासपोर्ट|पैन"
 )
 _LINK = (
-    r"(?:[ \t:=.,#*_\"'`()（）：\[\]-]|(?i:\b(?:number|numbers|no|nos|nr|num|n[°ºo]|id|is|ist|lautet|es|est|è|é|jest|to|my|mein|was|of"
+    r"(?:[ \t:=.,#*_\"'`()（）：\[\]-]|\bn[°º]|(?i:\b(?:number|numbers|no|nos|nr|num|no|id|is|ist|lautet|es|est|è|é|jest|to|my|mein|was|of"
     r"|card|code|the|número|numéro|numero|nummer|numer|номер|серия|are|mine|de|di|du|do|da|e|и)\b)"
     r"|号码?|號碼?|番号|번호|是|は|为|為|은|는|이|가|คือ|เลขที่|หมายเลข|رقم|هو|نंबर|नंबर|संख्या|है|№){0,12}"
 )
-_VALUE = r"(?P<value>[A-Za-z]{0,3}[ \-]?\d[A-Za-z0-9]*(?:[ .\-/][A-Za-z]{0,2}\d[A-Za-z0-9]*|[ .\-/][A-Za-z]\b)*|[A-Z]{1,4}[A-Z0-9]*\d[A-Z0-9]*)"
+_VALUE = r"(?P<value>[A-Za-z]{0,3}[ \-]?\d[A-Za-z0-9]*(?:[ .\-/][A-Za-z]{0,2}\d[A-Za-z0-9]*|[ .\-/][A-Z]\b|-[a-z]\b)*|[A-Z]{1,4}[A-Z0-9]*\d[A-Z0-9]*)"
 _SAID = compiled(rf"(?:(?i:\b(?:{_WORDS}))|{_EAST}){_LINK}{_VALUE}")
 _FEWEST_DIGITS, _FEWEST, _MOST = 3, 6, 24
 _YEAR = re.compile(r"(?:19|20)\d\d(?:[ \-/.].*)?|\d{1,2}[./]\d{1,2}[./]\d{2,4}")
@@ -150,9 +151,9 @@ def find(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  # noqa: ARG
     for match in _STRONG.finditer(text):
         start, end = match.span()
         form = _FORMS[int(match.lastgroup[1:])]
-        if _stands_alone(text, start, end) and form.is_valid(match[0]):
-            if not _NOT_ID.search(words_around(text, start, end, 40)[0]):
-                yield Span(start, end, ID, form.what)
+        is_valid = _stands_alone(text, start, end) and form.is_valid(match[0])
+        if is_valid and not _NOT_ID.search(words_around(text, start, end, 40)[0]):
+            yield Span(start, end, ID, form.what)
     for match in _SAID.finditer(text):
         start, end = group_span(match, "value")
         before = text[match.start() - 1 : match.start()] if match.start() else ""
@@ -186,23 +187,24 @@ def _stands_alone(text: str, start: int, end: int) -> bool:
     return not (after[:1] in {"-", ".", "/"} and after[1:].isalnum())
 
 
-_HINT = joined_lines(r"""
-    (?i:\b(?:ssn|social (?:security|ins)|sin|itin|ein|tin|tax|national|nino|ni|nhs|identity
-    |id|passport|driv|medicare|resident|personal|steuer|idnr|ausweis|reisepass|pass-?n
-    |sozialv|versicher|rentenv|sv|ahv|führers|nir|sécu|num[ée]ro fis|passeport|carte|cni
-    |permis|dni|nie|nif|cif|curp|rut|cui[tl]|c[ée]dula|pasaport|documento|seguridad|licencia
-    |codice|c\.f|passaport|patente|tessera|cpf|rg|nit|bilhete|cart[ãa]o|cnh|t[íi]tulo|bsn
-    |burger|paspoort|rijbew|identit|pesel|paszpor|dow[óo]d|numer|nip|aadha|pan|voter|personn
-    |cpr|henkil|kimlik|tckn|tc k|rodné|cnp|nric|fin|hkid|emirates|iqama|idn)|паспорт|снилс
-    |инн|удостов|полис|fødselsn|č[íi]slo)|身份证|身份證|身分證|护照|護照|社保|マイナ|個人番|パスポ|旅券|免許|在留|주민|여권
-    |운전면|외국인|บัตรป|เลข|หนังสือเดิน|พาสป|الهوية|جواز|القومي|आधार|पासप|पैन""")
+_SHORT_WORDS = (
+    "sin|itin|ein|tin|ni|nhs|id|nir|cni|dni|nie|nif|cif|rut|cui[tl]|rg|nit|cnh|nip|pan|sv|fin|cnp|c\\.f\\.|cf|tc|permis|patente"
+    "|documento|numer|personal|resident|national|tax|carte|licencia|ahv|cpr|cpf|bsn|identity|licen[cs]e"
+)
 DETECTOR = Detector(
     ID,
     (
-        r"\d{3}-\d\d-\d|[A-Z]{2} \d\d \d\d|[12] \d\d [01]\d|\d{7}-?[A-Z]|(?i:[A-Z]{6}\d\d[A-Z]\d)"
+        r"\d{3}-\d\d-\d|[A-Z]{2} \d\d \d\d|[12] \d\d [01]\d|\d{7}-?[A-Z]|[A-Za-z]{6}\d\d[A-Za-z]\d"
         r"|\d{3}\.\d{3}\.\d|\d{17}|\d{6}[\-+A]\d{3}|756\.\d|[A-Z]{4}\d{6}[HM]|\d\.\d{3}\.\d{3}-"
         r"|\d-\d{4}-\d{5}-|\d{3}-\d{3}-\d{3} "
-        rf"|(?:{_HINT})[^\n\d\x00]*[\d{FOLDED_MARKS}]"
+        r"|(?i:\b(?:ssn|social (?:sec|ins)|national ins|nino|passport|driver|driving l|medicare|steuer|idnr|ausweis|personalausw"
+        r"|reisepass|pass-?n|sozialv|versicher|rentenv|führers|sécu|numéro fis|numero fis|d'identit|passeport|curp|c[ée]dula|pasaport|seguridad s"
+        r"|codice f|carta d'i|passaport|tessera s|bilhete|cartão de c|cartao de c|título de|titulo de|burgers|paspoort|rijbew"
+        r"|identiteit|pesel|paszpor|dow[óo]d|aadha|voter|personn|henkil|kimlik|tckn|rodné|nric|hkid|emirates id|iqama)"
+        r"|паспорт|снилс|инн|удостов|полис|fødselsn|č[íi]slo)"
+        r"|身份证|身份證|身分證|护照|護照|社保|マイナ|個人番|パスポ|旅券|免許|在留|주민|여권|운전면|외국인"
+        r"|บัตรป|เลข|หนังสือเดิน|พาสป|الهوية|جواز|القومي|आधार|पासप|पैन"
+        rf"|\b(?i:{_SHORT_WORDS})\b[ :=.,#*()\"'`\-]*(?i:(?:is|no|nr|n[°º]|number|card|id|kimlik|identification|es|é|ist|to|fiscal|dowodu)[ :=.#\"'`]*)*[A-Z]{{0,3}}[ \-]?[\d{FOLDED_MARKS}]"
     ),
     find,
 )

@@ -4,6 +4,8 @@ A row of digits is a phone number if it is written as one (``+``, ``00``, bracke
 a plan) or a word such as ``phone`` stands beside it; part numbers, dates and sums are none.
 """
 
+# ruff: noqa: E501, RUF001 - patterns in many scripts
+
 from __future__ import annotations
 
 import re
@@ -13,6 +15,7 @@ import phonenumbers
 from phonenumbers import Leniency, NumberParseException, PhoneNumberMatcher, PhoneNumberType
 
 from fine_tuning.data_collection.private_spans import (
+    FIRST_WITHOUT_SPACES,
     FOLDED_MARKS,
     PHONE,
     Detector,
@@ -68,7 +71,9 @@ _UNITS = re.compile(
     r"(?i)\s?(?:%|€|\$|£|¥|usd|eur|euros?|dollars?|people|hours|times|bytes|kb|mb|gb|km|kg|ms|px|users|rows|元|円|원"
     r"|percent|stück|personen|menschen|items|records|words|tokens|chars|characters)\b"
 )
-_NANP = re.compile(r"(?:\+?1[ .\-])?(?:\(([2-9]\d{2})\) ?\d{3}[.\- ]\d{4}|(\d{3})([.\- ])\d{3}\3\d{4})")
+_NANP = re.compile(
+    r"(?:\+?1[ .\-])?(?:\(([2-9]\d{2})\) ?\d{3}[.\- ]\d{4}|(\d{3})([.\- ])\d{3}\3\d{4})"
+)
 _INTERNATIONAL = re.compile(r"\(?(?:\+|00)")
 _TEN = 10
 
@@ -144,7 +149,7 @@ def _is_all(text: str, start: int, end: int) -> bool:
     return not rest and not re.search(r"\d\s*$|\d\s\d", before) and not re.match(r"\s*\d", after)
 
 
-def _international(text: str, start: int, end: int) -> Span | None:
+def _international(text: str, start: int, end: int) -> Span | None:  # noqa: PLR0911 - one per form
     """Return a number with a country's code; digits behind it that it has no room for are left."""
     raw = text[start:end]
     is_plus = "+" in raw[:2]
@@ -169,7 +174,11 @@ def _international(text: str, start: int, end: int) -> Span | None:
 def _national(text: str, start: int, end: int, regions: Sequence[str]) -> Iterator[Span]:
     """Yield numbers in the grouping of a region's plan that nothing speaks against."""
     raw = text[start:end]
-    if not re.search(r"\D", raw) or _NO_PHONE.fullmatch(raw) or re.fullmatch(r"\d+(?:\.\d+){2,}", raw):
+    if (
+        not re.search(r"\D", raw)
+        or _NO_PHONE.fullmatch(raw)
+        or re.fullmatch(r"\d+(?:\.\d+){2,}", raw)
+    ):
         return
     before, after = words_around(text, start, end, 40)
     is_row = re.search(r"\d[ ,;]+$", before) or re.match(r"[ ,;]+\d", after)
@@ -195,16 +204,24 @@ def _is_usual(text: str, start: int, end: int, number: phonenumbers.PhoneNumber)
 def _context(text: str, start: int, end: int) -> int:
     """Return 1 if a word beside a number calls it a phone's, -1 if something else, else 0."""
     before, after = words_around(text, start, end, 60)
-    before = re.split(r"[.!?;。！？]\s|[。！？]", before)[-1] if not before.endswith(". ") else before
+    before = (
+        re.split(r"[.!?;。！？]\s|[。！？]", before)[-1] if not before.endswith(". ") else before
+    )
     said = max((match.end() for match in _SAID.finditer(before)), default=-1)
     other = max((match.end() for match in _NO_PHONE_WORD.finditer(before)), default=-1)
     if said >= 0 and _LEAD.match(before, said):
         return 1
     if other > said and not re.search(r"\d", before[other:]):
         return -1
-    behind = re.match(r"(?i)\s*(?:is|ist|es|est|è|é|\()?\s*(?:my|mein\w*|mi|mon|il mio|meu|mijn)?\s*", after)
+    behind = re.match(
+        r"(?i)\s*(?:is|ist|es|est|è|é|\()?\s*(?:my|mein\w*|mi|mon|il mio|meu|mijn)?\s*", after
+    )
     rest = after[behind.end() :] if behind else after
-    if behind and behind[0].strip() and re.match(r"(?i)(?:\w+ )?(?:number|nummer|número|numéro|numero)\b", rest):
+    if (
+        behind
+        and behind[0].strip()
+        and re.match(r"(?i)(?:\w+ )?(?:number|nummer|número|numéro|numero)\b", rest)
+    ):
         return 1
     if _SAID.match(rest):
         return 1
@@ -220,7 +237,12 @@ def _is_plausible(raw: str) -> bool:
     date = _NO_PHONE.fullmatch(raw) is not None and not is_number and not grouped
     dotted = re.fullmatch(r"\d+(?:\.\d{2}){3,5}", raw) is not None  # 06.12.34.56.78
     year = is_number and _NO_PHONE.fullmatch(raw) is not None
-    return _MIN_DIGITS <= len(digits) <= _MAX_DIGITS and not is_row and not year and (not date or dotted)
+    return (
+        _MIN_DIGITS <= len(digits) <= _MAX_DIGITS
+        and not is_row
+        and not year
+        and (not date or dotted)
+    )
 
 
 def _stands_alone(text: str, start: int, end: int) -> bool:
@@ -228,9 +250,17 @@ def _stands_alone(text: str, start: int, end: int) -> bool:
     digits = sum(char.isdigit() for char in text[start:end])
     before = text[start - 1] if start else ""
     after = text[end : end + 1]
-    runs_on = (before.isalnum() and ord(before) < 0xE00) or before in {".", "-", "/", "+", "_", "#", "@"}
+    runs_on = (before.isalnum() and ord(before) < FIRST_WITHOUT_SPACES) or before in {
+        ".",
+        "-",
+        "/",
+        "+",
+        "_",
+        "#",
+        "@",
+    }
     runs_on = (runs_on and bool(before)) or (before == "=" and text[start] != "+")
-    is_word = after == "_" or (after.isalnum() and ord(after) < 0xE00)
+    is_word = after == "_" or (after.isalnum() and ord(after) < FIRST_WITHOUT_SPACES)
     return (
         _MIN_DIGITS <= digits <= _MAX_DIGITS
         and not runs_on

@@ -4,6 +4,8 @@ A number is one by its grouping, its check digits and what is said around it: ro
 timestamps, versions and part numbers are none.
 """
 
+# ruff: noqa: E501 - patterns in many scripts
+
 from __future__ import annotations
 
 import ipaddress
@@ -49,6 +51,7 @@ _ROW_WORD = re.compile(
     r"|bestell\w*|auftrag\w*|sendung\w*|rechnung\w*|zahlen|pedido|commande|facture|ordine"
     r"|заказ\w*|订单\w*|注文\w*)\b|订单|注文|快递|单号|追跡|주문|송장"
 )
+_DINERS_DIGITS = 14
 _SHORTEST_CARD = 13
 _ID_FIELD = re.compile(r"(?i)(?:id|num|no|ref|order|hash|time|stamp|ts)[\"']?\s*[:=]\s*[\"']?$")
 _EXPIRY = re.compile(r"[ ,]*(?:\d{2} ?/ ?(?:20)?\d{2}\b|\d{3,4}\b(?! ?\d))")
@@ -70,11 +73,12 @@ def find_cards(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  # noq
             yield Span(start, end, CARD)
 
 
-def _is_card(text: str, start: int, end: int) -> bool:
+def _is_card(text: str, start: int, end: int) -> bool:  # noqa: PLR0911 - one per context
     """Tell whether what stands around a number with check digits leaves it a card's."""
-    if text[start - 1 : start] in {"+", ".", ",", "-", "/", "#", "="} and start:
-        if text[start - 1] != "=" and not (text[start - 1] == "," and text[start - 2].isalpha()):
-            return False
+    sign = text[start - 1 : start] if start else ""
+    is_listed = sign == "," and text[start - 2].isalpha()
+    if sign in {"+", ".", ",", "-", "/", "#"} and not is_listed:
+        return False
     if goes_on(text, end, ".-,"):
         return False
     before, after = words_around(text, start, end, 60)
@@ -83,13 +87,13 @@ def _is_card(text: str, start: int, end: int) -> bool:
     if card >= 0 and card > row:
         return True
     digits = re.sub(r"\D", "", text[start:end])
-    if row >= 0 or _RARE.fullmatch(digits) or len(digits) == 14:
+    if row >= 0 or _RARE.fullmatch(digits) or len(digits) == _DINERS_DIGITS:
         return bool(_CARD_WORD.search(after[:24]))
     if re.match(r"-[A-Za-z]", after) or _ID_FIELD.search(before):
         return False
-    row = r" +" if re.search(r"\D", text[start:end]) else r"[ ,;|]+"
-    led = re.search(rf"(\d+){row}$", before)
-    follows = None if _EXPIRY.match(after) else re.match(rf"{row}(\d+)", after)
+    between = r" +" if re.search(r"\D", text[start:end]) else r"[ ,;|]+"
+    led = re.search(rf"(\d+){between}$", before)
+    follows = None if _EXPIRY.match(after) else re.match(rf"{between}(\d+)", after)
     return not any(m is not None and len(m[1]) < _SHORTEST_CARD for m in (led, follows))
 
 
@@ -210,7 +214,7 @@ def _is_global(value: str) -> bool:
         return False
 
 
-def _is_version(text: str, start: int, end: int) -> bool:
+def _is_version(text: str, start: int, end: int) -> bool:  # noqa: PLR0911 - one per context
     """Tell whether four numbers are a version, a section or part of something longer."""
     before, after = text[start - 1 : start] if start else "", text[end : end + 1]
     joined = before in {".", "-", "/", "_"} or (before.isalnum() and before.isascii())
@@ -229,7 +233,9 @@ def _is_version(text: str, start: int, end: int) -> bool:
     if _VERSION_BEHIND.match(behind):
         return True
     version, host = _last(_VERSION, ahead), _last(_HOST, ahead)
-    upgrade = re.search(r"(?i)\b(?:upgrad|updat|downgrad|migrat|bump)\w*\b.{0,24}\b(?:from|to)\b", ahead)
+    upgrade = re.search(
+        r"(?i)\b(?:upgrad|updat|downgrad|migrat|bump)\w*\b.{0,24}\b(?:from|to)\b", ahead
+    )
     return version >= 0 and (version > host or upgrade is not None)
 
 
@@ -237,7 +243,9 @@ _MAC = compiled(
     r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{2}(?:-[0-9A-Fa-f]{2}){5}"
     r"|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}"
 )
-_MAC_WORD = re.compile(r"(?i)\b(?:mac|ether|hwaddr|bssid|device|physical|adapter|arp|wi-?fi|lan)\b|物理")
+_MAC_WORD = re.compile(
+    r"(?i)\b(?:mac|ether|hwaddr|bssid|device|physical|adapter|arp|wi-?fi|lan)\b|物理"
+)
 
 
 def find_macs(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  # noqa: ARG001
@@ -252,7 +260,9 @@ def find_macs(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  # noqa
         value = match[0]
         before, after = text[start - 1 : start] if start else "", text[end : end + 1]
         digits = re.sub(r"[^0-9a-f]", "", value.lower())
-        if before in {":", "-", "."} or (after in {":", "-", "."} and text[end + 1 : end + 2].isalnum()):
+        if before in {":", "-", "."} or (
+            after in {":", "-", "."} and text[end + 1 : end + 2].isalnum()
+        ):
             continue
         if not is_bounded(text, start, end) or int(digits[:2], 16) & 1 or len(set(digits)) == 1:
             continue
@@ -266,9 +276,7 @@ _OTHER_DIGITS = rf"[{FOLDED_MARKS}]"
 _SPACED_DIGITS = r"\d[\d \-\x{a0}\x{202f}\x{2007}\x{2011}]{11,}\d"
 CARDS = Detector(CARD, f"{_SPACED_DIGITS}|{_OTHER_DIGITS}", find_cards)
 IBANS = Detector(IBAN, r"[A-Za-z]{2}\d\d[ \-]?[A-Za-z0-9]{4}", find_ibans)
-IPS = Detector(
-    IP, r"\d\.\d+\.\d+\.\d|[0-9a-fA-F]::?[0-9a-fA-F]{1,4}:|::[0-9A-Fa-f]", find_ips
-)
+IPS = Detector(IP, r"\d\.\d+\.\d+\.\d|[0-9a-fA-F]::?[0-9a-fA-F]{1,4}:|::[0-9A-Fa-f]", find_ips)
 MACS = Detector(
     MAC, r"(?:[0-9A-Fa-f]{2}[:\-]){5}|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}", find_macs
 )

@@ -12,8 +12,12 @@ IP, MAC, ID, ADDRESS, SECRET = "IP", "MAC", "ID", "ADDRESS", "SECRET"
 KINDS: tuple[str, ...] = (URL, EMAIL, PHONE, CARD, IBAN, IP, MAC, ID, ADDRESS, SECRET)
 
 _ZEROS = (0x660, 0x6F0, 0x966, 0xFF10)  # Arabic, Persian, Devanagari, full-width
-_FOLDED = {zero + digit: ord("0") + digit for zero in _ZEROS for digit in range(10)}
+_FOLDED: dict[int, int | str] = {
+    zero + digit: ord("0") + digit for zero in _ZEROS for digit in range(10)
+}
 _FOLDED |= {0xFF20: "@", 0xFF0E: ".", 0xA0: " ", 0x202F: " ", 0x2007: " ", 0x2010: "-", 0x2011: "-"}
+FIRST_WITHOUT_SPACES = 0xE00
+"""Thai and what follows it: scripts that put no blanks between words."""
 FOLDED_MARKS = r"\x{0660}-\x{0669}\x{06F0}-\x{06F9}\x{0966}-\x{096F}\x{FF10}-\x{FF20}"
 """Digits and marks of other scripts that :func:`fold` maps, as a class of RE2."""
 
@@ -61,7 +65,7 @@ def goes_on(text: str, end: int, joints: str) -> bool:
 
 def is_word_char(char: str) -> bool:
     """Tell whether a character continues a word of an alphabet: ideographs and kana do not."""
-    return char == "_" or (char.isalnum() and (char.isascii() or ord(char) < 0xE00))
+    return char == "_" or (char.isalnum() and (char.isascii() or ord(char) < FIRST_WITHOUT_SPACES))
 
 
 def is_bounded(text: str, start: int, end: int) -> bool:

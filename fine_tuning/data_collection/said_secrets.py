@@ -4,6 +4,8 @@ Only what is assigned counts ("password: x", "my password is x", ``API_KEY=x``, 
 merely talks about passwords, or fetches one in a program, stays.
 """
 
+# ruff: noqa: E501, RUF001 - patterns in many scripts
+
 from __future__ import annotations
 
 import base64
@@ -13,7 +15,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fine_tuning.data_collection import secret_words as words
-from fine_tuning.data_collection.private_spans import FOLDED_MARKS, SECRET, Detector, Span, group_span, joined_lines
+from fine_tuning.data_collection.private_spans import (
+    FOLDED_MARKS,
+    SECRET,
+    Detector,
+    Span,
+    group_span,
+    joined_lines,
+)
 from fine_tuning.data_collection.secret_patterns import bits_per_char, is_random, is_words
 
 _SHORTEST, _SHORTEST_LETTERS, _MOST = 4, 6, 200
@@ -49,10 +58,16 @@ class _Value:
         behind = self.text[self.end : self.end + 12]
         if re.match(r"\s*[})]|,\s*(?:\n|$)|\s*[=(\[+]|\s*\?\s*\w", behind):
             return False
-        return re.match(r"[*_`\"'”»]*(?:[.,;:!?。，；！]+(?:\s|$|\W)|[ \t]*(?:\n|$)|[^\w\s]|[^\x00-\u0dff])", behind) is not None
+        return (
+            re.match(
+                r"[*_`\"'”»]*(?:[.,;:!?。，；！]+(?:\s|$|\W)|[ \t]*(?:\n|$)|[^\w\s]|[^\x00-\u0dff])",
+                behind,
+            )
+            is not None
+        )
 
 
-def find(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:
+def find(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  # noqa: ARG001 - as all are
     """Yield the secrets that words or names before them tell.
 
     Args:
@@ -81,7 +96,11 @@ def find_codes(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  # noq
         start, end = group_span(match, "value")
         word, link = match["word"].lower(), match["link"]
         digits = sum(map(str.isdigit, match["value"]))
-        is_card = bool(re.match(r"cv|security|card|sicherheits|安全|セキュ|보안|code de sécu|código de segu", word))
+        is_card = bool(
+            re.match(
+                r"cv|security|card|sicherheits|安全|セキュ|보안|code de sécu|código de segu", word
+            )
+        )
         is_said = any(char.isalpha() or char in ":=：#" for char in link)
         after = text[end : end + 2]
         if not link and word.isascii():
@@ -91,7 +110,9 @@ def find_codes(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  # noq
         if after[:1] in {".", ",", "-", ":", "/"} and after[1:].isdigit():
             continue
         is_year = re.fullmatch(r"(?:19|20)\d\d", match["value"]) is not None
-        if (is_year and not is_said) or (word.startswith("tan") and not (is_said and match["word"] != "tan")):
+        if (is_year and not is_said) or (
+            word.startswith("tan") and not (is_said and match["word"] != "tan")
+        ):
             continue
         if not words.UNITS.match(text, end):
             yield Span(start, end, SECRET, "code")
@@ -100,7 +121,7 @@ def find_codes(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  # noq
 def is_secret_name(name: str) -> bool:
     """Tell whether an argument or a field of that name holds a secret."""
     is_key = words.SETTING.search(f"{name}=") is not None and not words.NO_KEY.fullmatch(name)
-    return bool(words.ASSIGNED.search(f"{name}=")) or (is_key and "key" != name.lower())
+    return bool(words.ASSIGNED.search(f"{name}=")) or (is_key and name.lower() != "key")
 
 
 def is_secret_value(name: str, value: str) -> bool:
@@ -119,7 +140,9 @@ def _value_at(text: str, start: int, opener: str, link: str) -> tuple[int, int, 
             opener, start = "`", start + 1
     if opener:
         line_end = text.find("\n", start, start + _MOST)
-        close = text.find(words.CLOSERS[opener], start, line_end if line_end >= 0 else start + _MOST)
+        close = text.find(
+            words.CLOSERS[opener], start, line_end if line_end >= 0 else start + _MOST
+        )
         if close > start:
             return start, close, True
     stop = words.STOP.search(text, start, min(len(text), start + _MOST))
@@ -146,24 +169,32 @@ def _passwords(text: str) -> Iterator[Span]:
             yield Span(start, end, SECRET, "password")
 
 
-def _is_password(given: _Value) -> bool:
+def _is_password(given: _Value) -> bool:  # noqa: PLR0911 - one per reason
     """Tell whether what stands behind a word for passwords is one."""
     value = given.value
     if not _SHORTEST <= len(value) <= _MOST or words.DUMMY.fullmatch(value):
         return False
     if (words.TEMPLATE if given.is_quoted else words.PROGRAM).search(value) or "](" in value:
         return False
-    if re.match(r"<|\$\{", value) or (value[:1].isdigit() and words.UNITS.match(given.text, given.end)):
+    if re.match(r"<|\$\{", value) or (
+        value[:1].isdigit() and words.UNITS.match(given.text, given.end)
+    ):
         return False
     if any(char.isspace() for char in value):
         return given.link != "bare" and _is_phrase(value)
     letters, digits = sum(map(str.isalpha, value)), sum(map(str.isdigit, value))
     marks = sum(not char.isalnum() and char not in "-_./'’:" for char in value)
     if given.link == "bare":
-        is_word = words.VAGUE.fullmatch(given.word) and not re.match(r"(?i)_?p(?:ass|w)", given.word)
+        is_word = words.VAGUE.fullmatch(given.word) and not re.match(
+            r"(?i)_?p(?:ass|w)", given.word
+        )
         return _is_mixed(value) and not is_word and not is_words(value)
     if not letters:
-        return digits >= _SHORTEST and digits == len(value) and not re.match(r"[.,]\d", given.text[given.end : given.end + 2])
+        return (
+            digits >= _SHORTEST
+            and digits == len(value)
+            and not re.match(r"[.,]\d", given.text[given.end : given.end + 2])
+        )
     if digits or marks:
         is_compound = "-" in value and words.ADJECTIVE.fullmatch(value)
         is_counted = re.match(r"\d+-?(?:char|zeichen|digit|bit|letter|stellig)", value)
@@ -172,11 +203,13 @@ def _is_password(given: _Value) -> bool:
     return _is_word_password(given)
 
 
-def _is_word_password(given: _Value) -> bool:
+def _is_word_password(given: _Value) -> bool:  # noqa: PLR0911 - one per reason
     """Tell whether letters alone are a password: clearly assigned, and nothing else is said."""
     value, name = given.value, given.word.lower()
     is_east = not re.search(r"[a-zа-яşłąęüöäéñ]", name)
-    if words.TALK.fullmatch(value) or re.search(r"(?i)pass|pwd|secret|token|hash|kennw|парол", value):
+    if words.TALK.fullmatch(value) or re.search(
+        r"(?i)pass|pwd|secret|token|hash|kennw|парол", value
+    ):
         return False
     if is_east and value.isascii():
         return len(value) >= _SHORTEST and given.is_clause_end
@@ -197,7 +230,8 @@ def _is_phrase(value: str) -> bool:
     """Tell whether quoted words are a passphrase rather than a sentence about passwords."""
     pieces = re.findall(r"[^\W_]+", value.lower())
     is_sentence = re.search(
-        r"(?i)\b(?:must|should|at least|characters?|passwor\w+|your|please|enter|is|are|the|a|an|for|to|with|and|bitte|ihr|saisir|introduce|votre|tu|zeichen)\b", value
+        r"(?i)\b(?:must|should|at least|characters?|passwor\w+|your|please|enter|is|are|the|a|an|for|to|with|and|bitte|ihr|saisir|introduce|votre|tu|zeichen)\b",
+        value,
     )
     has_digit = any(map(str.isdigit, value))
     return not is_sentence and (has_digit or len(pieces) >= 4) and len(pieces) <= 12  # noqa: PLR2004
@@ -209,7 +243,11 @@ def _is_mixed(value: str) -> bool:
     has_case = any(map(str.isupper, value)) and any(map(str.islower, value))
     has_mark = any(not char.isalnum() and char not in "-_./:'’(),=[]{}" for char in value)
     is_said = has_digit and has_letter and (has_mark or (has_case and len(value) >= 8))  # noqa: PLR2004
-    is_plain = words.DUMMY.fullmatch(value) or words.PROGRAM.search(value) or re.match(r"(?i)\d+(?:st|nd|rd|th|x|k|mb|gb|%)$", value)
+    is_plain = (
+        words.DUMMY.fullmatch(value)
+        or words.PROGRAM.search(value)
+        or re.match(r"(?i)\d+(?:st|nd|rd|th|x|k|mb|gb|%)$", value)
+    )
     return not is_plain and (is_said or (len(value) >= _SHORTEST_TOKEN and is_random(value)))
 
 
@@ -225,7 +263,9 @@ def _settings(text: str) -> Iterator[Span]:
         is_joined = name[-3:] == "key" and len(name) > 3 and name[-4:-3].isalpha()  # noqa: PLR2004
         if is_member or value[:1] == "#" or (is_joined and not words.STRONG_NAME.search(name)):
             continue
-        is_env = link == "assigned" and (is_quoted or name.isupper() or match["link"].strip() == match["link"])
+        is_env = link == "assigned" and (
+            is_quoted or name.isupper() or match["link"].strip() == match["link"]
+        )
         if name.lower().endswith("authorization"):
             is_one = len(value) >= 8 and not is_words(value)  # noqa: PLR2004 - fewer is no token
             is_one = is_one and not words.DUMMY.fullmatch(value) and " " not in value
@@ -242,15 +282,22 @@ def _is_token(name: str, value: str, link: str, *, is_env: bool, is_quoted: bool
     is_long = len(value) >= _SHORTEST_TOKEN
     if is_long and is_random(value):
         return link == "assigned" or re.fullmatch(r"[A-Za-z]+\d{0,4}[.!?]?", value) is None
-    if link != "assigned" or is_words(value) and (not value.isalpha() or not is_env):
+    if link != "assigned" or (is_words(value) and (not value.isalpha() or not is_env)):
         return False
     has_digit, has_letter = any(map(str.isdigit, value)), any(map(str.isalpha, value))
     if has_digit and has_letter:
         is_strong = words.STRONG_NAME.search(name) is not None
         is_short = len(value) >= _SHORTEST_SETTING and bits_per_char(value) >= _TOKEN_BITS - 0.5
         return is_env and is_short and (is_strong or len(value) >= _SHORTEST_TOKEN)
-    is_letters = len(value) >= _LONG_TOKEN and value.isalpha() and bits_per_char(value) >= _TOKEN_BITS
-    return is_env and is_letters and (is_quoted or name.isupper()) and not re.search(r"[a-z][A-Z][a-z]", value)
+    is_letters = (
+        len(value) >= _LONG_TOKEN and value.isalpha() and bits_per_char(value) >= _TOKEN_BITS
+    )
+    return (
+        is_env
+        and is_letters
+        and (is_quoted or name.isupper())
+        and not re.search(r"[a-z][A-Z][a-z]", value)
+    )
 
 
 def _flags(text: str) -> Iterator[Span]:
@@ -259,7 +306,11 @@ def _flags(text: str) -> Iterator[Span]:
         is_flag = match["link"] is not None
         start, end, _ = _value_at(text, match.end(), opener, "assigned")
         value = text[start:end]
-        if value.startswith(("-", "|")) or words.DUMMY.fullmatch(value) or words.TEMPLATE.search(value):
+        if (
+            value.startswith(("-", "|"))
+            or words.DUMMY.fullmatch(value)
+            or words.TEMPLATE.search(value)
+        ):
             continue
         if words.PROGRAM.match(value) or len(value) < _SHORTEST or words.TALK.fullmatch(value):
             continue

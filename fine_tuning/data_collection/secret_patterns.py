@@ -4,6 +4,8 @@ Sources of the prefixes are the issuers' own descriptions of their tokens. What 
 words before it alone, ``said_secrets`` finds.
 """
 
+# ruff: noqa: E501 - patterns in many scripts
+
 from __future__ import annotations
 
 import base64
@@ -88,7 +90,9 @@ _KEYS = compiled("|".join(f"(?P<K{i}>{VENDOR_KEYS[name][0]})" for i, name in enu
 _MIN_TOKEN_BITS = 3.0
 _SHORT_BITS = 2.4
 _TEMPLATE = re.compile(r"(?i)x{5,}|your[_\-]|example-?key|\*{3,}|\.{3,}|_here$")
-_WORDS = re.compile(r"(?:[A-Za-z]{2,}|\d{1,4}|v\d+(?:\.\d+)*)(?:[_\-./](?:[A-Za-z]{2,}|\d{1,4}|v\d+))*")
+_WORDS = re.compile(
+    r"(?:[A-Za-z]{2,}|\d{1,4}|v\d+(?:\.\d+)*)(?:[_\-./](?:[A-Za-z]{2,}|\d{1,4}|v\d+))*"
+)
 _NEEDS_DIGIT = {
     "OpenAI or Anthropic key", "Discord token", "other issuer's key", "Notion token", "Google token",
 }  # fmt: skip
@@ -102,16 +106,20 @@ def find(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  # noqa: ARG
         regions: Not used here.
     """
     for match in _KEYS.finditer(text):
-        start, end = match.span()
+        start = match.start()
         kind = _NAMES[int(match.lastgroup[1:])]
-        value = match[0].rstrip("-=" if kind == "JSON web token" else "-") if kind != "private key" else match[0].rstrip()
+        value = (
+            match[0].rstrip("-=" if kind == "JSON web token" else "-")
+            if kind != "private key"
+            else match[0].rstrip()
+        )
         if kind == "connection string":
             value = value.rstrip(".,;:!?)\u201d\u2019")
         if is_vendor_key(kind, value):
             yield Span(start, start + len(value), SECRET, kind)
 
 
-def is_vendor_key(kind: str, value: str) -> bool:
+def is_vendor_key(kind: str, value: str) -> bool:  # noqa: PLR0911 - one per issuer
     """Tell whether a match of an issuer's pattern is what it looks like."""
     if len(value) < VENDOR_KEYS[kind][1]:
         return False
@@ -124,7 +132,11 @@ def is_vendor_key(kind: str, value: str) -> bool:
     if _TEMPLATE.search(value):
         return False
     if kind in _NEEDS_DIGIT:
-        return any(map(str.isdigit, value)) and not is_words(value) and bits_per_char(value) >= _SHORT_BITS
+        return (
+            any(map(str.isdigit, value))
+            and not is_words(value)
+            and bits_per_char(value) >= _SHORT_BITS
+        )
     return bits_per_char(value) >= _SHORT_BITS
 
 
@@ -137,7 +149,9 @@ def is_random(value: str) -> bool:
     """Tell whether a value mixes letters and digits as no name does."""
     has_digit = any(map(str.isdigit, value))
     has_letter = any(map(str.isalpha, value))
-    return has_digit and has_letter and not is_words(value) and bits_per_char(value) >= _MIN_TOKEN_BITS
+    return (
+        has_digit and has_letter and not is_words(value) and bits_per_char(value) >= _MIN_TOKEN_BITS
+    )
 
 
 def bits_per_char(text: str) -> float:

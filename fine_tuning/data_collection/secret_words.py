@@ -3,6 +3,8 @@
 Patterns of RE2 (``compiled``) run over whole texts; those of ``re`` look at one value.
 """
 
+# ruff: noqa: E501, RUF001 - patterns in many scripts
+
 from __future__ import annotations
 
 import re
@@ -35,22 +37,29 @@ KEY_NAMES = joined_lines(r"""
     |(?i:\b(?:api|access|secret|private|auth|client|license|account|storage|master|encryption|signing|bot|app)
      (?:key|token|secret))""")
 SETTING = compiled(
-    rf"(?P<name>{KEY_NAMES})" r"(?P<link>\\?[\"'`]?\]?\s*(?:=>|:=|[:=：])[ \t]*|[ \t]+(?i:is|to|ist|est|es)[ \t]+|[ \t]+)"
+    rf"(?P<name>{KEY_NAMES})"
+    r"(?P<link>\\?[\"'`]?\]?\s*(?:=>|:=|[:=：])[ \t]*|[ \t]+(?i:is|to|ist|est|es)[ \t]+|[ \t]+)"
     r"(?P<open>\\?[\"'`“«]|\*{1,2})?(?i:(?P<scheme>bearer|basic|token|apikey)\s+)?"
 )
-NO_KEY = re.compile(joined_lines(r"""(?i)
+NO_KEY = re.compile(
+    joined_lines(r"""(?i)
     (?:.*[_.\-])?(?:public|primary|foreign|sort|partition|cache|unique|index|row|hash|range|group|dict|map|lookup|object|s3|redis|route|react
     |data|translation|message|config|setting|json|composite|natural|idempotency|shift|ctrl|arrow|hot|short|menu|mon|don|tur|whis
     |joc|first|last|max|min|next|prev|previous|eos|bos|pad|unk|sep|cls|mask|special|current|page|continuation|stop|start|end)
-    [_.\- ]?(?:key|token)|key|the|(?:.*[_.\-])?(?:num|n|total|id|the|each|per|one|a|this|every)[_.\- ](?:token|key)"""))
-STRONG_NAME = re.compile(r"(?i)api|secret|access|auth|private|client|token|encrypt|sign|master|account|credential")
-FLAG = compiled(joined_lines(r"""
+    [_.\- ]?(?:key|token)|key|the|(?:.*[_.\-])?(?:num|n|total|id|the|each|per|one|a|this|every)[_.\- ](?:token|key)""")
+)
+STRONG_NAME = re.compile(
+    r"(?i)api|secret|access|auth|private|client|token|encrypt|sign|master|account|credential"
+)
+FLAG = compiled(
+    joined_lines(r"""
     (?:^|[\s\"'`(])--?(?i:[a-z0-9\-]*(?:password|passwd|passphrase|pass|pwd|token|secret|api-?key|access-key|auth-key|secret-key))
     (?P<link>[= ])(?P<open>[\"'])?
     |\b(?:mysql|mysqldump|mysqladmin|mariadb)\b[^\n|;]*?\s-p(?P<q1>[\"'])?
     |\b(?:sshpass|docker login|podman login|helm registry login|az login|oc login|ldapsearch|7z|zip)\b[^\n|;]*?\s-[pwP] ?(?P<q2>[\"'])?
     |\bcurl\b[^\n|;]*?\s(?:-u|--user)[ =][\"']?[^\s:\"']+:
-    |\bredis-cli\b[^\n|;]*?\s-a\s(?P<q3>[\"'])?"""))
+    |\bredis-cli\b[^\n|;]*?\s-a\s(?P<q3>[\"'])?""")
+)
 BEARER = compiled(r"(?i:\b(?P<scheme>bearer|basic)\s+)(?P<value>[A-Za-z0-9._~+/\-]+=*)")
 LATIN_CODES = joined_lines(r"""
     pins?|pin-?code|pin number|geheimzahl|cvv2?|cvc2?|security code|card code|tans?|otp|2fa(?: code)?|mfa code
@@ -66,38 +75,50 @@ OTHER_CODES = joined_lines(r"""
 CODE_HINT = r"""
     \b(?i:pins?|cvv2?|cvc2?|tans?|otp|2fa|[a-z]*code|código|codice|kod|geheimzahl|код|пин)\b
     |пин-?код|код |验证|驗證|動態密|安全码|認証コ|確認コ|暗証番|セキュリティコ|인증|보안코|رمز|السري|ओटी|पिन"""
-CODE = compiled(joined_lines(rf"""
-    (?P<word>\b(?i:{LATIN_CODES})\b|(?i:{OTHER_CODES}))""") + joined_lines(r"""
+CODE = compiled(
+    joined_lines(rf"""
+    (?P<word>\b(?i:{LATIN_CODES})\b|(?i:{OTHER_CODES}))""")
+    + joined_lines(r"""
     (?P<link>(?:[ \t:=：#*_\"'`(,\-]
     |(?i:\b(?:is|was|ist|lautet|est|es|é|è|to|jest|number|no|code|pin|my|the|for|card|phone|door|it|of|für|die|das|la|le|el|now
     |still|set|your|mein|sim|bank|account|app|here|please|bitte|und|and)\b|для|это)
-    |是|は|为|為|은|는|이|가|คือ|هو|है){0,12})(?P<value>G-\d{6}|\d{3}[ \-]\d{3}\b|\d{3,8})"""))
-LOGIN = compiled(joined_lines(r"""
+    |是|は|为|為|은|는|이|가|คือ|هو|है){0,12})(?P<value>G-\d{6}|\d{3}[ \-]\d{3}\b|\d{3,8})""")
+)
+LOGIN = compiled(
+    joined_lines(r"""
     (?i)\b(?:login|log-in|credentials?|creds|user(?:name)?|account|zugangsdaten|zugang|identifiants?|acceso|usuario)\s*(?:[:=]\s*|\s)
-    (?P<user>[\w.@+\-]{2,40})\s*(?:/|\||,)\s*(?P<value>[^\s,;\"'`<>]{6,64})"""))
-STOP = re.compile(joined_lines(r"""
+    (?P<user>[\w.@+\-]{2,40})\s*(?:/|\||,)\s*(?P<value>[^\s,;\"'`<>]{6,64})""")
+)
+STOP = re.compile(
+    joined_lines(r"""
     [\s\"'`<>,;\u201c\u201d\u201e\u2018\u2019\u00ab\u00bb\u060c\u3000-\u9fff\uac00-\ud7a3\uff00-\uffef\u0e00-\u0e7f\x00]
-    |\\\\[n\"]"""))
+    |\\\\[n\"]""")
+)
 CLOSERS = {
     '"': '"', "'": "'", "`": "`", "“": "”", "”": "”", "„": "“", "«": "»", "»": "«", "‘": "’", "’": "’",
     "「": "」", "『": "』", '\\"': '\\"', "\\'": "\\'", "*": "*", "**": "**",
 }  # fmt: skip
-PROGRAM = re.compile(joined_lines(r"""
+PROGRAM = re.compile(
+    joined_lines(r"""
     ^[A-Za-z_][\w.]*[(\[{]|[(\[{]$|^[$%{(\[&@]|::|->|^\W+$
     |^(?:os|sys|process|env|config|settings|self|this|request|req|app|ctx|args|params|props|secrets|var|data|local|module|random
     |hashlib|bcrypt|getpass|input|user|form|ENV|System|Deno)\.[A-Za-z_]
-    |\.(?:get|env|text|value|strip|encode|password|token|key|secret)\b|^(?:https?|ftp)://|^[\w.+\-]+@[\w\-]+\.[A-Za-z]"""))
+    |\.(?:get|env|text|value|strip|encode|password|token|key|secret)\b|^(?:https?|ftp)://|^[\w.+\-]+@[\w\-]+\.[A-Za-z]""")
+)
 TEMPLATE = re.compile(r"^[$%{<\[]|\$\{|\{\{|%\(|^\{.*\}$")
 MEMBER = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 """What programs write for a field of something."""
-DUMMY = re.compile(joined_lines(r"""(?i)
+DUMMY = re.compile(
+    joined_lines(r"""(?i)
     (?:<?your|<?my)[_\- ]?(?:[a-z]*[_\- ]?)*(?:password|passwd|secret|token|key|here|pass)[_\- ]?(?:here)?|<?your[_\-].*
     |x{3,}.*|\*+|•+|\.{2,}|…+|_+|-+|#+|example\w*|placeholder|dummy\w*|<.*|\$.*|\{.*|\[.*|(?:insert|enter|replace|put|paste|add|set|change)[_\- ].*
     |redacted|hidden|secrets?|passwords?|passwort|passwd|tokens?|key|none|null|nil|undefined|true|false|yes|no
     |str|string|text|varchar|int|bool|boolean|bytes|char|any|object|optional|required|field|todo|tbd|n/a|na|empty|default|env|vault
     |prompt|stdin|file|basic|bearer|digest|plaintext|bcrypt|argon2(?:id?)?|sha-?\d+|md5|hash|hashed|encrypted|secretstr|utf-?8|oauth2?|base64
-    |pbkdf2|scrypt|totp|2fa|mfa|saml2?|ldap|kerberos|aes-?\d*|rsa-?\d*|manager|reset|protected"""))
-TALK = re.compile(joined_lines(r"""(?i)
+    |pbkdf2|scrypt|totp|2fa|mfa|saml2?|ldap|kerberos|aes-?\d*|rsa-?\d*|manager|reset|protected""")
+)
+TALK = re.compile(
+    joined_lines(r"""(?i)
     (?:a|an|the|in|on|at|to|too|not|very|so|as|and|or|that|what|which|when|where|how|why|if|it|this|my|your|of|for|with|by|only|just
     |also|already|never|always|still|now|being|been|longer|shorter|something|someone|anything|nothing|wrong|right|correct|incorrect
     |invalid|valid|weak|strong|secure|insecure|secret|long|short|easy|hard|simple|complex|old|new|gone|lost|stolen|known|unknown|ok
@@ -112,12 +133,19 @@ TALK = re.compile(joined_lines(r"""(?i)
     |debole|scaduta|non|obbligatoria|forte|incorreta|errada|muito|fraca|não|obrigatória|uma|o|niepoprawne|błędne|nieprawidłowe|za
     |zbyt|słabe|silne|bardzo|nie|wymagane|onjuist|verkeerd|zwak|sterk|te|niet|een|verplicht
     |неверный|неправильный|неверен|слишком|очень|не|обязателен|должен|слабый|надежный|надёжный|истёк|забыт|нужен
-    |yanlış|zayıf|güçlü|çok|değil|gerekli)"""))
-ADJECTIVE = re.compile(joined_lines(r"""(?i)
-    .{2,}(?:ed|ing|able|ible|ful|less|ive|ous|ent|ant|ary|ory|ly|iert|bar|lich|isch|ado|ada|ido|ida|ato|ata|uto|uta|ный|ен|ван)"""))
-POSSESSIVE = re.compile(joined_lines(r"""(?i)
+    |yanlış|zayıf|güçlü|çok|değil|gerekli)""")
+)
+ADJECTIVE = re.compile(
+    joined_lines(r"""(?i)
+    .{2,}(?:ed|ing|able|ible|ful|less|ive|ous|ent|ant|ary|ory|ly|iert|bar|lich|isch|ado|ada|ido|ida|ato|ata|uto|uta|ный|ен|ван)""")
+)
+POSSESSIVE = re.compile(
+    joined_lines(r"""(?i)
     (?:\b(?:my|our|his|her|their|mein\w*|unser\w*|mon|ma|notre|mi|nuestra|minha|nossa|mia|mijn|moje|mój|мой|наш|wi-?fi|wlan|router
-    |admin|root|login|account|email|e-mail|netflix|gmail|facebook|instagram|new|neues|nuevo|database|db|server|guest)\s+)$"""))
-UNITS = re.compile(joined_lines(r"""(?i)
+    |admin|root|login|account|email|e-mail|netflix|gmail|facebook|instagram|new|neues|nuevo|database|db|server|guest)\s+)$""")
+)
+UNITS = re.compile(
+    joined_lines(r"""(?i)
     [\s\-]*(?:chars?|characters?|zeichen|digits?|bits?|bytes|letters|caract\w+|znak\w*|символ\w*|rules|times|words|minutes|days|or more
-    |to \d|%|文字|个字符|位|자리|ตัวอักษร)"""))
+    |to \d|%|文字|个字符|位|자리|ตัวอักษร)""")
+)

@@ -4,19 +4,20 @@ Conservative: a street is known by its word (Street, rue, Calle, -straße, ul., 
 a capital letter; words that are also something else need a town, a postcode or a word before them.
 """
 
+# ruff: noqa: E501, RUF001 - patterns in many scripts
+
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
 
 from fine_tuning.data_collection.private_spans import (
-    joined_lines,
     ADDRESS,
-    FOLDED_MARKS,
     Detector,
     Span,
-    group_span,
     compiled,
+    group_span,
+    joined_lines,
     words_around,
 )
 
@@ -26,17 +27,24 @@ _SURE = (
     r"Street|St|Avenue|Ave|Road|Rd|Lane|Ln|Boulevard|Blvd|Terrace|Crescent|Highway|Hwy|Parkway"
     r"|Pkwy|Mews|Alley|Turnpike"
 )
-_DOUBTFUL = r"Drive|Dr|Court|Ct|Place|Pl|Square|Sq|Way|Close|Circle|Cir|Trail|Row|Grove|Gardens|Loop|Hill"
+_DOUBTFUL = (
+    r"Drive|Dr|Court|Ct|Place|Pl|Square|Sq|Way|Close|Circle|Cir|Trail|Row|Grove|Gardens|Loop|Hill"
+)
 _ROMANCE = (
     r"(?:[Rr]ue|[Aa]venue|[Aa]v\.|[Bb]oulevard|[Bb]d\.?|[Cc]hemin|[Ii]mpasse|[Aa]llée|[Qq]uai|[Cc]ours|[Pp]lace|[Rr]oute|[Ss]quare|[Pp]assage)"
-    r"(?: (?:de|du|des|la|le|les|l'|d'|et))* ?(?:(?:l'|d'|de l'|L'|D')?" + _CAPITAL + r"|[a-z]+ed? )"
+    r"(?: (?:de|du|des|la|le|les|l'|d'|et))* ?(?:(?:l'|d'|de l'|L'|D')?"
+    + _CAPITAL
+    + r"|[a-z]+ed? )"
     r"(?:[ \-](?:(?:de|du|des|la|le|les|et|au|aux|en) )*(?:l'|d')?" + _CAPITAL + r"){0,4}"
 )
 _LATIN_STREET = (
     r"(?:Calle|C/|Avenida|Avda\.?|Av\.|Plaza|Paseo|Carrer|Ronda|Camino|Carretera|Via|Viale|Piazza|Corso"
     r"|Vicolo|Piazzale|Largo|Rua|R\.|Travessa|Praça|Alameda|Estrada|calle|avenida|rua|via|viale|piazza|corso|plaza|paseo)"
-    r" ?(?:(?:de|del|della|dello|dei|degli|delle|da|do|dos|das|di|la|las|los|el|l'|dell')[ ]?){0,3}" + _CAPITAL +
-    r"(?: (?:(?:de|del|della|dei|da|do|dos|das|di|la|las|los|e|y|[IVX]+) ){0,2}" + _CAPITAL + r"){0,4}"
+    r" ?(?:(?:de|del|della|dello|dei|degli|delle|da|do|dos|das|di|la|las|los|el|l'|dell')[ ]?){0,3}"
+    + _CAPITAL
+    + r"(?: (?:(?:de|del|della|dei|da|do|dos|das|di|la|las|los|e|y|[IVX]+) ){0,2}"
+    + _CAPITAL
+    + r"){0,4}"
 )
 _GERMAN_END = (
     r"(?:stra(?:ß|ss)e|str\.|weg|platz|allee|gasse|ring|damm|ufer|chaussee|steig|pfad|stieg|graben"
@@ -45,6 +53,10 @@ _GERMAN_END = (
 _GERMAN = (
     rf"(?:(?:Am|An der|Auf der|In der|Im|Zum|Zur|Alte|Neue|Große|Kleine|Obere|Untere|Lange|De|Het|Van|Oude|Nieuwe) )?"
     rf"(?:\p{{Lu}}[\pL\-]*{_GERMAN_END}|\p{{Lu}}[\pL\-]*[ \-](?:\p{{Lu}}[\pL\-]*[ \-]){{0,2}}(?:Stra(?:ß|ss)e|Str\.|Weg|Platz|Allee|Gasse|Ring|Damm|Ufer|Chaussee))"
+)
+_NAMED_PLACE = (
+    r"(?:Am|An der|An den|Auf der|Auf dem|In der|In den|Im|Zum|Zur|Beim|Hinter der|Unter den|Vor dem)"
+    r" \p{Lu}[\pL\-]+(?: \p{Lu}[\pL\-]+)?"
 )
 _SLAVIC = (
     r"(?:\b(?:ul|al|pl|os)\. (?:\p{Lu}[\pL.\-]*|\d+)(?: (?:\p{Lu}|[a-ząćęłńóśźż]{1,3} \p{Lu})[\pL.\-]*){0,3}"
@@ -56,7 +68,7 @@ _STREET = compiled(
     rf"(?:(?:\p{{Lu}}[\pL'’\-]*|St\.|\d{{1,3}}(?:st|nd|rd|th)) ){{1,3}}(?:(?P<sure>{_SURE})|{_DOUBTFUL})\b\.?(?: (?:NE|NW|SE|SW|N|S|E|W)\b)?)"
     rf"|(?P<FR>\b\d{{1,4}}(?: ?(?:bis|ter|quater|[A-D]))?,? {_ROMANCE})"
     rf"|(?P<ES>\b{_LATIN_STREET},? (?:(?:n[.º°o]{{1,2}}|num\.|número|nº|civico) ?)?\d{{1,5}}\b(?:[A-Za-z]\b)?)"
-    rf"|(?P<DE>\b{_GERMAN} {_NUMBER})"
+    rf"|(?P<DE>\b(?:{_GERMAN} {_NUMBER}|{_NAMED_PLACE} \d{{1,3}}[a-zA-Z]?\b))"
     rf"|(?P<PL>{_SLAVIC},? (?:(?:д\.|дом|nr|м\.) ?)?\d{{1,4}}[A-Za-zА-Яа-я]?\b(?:/\d{{1,4}})?)"
     r"|(?P<JP>(?:〒\d{3}-\d{4} ?)?(?:東京都|北海道|京都府|大阪府|[\x{4e00}-\x{9fff}]{2,3}県)[\x{4e00}-\x{9fff}\x{3041}-\x{30ff}]{1,20}"
     r"(?:\d{1,4}(?:丁目|番地?|号|-)){0,3}\d{1,4}(?:丁目|番地?|号)?)"
@@ -81,10 +93,17 @@ _WORD = re.compile(
     r"|adress\w*|wohn\w*|anschrift|adresse|habite|domicil\w*|direcci[óo]n|vivo|vive|indirizzo|abito|endereço|moro"
     r"|adres\w*|woon\w*|mieszka\w*|адрес\w*|жив\w+|прожива\w+)\b|住所|地址|住在|주소"
 )
-_NO_TOWN = re.compile(r"^, ?(?:and|but|or|then|so|I|We|He|She|It|The|You|They|This|That|Please|If|Und|Aber|Et|Mais|Y|Pero)\b")
-_SAID_EAST = re.compile(r"(?:我们?|他|她|家|现|目前|公司)*(?:住在?|居住在|位于|坐落于|地址[是为]?|寄[到至]|送[到至]|发[到至]|搬到|在|到|去|是)+")
+_NO_TOWN = re.compile(
+    r"^, ?(?:and|but|or|then|so|I|We|He|She|It|The|You|They|This|That|Please|If|Und|Aber|Et|Mais|Y|Pero)\b"
+)
+_SAID_EAST = re.compile(
+    r"(?:我们?|他|她|家|现|目前|公司)*(?:住在?|居住在|位于|坐落于|地址[是为]?|寄[到至]|送[到至]|发[到至]|搬到|在|到|去|是)+"
+)
 _PLURAL = re.compile(r"\s(?!is\b|was\b|has\b|its\b|as\b|this\b|does\b|lies\b|plus\b)[a-z]+s\b")
-_SURE_END = re.compile(r"(?i)(?:stra(?:ß|ss)e|str\.|gasse|allee|chaussee|straat|gracht|gatan|vägen|veien) \d")
+_SURE_END = re.compile(
+    r"(?i)(?:stra(?:ß|ss)e|str\.|gasse|allee|chaussee|straat|gracht|gatan|vägen|veien) \d"
+)
+_NAMED = compiled(_NAMED_PLACE)
 _MOST_REST = 160
 _COUNTED = re.compile(r"(?i)(?:top|best|first|last|the|these|those|all)\s$")
 
@@ -114,7 +133,9 @@ def find(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  # noqa: ARG
             yield Span(begin, _without_stop(text, start, stop), ADDRESS)
 
 
-def _is_one(match: re.Match[str], ahead: str, *, has_place: bool) -> bool:
+def _is_one(  # noqa: PLR0911 - one per form
+    match: re.Match[str], ahead: str, *, has_place: bool
+) -> bool:
     """Tell whether a street's match is an address, by how sure its form is."""
     if ahead[-1:].isalnum() and ahead[-1:].isascii():
         return False
@@ -123,20 +144,25 @@ def _is_one(match: re.Match[str], ahead: str, *, has_place: bool) -> bool:
     if match["EN"] is not None:
         if match["sure"] is not None:
             behind = match.string[match.end() : match.end() + 24]
-            return has_place or not (_COUNTED.search(ahead) or (not is_said and _PLURAL.match(behind)))
+            return has_place or not (
+                _COUNTED.search(ahead) or (not is_said and _PLURAL.match(behind))
+            )
         return has_place or is_said
     if match["FR"] is not None or match["ES"] is not None:
         number = re.search(r"\d+", match[0])
         is_year = number is not None and re.fullmatch(r"(?:19|20)\d\d", number[0]) is not None
         return has_place or is_said or not is_year
     if match["DE"] is not None and not _SURE_END.search(match[0]):
-        return has_place or is_said
+        # "Im Kapitel 4, 12345" is none: a named place needs a town behind its postcode.
+        return has_place or (is_said and not _NAMED.match(match[0]))
     return kind is not None
 
 
 def _without_stop(text: str, start: int, end: int) -> int:
     """Leave the full stop of a sentence behind an address."""
-    if text[end - 1 : end] in {".", ","} and not re.search(r"(?:St|Rd|Ave|Blvd|Str|str)\.$", text[start:end]):
+    if text[end - 1 : end] in {".", ","} and not re.search(
+        r"(?:St|Rd|Ave|Blvd|Str|str)\.$", text[start:end]
+    ):
         return end - 1
     return end
 
@@ -144,10 +170,11 @@ def _without_stop(text: str, start: int, end: int) -> int:
 DETECTOR = Detector(
     ADDRESS,
     joined_lines(r"""
-    \d[\w/\-]*,? (?:\p{Lu}\pL+[ .]|\d+(?:st|nd|rd|th) |(?:bis |ter )?(?:rue|avenue|av\.|bd
+    \d[\w/\-]*,? (?:\p{Lu}\pL+[ .]|\d+(?:st|nd|rd|th) |(?:bis,? |ter,? |quater,? )?(?:rue|avenue|av\.|bd
     |chemin|impasse|quai|cours|place|route|square|passage|boulevard|allée) )|(?i:stra(?:ß
     |ss)e|str\.|weg|platz|allee|gasse|ring|damm|ufer|chaussee|steig|pfad|stieg|graben|straat
     |laan|plein|gracht|kade|singel|dijk|steeg|gatan|vägen|gade|vej|veien|gata|katu|tie) \d
+    |\b(?:A[mn]|Auf|I[mn]|Zu[mr]|Beim|Hinter|Unter|Vor) (?:de[rnm] )?\p{Lu}[\pL\- ]+ \d+
     |\b(?i:calle|c/|avenida|avda|av\.|plaza|paseo|carrer|ronda|camino|carretera|via|viale
     |piazza|corso|largo|rua|r\.|travessa|praça|alameda|estrada)\b|\b(?:ul|al|pl|os)\. |ул
     |просп|пр-т|переул|шоссе|бульв|площад|набер|[路街道巷弄同段]\d|[都道府県]\pL|[로길] ?\d"""),

@@ -52,7 +52,8 @@ def find(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  # noqa: ARG
         is_www = text[start : start + 4].lower() == "www."
         end = _end(text, start, body, is_www=is_www)
         host = text[body:end]
-        if not _is_host(host) or (is_www and "." not in host.strip(".")):
+        is_public = host.startswith("git@")  # the name every clone of a repository is asked for by
+        if is_public or not _is_host(host) or (is_www and "." not in host.strip(".")):
             continue
         yield Span(start, end, URL)
         position = max(end, body)
@@ -75,7 +76,9 @@ def _is_host(host: str) -> bool:
     return host[:1].isalnum() or bool(_IPV6_HOST.match(host))
 
 
-def _end(text: str, start: int, body: int, *, is_www: bool) -> int:
+def _end(  # noqa: C901 - one per kind of end
+    text: str, start: int, body: int, *, is_www: bool
+) -> int:
     """Return where an address that begins at ``start`` ends, its body being behind the scheme."""
     opener = text[start - 1] if start else ""
     end, depth = body, 0
@@ -105,7 +108,9 @@ def _end(text: str, start: int, body: int, *, is_www: bool) -> int:
     return _trimmed(text, body, end)
 
 
-def _step(text: str, body: int, end: int, opener: str) -> int:
+def _step(  # noqa: C901, PLR0911 - one per kind of character
+    text: str, body: int, end: int, opener: str
+) -> int:
     """Return the end of the run of an address's characters at ``end``; ``end`` if there is none."""
     run = _ASCII.match(text, end)
     if run is None and text[end] == "," and not _NEXT_ADDRESS.match(text, end):
@@ -150,10 +155,13 @@ def _unspaced(text: str, body: int, end: int) -> int:
 def _trimmed(text: str, body: int, end: int) -> int:
     """Give back what a sentence, its emphasis or a template put behind an address."""
     while end > body:
-        if text[end - 1] in _TRAILING and not (text[end - 1] == "\\" and text[end : end + 1] == "/"):
-            end -= 1
-        elif text[end - 1] == "(" or (
-            text[end - 1] == ")" and text.count("(", body, end) < text.count(")", body, end)
+        if (
+            (
+                text[end - 1] in _TRAILING
+                and not (text[end - 1] == "\\" and text[end : end + 1] == "/")
+            )
+            or text[end - 1] == "("
+            or (text[end - 1] == ")" and text.count("(", body, end) < text.count(")", body, end))
         ):
             end -= 1
         else:

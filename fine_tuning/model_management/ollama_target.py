@@ -16,6 +16,7 @@ from fine_tuning.core.conversation import Conversation, Message, Role
 from fine_tuning.core.errors import DataError, DeploymentError, FineTuningError
 from fine_tuning.core.json_value import JsonValue
 from fine_tuning.core.ports import Progress, ServedModel
+from fine_tuning.gguf.fingerprint import tensor_fingerprint
 from fine_tuning.model_management.deploy_strategies import DeployStrategy, Way, deploy_strategies
 from fine_tuning.model_management.deployment_target import Deployable, Made
 from fine_tuning.model_management.tools_check import check_tools, differs
@@ -263,8 +264,22 @@ class OllamaTarget:
         """Return the base's name on the server; "" when it has other weights there, or none."""
         if local_base(what.base_name) is not None or not self._runtime.has(what.base_name):
             return ""
-        same = self._runtime.base_digest(what.base_name) == what.base_digest
-        return self._runtime.show(what.base_name).name if same else ""
+        return self._runtime.show(what.base_name).name if self._has_weights(what) else ""
+
+    def _has_weights(self, what: Deployable) -> bool:
+        """Tell whether the base's name means its weights on the server.
+
+        Versions that write an uploaded file anew tell another digest: then its tensors decide,
+        where the file can be read from here.
+        """
+        if self._runtime.base_digest(what.base_name) == what.base_digest:
+            return True
+        shown = Path(self._runtime.settings(what.base_name).base)
+        try:
+            same = tensor_fingerprint(shown) == tensor_fingerprint(what.base_path)
+        except (FineTuningError, OSError, ValueError):
+            return False  # not on this machine, or another user's
+        return same
 
     def _difference(self, name: str, checks: Sequence[tuple[Sequence[Message], str]]) -> str | None:
         """Return where the server's prompt leaves the trained one; "" nowhere, None untold."""

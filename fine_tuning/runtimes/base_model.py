@@ -25,6 +25,7 @@ from fine_tuning.core.errors import (
     UnsupportedModelError,
 )
 from fine_tuning.core.naming import file_sha256
+from fine_tuning.gguf.fingerprint import tensor_fingerprint
 from fine_tuning.runtimes.load_check import check_model
 from fine_tuning.runtimes.ollama_modelfile import Modelfile
 from fine_tuning.runtimes.ollama_store import (
@@ -78,6 +79,14 @@ class BaseModel:
             return known_digest(self.path)
         except OSError as error:
             raise StorageError(f"{self.path} could not be read: {error.strerror}") from error
+
+    def fingerprint(self) -> str:
+        """Return the fingerprint of the tensors, which stays when a server rewrites the file.
+
+        Raises:
+            FineTuningError: as :func:`~fine_tuning.gguf.fingerprint.tensor_fingerprint` raises.
+        """
+        return tensor_fingerprint(self.path)
 
 
 def known_digest(path: Path) -> str:

@@ -24,16 +24,16 @@ from fine_tuning.core.errors import (
 from fine_tuning.core.naming import file_sha256
 from fine_tuning.core.ports import Progress
 from fine_tuning.runtimes.ollama_answers import StreamLine
+from fine_tuning.runtimes.ollama_host import DEFAULT_URL, VARIABLE, server_address
 from fine_tuning.storage.atomic import storage_errors
 
-DEFAULT_URL = "http://localhost:11434"
 CONNECT_TIMEOUT_S = 5.0
 QUICK_TIMEOUT_S = 30.0
 # Loading a large model from a slow disk, and each pause between two pieces of a reply.
 WORK_TIMEOUT_S = 600.0
 CHUNK_BYTES = 1 << 20
 TOKEN_VARIABLE = "OLLAMA_API_KEY"  # noqa: S105 - a variable's name
-START_SERVER = "ollama serve, or set deployment.ollama_base_url to where it listens"
+START_SERVER = f"ollama serve, or set {VARIABLE} or deployment.ollama_base_url to where it listens"
 
 
 class OllamaClient:
@@ -42,12 +42,12 @@ class OllamaClient:
     A server that asks for a token gets that of ``OLLAMA_API_KEY``, as from Ollama's own clients.
 
     Args:
-        url: Where the server listens.
+        url: Where the server listens; at its default, ``OLLAMA_HOST`` decides.
         work_timeout_s: The longest silence of a server that works: loads, creates, replies.
     """
 
     def __init__(self, url: str = DEFAULT_URL, *, work_timeout_s: float = WORK_TIMEOUT_S) -> None:
-        self.url = url.rstrip("/")
+        self.url = server_address(url)
         self._work = httpx.Timeout(CONNECT_TIMEOUT_S, read=work_timeout_s, write=work_timeout_s)
         quick = httpx.Timeout(CONNECT_TIMEOUT_S, read=QUICK_TIMEOUT_S, write=QUICK_TIMEOUT_S)
         # A connection each: a kept one may be dead after the minutes between two requests.

@@ -12,7 +12,13 @@ from fine_tuning.config.schema import Settings
 from fine_tuning.core.errors import FineTuningError, TrainingError
 from fine_tuning.core.run import Run
 from fine_tuning.engine.architecture import ARCHITECTURES
-from fine_tuning.runtimes.base_model import BaseModel, list_base_models, resolve_base_model
+from fine_tuning.gguf.fingerprint import tensor_fingerprint
+from fine_tuning.runtimes.base_model import (
+    BaseModel,
+    known_digest,
+    list_base_models,
+    resolve_base_model,
+)
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.load_check import check_model
 
@@ -56,19 +62,51 @@ class BaseModels:
         return resolve_base_model(name or self._settings.training.base_model)
 
     def of_run(self, run: Run) -> BaseModel:
-        """Find the base model of a run, the very file it was trained on.
+        """Find the base model of a run: the weights it was trained on, in whichever file.
 
         Raises:
-            TrainingError: if that name leads to another file by now.
+            TrainingError: if that name leads to other weights by now.
         """
         base = self.find(run.base_name)
-        if base.digest() != run.base_digest:
+        if not self.is_base_of(base, run):
             raise TrainingError(
                 f"run {run.run_id} was trained on {run.manifest['base_digest']}, and "
-                f"{run.base_name} is {base.digest()} by now",
-                next_command="fine-tuning train",
+                f"{run.base_name} is {base.digest()} by now, whose weights are others",
+                next_command="bring that base model back under its name, or fine-tuning train",
             )
         return base
+
+    def is_base_of(self, base: BaseModel, run: Run) -> bool:
+        """Tell whether a run was trained on the weights of a base; a rewritten file counts."""
+        if base.digest() == run.base_digest:
+            return True
+        fingerprint = self.fingerprint_of(run)
+        return bool(fingerprint) and fingerprint == base.fingerprint()
+
+    def have_one_base(self, one: Run, other: Run) -> bool:
+        """Tell whether two runs were trained on the same weights."""
+        if one.base_digest == other.base_digest:
+            return True
+        fingerprint = self.fingerprint_of(one)
+        return bool(fingerprint) and fingerprint == self.fingerprint_of(other)
+
+    def fingerprint_of(self, run: Run) -> str:
+        """Return the fingerprint of the tensors a run was trained on.
+
+        Runs of earlier versions did not record it: there it is that of the file they name, while
+        that is unchanged.
+
+        Returns:
+            "" where it cannot be known any more.
+        """
+        path = Path(run.manifest.get("base_path", ""))
+        if run.base_fingerprint or not path.is_file():
+            return run.base_fingerprint
+        try:
+            is_unchanged = known_digest(path) == run.base_digest
+            return tensor_fingerprint(path) if is_unchanged else ""
+        except (OSError, FineTuningError):
+            return ""
 
     def open(
         self, base: BaseModel, adapter: Path | None = None, *, name: str = ""

@@ -248,7 +248,7 @@ class Evaluate:
         if name == BASE:
             return None
         other = self._runs.find(name)
-        if other.base_digest != run.base_digest:
+        if not self._bases.have_one_base(other, run):
             raise DataError(
                 f"run {other.run_id} has base {other.base_name} and run {run.run_id} has "
                 f"{run.base_name}, expected runs on the same base"

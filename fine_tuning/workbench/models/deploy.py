@@ -17,6 +17,7 @@ from fine_tuning.model_management.deploy_strategies import Way
 from fine_tuning.model_management.deployment_target import Deployable
 from fine_tuning.model_management.model_deployer import Deployed, Deployer
 from fine_tuning.model_management.model_switcher import Switched
+from fine_tuning.model_management.name_ownership import family_prefix
 from fine_tuning.model_management.ollama_target import OllamaTarget
 from fine_tuning.model_management.proof import LONGEST_PROMPT_TOKENS, prove
 from fine_tuning.model_management.proof_parts import Proof
@@ -88,6 +89,10 @@ class VersionDeployment:
         run = self._catalog.runs.find(name)
         version = self._catalog.register.register(run)
         base = self._catalog.bases.of_run(run)
+        if switch:
+            self._aliases.switcher().check_free(
+                version.family, f"fine-tuning deploy {version.name}"
+            )
         with open_reference(
             base.path,
             run.adapter_file,
@@ -194,9 +199,7 @@ class VersionDeployment:
         has_template = check_model(base.path).has_chat_template
         return Deployable(
             version=version.name,
-            served_as=served_name(
-                self._context.settings.deployment.model_name_prefix, version.family, version.number
-            ),
+            served_as=self._served_as(version),
             base_name=base.name,
             base_path=base.path,
             base_digest=base.digest(),
@@ -209,6 +212,16 @@ class VersionDeployment:
             # A template that is not the model's own may end turns with a text that is no token.
             stop=() if has_template else (reference.end_of_turn.strip(),),
         )
+
+    def _served_as(self, version: ModelVersion) -> str:
+        """Return the name a version gets, with the prefix its family has on this runtime."""
+        prefix = family_prefix(
+            self._catalog.register.registry(),
+            self._aliases.target().name,
+            version.family,
+            self._context.settings.deployment.model_name_prefix,
+        )
+        return served_name(prefix, version.family, version.number)
 
     def _merged(
         self,

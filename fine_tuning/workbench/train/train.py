@@ -129,7 +129,9 @@ class Train:
 
         run = self._catalog.runs.find(name)
         return StartingPoint(
-            name=self._catalog.register.register(run).name, adapter_file=run.adapter_file
+            name=self._catalog.register.register(run).name,
+            adapter_file=run.adapter_file,
+            base_fingerprint=self._catalog.bases.fingerprint_of(run),
         )
 
     def forecast(self, snapshot: Snapshot | None = None, *, start_from: str = "") -> Forecast:

@@ -18,7 +18,7 @@ from difflib import SequenceMatcher
 from functools import cache
 from itertools import pairwise
 
-from fine_tuning.data_collection.near_duplicate_tokens import Token, exchange_tokens
+from fine_tuning.data_collection.near_duplicate_tokens import Token, exchange_tokens, plain_keys
 from fine_tuning.data_collection.near_duplicate_words import (
     CONFUSABLE,
     FACTS,
@@ -64,6 +64,8 @@ def is_same_in_substance(first: str, second: str) -> bool:
     asked = f"{_question(first)}\n{_question(second)}"
     if LOOKS_AT_LETTERS.search(asked):
         return False
+    if (plain := plain_keys(first)) and plain == plain_keys(second):
+        return True
     is_about_words = bool(LOOKS_AT_WORDS.search(asked))
     if not is_about_words:
         first, second = _typed_alike(first, second)
@@ -111,7 +113,7 @@ def _fillers(keys: Sequence[str]) -> frozenset[str]:
     """Return the fillers of the language that most of the words are fillers of."""
     counts = Counter(keys)
     votes = {
-        name: sum(number for key, number in counts.items() if key in words)
+        name: sum(map(counts.__getitem__, words.intersection(counts)))
         for name, words in FILLERS.items()
     }
     return _plain_fillers(max(votes, key=lambda name: votes[name]))
