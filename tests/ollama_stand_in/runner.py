@@ -24,6 +24,8 @@ from tests.ollama_stand_in.store import Store, Stored
 DEFAULT_CONTEXT_TOKENS = 4096
 DEFAULT_KEEP_TOKENS = 4
 MAX_LOADED = 4
+SPARE_TOKENS = 128
+"""Older servers fill the room with the prompt, and shift it for the reply; here it is larger."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Runner:
             adapter = None
         model = self.faults.wrong_base or model
         context = int(options.get("num_ctx", DEFAULT_CONTEXT_TOKENS))
+        spare = 0 if self.generation.native else SPARE_TOKENS
         scale = self.faults.adapter_scale
         key = (model, adapter, context, scale, embeds)
         with self._lock:
@@ -83,7 +86,11 @@ class Runner:
             try:
                 applied = rescaled(adapter, scale, self._scratch) if adapter else None
                 server = EmbeddedServer(
-                    model, adapter=applied, context_tokens=context, threads=1, embeds=embeds
+                    model,
+                    adapter=applied,
+                    context_tokens=context + spare,
+                    threads=1,
+                    embeds=embeds,
                 )
             except FineTuningError as error:
                 raise RefusedError(
@@ -210,7 +217,7 @@ class Runner:
         if len(tokens) < room:
             return tokens
         keep = min(max(0, keep), room - 2)
-        limit = room - max((room - keep) // 2, 1) if self.generation.native else room - 1
+        limit = room - max((room - keep) // 2, 1) if self.generation.native else room
         return [*tokens[:keep], *tokens[len(tokens) - limit + keep :]]
 
     # Replies
@@ -243,7 +250,7 @@ class Runner:
             tokens = tokens[-self.faults.truncate_prompt_tokens :]
         room = loaded.context_tokens
         tokens = self._shortened(tokens, room, int(options.get("num_keep", DEFAULT_KEEP_TOKENS)))
-        body = _body(tokens, options, room, drop_stop=self.faults.drop_stop)
+        body = _body(tokens, options, loaded.server.context_tokens, drop_stop=self.faults.drop_stop)
         body["n_probs"] = 0 if top is None else max(1, top)
         if schema is not None:
             body["json_schema"] = schema
