@@ -8,8 +8,10 @@ bytes say which tokens were drawn, and entries that several tokens share are nev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import codecs
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 
 from fine_tuning.core.ports import ServedToken
@@ -17,6 +19,7 @@ from fine_tuning.model_management.reference import FollowedToken
 
 UNKNOWN = "\ufffd"
 """Stands in a server's text for a byte, or some bytes, it does not tell."""
+LAST_ASCII = 0x7F
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,52 +79,51 @@ def align(entries: Sequence[ServedToken] | None, tokens: Sequence[FollowedToken]
 
 def counterparts(
     entry: ServedToken, computed: Mapping[str, float]
-) -> list[tuple[list[float], list[float]]]:
-    """Return what is comparable at an entry: served log-probabilities beside computed ones.
+) -> Iterator[list[tuple[list[float], list[float]]]]:
+    """Yield what is comparable at an entry: served log-probabilities beside computed ones.
 
-    Tokens of one text count together. Where a server writes U+FFFD several tokens may have the same
-    text, and only its likeliest are told: beside so many of them stand as many of the computed
-    tokens that it would write so, the likeliest first.
+    Several tokens may be written with the same text where a server does not tell bytes, and only
+    the likeliest of them are told: beside so many of them stand as many of the computed tokens with
+    that text, the likeliest first. That is yielded for each way servers write tokens; the right one
+    is the one that fits.
 
     Args:
         entry: What is served.
         computed: The reference's log-probabilities at the same place, by text; a token that is not
             among them counts as the least of them.
     """
-    by_text: dict[str, list[float]] = {}
+    served: dict[str, list[float]] = {}
     for text, value in entry.likeliest:
-        by_text.setdefault(text, []).append(value)
+        served.setdefault(text, []).append(value)
     least = min(computed.values())
-    pairs = []
-    for text, served in by_text.items():
-        if UNKNOWN not in text:
-            beside = [computed.get(text, least)]
-        else:
-            alike = sorted(
-                (value for one, value in computed.items() if _may_be(text, one)), reverse=True
-            )
-            beside = [*alike[: len(served)], *[least] * (len(served) - len(alike))]
-        pairs.append((served, beside))
-    return pairs
+    for write in WRITINGS:
+        alike: dict[str, list[float]] = {}
+        for text, value in sorted(computed.items(), key=lambda pair: -pair[1]):
+            alike.setdefault(write(text), []).append(value)
+        yield [
+            (values, [*alike.get(text, ()), *[least] * len(values)][: len(values)])
+            for text, values in served.items()
+        ]
 
 
-def _may_be(told: str, exact: str) -> bool:
-    """Tell whether a server that does not tell bytes may write a token's text so."""
-    return any(write(_bytes(exact)) == told for write in _WRITINGS)
+@lru_cache(maxsize=1 << 16)
+def each_byte(exact: str) -> str:
+    """Return a token as Go writes it to JSON: U+FFFD for each byte that is no character's."""
+    return "".join(UNKNOWN if "\ud800" <= one <= "\udfff" else one for one in exact)
 
 
-def _each_byte(data: bytes) -> str:
-    """Return bytes as Go writes them to JSON: U+FFFD for each that is no character's."""
-    text = data.decode("utf-8", "surrogateescape")
-    return "".join(UNKNOWN if "\ud800" <= one <= "\udfff" else one for one in text)
+@lru_cache(maxsize=1 << 16)
+def each_run(exact: str) -> str:
+    """Return a token as Ollama gets it from llama-server.
+
+    A character that is begun at its end is left out; what else is none becomes U+FFFD.
+    """
+    whole = codecs.getincrementaldecoder("utf-8")("replace")
+    return whole.decode(_bytes(exact))
 
 
-def _each_run(data: bytes) -> str:
-    """Return bytes as llama-server writes them: U+FFFD for each character that is not whole."""
-    return data.decode("utf-8", "replace")
-
-
-_WRITINGS: tuple[Callable[[bytes], str], ...] = (_each_byte, _each_run)
+WRITINGS: tuple[Callable[[str], str], ...] = (str, each_byte, each_run)
+"""How servers write a token's text, given with surrogates for bytes that are no characters."""
 
 
 def _is_single(entry: ServedToken) -> bool:
@@ -135,7 +137,7 @@ def _is_single(entry: ServedToken) -> bool:
 def _may_end(entry: ServedToken, token: FollowedToken) -> bool:
     """Tell whether the token an entry of several tells the place of may be this one."""
     drawn = _drawn(entry)
-    return not drawn or any(text == token.text or _may_be(text, token.text) for text in drawn)
+    return not drawn or any(write(token.text) in drawn for write in WRITINGS)
 
 
 def _drawn(entry: ServedToken) -> list[str]:
@@ -148,7 +150,7 @@ def _end(text: str, data: bytes, start: int) -> int | None:
     at = start
     for piece in _split(text):
         if piece is None:
-            is_some = at < len(data) and data[at] >= 0x80
+            is_some = at < len(data) and data[at] > LAST_ASCII
             if not is_some:
                 return None
             at += 1

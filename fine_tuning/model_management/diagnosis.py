@@ -97,11 +97,15 @@ def divergence(entry: ServedToken, computed: Mapping[str, float]) -> float:
         computed: The reference's log-probabilities at the same place, of many more tokens. All that
             was not served is compared as one outcome.
     """
-    pairs = [(_sum(p), _sum(q)) for p, q in counterparts(entry, computed)]
+    return min(_divergence(pairs) for pairs in counterparts(entry, computed))
+
+
+def _divergence(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> float:
+    sums = [(_sum(p), _sum(q)) for p, q in pairs]
     rest_p, rest_q = (
-        max(LEAST_REST, 1 - math.fsum(pair[side] for pair in pairs)) for side in (0, 1)
+        max(LEAST_REST, 1 - math.fsum(pair[side] for pair in sums)) for side in (0, 1)
     )
-    told = math.fsum(p * math.log(p / max(q, LEAST)) for p, q in pairs if p > 0)
+    told = math.fsum(p * math.log(p / max(q, LEAST)) for p, q in sums if p > 0)
     return told + rest_p * math.log(rest_p / rest_q)
 
 

@@ -22,7 +22,7 @@ from fine_tuning.model_management.diagnosis import (
     same_tokens,
     token_agreement,
 )
-from fine_tuning.model_management.proof_parts import ENDING, OUTPUT, ProofPart
+from fine_tuning.model_management.proof_parts import ENDING, OUTPUT, Cause, ProofPart
 from fine_tuning.model_management.reference import Followed
 
 COMPARED_TOKENS = 20
@@ -49,7 +49,8 @@ def ending_part(
         return part(outcome="cannot tell", sentence=sentence)
     pairs = list(zip(answered, read, strict=True))
     overrun = sum(expected_end(answer, followed) is not None for answer, followed in pairs)
-    right = _ends(pairs, exactly=True) or _ends(pairs, exactly=False)
+    exact = _ends(pairs, exactly=True)
+    right = exact or _ends(pairs, exactly=False)
     figures |= {"num_overrun": overrun, "num_ended_as_trained": sum(right)}
     if overrun > sum(right):
         sentence = (
@@ -60,19 +61,29 @@ def ending_part(
     if sum(right) * 2 < len(right):
         wrong = len(right) - sum(right)
         sentence = f"{wrong} of {len(right)} replies end where the model does not say {stop!r}"
-        return part(outcome="fails", cause="wrong_stop_token", sentence=sentence)
+        if not exact:
+            sentence += ", and the server drew other tokens for their texts than the engine reads"
+        wrong_end: Cause = "wrong_stop_token" if exact else ""
+        return part(outcome="fails" if exact else "cannot tell", cause=wrong_end, sentence=sentence)
     if right:
         sentence = f"{sum(right)} replies ended by themselves with {stop!r}, as trained"
         return part(outcome="holds", sentence=sentence)
+    sentence = _why_no_end(pairs, figures)
+    return part(outcome="cannot tell", excuse="no reply was due to end", sentence=sentence)
+
+
+def _why_no_end(pairs: Sequence[tuple[Answered, Followed]], figures: dict[str, JsonValue]) -> str:
+    """Say why no reply was seen to end though nothing is wrong."""
     longest = max(answer.reply.reply_tokens or len(f.tokens) for answer, f in pairs)
     figures["longest_reply_tokens"] = longest
     sentence = (
-        f"could not be checked: the trained model itself ends none of {len(ended)} replies within "
+        f"could not be checked: the trained model itself ends none of {len(pairs)} replies within "
         f"{longest} tokens, as the engine reads them"
     )
+    broken_off = [answer.reply.broken_off for answer, _ in pairs if answer.reply.broken_off]
     if broken_off:
         sentence += f"; {len(broken_off)} of them: {broken_off[0]}"
-    return part(outcome="cannot tell", excuse="no reply was due to end", sentence=sentence)
+    return sentence
 
 
 def _ends(pairs: Sequence[tuple[Answered, Followed]], *, exactly: bool) -> list[bool]:
