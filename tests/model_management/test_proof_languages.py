@@ -18,8 +18,8 @@ from fine_tuning.runtimes.ollama_client import OllamaClient
 from fine_tuning.runtimes.ollama_model import REPEATED
 from fine_tuning.runtimes.ollama_runtime import OllamaRuntime
 from fine_tuning.workbench.models.engine_reference import open_reference
-from tests.model_management.languages import PROMPTS, REPLIES, train, write_base
-from tests.model_management.ollama_serving import GO_CHATML
+from tests.model_management.languages import PROMPTS, REPLIES, train
+from tests.model_management.ollama_serving import GO_CHATML, write_base
 from tests.ollama_stand_in.generations import Faults
 from tests.ollama_stand_in.server import StandIn
 
@@ -98,7 +98,7 @@ def check_right(proof: Proof) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("language", map(seldom, REPLIES))
+@pytest.mark.parametrize("language", [seldom(language) for language in REPLIES])
 def test_the_right_model_is_proven(workplace: Workplace, version: str, language: str) -> None:
     check_right(workplace.proof(version, language))
 
@@ -118,7 +118,7 @@ PLANTED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("language", map(seldom, REPLIES))
+@pytest.mark.parametrize("language", [seldom(language) for language in REPLIES])
 @pytest.mark.parametrize("fault", PLANTED)
 @pytest.mark.slow
 def test_what_is_wrong_is_named(
