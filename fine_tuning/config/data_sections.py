@@ -138,6 +138,11 @@ class DataPreparationSettings(Section):
     """The form training pairs are written in. Training itself always follows the base model's own
     chat template."""
 
+    chat_template: Text | None = None
+    """What prompts are written with: `chatml`, or a file with a Jinja chat template. null takes
+    what the server of the base model sends: its TEMPLATE for a name of Ollama's, else the template
+    in the base's file."""
+
     max_length: int = Field(default=2048, ge=16, le=1_048_576)
     """Tokens of the longest example; `truncation` says what becomes of longer conversations."""
 

@@ -169,7 +169,9 @@ class ModelRecipe:
     """What a new model is made of.
 
     ``base`` names an existing model or a GGUF file; ``adapter`` is a GGUF LoRA file or None.
-    ``parameters``, ``template`` and ``system`` are inherited from the base when None.
+    ``parameters``, ``template`` and ``system`` are inherited from the base when None. ``messages``
+    (role, text) begin every conversation; ``license`` is told with the model. ``go_template`` is
+    one of Ollama's, for runtimes whose ``template`` is of another kind.
     """
 
     base: str
@@ -177,6 +179,9 @@ class ModelRecipe:
     parameters: JsonObject | None = None
     template: str | None = None
     system: str | None = None
+    messages: tuple[tuple[str, str], ...] = ()
+    license: str = ""
+    go_template: str = ""
 
 
 Progress = Callable[[str, int, int], None]

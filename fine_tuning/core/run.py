@@ -28,6 +28,9 @@ ADAPTER_GGUF = "adapter.gguf"
 PEFT_WEIGHTS = "adapter_model.safetensors"
 PEFT_CONFIG = "adapter_config.json"
 
+SERVED_CONTEXT_TOKENS = 4096
+"""The context room of runs that record none: Ollama's, unless it is told otherwise."""
+
 RunState = Literal["running", "interrupted", "finished"]
 
 
@@ -46,7 +49,8 @@ class RunManifest(TypedDict, total=False):
     """``manifest.json``; ``settings.json`` holds the same but for metrics and adapter.
 
     ``plan`` holds the fields of a ``TrainingPlan``, ``metrics`` those of :class:`TrainingMetrics`;
-    ``parents`` name the versions whose adapters the run started from.
+    ``parents`` name the versions whose adapters the run started from; ``prompts`` is what wrote
+    them where that is not the base file's own template (``runtimes.base_prompts.BasePrompts``).
     """
 
     format: int
@@ -71,6 +75,8 @@ class RunManifest(TypedDict, total=False):
     family: str
     parents: Sequence[str]
     imported: ImportedFrom
+    context_tokens: int
+    prompts: JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +146,11 @@ class RunRecord:
     def parents(self) -> Sequence[str]:
         """The versions whose adapters it started from."""
         return self.manifest.get("parents", ())
+
+    @property
+    def context_tokens(self) -> int:
+        """The context room it was trained for: tokens of prompt and reply of a conversation."""
+        return self.manifest.get("context_tokens", SERVED_CONTEXT_TOKENS)
 
     @property
     def plan(self) -> JsonObject:

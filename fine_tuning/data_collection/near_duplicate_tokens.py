@@ -10,8 +10,12 @@ import unicodedata
 from functools import lru_cache
 from typing import NamedTuple
 
+import re2
+
 from fine_tuning.data_collection.near_duplicate_words import FILLERS, WRAPPINGS
 
+_STOPS = ".!?\u3002\uff01\uff1f" + r"\n"
+_SENTENCE_START = f"(?:^|(?<=[{_STOPS}] )|(?<=[{_STOPS}]))"
 _FENCED = re.compile(r"^ {0,3}(`{3,}|~{3,})[^\n]*\n(.*?)(?:^ {0,3}\1[`~]*[ \t]*$|\Z)", re.M | re.S)
 _INLINE = re.compile(r"(`+)(?!`)([^`\n]+)\1(?!`)")
 _QUOTED = re.compile(
@@ -58,6 +62,11 @@ _EMPHASIS = re.compile(
     r"\*{1,3}(?=\S)([^*\n]+)(?<=\S)\*{1,3}|(?<!\w)_{1,2}(?=\S)([^_\n]+)_{1,2}(?!\w)"
 )
 _NOT = re.compile(r"(?i)\b(?:(ca|wo|sha)n['\u2019]t|(\w+)n['\u2019]t|(can)not)\b")
+_ROOMY = re2.Options()
+_ROOMY.max_mem = 1 << 26
+_MAY_BE_WRAPPED = re2.compile(  # of ASCII text it says the same, much faster
+    WRAPPINGS.pattern.replace(_SENTENCE_START, r"(?:^|[.!?\n] ?)"), _ROOMY
+)
 _MAY_NOT = re.compile(r"n['\u2019]t|annot|ANNOT|N['\u2019]T")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _ARABIC = str.maketrans(
@@ -118,8 +127,9 @@ def _read_prose(text: str, tokens: list[Token]) -> None:
     text = _LIST_MARK.sub("", text)
     if "*" in text or "_" in text:
         text = _EMPHASIS.sub(r"\1\2", text)
-    text = WRAPPINGS.sub(_line_ends, text)
-    if _MAY_NOT.search(text):
+    if not text.isascii() or _MAY_BE_WRAPPED.search(text):
+        text = WRAPPINGS.sub(_line_ends, text)
+    if ("'" in text or "\u2019" in text or "nnot" in text.lower()) and _MAY_NOT.search(text):
         text = _NOT.sub(_spelled_out, text)
     end = 0
     for code in _INLINE.finditer(text) if "`" in text else ():

@@ -21,8 +21,14 @@ from fine_tuning.core.ports import Progress, PromptRenderer, Tokenizer
 from fine_tuning.data_preparation.clusters import name_clusters, own_cluster
 from fine_tuning.data_preparation.formatter import Drop
 from fine_tuning.data_preparation.manifest import DatasetFacts, SplitCounts
-from fine_tuning.data_preparation.masking import DEFAULT_MAX_LENGTH, WINDOWS, ExampleTokenizer
+from fine_tuning.data_preparation.masking import (
+    DEFAULT_MAX_LENGTH,
+    TOO_LONG,
+    WINDOWS,
+    ExampleTokenizer,
+)
 from fine_tuning.data_preparation.needed_length import needed_length
+from fine_tuning.data_preparation.preparation_account import MAX_LENGTH
 from fine_tuning.data_preparation.snapshot import (
     SPLITS,
     Record,
@@ -148,7 +154,10 @@ class DatasetBuilder:
         given = as_conversations(conversations)
         collected = self._collect(given, progress)
         if not collected.kept:
-            raise _nothing_to_train_on(len(given), collected.dropped)
+            needed = self._needed(collected).get("needed_length")
+            raise _nothing_to_train_on(
+                len(given), collected.dropped, _longer(self._examples.max_length, needed)
+            )
         held, borrowed = self._placed(collected)
         splits = {
             split: [record for one in held[split] for record in one.records] for split in SPLITS
@@ -298,12 +307,19 @@ def _remarks(num_pairs: int, counts: Mapping[str, SplitCounts], ratios: Ratios) 
     return remarks
 
 
-def _nothing_to_train_on(num_given: int, dropped: Sequence[Drop]) -> DataError:
+def _longer(max_length: int, needed: int | None) -> str:
+    """Say what helps when every conversation is longer than a sequence may be."""
+    if needed is None or needed <= max_length:
+        return f"raise {MAX_LENGTH} (now {max_length})"
+    return f"raise {MAX_LENGTH} (now {max_length}): --set {MAX_LENGTH}={needed}"
+
+
+def _nothing_to_train_on(num_given: int, dropped: Sequence[Drop], longer: str) -> DataError:
     if not num_given:
         return DataError("No conversations to train on: none were given", next_command=COLLECT_MORE)
     reasons = Counter(drop.reason for drop in dropped).most_common()
     listed = ", ".join(f"{count} {reason}" for reason, count in reasons)
     return DataError(
         f"No conversations to train on: all {num_given} were dropped ({listed})",
-        next_command=COLLECT_MORE,
+        next_command=longer if reasons[0][0] == TOO_LONG else COLLECT_MORE,
     )

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from fine_tuning.core.errors import UnsupportedModelError
-from fine_tuning.engine.kernels.interface import HeadShape, Rope
+from fine_tuning.engine.kernels.interface import HeadShape
+from fine_tuning.engine.rope import RopeShape, Yarn, yarn_magnitude
+from fine_tuning.gguf.ollama_dialect import translation_of
 from fine_tuning.gguf.reader import GgufFile
-
-if TYPE_CHECKING:
-    import torch
 
 Gate = Literal["silu", "gelu"]
 """The activation of the gate: SiLU, or GELU in its tanh form."""
+
+LINEAR, YARN = "linear", "yarn"
+OTHER_BASE = "choose a base that can be trained, such as qwen3:8b, or --base embedded"
 
 QKV_BIASES = ("attn_q", "attn_k", "attn_v")
 ALL_BIASES = (*QKV_BIASES, "attn_output", "ffn_gate", "ffn_up", "ffn_down")
@@ -65,11 +67,6 @@ class ArchitectureSpec:
     """With this many layers (27B) scores are scaled by the root of width / heads instead of d."""
     rope_tensors: tuple[str, ...] = ()
     """Tensors that divide rope's frequencies: one, or (long, short) chosen by context."""
-    norm_eps: float | None = None
-    """Taken when the file lacks it; None demands the key."""
-    rope_base: float = 10000.0
-    foreign_prefixes: tuple[str, ...] = ()
-    """Tensors of other parts of the model (vision), which take no part in text."""
 
 
 ARCHITECTURES: Mapping[str, ArchitectureSpec] = MappingProxyType(
@@ -99,8 +96,6 @@ ARCHITECTURES: Mapping[str, ArchitectureSpec] = MappingProxyType(
             window_period=2,
             wide_query_layers=46,
         ),
-        # The defaults of eps and rope, and "v." and "mm.": files of Ollama's own converter
-        # (ollama, llama/compat/llama-ollama-compat.cpp, handle_gemma3).
         "gemma3": ArchitectureSpec(
             is_neox_rope=True,
             gate="gelu",
@@ -112,9 +107,6 @@ ARCHITECTURES: Mapping[str, ArchitectureSpec] = MappingProxyType(
             window_period=6,
             window_rope_base=10000.0,
             wide_query_layers=62,
-            norm_eps=1e-6,
-            rope_base=1e6,
-            foreign_prefixes=("v.", "mm."),
         ),
         # Phi 3, 3.5 and 4; its sliding window is disabled in llama.cpp
         "phi3": ArchitectureSpec(
@@ -136,36 +128,6 @@ def product_names(spec: ArchitectureSpec) -> tuple[tuple[str, ...], ...]:
 def linear_names(spec: ArchitectureSpec) -> tuple[str, ...]:
     """Return the linear layers of a block, which an adapter may change."""
     return tuple(name for product in product_names(spec) for name in product)
-
-
-@dataclass(frozen=True, slots=True)
-class RopeShape:
-    """How positions rotate: base, frequency scale, and a factor on cosines and sines."""
-
-    base: float
-    scale: float
-    magnitude: float
-
-    def table(self, n_rot: int, num_positions: int, factors: torch.Tensor | None) -> Rope:
-        """Return cosines and sines of positions 0 ... num_positions - 1.
-
-        Angle i of position p is ``p * scale * base^(-2i / n_rot) / factors[i]`` (RoFormer, arXiv
-        2104.09864, section 3.2.2; ggml_rope_ext for factors and magnitude).
-
-        Args:
-            n_rot: How many numbers of a head are rotated, even.
-            num_positions: How many positions, at least 1.
-            factors: Divisors of the frequencies (n_rot / 2,), or None.
-        """
-        import torch  # noqa: PLC0415 - slow to load, and not needed to know the kinds of models
-
-        exponent = torch.arange(0, n_rot, 2, dtype=torch.float64) / n_rot
-        frequency = self.scale * self.base**-exponent
-        if factors is not None:
-            frequency = frequency / factors.double()
-        angle = torch.arange(num_positions, dtype=torch.float64)[:, None] * frequency
-        cosine, sine = angle.cos() * self.magnitude, angle.sin() * self.magnitude
-        return Rope(cosine.float(), sine.float())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,10 +174,11 @@ class _Keys:
 
     def __init__(self, file: GgufFile) -> None:
         self.file = file
-        self.architecture = str(file.metadata.get("general.architecture", ""))
+        self.metadata = translation_of(file).metadata
+        self.architecture = str(self.metadata.get("general.architecture", ""))
 
     def number(self, key: str, default: float | None = None) -> float:
-        value: Any = self.file.metadata.get(f"{self.architecture}.{key}", default)
+        value: Any = self.metadata.get(f"{self.architecture}.{key}", default)
         if isinstance(value, bool) or not isinstance(value, int | float):
             found = "is missing" if value is None else f"is {type(value).__name__}"
             raise UnsupportedModelError(
@@ -227,7 +190,7 @@ class _Keys:
         return int(self.number(key, default))
 
     def get(self, key: str, default: object) -> object:
-        return self.file.metadata.get(f"{self.architecture}.{key}", default)
+        return self.metadata.get(f"{self.architecture}.{key}", default)
 
 
 def _refuse_unsupported(keys: _Keys) -> None:
@@ -237,17 +200,20 @@ def _refuse_unsupported(keys: _Keys) -> None:
         raise UnsupportedModelError(
             f"{path} has architecture {name!r}, which this engine cannot train yet; "
             f"it trains: {known}",
-            next_command="choose a model of a supported architecture, or --base embedded",
+            next_command=OTHER_BASE,
         )
     if keys.number("expert_count", 0) > 0:
-        raise UnsupportedModelError(f"{path} is a mixture of experts, expected a dense model")
-    scaling = keys.get("rope.scaling.type", "linear")
-    known_scalings = ["none", "linear"]
+        raise UnsupportedModelError(
+            f"{path} is a mixture of experts, expected a dense model", next_command=OTHER_BASE
+        )
+    scaling = keys.get("rope.scaling.type", LINEAR)
+    known_scalings = ["none", LINEAR, YARN]
     if len(ARCHITECTURES[name].rope_tensors) > 1:
         known_scalings.append("longrope")
     if scaling not in known_scalings:
         raise UnsupportedModelError(
-            f"{path} scales rope by {scaling!r}, expected {' or '.join(known_scalings)}"
+            f"{path} scales rope by {scaling!r}, expected {' or '.join(known_scalings)}",
+            next_command=OTHER_BASE,
         )
     if keys.get("rope.scaling.finetuned", True) is False and ARCHITECTURES[name].has_multipliers:
         raise UnsupportedModelError(f"{path} does not rotate positions, expected rope")
@@ -283,7 +249,7 @@ def read_config(file: GgufFile) -> ModelConfig:
         vocab_size=embeddings.shape[0] if embeddings else 0,
         context_tokens=context,
         original_context_tokens=keys.integer("rope.scaling.original_context_length", context),
-        norm_eps=keys.number("attention.layer_norm_rms_epsilon", spec.norm_eps),
+        norm_eps=keys.number("attention.layer_norm_rms_epsilon"),
         attention=_attention(keys, width, num_layers, heads),
         embedding_scale=embedding_scale or 1.0,
         residual_scale=(keys.number("residual_scale", 0) if multiplied else 0) or 1.0,
@@ -347,11 +313,10 @@ def _attention(
     window = int(_optional(keys, "attention.sliding_window", spec.window))
     if not window:
         return (everywhere,) * num_layers
-    rope, scaled = everywhere.rope, everywhere.rope.scale
-    base = rope.base
+    base, scaled = everywhere.rope.base, everywhere.rope.scale
     if spec.window_rope_base is not None:
-        base, scaled = keys.number("rope.local.freq_base", spec.window_rope_base), 1.0
-    rope = RopeShape(keys.number("rope.freq_base_swa", base), scaled, rope.magnitude)
+        base, scaled = spec.window_rope_base, 1.0
+    rope = replace(everywhere.rope, base=keys.number("rope.freq_base_swa", base), scale=scaled)
     windowed = AttentionShape(
         heads=heads, scale=scale, soft_cap=everywhere.soft_cap, window=window, rope=rope
     )
@@ -363,27 +328,18 @@ def _attention(
 
 
 def _rope(keys: _Keys) -> RopeShape:
-    spec = ARCHITECTURES[keys.architecture]
+    """Return how layers without a window rotate (llama.cpp, llama_model::load_hparams)."""
     factor = keys.number("rope.scaling.factor", keys.number("rope.scale_linear", 0.0))
-    base = keys.number("rope.freq_base", keys.number("rope.global.freq_base", spec.rope_base))
-    if _is_gemma3_of_ollama(keys) and not factor and keys.integer("context_length", 0) >= 131072:  # noqa: PLR2004 - the converter's own limit
-        factor = 8.0
-    if keys.get("rope.scaling.type", "linear") == "none":
+    base = keys.number("rope.freq_base", 10000.0)
+    scaling = keys.get("rope.scaling.type", LINEAR)
+    if scaling == "none":
         factor = 0.0
+    scale = 1.0 / factor if factor else 1.0
     magnitude = keys.number("rope.scaling.attn_factor", 1.0)
-    return RopeShape(base, 1.0 / factor if factor else 1.0, magnitude)
-
-
-def _is_gemma3_of_ollama(keys: _Keys) -> bool:
-    """Return whether Ollama's converter wrote the file, which left out keys (see the table)."""
-    spec, metadata = ARCHITECTURES[keys.architecture], keys.file.metadata
-    if not spec.foreign_prefixes:
-        return False
-    own_keys = ("mm.tokens_per_image", "rope.global.freq_base", "rope.local.freq_base")
-    own_tokens = ("tokenizer.ggml.add_padding_token", "tokenizer.ggml.add_unknown_token")
-    return (
-        f"{keys.architecture}.attention.layer_norm_rms_epsilon" not in metadata
-        or any(f"{keys.architecture}.{key}" in metadata for key in own_keys)
-        or any(key in metadata for key in own_tokens)
-        or any(name.startswith(spec.foreign_prefixes) for name in keys.file.tensors)
+    if scaling != YARN:
+        return RopeShape(base, scale, magnitude)
+    context = keys.number("context_length", 2048)
+    yarn = Yarn(
+        original_context_tokens=keys.integer("rope.scaling.original_context_length", context),
     )
+    return RopeShape(base, scale, magnitude * yarn_magnitude(scale), yarn)

@@ -18,12 +18,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fine_tuning.engine.architecture import Gate, RopeShape
+from fine_tuning.engine.architecture import Gate
 from fine_tuning.engine.attention import Attention, attend, attend_backward
 from fine_tuning.engine.kernels.interface import Kernels, Rope
 from fine_tuning.engine.layout import TokenLayout
 from fine_tuning.engine.lora import LoraAdapter, StackedAdapter
 from fine_tuning.engine.packed import StackedLinear
+from fine_tuning.engine.rope import RopeShape
 
 
 @dataclass(frozen=True, slots=True)

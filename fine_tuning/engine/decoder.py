@@ -16,12 +16,8 @@ from torch import Tensor
 
 from fine_tuning.core.closing import Closing
 from fine_tuning.core.errors import UnsupportedModelError
-from fine_tuning.engine.architecture import (
-    RopeShape,
-    linear_names,
-    product_names,
-    read_config,
-)
+from fine_tuning.core.run import SERVED_CONTEXT_TOKENS
+from fine_tuning.engine.architecture import product_names, read_config
 from fine_tuning.engine.attention import Attention
 from fine_tuning.engine.block import (
     BlockAdapter,
@@ -38,14 +34,16 @@ from fine_tuning.engine.kernels.library import load_kernels
 from fine_tuning.engine.layout import LENGTH_MULTIPLE, Segment, TokenLayout, round_up
 from fine_tuning.engine.lora import LoraAdapter
 from fine_tuning.engine.packed import PackedMatrix, Residency, Scratch, StackedLinear
+from fine_tuning.engine.rope import RopeShape
+from fine_tuning.engine.trainable import refuse_unknown_tensors
 from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.gguf.requantize_exact import RequantizedFile
 
 # With larger weights every thread works on every product: they scale well over threads, and one
 # thread per share would unpack each weight once per thread, into a buffer of its own.
 MAX_SCRATCH_BYTES = 64 << 20
-# The context Ollama serves a model with unless told otherwise.
-SERVED_CONTEXT_TOKENS = 4096
+# llama.cpp rounds the context of a conversation up.
+CONTEXT_MULTIPLE = 256
 
 
 class StepContext(NamedTuple):
@@ -69,6 +67,7 @@ class Decoder(Closing):
         linear_shapes: (n_out, n_in) of each weight an adapter may change, by name.
         kernels: Operations between products; ``kernels_name`` and ``kernels_reason`` for users.
         shares_steps: Whether a step's sequences are shared out over threads.
+        served_context_tokens: The context room it is served with.
         recomputed: Blocks that keep only their input and are computed again in backward.
     """
 
@@ -82,7 +81,7 @@ class Decoder(Closing):
     ) -> None:
         self._file = file
         self.shape = read_config(file)
-        self._served_context_tokens = served_context_tokens
+        self.served_context_tokens = served_context_tokens
         self.residency = residency
         best, reason = compute_dtype()
         self.dtype = dtype or best
@@ -90,7 +89,7 @@ class Decoder(Closing):
         loaded = load_kernels(kernels)
         self.kernels, self.kernels_name = loaded.kernels, loaded.name
         self.kernels_reason = loaded.reason
-        self._refuse_extra_tensors()
+        refuse_unknown_tensors(file, self.shape)
         self._scratch = Scratch(self.dtype)
         self.embedding = PackedMatrix.from_file(file, "token_embd.weight")
         tied = "output.weight" not in file.tensors
@@ -169,28 +168,6 @@ class Decoder(Closing):
         """Release the file."""
         self._file.close()
 
-    def _refuse_extra_tensors(self) -> None:
-        """Refuse tensors the forward would ignore: they would change the model in serving."""
-        spec = self.shape.spec
-        known = {"token_embd.weight", "output.weight", "output_norm.weight", *spec.rope_tensors}
-        norms = ["attn_norm", "ffn_norm"]
-        norms += ["attn_q_norm", "attn_k_norm"] if spec.has_head_norms else []
-        norms += ["post_attention_norm", "post_ffw_norm"] if spec.has_post_norms else []
-        for i in range(self.shape.num_layers):
-            known.update(f"blk.{i}.{name}.weight" for name in (*linear_names(spec), *norms))
-            known.update(f"blk.{i}.{name}.bias" for name in spec.biases)
-            known.add(f"blk.{i}.attn_rot_embd.weight")
-        unknown = [
-            name
-            for name in sorted(set(self._file.tensors) - known)
-            if not name.startswith(spec.foreign_prefixes)
-        ]
-        if unknown:
-            raise UnsupportedModelError(
-                f"{self._file.path} has tensor {unknown[0]} ({len(unknown)} such), which this "
-                f"engine does not compute for architecture {self.shape.architecture}"
-            )
-
     def _vector(self, name: str, size: int) -> Tensor:
         if name not in self._file.tensors:
             raise UnsupportedModelError(f"{self._file.path} has no tensor {name}")
@@ -265,7 +242,8 @@ class Decoder(Closing):
     def _ropes(self, num_positions: int) -> dict[RopeShape, Rope]:
         """Return each kind of layer's rotations (llama.cpp, llama_model::get_rope_factors)."""
         names = self.shape.spec.rope_tensors
-        context = max(self._served_context_tokens, num_positions)
+        context = max(self.served_context_tokens, num_positions)
+        context = round_up(context, CONTEXT_MULTIPLE)
         is_long = context > self.shape.original_context_tokens
         factors = self._rope_factors.get(names[0 if is_long else -1]) if names else None
         n_rot = self.shape.heads.n_rot

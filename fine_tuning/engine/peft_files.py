@@ -7,15 +7,10 @@ and out. Nothing but low-rank factors of linear layers is taken.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Self
 
-import re2
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
@@ -24,6 +19,12 @@ from fine_tuning.core.errors import TrainingError
 from fine_tuning.core.run import PEFT_CONFIG, PEFT_WEIGHTS
 from fine_tuning.engine.architecture import ModelConfig
 from fine_tuning.engine.lora import Form, LoraAdapter, LoraPair
+from fine_tuning.engine.peft_config import (
+    MERGE_FIRST,
+    PeftScales,
+    refuse_more_than_factors,
+    refuse_other_parts,
+)
 from fine_tuning.gguf.adapter import BASE_DIGEST_KEY, is_constant_in_blocks
 
 PEFT_MODULES = {
@@ -50,29 +51,7 @@ PICKLES = ("adapter_model.bin", "adapter_model.pt", "adapter_model.pth")
 _SAVE_AGAIN = (
     "in Python, load it with PEFT and call save_pretrained(folder, safe_serialization=True)"
 )
-_MERGE_FIRST = (
-    "merge it in Python (PEFT: merge_and_unload), convert the model to GGUF, and use it as the base"
-)
 _OTHER_BASE = "name the base it was trained on with --base"
-_USUAL: Mapping[str, object] = MappingProxyType(
-    {
-        "peft_type": "LORA",
-        "bias": "none",
-        **dict.fromkeys(("use_dora", "fan_in_fan_out", "lora_bias", "use_qalora"), False),
-        **dict.fromkeys(
-            (
-                "modules_to_save",
-                "trainable_token_indices",
-                "layer_replication",
-                "target_parameters",
-                "alora_invocation_tokens",
-            )
-        ),
-    }
-)
-"""What a configuration says of an adapter that is low-rank factors and nothing else."""
-_CHANGES_BASE = ("pissa", "olora", "corda", "loftq")
-"""Ways to begin that take something out of the base, which the factors alone do not tell."""
 
 
 def _permuted(rows: Tensor, num_heads: int, *, undo: bool) -> Tensor:
@@ -216,16 +195,19 @@ def read_peft_adapter(
     try:
         config = json.loads((folder / PEFT_CONFIG).read_text(encoding="utf-8"))
         state = load_file(folder / PEFT_WEIGHTS)
-        scales = _PeftScales.of(config)
+        scales = PeftScales.of(config)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise TrainingError(
             f"{folder} is not a sound PEFT adapter: {str(error) or type(error).__name__}",
             next_command=f"copy it again, or {_SAVE_AGAIN}",
         ) from error
-    _refuse_more_than_factors(folder, config)
+    refuse_more_than_factors(folder, config)
+    refuse_other_parts(folder, list(state))
     pairs = {}
-    for module, target, a, b in _peft_factors(folder, state, shape):
-        factor = scales.of_module(module, a.shape[0]) / scales.common
+    factors = list(_peft_factors(folder, state, shape))
+    own = scales.of_modules({module: a.shape[0] for module, _, a, _ in factors})
+    for module, target, a, b in factors:
+        factor = own[module] / scales.common
         expanded = a.float().contiguous()
         is_qalora = target in foldable and is_constant_in_blocks(expanded.numpy())
         form: Form = "qalora" if is_qalora else "plain"
@@ -284,7 +266,7 @@ def _peft_factors(
         if found is None:
             raise TrainingError(
                 f"{folder} holds {name}, expected factors of linear layers only",
-                next_command=_MERGE_FIRST,
+                next_command=MERGE_FIRST,
             )
         kind = kinds.get(found[3], "")
         a, b = (state.get(f"{found[1]}.lora_{half}.weight") for half in "AB")
@@ -319,55 +301,3 @@ def _ggml_rows(folder: Path, b: Tensor, kind: str, shape: ModelConfig) -> Tensor
             next_command=_OTHER_BASE,
         )
     return _permuted(b, num_heads, undo=False)
-
-
-@dataclass(frozen=True, slots=True)
-class _PeftScales:
-    """The numbers of a PEFT config that scale pairs (peft, tuners/lora/layer.py, update_layer)."""
-
-    rank: int
-    alpha: float
-    use_rslora: bool
-    alphas: Mapping[str, float]
-
-    @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Self:
-        """Read them; raises KeyError, TypeError or ValueError where they are not numbers."""
-        alphas = {str(k): float(v) for k, v in dict(config.get("alpha_pattern") or {}).items()}
-        rank, alpha = int(config["r"]), float(config["lora_alpha"])
-        if rank < 1 or not all(math.isfinite(x) and x for x in (alpha, *alphas.values())):
-            raise ValueError(f"its rank is {rank} and its alpha {alpha}, expected more than 0")
-        return cls(rank, alpha, bool(config.get("use_rslora", False)), alphas)
-
-    @property
-    def common(self) -> float:
-        """The scale of pairs that no pattern names."""
-        return self._scale(self.alpha, self.rank)
-
-    def of_module(self, module: str, rank: int) -> float:
-        """Return a pair's scale; a pattern is a regular expression for the end of its name."""
-        for pattern, alpha in self.alphas.items():
-            if re2.fullmatch(rf"(.*\.)?({pattern})", module):
-                return self._scale(alpha, rank)
-        return self._scale(self.alpha, rank)
-
-    def _scale(self, alpha: float, rank: int) -> float:
-        return alpha / (math.sqrt(rank) if self.use_rslora else rank)
-
-
-def _refuse_more_than_factors(folder: Path, config: Mapping[str, Any]) -> None:
-    for key, expected in _USUAL.items():
-        found = config.get(key, expected)
-        if found != expected and found:
-            raise TrainingError(
-                f"{folder} has {key} {found!r}, expected {expected!r}: nothing but factors of "
-                "linear layers can be served beside a GGUF model",
-                next_command=_MERGE_FIRST,
-            )
-    begun = str(config.get("init_lora_weights", True)).lower()
-    if begun.startswith(_CHANGES_BASE):
-        raise TrainingError(
-            f"{folder} began by {begun}, which takes its factors out of the base; expected an "
-            "adapter of the base as it is",
-            next_command="in PEFT, save_pretrained with path_initial_model_for_weight_conversion",
-        )

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from fine_tuning.core.errors import DataError
 from fine_tuning.evaluation.comparison import ComparedMetric
 from fine_tuning.evaluation.report_page import ITEM_METRICS, OUTCOMES
+from fine_tuning.evaluation.verdict import MOST_ITEMS
 from fine_tuning.pages.page import Tone
 
 Sign = Literal["better", "worse", "open", "none"]
@@ -172,11 +173,18 @@ def read_summary(folder: Path, stem: str = "evaluation") -> EvaluationSummary | 
         ) from error
 
 
+def _needed(items: int) -> str:
+    """Say how many items would decide; old reports may hold numbers nobody could collect."""
+    if items > MOST_ITEMS:
+        return " No realistic number of test items would decide it."
+    return f" About {items:,} independent test items would decide it."
+
+
 def _summary(folder: Path, stem: str, raw: Mapping[str, Any], made_s: float) -> EvaluationSummary:
     verdict = raw["verdict"]
     tone, sentence = OUTCOMES[verdict["outcome"]]
     if verdict.get("items_needed"):
-        sentence += f" About {verdict['items_needed']:,} independent test items would decide it."
+        sentence += _needed(verdict["items_needed"])
     measured = tuple(_measured(raw["comparisons"]))
     names = _names([model["name"] for model in raw["models"]])
     files = {suffix: folder / f"{stem}.{suffix}" for suffix in ("html", "md", "json")}

@@ -64,9 +64,12 @@ def primary_suite(primary: str, suites: Collection[str]) -> str:
         raise DataError(f"the primary metric is {primary!r}, expected one of {known}")
     suite = PRIMARY_SUITES[primary]
     if suite not in suites:
+        measured = [metric for metric, other in PRIMARY_SUITES.items() if other in suites]
         raise DataError(
             f"the primary metric {primary!r} was not measured: there is no suite {suite!r} with it",
-            next_command="choose another with --set evaluation.primary_metric=loss",
+            next_command=f"choose one that is: --set evaluation.primary_metric={measured[0]}"
+            if measured
+            else "collect more conversations, so that some can be held out: fine-tuning prepare",
         )
     return suite
 

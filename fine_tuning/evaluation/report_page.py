@@ -9,7 +9,7 @@ from fine_tuning.evaluation.comparison import ComparedMetric, Comparison
 from fine_tuning.evaluation.evaluation_report import EvaluationReport, ModelResult
 from fine_tuning.evaluation.judge import JudgeResult
 from fine_tuning.evaluation.results import QuestionsResult, RepliesResult
-from fine_tuning.evaluation.verdict import Verdict
+from fine_tuning.evaluation.verdict import MOST_ITEMS, Verdict
 from fine_tuning.pages import charts
 from fine_tuning.pages.page import (
     Block,
@@ -82,7 +82,9 @@ def evaluation_page(report: EvaluationReport, made_at: str) -> Page:
 def _verdict(verdict: Verdict, report: EvaluationReport) -> Iterator[Block]:
     tone, sentence = OUTCOMES[verdict.outcome]
     if verdict.items_needed is not None:
-        sentence += f" About {verdict.items_needed} independent items would be needed."
+        is_realistic = verdict.items_needed <= MOST_ITEMS
+        number = f"About {verdict.items_needed:,}" if is_realistic else "No realistic number of"
+        sentence += f" {number} independent items would decide it."
     yield Notice(verdict.outcome.capitalize(), sentence, tone)
     order = list(MARKS)[1:] + list(MARKS)[:1]
     reasons = sorted(verdict.reasons, key=lambda reason: order.index(reason.finding))

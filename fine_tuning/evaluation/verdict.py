@@ -22,6 +22,10 @@ MIN_CLUSTERS = 8
 """Fewer independent items than this decide nothing, however clear they look."""
 
 
+MOST_ITEMS = 10_000
+"""More independent items than this nobody collects: the number is not told as advice."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guard:
     """A metric that must not get worse by more than ``margin``, in the metric's own unit."""
@@ -223,6 +227,8 @@ def _more(needed: int | None, row: ComparedMetric) -> str:
     """Say how many more items would decide, if the difference stays as it was seen."""
     if needed is None:
         return ""
+    if needed > MOST_ITEMS:
+        return "; no realistic number of items would decide"
     return f"; about {needed - row.num_clusters} more items like these would decide"
 
 
@@ -243,7 +249,10 @@ def _too_few(check: str, row: ComparedMetric, min_clusters: int) -> Reason:
 
 
 def _needed(width: float | None, wanted: float, num_clusters: int) -> int | None:
-    """Return the clusters at which a width shrinks to what is wanted; widths go with 1/sqrt(n)."""
+    """Return the clusters at which a width shrinks to what is wanted; widths go with 1/sqrt(n).
+
+    None where no number would do; above ``MOST_ITEMS`` nobody would collect them.
+    """
     if width is None or wanted <= 0:
         return None
     return max(num_clusters + 1, math.ceil(num_clusters * (width / wanted) ** 2))

@@ -128,8 +128,8 @@ class AliasHistory:
                 (switching_id,),
             )
             if row["digest"]:
-                names = (str(row[key]) for key in ("runtime", "alias", "digest"))
-                own_name(connection, *names, self._file.now())
+                runtime, alias, digest = (str(row[key]) for key in ("runtime", "alias", "digest"))
+                own_name(connection, runtime, alias, digest, self._file.now())
             self._end_traffic(connection, str(row["alias"]))
             if row["version_id"] is None:
                 connection.execute(

@@ -136,9 +136,10 @@ def free_prefix(name: str, family: str, names: Sequence[str]) -> str:
 
 def _digests(connection: apsw.Connection, runtime: str, name: str = "") -> set[str]:
     """Return the digests of a workspace's models on a runtime; none for a name it did not give."""
-    found: list[tuple[str, str]] = connection.execute(
-        "SELECT name, digest FROM owned_name WHERE runtime = ?", (runtime,)
-    ).fetchall()
-    if name and name.lower() not in {known for known, _ in found}:
-        return set()
-    return {digest for _, digest in found}
+    digests = {
+        str(known): str(digest)
+        for known, digest in connection.execute(
+            "SELECT name, digest FROM owned_name WHERE runtime = ?", (runtime,)
+        )
+    }
+    return set() if name and name.lower() not in digests else set(digests.values())

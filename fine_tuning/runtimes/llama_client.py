@@ -7,7 +7,7 @@ started, nor what is in the model file.
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,7 +18,7 @@ from fine_tuning.core.conversation import Message, Messages
 from fine_tuning.core.errors import DataError, RuntimeFailedError, RuntimeUnavailableError
 from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.naming import content_name
-from fine_tuning.core.ports import GREEDY, Sampling
+from fine_tuning.core.ports import GREEDY, PromptRenderer, Sampling
 from fine_tuning.core.template_message import template_message
 from fine_tuning.runtimes.llama_answers import event_of, failure_of, text_of
 from fine_tuning.runtimes.llama_api import (
@@ -235,12 +235,22 @@ class LlamaRenderer:
         client: The server, started without prefilling of a last assistant message.
         fingerprint: The content name of template and rules.
         system: Set before conversations that bring no system message of their own; "" for none.
+        messages: (role, text) pairs before every conversation.
     """
 
-    def __init__(self, client: LlamaClient, fingerprint: str, *, system: str = "") -> None:
+    def __init__(
+        self,
+        client: LlamaClient,
+        fingerprint: str,
+        *,
+        system: str = "",
+        messages: Sequence[tuple[str, str]] = (),
+    ) -> None:
         self._client = client
-        self._fingerprint = content_name([fingerprint, system]) if system else fingerprint
+        before = [*([system] if system or messages else []), *map(list, messages)]
+        self._fingerprint = content_name([fingerprint, *before]) if before else fingerprint
         self._system = {"role": "system", "content": system} if system else None
+        self._before = [{"role": role, "content": text} for role, text in messages]
 
     @property
     def fingerprint(self) -> str:
@@ -268,8 +278,9 @@ class LlamaRenderer:
         """
         if not messages:
             raise DataError("there is no message to render, expected at least one")
-        turns: list[JsonObject] = [openai_message(message) for message in messages]
-        if self._system and messages[0].role not in SYSTEM_ROLES:
+        turns: list[JsonObject] = [*self._before]
+        turns += [openai_message(message) for message in messages]
+        if self._system and turns[0]["role"] not in SYSTEM_ROLES:
             turns.insert(0, self._system)
         body: dict[str, JsonValue] = {
             "messages": turns,
@@ -320,11 +331,11 @@ class LlamaChatModel:
     def __init__(
         self,
         client: LlamaClient,
-        renderer: LlamaRenderer,
+        renderer: PromptRenderer,
         name: str,
         *,
         reuse_prompt: bool = False,
-        stop: Sequence[str] = (),
+        stop: Iterable[str] = (),
     ) -> None:
         self._client = client
         self._renderer = renderer

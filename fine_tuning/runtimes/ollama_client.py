@@ -44,12 +44,19 @@ class OllamaClient:
     Args:
         url: Where the server listens; at its default, ``OLLAMA_HOST`` decides.
         work_timeout_s: The longest silence of a server that works: loads, creates, replies.
+        connect_timeout_s: How long to wait for a connection.
     """
 
-    def __init__(self, url: str = DEFAULT_URL, *, work_timeout_s: float = WORK_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        work_timeout_s: float = WORK_TIMEOUT_S,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    ) -> None:
         self.url = server_address(url)
-        self._work = httpx.Timeout(CONNECT_TIMEOUT_S, read=work_timeout_s, write=work_timeout_s)
-        quick = httpx.Timeout(CONNECT_TIMEOUT_S, read=QUICK_TIMEOUT_S, write=QUICK_TIMEOUT_S)
+        self._work = httpx.Timeout(connect_timeout_s, read=work_timeout_s, write=work_timeout_s)
+        quick = httpx.Timeout(connect_timeout_s, read=QUICK_TIMEOUT_S, write=QUICK_TIMEOUT_S)
         # A connection each: a kept one may be dead after the minutes between two requests.
         limits = httpx.Limits(max_keepalive_connections=0)
         # trust_env: a proxy of the environment must not see what goes to the user's own server.

@@ -74,6 +74,17 @@ def server_address(setting: str = DEFAULT_URL) -> str:
     return ollama_url(named or setting)
 
 
+def address_source(setting: str = DEFAULT_URL) -> str:
+    """Return what says where the server is: a variable, a setting, or Ollama's default.
+
+    Args:
+        setting: ``deployment.ollama_base_url``.
+    """
+    if setting and not same_server(setting, DEFAULT_URL):
+        return "deployment.ollama_base_url"
+    return VARIABLE if os.environ.get(VARIABLE, "").strip() else "Ollama's default"
+
+
 def same_server(one: str, other: str) -> bool:
     """Tell whether two addresses are one server.
 

@@ -21,10 +21,17 @@ FIRST_WITH_RENDERERS = "0.12.0"
 FIRST_WITH_JINJA = "0.30.0"
 """The first version that renders a GGUF's own template when there is no TEMPLATE."""
 
+FIRST_WITH_CAPABILITIES = "0.35.0"
+
 _COMMAND = re.compile(
-    r"(FROM|ADAPTER|TEMPLATE|SYSTEM|PARAMETER|RENDERER|PARSER|REQUIRES|LICENSE|MESSAGE|DRAFT)\b",
+    r"(FROM|ADAPTER|TEMPLATE|SYSTEM|PARAMETER|RENDERER|PARSER|REQUIRES|LICENSE|MESSAGE|DRAFT"
+    r"|CAPABILITY)\b",
     re.IGNORECASE,
 )
+# Words of later versions, in capitals as Ollama writes them: a typed text is none.
+_OTHER_COMMAND = re.compile(r"([A-Z][A-Z_]{2,31})(?=[ \t]+\S)")
+_SEVERAL = ("FROM", "ADAPTER", "DRAFT", "CAPABILITY", "LICENSE")
+_SINGLE = ("TEMPLATE", "SYSTEM", "RENDERER", "PARSER", "REQUIRES")
 _HEAD = re.compile(r"[ \t]*(\w+)[ \t]*")
 _LINE_END = re.compile(r"[\r\n]")
 _NUMBERS = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?")
@@ -39,7 +46,9 @@ class Modelfile:
     """A model as its Modelfile says it; "" and empty where it says nothing.
 
     ``base`` is a model name, a path, or ``@sha256:<hex>`` for an uploaded blob, and so are the
-    ``adapters``. A parameter given several times (``stop``) is a tuple of texts.
+    ``adapters`` and ``projectors`` (further FROM lines: the part that sees pictures). A parameter
+    given several times (``stop``) is a tuple of texts. ``others`` are (word, argument) pairs of
+    words that this version does not know; they are written back as they were.
     """
 
     base: str
@@ -52,6 +61,10 @@ class Modelfile:
     parameters: JsonObject = field(default_factory=dict)
     messages: tuple[tuple[str, str], ...] = ()
     licenses: tuple[str, ...] = ()
+    projectors: tuple[str, ...] = ()
+    drafts: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    others: tuple[tuple[str, str], ...] = ()
 
     def to_text(self) -> str:
         """Return the Modelfile.
@@ -61,7 +74,13 @@ class Modelfile:
                 quotation ends.
         """
         lines = [f"FROM {_quoted(self.base)}"]
-        lines += [f"ADAPTER {_quoted(path)}" for path in self.adapters]
+        several = {
+            "ADAPTER": self.adapters,
+            "DRAFT": self.drafts,
+            "FROM": self.projectors,
+            "CAPABILITY": self.capabilities,
+        }
+        lines += [f"{command} {_quoted(item)}" for command in several for item in several[command]]
         texts = {
             "TEMPLATE": self.template,
             "SYSTEM": self.system,
@@ -73,6 +92,7 @@ class Modelfile:
         for key, value in self.parameters.items():
             values = value if isinstance(value, (list, tuple)) else (value,)
             lines += [f"PARAMETER {key} {_quoted(_written(item))}" for item in values]
+        lines += [f"{word} {_quoted(text)}" for word, text in self.others]
         lines += [f"LICENSE {_quoted(text)}" for text in self.licenses]
         lines += [f"MESSAGE {role} {_quoted(text)}" for role, text in self.messages]
         return "\n".join(lines) + "\n"
@@ -82,10 +102,11 @@ def parse_modelfile(text: str) -> Modelfile:
     """Read a Modelfile.
 
     Raises:
-        DataError: if it has no FROM, a quotation without an end, or a command Ollama lacks.
+        DataError: if it has no FROM, a quotation without an end, or a line that is no command.
     """
     single: dict[str, str] = {}
-    several: dict[str, list[str]] = {"ADAPTER": [], "LICENSE": []}
+    several: dict[str, list[str]] = {command: [] for command in _SEVERAL}
+    others: list[tuple[str, str]] = []
     parameters: dict[str, Value | tuple[str, ...]] = {}
     messages: list[tuple[str, str]] = []
     for command, word, argument in _commands(text):
@@ -95,14 +116,21 @@ def parse_modelfile(text: str) -> Modelfile:
             messages.append((word, argument))
         elif command in several:
             several[command].append(argument)
-        else:
+        elif command in _SINGLE:
             single[command] = argument
-    if not single.get("FROM"):
+        else:
+            others.append((command, argument))
+    base, *projectors = several["FROM"] or [""]
+    if not base:
         raise DataError(
             "the Modelfile has no FROM line, expected one naming a model", next_command=_SHOW
         )
     return Modelfile(
-        base=single["FROM"],
+        base=base,
+        projectors=tuple(projectors),
+        drafts=tuple(several["DRAFT"]),
+        capabilities=tuple(several["CAPABILITY"]),
+        others=tuple(others),
         adapters=tuple(several["ADAPTER"]),
         template=single.get("TEMPLATE", ""),
         system=single.get("SYSTEM", ""),
@@ -125,13 +153,13 @@ def _commands(text: str) -> Iterator[tuple[str, str, str]]:
         if text[position] == "#":
             position = _newline(text, position)
             continue
-        found = _COMMAND.match(text, position)
+        found = _COMMAND.match(text, position) or _OTHER_COMMAND.match(text, position)
         if not found:
             line = text[position : _newline(text, position)].strip()
             raise DataError(
                 f"the Modelfile has the line {line[:60]!r}, expected a command: FROM, "
-                "ADAPTER, TEMPLATE, SYSTEM, PARAMETER, RENDERER, PARSER, REQUIRES, LICENSE or "
-                "MESSAGE",
+                "ADAPTER, TEMPLATE, SYSTEM, PARAMETER, RENDERER, PARSER, REQUIRES, CAPABILITY, "
+                "DRAFT, LICENSE or MESSAGE",
                 next_command=_SHOW,
             )
         command, word, position = found[1].upper(), "", found.end()
@@ -229,6 +257,7 @@ def _add_parameter(parameters: dict[str, Value | tuple[str, ...]], key: str, tex
 def served_by(modelfile: Modelfile) -> list[str]:
     """Return sentences on which versions of Ollama take a Modelfile, and what they make of it."""
     oldest = [FIRST_WITH_RENDERERS] if modelfile.renderer or modelfile.parser else []
+    oldest += [FIRST_WITH_CAPABILITIES] if modelfile.capabilities else []
     oldest += [modelfile.requires] if _version(modelfile.requires) else []
     since = max(oldest, key=_version, default="")
     if not modelfile.adapters:
@@ -249,6 +278,9 @@ def served_by(modelfile: Modelfile) -> list[str]:
             f"It has no TEMPLATE: versions before {FIRST_WITH_JINJA} would not write the prompts "
             "it was trained on."
         )
+    if modelfile.others:
+        words = ", ".join(sorted({word for word, _ in modelfile.others}))
+        told.append(f"It has words kept as they were, which only later versions know: {words}.")
     lost = sorted({c for c in modelfile.to_text() if not c.isprintable() and c not in "\t\r\n"})
     if lost:
         codes = ", ".join(f"U+{ord(c):04X}" for c in lost[:4])

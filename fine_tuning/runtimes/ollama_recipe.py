@@ -26,8 +26,8 @@ class OllamaRecipe(ModelRecipe):
 
     ``renderer`` and ``parser`` name code inside Ollama that replaces the template; ``messages``
     are (role, text) pairs put before every conversation, ``requires`` the oldest version of Ollama
-    that serves the base rightly. ``base_digest`` and ``adapter_digest`` spare reading files whose
-    digest is known.
+    that serves the base rightly, ``capabilities`` what 0.35 and later are told it can do.
+    ``base_digest`` and ``adapter_digest`` spare reading files whose digest is known.
     """
 
     renderer: str = ""
@@ -35,6 +35,7 @@ class OllamaRecipe(ModelRecipe):
     requires: str = ""
     messages: tuple[tuple[str, str], ...] = ()
     licenses: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
     base_digest: str = ""
     adapter_digest: str = ""
 
@@ -81,6 +82,7 @@ def recipe_of(
         requires=settings.requires,
         messages=settings.messages,
         licenses=settings.licenses,
+        capabilities=settings.capabilities,
     )
 
 
@@ -110,6 +112,7 @@ def as_fields(recipe: ModelRecipe, base: str, adapter: str) -> dict[str, JsonVal
         "parser": more.parser,
         "requires": more.requires,
         "license": list(more.licenses),
+        "capabilities": list(more.capabilities),
         "messages": [{"role": role, "content": text} for role, text in more.messages],
     }
     return {key: value for key, value in fields.items() if value}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fine_tuning.core.errors import (
@@ -115,17 +116,10 @@ class OllamaRuntime:
                 next_command=f"ollama show --modelfile {name}",
             ) from error
         is_own = shown.template.strip() != NO_TEMPLATE and "{%" not in shown.template
-        return Modelfile(
-            base=shown.base,
-            adapters=shown.adapters,
+        return replace(
+            shown,
             template=shown.template if is_own else "",
             system=str(answer.get("system") or ""),
-            renderer=shown.renderer,
-            parser=shown.parser,
-            requires=shown.requires,
-            parameters=shown.parameters,
-            messages=shown.messages,
-            licenses=shown.licenses,
         )
 
     def base_digest(self, name: str) -> str:

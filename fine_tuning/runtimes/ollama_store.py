@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Self
 
@@ -27,17 +28,22 @@ MAX_JSON_BYTES = 4 << 20
 DIGEST = re.compile(r"sha256[:-]([0-9a-fA-F]{64})")
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,79}")
 _NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_\-]{0,79}")
+_HEX = re.compile(r"[0-9a-f]{12,64}")
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:\-]{0,349}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OllamaName:
-    """A model's full name: ``host/namespace/model:tag``."""
+    """A model's full name: ``host/namespace/model:tag``, perhaps with ``@sha256:<64 hex>``.
+
+    The digest is that of the manifest, as 0.40 and later write it behind a name.
+    """
 
     host: str = DEFAULT_HOST
     namespace: str = DEFAULT_NAMESPACE
     model: str
     tag: str = DEFAULT_TAG
+    digest: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -46,7 +52,8 @@ class OllamaName:
         Raises:
             ModelNotFoundError: if the text is not a model name (ollama: types/model/name.go).
         """
-        head, slash, last = text.rpartition("/")
+        plain, at, digest = text.partition("@")
+        head, slash, last = plain.rpartition("/")
         model, _, tag = last.partition(":")
         *rest, namespace = head.split("/") if slash else [DEFAULT_NAMESPACE]
         host = rest[0] if rest else DEFAULT_HOST
@@ -57,6 +64,7 @@ class OllamaName:
             and _NAMESPACE.fullmatch(namespace)
             and _PART.fullmatch(model)
             and _PART.fullmatch(tag)
+            and (not at or DIGEST.fullmatch(digest))
         )
         if not holds:
             raise ModelNotFoundError(
@@ -64,7 +72,8 @@ class OllamaName:
                 "'user/model' or 'hf.co/user/model:Q4_K_M', a .gguf file, or 'embedded'",
                 next_command="ollama list",
             )
-        return cls(host=host, namespace=namespace, model=model, tag=tag)
+        digest = digest.replace("-", ":").lower()
+        return cls(host=host, namespace=namespace, model=model, tag=tag, digest=digest)
 
     @property
     def is_public(self) -> bool:
@@ -72,18 +81,24 @@ class OllamaName:
         return self.host.lower() in PUBLIC_HOSTS
 
     @property
+    def is_duplicate(self) -> bool:
+        """Whether it is a copy that 0.40 made of another model: ``llamacpp:<digest>``."""
+        return self.model.lower() == "llamacpp" and _HEX.fullmatch(self.tag.lower()) is not None
+
+    @property
     def key(self) -> str:
-        """The name for comparing: lower case, public hosts alike."""
+        """The name for comparing: lower case, public hosts alike, without a digest."""
         host = DEFAULT_HOST if self.is_public else self.host
         return f"{host}/{self.namespace}/{self.model}:{self.tag}".lower()
 
     def __str__(self) -> str:
         """Return the shortest name Ollama understands, tag included."""
+        name = f"{self.model}:{self.tag}" + (f"@{self.digest}" if self.digest else "")
         if not self.is_public:
-            return f"{self.host}/{self.namespace}/{self.model}:{self.tag}"
+            return f"{self.host}/{self.namespace}/{name}"
         if self.namespace.lower() != DEFAULT_NAMESPACE:
-            return f"{self.namespace}/{self.model}:{self.tag}"
-        return f"{self.model}:{self.tag}"
+            return f"{self.namespace}/{name}"
+        return name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +213,22 @@ def read_manifest(root: Path, name: OllamaName, path: Path) -> Manifest:
         layers=tuple(_layer(item, path) for item in layers),
         config=_read_json(blob_path(root, str(digest))) if digest else {},
     )
+
+
+def manifest_of_digest(root: Path, digest: str) -> Path | None:
+    """Return the manifest of a digest: a blob of 0.40 and later, else the file of its content.
+
+    Raises:
+        StorageError: if the digest is not one.
+        PermissionError: if a folder of the store may not be listed.
+    """
+    blob = blob_path(root, digest)
+    if blob.is_file():
+        return blob
+    for _, path in manifest_paths(root):
+        if f"sha256:{sha256(_read_small(path)).hexdigest()}" == digest:
+            return path
+    return None
 
 
 def _gguf_child(children: Sequence[JsonValue], path: Path) -> str:

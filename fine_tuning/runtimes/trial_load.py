@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from fine_tuning.core.errors import FineTuningError, RuntimeFailedError, UnsupportedModelError
+from fine_tuning.runtimes.llama_cpp_file import llama_cpp_file
 
 _CHILD = """
 import json, sys, urllib.request, xllamacpp
@@ -50,7 +51,7 @@ def trial_load(model: Path, adapter: Path | None = None, chat_template: str = ""
     Returns:
         "" if that works, else llama.cpp's own words for why not.
     """
-    files = [str(model), str(adapter or ""), chat_template]
+    files = [str(llama_cpp_file(model)), str(adapter or ""), chat_template]
     command = [sys.executable, "-c", _CHILD, *files]
     child = subprocess.run(  # noqa: S603 - our own interpreter and script
         command,

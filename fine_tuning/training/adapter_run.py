@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,8 +17,9 @@ import torch
 from fine_tuning.core.clock import iso
 from fine_tuning.core.errors import ConfigError, TrainingError
 from fine_tuning.core.events import RunEvent, Value
+from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.naming import file_sha256
-from fine_tuning.core.run import ADAPTER_GGUF, Run
+from fine_tuning.core.run import ADAPTER_GGUF, SERVED_CONTEXT_TOKENS, Run
 from fine_tuning.engine.adapter_files import write_gguf_adapter
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.lora import LoraAdapter
@@ -48,11 +49,15 @@ class TrainingBase:
     """The GGUF file a run starts from, and the name the user knows it by.
 
     ``digest`` is ``sha256:<64 hex>`` of the file when the caller knows it; "" lets it be computed.
+    ``context_tokens`` is the context room the model will be served with.
+    ``prompts`` say what wrote the prompts (``core.run.RunManifest``).
     """
 
     path: Path
     name: str = ""
     digest: str = ""
+    context_tokens: int = SERVED_CONTEXT_TOKENS
+    prompts: JsonObject = field(default_factory=dict)
 
 
 class BaseTrainer:
@@ -186,7 +191,9 @@ class BaseTrainer:
         """
         name = self.plan.compute_dtype
         dtype = None if name == "auto" else getattr(torch, name)
-        with open_decoder(base.path, self.plan, dtype) as decoder:
+        with open_decoder(
+            base.path, self.plan, dtype, context_tokens=base.context_tokens
+        ) as decoder:
             yield decoder
 
     def _new_settings(
@@ -215,6 +222,7 @@ class BaseTrainer:
             base_digest=digest,
             base_name=base.name or base.path.name,
             base_fingerprint=fingerprint,
+            prompts=base.prompts,
             snapshot=data.snapshot,
             threads=threads,
             compute_dtype="" if plan.compute_dtype == "auto" else plan.compute_dtype,
@@ -224,6 +232,7 @@ class BaseTrainer:
             versions=current_versions(),
             data_digests={},
             parents=() if start_from is None else (start_from.name,),
+            context_tokens=base.context_tokens,
         )
 
     def _prepared(

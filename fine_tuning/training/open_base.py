@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from fine_tuning.core.errors import ConfigError
+from fine_tuning.core.run import SERVED_CONTEXT_TOKENS
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.training.fresh_adapter import folds
 from fine_tuning.training.plan import TrainingPlan
@@ -31,18 +32,43 @@ def opened(settings: RunSettings, decoder: Decoder | None = None) -> Iterator[De
         yield decoder
         return
     with memory_errors(settings, lambda: "loading the model"):
-        opening = open_decoder(Path(settings.base_path), plan, dtype, settings.kernels or None)
+        opening = open_decoder(
+            Path(settings.base_path),
+            plan,
+            dtype,
+            settings.kernels or None,
+            context_tokens=settings.context_tokens,
+        )
     with opening as own:
         yield own
 
 
 def open_decoder(
-    path: Path, plan: TrainingPlan, dtype: torch.dtype | None, kernels: str | None = None
+    path: Path,
+    plan: TrainingPlan,
+    dtype: torch.dtype | None,
+    kernels: str | None = None,
+    *,
+    context_tokens: int = SERVED_CONTEXT_TOKENS,
 ) -> Decoder:
-    """Open a base as a plan's adapter sees it; None leaves dtype and kernels to the processor."""
+    """Open a base as a plan's adapter sees it; None leaves dtype and kernels to the processor.
+
+    Args:
+        path: The base.
+        plan: The run's.
+        dtype: Compute dtype.
+        kernels: Kernel set by name.
+        context_tokens: The context room it will be served with.
+    """
     # A mergeable adapter learns on the weights as its merge will write them.
     requantized = partial(folds, plan) if plan.adapter == "mergeable" else None
-    return Decoder.open(path, dtype=dtype, kernels=kernels, requantized=requantized)
+    return Decoder.open(
+        path,
+        dtype=dtype,
+        kernels=kernels,
+        requantized=requantized,
+        served_context_tokens=context_tokens,
+    )
 
 
 def _refuse_other_decoder(

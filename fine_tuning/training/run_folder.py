@@ -12,7 +12,7 @@ import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -30,6 +30,7 @@ from fine_tuning.core.run import (
     EVENTS_FILE,
     LOCK_FILE,
     MANIFEST_FILE,
+    SERVED_CONTEXT_TOKENS,
     SETTINGS_FILE,
     Run,
     RunManifest,
@@ -51,7 +52,7 @@ FORMAT = 2
 """Format 2 may hold items with weights; format 1, tokenized examples alone, is read as such."""
 READABLE = (1, 2)
 SPLITS = ("train", "validation")
-OPTIONAL = ("parents", "base_fingerprint")
+OPTIONAL = ("parents", "base_fingerprint", "context_tokens", "prompts")
 """What settings of earlier versions lack."""
 
 
@@ -76,7 +77,7 @@ class RunSettings:
 
     ``data_digests`` name the copies of the sequences, and of the adapter it began with; ``parents``
     are the versions that is of; ``base_fingerprint`` names the base's tensors, "" where that is not
-    known.
+    known, and ``prompts`` say what wrote them (``core.run.RunManifest``).
     """
 
     run_id: str
@@ -95,6 +96,8 @@ class RunSettings:
     data_digests: Mapping[str, str]
     parents: tuple[str, ...] = ()
     base_fingerprint: str = ""
+    context_tokens: int = SERVED_CONTEXT_TOKENS
+    prompts: JsonObject = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""

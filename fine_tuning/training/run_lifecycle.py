@@ -211,8 +211,16 @@ def memory_errors(settings: RunSettings, doing: Callable[[], str]) -> Iterator[N
         raise OutOfMemoryError(
             f"memory ran out in {doing()} of a {settings.method} run with batch_size "
             f"{plan.batch_size}, at {gib:.1f} GiB, expected a run that fits",
-            next_command=_ADVICE.get(settings.method, "reduce training.batch_size"),
+            next_command=_advice(settings),
         ) from error
+
+
+def _advice(settings: RunSettings) -> str:
+    """Return what helps against a lack of memory; nothing that is in force already."""
+    if settings.plan.batch_size > 1:
+        return _ADVICE.get(settings.method, "reduce training.batch_size")
+    qlora = "use training.method=qlora instead of lora, " if settings.method == "lora" else ""
+    return f"{qlora}reduce data_preparation.max_length, or choose a smaller base model"
 
 
 def _is_lack_of_memory(error: MemoryError | RuntimeError) -> bool:

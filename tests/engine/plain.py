@@ -42,15 +42,31 @@ class PlainDecoder:
         scale = m.rope_scales[layer] if m.rope_scales else 1.0
         frequency = scale * base ** (-torch.arange(0, d, 2) / d)
         frequency = frequency / self.w.get(m.factors_used, torch.ones(d // 2))
+        frequency, magnitude = self._yarned(frequency, base, d)
         angle = torch.arange(length)[:, None] * frequency
         pairs = (
             x.unflatten(-1, (2, -1)).transpose(-1, -2)
             if m.rotates_halves
             else x.unflatten(-1, (-1, 2))
         )
-        turn = torch.polar(torch.full_like(angle, m.magnitude), angle)
+        turn = torch.polar(torch.full_like(angle, magnitude), angle)
         turned = torch.view_as_real(torch.view_as_complex(pairs.contiguous()) * turn)
         return (turned.transpose(-1, -2) if m.rotates_halves else turned).flatten(-2)
+
+    def _yarned(self, frequency: Tensor, base: float, d: int) -> tuple[Tensor, float]:
+        """Stretch the slow rotations, keep the fast ones (arXiv 2309.00071, sections 3.2, 3.4)."""
+        factor, context = self.model.yarn
+        if not context:
+            return frequency, self.model.magnitude
+        first, last = (
+            d / 2 * math.log(context / (turns * 2 * math.pi)) / math.log(base) for turns in (32, 1)
+        )
+        first, last = max(math.floor(first), 0), min(math.ceil(last), d - 1)
+        scaled = []
+        for i, value in enumerate(frequency.tolist()):
+            stretched = min(max((i - first) / (last - first), 0.0), 1.0)
+            scaled.append(value * (stretched / factor + 1 - stretched))
+        return torch.tensor(scaled), self.model.magnitude * (1 + 0.1 * math.log(factor))
 
     def _attention(self, h: Tensor, layer: int) -> Tensor:
         m, p, length = self.model, f"blk.{layer}.", len(h)

@@ -148,6 +148,13 @@ def test_patterns_of_peft_scale_what_they_name(tmp_path: Path) -> None:
         {"alpha_pattern": ["q_proj"]},
         {"trainable_token_indices": [7]},
         {"init_lora_weights": "pissa_niter_16"},
+        {"init_lora_weights": "lora_ga"},
+        {"init_lora_weights": "olora"},
+        {"init_lora_weights": "corda"},
+        {"init_lora_weights": "loftq"},
+        {"init_lora_weights": "of_next_year"},
+        {"kasa_config": {"beta": 1e-4}},
+        {"alpha_pattern": {"q_proj(": 4}},
     ],
 )
 def test_what_is_not_plain_low_rank_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:

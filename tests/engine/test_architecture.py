@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from fine_tuning.core.errors import UnsupportedModelError
-from fine_tuning.engine.architecture import ModelConfig, RopeShape, read_config
+from fine_tuning.engine.architecture import ModelConfig, read_config
 from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.layout import Tokens
+from fine_tuning.engine.rope import RopeShape
 from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.gguf.types import TensorType, tensor_num_bytes
 from fine_tuning.gguf.writer import TensorSource, tensor_from_file, write_gguf
@@ -55,9 +56,9 @@ def changed(folder: Path, name: str, tensors: Mapping[str, tuple[int, ...] | Non
     [
         (replace(LLAMA, architecture="mamba"), "'mamba'.*it trains: gemma, gemma2"),
         (with_keys("llama", expert_count=8), "mixture of experts"),
-        (with_keys("llama", rope__scaling__type="yarn"), "'yarn', expected none or linear$"),
+        (with_keys("llama", rope__scaling__type="ntk"), "'ntk', expected none or linear or yarn"),
         (with_keys("llama", rope__scaling__type="longrope"), "'longrope', expected none"),
-        (with_keys("phi3", rope__scaling__type="yarn"), "none or linear or longrope"),
+        (with_keys("phi3", rope__scaling__type="ntk"), "none or linear or yarn or longrope"),
         (with_keys("granite", rope__scaling__finetuned=False), "does not rotate"),
         (with_keys("llama", attention__value_length=8), "values and keys of different sizes"),
         (with_keys("llama", attention__head_count_kv=3), "4 query and 3 key-value heads"),

@@ -149,6 +149,31 @@ VARIANTS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "gemma3, magnitude": ("gemma3", {"rope.scaling.attn_factor": 1.2}),
     "phi3, longrope": ("phi3", {"rope.scaling.type": "longrope"}),
     "phi3, linear": ("phi3", {"rope.scaling.factor": 4.0}),
+    "phi3, yarn": ("phi3", {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0}),
+    "llama, yarn": ("llama", {"rope.scaling.type": "yarn", "rope.scaling.factor": 8.0}),
+    "qwen3, yarn of no factor": ("qwen3", {"rope.scaling.type": "yarn"}),
+    "qwen3, yarn that shrinks": ("qwen3-yarn", {"rope.scaling.factor": 0.5}),
+    "qwen3, yarn with a magnitude": ("qwen3-yarn", {"rope.scaling.attn_factor": 1.3}),
+    "qwen3, yarn's own numbers": (
+        "qwen3-yarn",
+        {
+            "rope.scaling.yarn_beta_fast": 8.0,
+            "rope.scaling.yarn_beta_slow": 2.0,
+            "rope.scaling.yarn_ext_factor": 0.5,
+            "rope.scaling.yarn_attn_factor": 1.4,
+        },
+    ),
+    "qwen3, yarn by Ollama's names": (
+        "qwen3-yarn",
+        {"rope.scaling.beta_fast": 64.0, "rope.scaling.extrapolation_factor": 0.5},
+    ),
+    "gemma3, yarn": (
+        "gemma3",
+        {
+            "rope.scaling.type": "yarn",
+            "rope.scaling.original_context_length": 64,
+        },
+    ),
 }
 
 

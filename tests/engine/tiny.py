@@ -58,6 +58,8 @@ class TinyModel:
     factors: tuple[str, ...] = ()
     factors_used: str = ""
     magnitude: float = 1.0
+    yarn: tuple[float, int] = (1.0, 0)
+    """How many times the context is stretched, and the context before; 0 is no yarn."""
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -199,6 +201,15 @@ MODELS = {
     ),
     "llama-linear": replace(
         LLAMA, keys={"rope.scaling.factor": 4.0}, rope_scales=(0.25, 0.25), is_tied=False
+    ),
+    "qwen3-yarn": replace(
+        MODELS["qwen3"],
+        keys={
+            "rope.scaling.type": "yarn",
+            "rope.scaling.factor": 4.0,
+            "rope.scaling.original_context_length": 128,
+        },
+        yarn=(4.0, 128),
     ),
     "phi3-long": replace(
         MODELS["phi3"],

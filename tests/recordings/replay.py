@@ -72,14 +72,18 @@ def recorded(version: str, clients: Collection[str] = ()) -> list[Exchange]:
 
 
 def replay(
-    url: str, exchanges: Collection[Exchange], prepare: Callable[[Exchange], None] | None = None
+    url: str,
+    exchanges: Collection[Exchange],
+    prepare: Callable[[Exchange], Exchange] | None = None,
 ) -> Iterator[Outcome]:
-    """Send what can be sent; ``prepare`` is called before each exchange, uploads included."""
+    """Send what can be sent; ``prepare`` returns what is sent in an exchange's place.
+
+    It is called for uploads, too, whose bodies are not there to be sent.
+    """
     for exchange in exchanges:
-        if prepare is not None:
-            prepare(exchange)
+        asked = prepare(exchange) if prepare else exchange
         if exchange.is_told:
-            yield Outcome(exchange, sent(url, exchange))
+            yield Outcome(exchange, sent(url, asked))
 
 
 def sent(url: str, exchange: Exchange) -> list[str]:
@@ -159,16 +163,17 @@ def _objects(text: str) -> list[Any] | None:
 
 
 def main() -> None:
-    """Print what differs, then a count."""
+    """Write what differs, then a count."""
     url, version, *clients = sys.argv[1:]
     outcomes = list(replay(url, recorded(version, clients)))
     for outcome in outcomes:
         if outcome.differences:
             one = outcome.exchange
-            print(one.name, one.method, one.path, one.request[:120].replace("\n", " "))
-            print("".join(f"    {difference}\n" for difference in outcome.differences[:8]), end="")
+            asked = one.request[:120].replace("\n", " ")
+            sys.stdout.write(f"{one.name} {one.method} {one.path} {asked}\n")
+            sys.stdout.writelines(f"    {line}\n" for line in outcome.differences[:8])
     same = sum(not outcome.differences for outcome in outcomes)
-    print(f"{same} of {len(outcomes)} the same in status and shape")
+    sys.stdout.write(f"{same} of {len(outcomes)} the same in status and shape\n")
 
 
 if __name__ == "__main__":

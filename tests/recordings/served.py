@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from tests.ollama_stand_in.server import StandIn
@@ -13,6 +14,8 @@ from tests.recordings.replay import Exchange, recorded
 from tests.runtimes.models import model_path, write_adapter
 
 BASE, EMOJI = "smollm2:135m", "emoji:1"
+ENDLESS = ("cli-037",)
+"""Drawn at a temperature, as JSON and without a limit: the model may open brackets for ever."""
 PARAMETERS = {"stop": ["<|im_start|>", "<|im_end|>"], "temperature": 0.2}
 EMOJI_TEMPLATE = "{{ .Prompt }} \N{WATER WAVE}\N{WATER WAVE}\N{WATER WAVE}\N{WATER WAVE}"
 """Lets the model itself go on with emoji, where the recorded one had an adapter."""
@@ -39,13 +42,13 @@ def recorded_server(folder: Path, generation: str, version: str = "") -> Iterato
         yield server
 
 
-def prepared(server: StandIn, folder: Path) -> Callable[[Exchange], None]:
+def prepared(server: StandIn, folder: Path) -> Callable[[Exchange], Exchange]:
     """Return what is done before an exchange that needs what is not in a recording.
 
     Uploads: the base under the digest of a merged model, any adapter under that of an adapter.
     """
 
-    def prepare(exchange: Exchange) -> None:
+    def prepare(exchange: Exchange) -> Exchange:
         prefix, size = "/api/blobs/", exchange.request
         if exchange.path.startswith(prefix) and exchange.method == "POST":
             is_model = int(size.strip("<>").split()[0]) > 50_000_000
@@ -59,5 +62,9 @@ def prepared(server: StandIn, folder: Path) -> Callable[[Exchange], None]:
                 stored = server.store.find(base)
                 assert stored is not None
                 server.store.copy(stored, name)
+        if exchange.name in ENDLESS:
+            asked = {**json.loads(exchange.request), "options": {"num_predict": 40}}
+            return replace(exchange, request=json.dumps(asked))
+        return exchange
 
     return prepare

@@ -130,7 +130,7 @@ def test_a_text_shown_bare_that_begins_with_a_quote_is_its_line() -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("SYSTEM x\n", "FROM"), ("FROM a\nNONSENSE b\n", "NONSENSE"), ('FROM a\nSYSTEM """x', '"""')],
+    [("SYSTEM x\n", "FROM"), ("FROM a\nnonsense b\n", "nonsense"), ('FROM a\nSYSTEM """x', '"""')],
 )
 def test_a_bad_modelfile_is_named(text: str, said: str) -> None:
     with pytest.raises(DataError, match=said):

@@ -105,6 +105,7 @@ class Evaluate:
         ask = preference_asker(self._judge_model(judge), _votes_file(run, against))
         data = self._tasks.measured_on(run, others)
         task, contamination = self._tasks.build(run, data, others, asked, prompts)
+        self._tasks.check_held_out(task, data, self._context.settings.evaluation.primary_metric)
         report, about = self._compared(task, data, [*others.values(), run], ask, served=served)
         report = with_provenance(report, about, contamination)
         return self._recorded(report, run)
@@ -183,7 +184,7 @@ class Evaluate:
         if not name:
             return None
         return JudgeModel(
-            base=self._bases.find(name),
+            base=self._bases.with_prompts(self._bases.find(name)),
             threads=self._context.settings.training.threads,
             cache=self._tasks.cache,
             choices=user_choices(preference_pairs(self._context.store)),

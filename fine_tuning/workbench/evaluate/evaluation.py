@@ -69,7 +69,7 @@ def evaluate_models(
     gate = gate or GateSettings()
     primary_suite(gate.primary, task.suites)  # better now than after minutes of measuring
     evaluator = ModelEvaluator(task, progress, served)
-    with open_decoder(task.base.path) as decoder:
+    with open_decoder(task.base.path, task.context_tokens) as decoder:
         results = tuple(evaluator.measure(decoder, model) for model in models)
         # Where no model is the untuned base, the base is asked for its abilities alone.
         tuned = all(model.adapter_name for model in models)

@@ -20,6 +20,7 @@ from fine_tuning.core.errors import FineTuningError
 from fine_tuning.core.example import Example, TokenizedExample
 from fine_tuning.core.naming import content_name
 from fine_tuning.core.ports import Progress, Sampling, ServedModel
+from fine_tuning.core.run import SERVED_CONTEXT_TOKENS
 from fine_tuning.evaluation.answering import Answerer
 from fine_tuning.evaluation.cache import ResultCache
 from fine_tuning.evaluation.canaries import Canary
@@ -33,6 +34,7 @@ from fine_tuning.evaluation.results import (
     SuiteResult,
 )
 from fine_tuning.runtimes.base_model import BaseModel
+from fine_tuning.runtimes.context_room import room_like
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.embedded_served import EmbeddedServedModel
 from fine_tuning.workbench.evaluate.scoring import SCORE_BATCH, scoring
@@ -77,7 +79,8 @@ class EvaluationTask:
     predict (None: unknown), ``sources`` those of them that are answered anew; ``old`` are
     held-out splits and ``old_questions`` question files that earlier models were evaluated on, by
     suite name. All but ``base`` and ``examples`` may be empty. ``metrics`` are those of the
-    settings, ``max_reply_tokens`` cuts replies, ``threads`` None takes the runtime's choice.
+    settings, ``max_reply_tokens`` cuts replies, ``context_tokens`` is the room the candidate was
+    trained for, ``threads`` None takes the runtime's choice.
     """
 
     base: BaseModel
@@ -92,6 +95,7 @@ class EvaluationTask:
     old_questions: Mapping[str, Sequence[Question]] = field(default_factory=dict)
     metrics: Sequence[str] = ()
     max_reply_tokens: int = 256
+    context_tokens: int = SERVED_CONTEXT_TOKENS
     threads: int | None = None
     cache: ResultCache | None = None
 
@@ -193,7 +197,11 @@ class ModelEvaluator:
     def _tokenized_probes(self) -> tuple[TokenizedProbe, ...]:
         base = self._task.base
         with EmbeddedServer(
-            base.path, threads=self._task.threads, system=base.system, context_tokens=PROMPT_TOKENS
+            base.path,
+            threads=self._task.threads,
+            system=base.system,
+            prompts=base.prompts,
+            context_tokens=PROMPT_TOKENS,
         ) as server:
             return tokenize_probes(self._task.probes, server.tokenizer, server.renderer)
 
@@ -264,6 +272,7 @@ class ModelEvaluator:
             context_tokens=self._context_tokens,
             threads=task.threads,
             system=task.base.system,
+            prompts=task.base.prompts,
             name=model.name,
             # Prompts begin alike: by the system prompt, and turns of one chat by more.
             reuse_prompt=True,
@@ -281,7 +290,8 @@ class ModelEvaluator:
     @property
     def _context_tokens(self) -> int:
         longest = max((len(example.ids) for example in self._task.examples), default=0)
-        return max(PROMPT_TOKENS, longest) + self._task.max_reply_tokens
+        needed = max(PROMPT_TOKENS, longest) + self._task.max_reply_tokens
+        return room_like(self._task.base.path, needed, self._task.context_tokens)
 
     def ask(self, opened: OpenModel, model: Candidate, max_tokens: int) -> ReplyMany:
         """Return a function that answers conversations, those known to the cache at once."""

@@ -163,7 +163,10 @@ class LmEvalRunner:
         )
 
         evaluator = ModelEvaluator(task, self._context.progress)
-        with open_decoder(task.base.path) as decoder, evaluator.server(candidate) as server:
+        with (
+            open_decoder(task.base.path, task.context_tokens) as decoder,
+            evaluator.server(candidate) as server,
+        ):
             model = HarnessModel(
                 tokenizer=server.tokenizer,
                 renderer=server.renderer,
@@ -185,7 +188,7 @@ class LmEvalRunner:
             return task, candidate_of(run)
         settings = self._context.settings.evaluation
         task = EvaluationTask(
-            base=self._catalog.bases.find(),
+            base=self._catalog.bases.with_prompts(self._catalog.bases.find()),
             examples=(),
             questions=own_questions(self._context.workspace.home)
             if questions is None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fine_tuning.core.example import TokenizedExample
 from fine_tuning.core.json_value import trusted
 from fine_tuning.core.naming import content_name
+from fine_tuning.core.run import SERVED_CONTEXT_TOKENS
 from fine_tuning.evaluation.cache import ResultCache
 from fine_tuning.evaluation.relevance import first_replies
 
@@ -24,15 +25,19 @@ if TYPE_CHECKING:
 SCORE_BATCH = 64
 
 
-def open_decoder(path: Path) -> Decoder:
+def open_decoder(path: Path, context_tokens: int = SERVED_CONTEXT_TOKENS) -> Decoder:
     """Open a model in the engine, whose libraries are loaded with the first one.
+
+    Args:
+        path: The base model.
+        context_tokens: The context room it is served with.
 
     Raises:
         FineTuningError: as the engine raises.
     """
     from fine_tuning.engine.decoder import Decoder  # noqa: PLC0415 - torch is slow to load
 
-    return Decoder.open(path)
+    return Decoder.open(path, served_context_tokens=context_tokens)
 
 
 def scoring(

@@ -9,11 +9,12 @@ from fine_tuning.core.example import Example, TokenizedExample
 from fine_tuning.core.naming import unit_interval
 from fine_tuning.core.run import Run
 from fine_tuning.data_preparation.snapshot import Snapshot, newest_snapshot
+from fine_tuning.data_preparation.splits import MIN_CONVERSATIONS_FOR_ALL_SPLITS
 from fine_tuning.evaluation.cache import ResultCache
 from fine_tuning.evaluation.canaries import read_canaries
 from fine_tuning.evaluation.contamination import ContaminationReport, find_contamination
 from fine_tuning.evaluation.evaluator import REPLY_METRICS
-from fine_tuning.evaluation.gate import OLD_SUITE
+from fine_tuning.evaluation.gate import OLD_SUITE, PRIMARY_SUITES
 from fine_tuning.evaluation.probes import read_probe_items
 from fine_tuning.evaluation.questions import Question, read_questions
 from fine_tuning.workbench.base_models import BaseModels
@@ -22,6 +23,7 @@ from fine_tuning.workbench.datasets import Datasets
 from fine_tuning.workbench.evaluate.evaluation_runner import Candidate, EvaluationTask
 
 BASE = "base"
+HELD_OUT_SUITES = ("held_out", "replies")
 CACHE_FILE = "evaluation_cache.db"
 
 
@@ -77,9 +79,44 @@ class TaskBuilder:
                 metrics=_reply_metrics((*settings.metrics, settings.primary_metric)),
                 max_reply_tokens=settings.max_reply_tokens,
                 threads=self._context.settings.training.threads,
+                context_tokens=run.context_tokens,
                 cache=self.cache,
             ),
             contamination,
+        )
+
+    def check_held_out(self, task: EvaluationTask, data: Snapshot, primary: str) -> None:
+        """Check that there is something to measure the primary metric on.
+
+        Args:
+            task: What models would be measured on.
+            data: The data set its held-out conversations are from.
+            primary: The metric that decides.
+
+        Raises:
+            DataError: if it needs held-out conversations, and there are none.
+        """
+        if PRIMARY_SUITES.get(primary) not in HELD_OUT_SUITES or task.examples:
+            return
+        held_out = data.split("test").examples
+        kept = data.manifest.get("conversations", {}).get("kept", 0)
+        if held_out:
+            said = (
+                f"all {len(held_out)} held-out sequences of data set {data.name} stand in its "
+                "training data, too, so that they measure nothing"
+            )
+        else:
+            said = (
+                f"nothing was held out of data set {data.name} to measure {primary!r} on: it has "
+                f"{kept} of the {MIN_CONVERSATIONS_FOR_ALL_SPLITS} different conversations that "
+                "fill every split"
+            )
+        lacking = max(1, MIN_CONVERSATIONS_FOR_ALL_SPLITS - int(kept))
+        raise DataError(
+            said,
+            next_command=f"collect or import {lacking} more different conversations, then "
+            "fine-tuning train; or measure it on test questions: --questions FILE --set "
+            "evaluation.primary_metric=fact_recall",
         )
 
     def measured_on(self, run: Run, others: Mapping[str, Run | None]) -> Snapshot:

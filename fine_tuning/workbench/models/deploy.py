@@ -23,11 +23,13 @@ from fine_tuning.model_management.proof import LONGEST_PROMPT_TOKENS, prove
 from fine_tuning.model_management.proof_parts import Proof
 from fine_tuning.model_management.versions import ModelVersion, served_name
 from fine_tuning.runtimes.base_model import BaseModel
-from fine_tuning.runtimes.embedded import missing_template
+from fine_tuning.runtimes.base_prompts import added_stop, legacy_prompts
+from fine_tuning.runtimes.context_room import room_of_base
 from fine_tuning.runtimes.load_check import check_model
 from fine_tuning.workbench.catalog import Catalog
 from fine_tuning.workbench.context import Context
 from fine_tuning.workbench.models.aliases import Aliases
+from fine_tuning.workbench.models.deployed_room import proven_room
 from fine_tuning.workbench.models.engine_reference import EngineReference, open_reference
 from fine_tuning.workbench.models.modelfiles import Modelfiles
 from fine_tuning.workbench.models.proof_prompts import choose_prompts, has_tools
@@ -93,10 +95,12 @@ class VersionDeployment:
             self._aliases.switcher().check_free(
                 version.family, f"fine-tuning deploy {version.name}"
             )
+        room = room_of_base(base, self._context.settings.serving.context_tokens)
         with open_reference(
             base.path,
             run.adapter_file,
-            system=base.system,
+            prompts=base.prompts,
+            context_tokens=proven_room(run, base.path, room),
             threads=self._context.settings.training.threads,
         ) as reference:
             deployer = Deployer(
@@ -196,7 +200,7 @@ class VersionDeployment:
     def _deployable(
         self, version: ModelVersion, run: Run, base: BaseModel, reference: EngineReference
     ) -> Deployable:
-        has_template = check_model(base.path).has_chat_template
+        prompts = base.prompts or legacy_prompts(base)
         return Deployable(
             version=version.name,
             served_as=self._served_as(version),
@@ -207,10 +211,13 @@ class VersionDeployment:
             is_mergeable=is_mergeable(run.adapter_file),
             merged=partial(self._merged, version, run, base),
             prompt=reference.prompt,
-            system=base.system,
+            system=prompts.system,
+            parameters=dict(base.settings.parameters),
+            messages=prompts.messages,
+            chat_template=prompts.jinja or None,
+            go_template=prompts.go,
             is_tools_trained=has_tools(self._catalog.datasets.of_run(run)),
-            # A template that is not the model's own may end turns with a text that is no token.
-            stop=() if has_template else (reference.end_of_turn.strip(),),
+            stop=added_stop(base, reference.end_of_turn),
         )
 
     def _served_as(self, version: ModelVersion) -> str:
@@ -240,7 +247,7 @@ class VersionDeployment:
             base.path,
             run.adapter_file,
             out,
-            chat_template=missing_template(check_model(base.path)),
+            chat_template=base.prompts.jinja if base.prompts else "",
             progress=progress,
         )
         self._catalog.register.registry().add_artefact(version.name, MERGED, out)

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 from fine_tuning.core.conversation import Message, Part
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.example import Example, TokenizedExample
+from fine_tuning.core.run import SERVED_CONTEXT_TOKENS
 from fine_tuning.data_preparation.masking import ExampleTokenizer
 from fine_tuning.model_management.reference import Followed, FollowedToken
 from fine_tuning.runtimes.embedded import EmbeddedServer
+from fine_tuning.runtimes.prompt_writer import BasePrompts
 
 if TYPE_CHECKING:
     from fine_tuning.engine.decoder import Decoder
@@ -167,18 +169,18 @@ def open_reference(
     base_path: Path,
     adapter_path: Path,
     *,
-    chat_template: str | None = None,
-    system: str = "",
     threads: int | None = None,
+    context_tokens: int = SERVED_CONTEXT_TOKENS,
+    prompts: BasePrompts | None = None,
 ) -> Iterator[EngineReference]:
     """Open the trained model for a proof.
 
     Args:
         base_path: The base it was trained on.
         adapter_path: The trained adapter, GGUF.
-        chat_template: The Jinja template it was trained with; None takes the model's own.
-        system: The system prompt the base brings.
         threads: llama.cpp's threads; None takes its choice.
+        context_tokens: The context room it was trained for.
+        prompts: What wrote the prompts; None takes the model's own template.
 
     Raises:
         FineTuningError: as the engine and the embedded runtime raise.
@@ -192,9 +194,8 @@ def open_reference(
             base_path,
             context_tokens=CONTEXT_TOKENS,
             threads=threads,
-            chat_template=chat_template,
-            system=system,
+            prompts=prompts,
         ) as server,
-        Decoder.open(base_path) as decoder,
+        Decoder.open(base_path, served_context_tokens=context_tokens) as decoder,
     ):
         yield EngineReference(decoder, adapter, server)

@@ -10,6 +10,7 @@ from fine_tuning.core.json_value import number_at
 from fine_tuning.core.ports import ChatModel
 from fine_tuning.model_management.embedded_target import NAME
 from fine_tuning.model_management.ollama_target import OllamaTarget
+from fine_tuning.runtimes.context_room import room_like
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
 from fine_tuning.workbench.base_models import CHAT_CONTEXT_TOKENS
@@ -103,13 +104,14 @@ class ModelAccess:
         """Load what the embedded runtime serves by a name, else what else has it."""
         runtime = EmbeddedRuntime(self._context.workspace.models / NAME)
         try:
-            parameters = runtime.loadable(name).parameters
+            model = runtime.loadable(name)
         except ModelNotFoundError:
             return self.open_chat(name)
+        parameters, settings = model.parameters, self._context.settings
+        room = room_like(model.base_path, CHAT_CONTEXT_TOKENS, settings.serving.context_tokens)
         return runtime.open_chat(
             name,
-            context_tokens=int(number_at(parameters, "num_ctx") or CHAT_CONTEXT_TOKENS),
-            threads=int(number_at(parameters, "num_thread") or 0)
-            or self._context.settings.training.threads,
+            context_tokens=int(number_at(parameters, "num_ctx") or room),
+            threads=int(number_at(parameters, "num_thread") or 0) or settings.training.threads,
             reuse_prompt=True,
         )

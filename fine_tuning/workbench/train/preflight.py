@@ -18,8 +18,7 @@ from fine_tuning.data_collection.recording_checks import left_private, recorded_
 from fine_tuning.data_preparation.data_set_checks import data_set_findings
 from fine_tuning.data_preparation.formatter import examples_from
 from fine_tuning.data_preparation.manifest import DatasetManifest
-from fine_tuning.data_preparation.masking import TOO_LONG
-from fine_tuning.data_preparation.preparation_account import MAX_LENGTH, preparation_accounts
+from fine_tuning.data_preparation.preparation_account import preparation_accounts
 from fine_tuning.data_preparation.snapshot import Snapshot
 from fine_tuning.runtimes.base_model import BaseModel
 from fine_tuning.workbench.base_models import BaseModels
@@ -82,6 +81,7 @@ class Preflight:
         self, base: BaseModel, kept: list[Conversation], run: Cleaning
     ) -> tuple[DatasetManifest, list[Finding]]:
         """Return the manifest of the data set there would be, and what is found in it."""
+        base = self._bases.with_prompts(base)
         with tempfile.TemporaryDirectory() as folder:
             with self._bases.open(base) as server:
                 builder = self._data.builder(base, server, run.clusters)
@@ -90,6 +90,7 @@ class Preflight:
                 found = data_set_findings(
                     snapshot, builder.recipe, lambda name: near.get(name, name)
                 )
+            found += _prompt_remark(base)
             # Asked when the server's memory is free again, as it is when training begins.
             return snapshot.manifest, [*found, self._room(snapshot, base)]
 
@@ -136,10 +137,7 @@ class Preflight:
 def _not_checked(error: FineTuningError) -> Finding:
     """Return why there is no data set to check; one that cannot be made stops a training."""
     if isinstance(error, DataError):
-        fix = error.next_command
-        if TOO_LONG in error.message:
-            fix = f"raise {MAX_LENGTH}"
-        return Finding(check="tokens", severity="stop", title=error.message, fix=fix)
+        return Finding(check="tokens", severity="stop", title=error.message, fix=error.next_command)
     return Finding(
         check="tokens",
         severity="warning",
@@ -147,3 +145,9 @@ def _not_checked(error: FineTuningError) -> Finding:
         detail=error.message,
         fix=error.next_command or "name a base model with --base, such as embedded",
     )
+
+
+def _prompt_remark(base: BaseModel) -> list[Finding]:
+    """Tell what was decided about the prompts, if the user should know."""
+    remark = base.prompts.remark if base.prompts else ""
+    return [Finding(check="prompts", severity="note", title=remark)] if remark else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import closing
 from itertools import count
@@ -22,11 +23,14 @@ from fine_tuning.core.loops import SettingValues, TrainedVersion
 from fine_tuning.core.ports import RunListener
 from fine_tuning.core.run import MANIFEST_FILE, Run
 from fine_tuning.data_preparation.snapshot import Snapshot
+from fine_tuning.engine.trainable import check_trainable
 from fine_tuning.runtimes.base_model import EMBEDDED, BaseModel
+from fine_tuning.runtimes.context_room import room_of_base
 from fine_tuning.runtimes.ollama_client import OllamaClient
 from fine_tuning.runtimes.ollama_probe import probe
 from fine_tuning.training.events_file import Listeners
 from fine_tuning.training.plan import TrainingData, TrainingPlan
+from fine_tuning.workbench.base_models import PROMPTS_KEY
 from fine_tuning.workbench.catalog import Catalog
 from fine_tuning.workbench.context import Context
 from fine_tuning.workbench.data.data import Data
@@ -192,6 +196,7 @@ class Train:
         from fine_tuning.training.adapter_run import TrainingBase  # noqa: PLC0415 - torch is slow to load
 
         base = base or self._catalog.bases.find()
+        check_trainable(base.path)  # better now than after the data set is built
         snapshot = snapshot or self._data.prepare(base)
         made_for = dict(snapshot.manifest.get("base_model") or {})
         if made_for.get("digest") not in (None, base.digest()):
@@ -208,7 +213,16 @@ class Train:
         section = (settings or self._context.settings).training
         plan = training_plan(section, *self._takes_adapters(base))
         trainer = _trainer(section.method, plan)
-        return trainer, data, TrainingBase(path=base.path, name=base.name, digest=base.digest())
+        room = room_of_base(base, self._context.settings.serving.context_tokens)
+        prompts = json.loads(made_for.get(PROMPTS_KEY) or "{}")
+        task_base = TrainingBase(
+            path=base.path,
+            name=base.name,
+            digest=base.digest(),
+            context_tokens=room,
+            prompts=prompts,
+        )
+        return trainer, data, task_base
 
     def _new_folder(self, run_id: str) -> Path:
         if run_id:
