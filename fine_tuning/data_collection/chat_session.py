@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 import uuid_utils
 
@@ -20,6 +20,7 @@ from fine_tuning.core.feedback import Feedback, FeedbackKind
 from fine_tuning.core.ports import GREEDY, ChatModel, Clock, ConversationStore, Sampling
 from fine_tuning.data_collection.chat_turns import Turn, turns_of
 from fine_tuning.data_collection.feedback_summary import FeedbackSummary, feedback_summaries
+from fine_tuning.data_collection.heard_reply import HeardReply
 
 BETWEEN_QUESTIONS = "\n\n"
 BuildMessages = Callable[[Sequence[Message]], list[Message]]
@@ -63,6 +64,7 @@ class ChatSession:
     Attributes:
         is_withheld: Whether consent was taken back here; before the first question nothing says
             so but this.
+        broken_off: Why the model's server broke the last reply off; "" when it did not.
     """
 
     def __init__(  # noqa: PLR0913 - every collaborator is an argument
@@ -91,6 +93,7 @@ class ChatSession:
         self.id = conversation_id
         self._kept = Remembered(Conversation(id=conversation_id))
         self._failed_after: tuple[str | None] | None = None
+        self.broken_off = ""
 
     @property
     def model_name(self) -> str:
@@ -182,22 +185,26 @@ class ChatSession:
         read = self._build_messages(self._corrected(conversation.path(asked_id)))
         pieces, reply_id = list[str](), ""
         status: Status = "aborted"
+        heard = HeardReply(model.reply(read, drawn))
+        self.broken_off = ""
         try:
-            with closing(_generator(model.reply(read, drawn))) as stream:
+            with closing(heard.pieces()) as stream:
                 for piece in stream:
                     if is_stopped():
                         break
                     pieces.append(piece)
                     yield piece
                 else:
-                    status = "complete"
+                    self.broken_off = heard.broken_off
+                    status = "aborted" if self.broken_off else "complete"
         except FineTuningError:
             status = "error"
             raise
         finally:
             if (text := "".join(pieces)).strip() or status == "complete":
                 reply = self._message("assistant", text, parent=asked_id)
-                reply_id, notes = reply.id, _notes(note=note, version=version)
+                reply_id = reply.id
+                notes = _notes(note=note, version=version, broken_off=self.broken_off)
                 self._add(replace(reply, model=model.name, status=status, metadata=notes))
         return reply_id
 
@@ -376,10 +383,3 @@ def _notes(**notes: str) -> dict[str, str]:
 def new_id() -> str:
     """Return an id that sorts by time."""
     return str(uuid_utils.uuid7())
-
-
-def _generator(pieces: Iterable[str]) -> Generator[str, None, object]:
-    """Return pieces as something that can be closed; both runtimes give generators."""
-    if isinstance(pieces, Generator):
-        return cast("Generator[str, None, object]", pieces)
-    return (piece for piece in pieces)

@@ -20,8 +20,14 @@ from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.naming import content_name
 from fine_tuning.core.ports import GREEDY, PromptRenderer, Sampling
 from fine_tuning.core.template_message import template_message
-from fine_tuning.runtimes.llama_answers import event_of, failure_of
-from fine_tuning.runtimes.llama_api import CompletionAnswer, RenderedPrompt, StreamEvent, TokenList
+from fine_tuning.runtimes.llama_answers import event_of, failure_of, text_of
+from fine_tuning.runtimes.llama_api import (
+    CompletionAnswer,
+    PieceList,
+    RenderedPrompt,
+    StreamEvent,
+    TokenList,
+)
 from fine_tuning.runtimes.sampling_options import sampling_options
 
 CONNECT_TIMEOUT_S = 10.0
@@ -211,6 +217,15 @@ class LlamaTokenizer:
             RuntimeUnavailableError: if the server was closed.
         """
         return str(self._client.post("/detokenize", {"tokens": list(ids)})["content"])
+
+    def texts(self, ids: Sequence[int]) -> list[str]:
+        """Return the text of each token by itself, special tokens included.
+
+        A byte that is no character by itself is a surrogate (Python's "surrogateescape").
+        """
+        body = {"content": list(ids), "add_special": False, "with_pieces": True}
+        answer: PieceList = self._client.post("/tokenize", body)
+        return [text_of(token) for token in answer["tokens"]]
 
 
 class LlamaRenderer:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fine_tuning.engine.lora import LoraAdapter
 
 # What lies beyond the likeliest tokens counts as one; these hold nearly all of the probability.
-FIRST_TOKENS = 200
+LIKELIEST_TOKENS = 200
 MAX_TOKENS = 1 << 16
 CONTEXT_TOKENS = 2048
 
@@ -90,7 +90,7 @@ class EngineReference:
             scale: Factor of the adapter; 0 is the bare base.
 
         Returns:
-            Natural log-probabilities of the first tokens, the reply and its end.
+            Natural log-probabilities along the reply, and of its end.
         """
         from fine_tuning.engine.teacher_forcing import follow_reply  # noqa: PLC0415 - torch is slow to load
 
@@ -102,14 +102,14 @@ class EngineReference:
             ids,
             start=start,
             stop=self._examples.end_ids[0],
-            top=FIRST_TOKENS,
+            top=LIKELIEST_TOKENS,
         )
-        self._learn_texts([token for token in ids[start:] if token not in self._texts])
+        self._read_texts({*ids[start:], *(one for row in read.likeliest for one, _ in row)})
         tokens = zip(
             map(self._texts.__getitem__, ids[start:]), read.said, read.best[:-1], strict=True
         )
         return Followed(
-            first=self._first(read.first),
+            likeliest=tuple(map(self._by_text, read.likeliest)),
             tokens=tuple(FollowedToken(*token) for token in tokens),
             stop_log_probabilities=read.stop,
             stop=FollowedToken(self.end_of_turn, read.stop[-1], read.best[-1]),
@@ -136,29 +136,18 @@ class EngineReference:
         start = sequence.mask.index(1)
         return list(sequence.ids[: len(sequence.ids) - len(self._examples.end_ids)]), start
 
-    def _first(self, likeliest: Iterable[tuple[int, float]]) -> dict[str, float]:
+    def _by_text(self, likeliest: Iterable[tuple[int, float]]) -> dict[str, float]:
         """Return tokens by text; tokens with the same text count together."""
         found: dict[str, float] = {}
-        pairs = list(likeliest)
-        self._learn_texts([token for token, _ in pairs if token not in self._texts])
-        for token, value in pairs:
+        for token, value in likeliest:
             text = self._texts[token]
             found[text] = math.log(math.exp(found.get(text, -math.inf)) + math.exp(value))
         return found
 
-    def _learn_texts(self, tokens: Sequence[int]) -> None:
-        """Decode tokens, all at once, each after an end of turn that tells them apart.
-
-        A token's text within a text is what a server tells; at a beginning it may lack its space.
-        """
-        mark = self._examples.end_ids[0]
-        self._texts[mark] = between = self._tokenizer.decode([mark])
-        others = [token for token in tokens if token != mark]
-        joined = self._tokenizer.decode([token for one in others for token in (mark, one)])
-        texts = joined.split(between)[1:]
-        if len(texts) != len(others):  # an end of turn that is no token of its own
-            texts = [self._tokenizer.decode([token]) for token in others]
-        self._texts.update(zip(others, texts, strict=True))
+    def _read_texts(self, tokens: Iterable[int]) -> None:
+        """Learn the texts of tokens that were not met before."""
+        unknown = [token for token in tokens if token not in self._texts]
+        self._texts.update(zip(unknown, self._tokenizer.texts(unknown), strict=True))
 
 
 def _scaled(adapter: LoraAdapter, scale: float) -> LoraAdapter | None:
