@@ -177,12 +177,8 @@ class ChatSession:
             FineTuningError: if there is no such question, the model fails (what came before is
                 recorded), or the reply cannot be recorded.
         """
-        conversation = self.conversation()
-        if asked_id not in {message.id for message in conversation.messages}:
-            raise DataError(f"conversation {self.id!r} has no question {asked_id!r}")
-        earlier = sum(m.parent_id == asked_id for m in conversation.messages)
+        read, earlier = self._read_for(asked_id)
         drawn = replace(sampling, seed=sampling.seed + earlier)
-        read = self._build_messages(self._corrected(conversation.path(asked_id)))
         pieces, reply_id = list[str](), ""
         status: Status = "aborted"
         heard = HeardReply(model.reply(read, drawn))
@@ -202,11 +198,20 @@ class ChatSession:
             raise
         finally:
             if (text := "".join(pieces)).strip() or status == "complete":
-                reply = self._message("assistant", text, parent=asked_id)
-                reply_id = reply.id
                 notes = _notes(note=note, version=version, broken_off=self.broken_off)
+                reply = self._message("assistant", text, parent=asked_id)
                 self._add(replace(reply, model=model.name, status=status, metadata=notes))
+                reply_id = reply.id
         return reply_id
+
+    def _read_for(self, asked_id: str) -> tuple[tuple[Message, ...], int]:
+        """Return what a model reads to answer a question, and how many replies it has."""
+        conversation = self.conversation()
+        if asked_id not in {message.id for message in conversation.messages}:
+            raise DataError(f"conversation {self.id!r} has no question {asked_id!r}")
+        earlier = sum(m.parent_id == asked_id for m in conversation.messages)
+        read = self._build_messages(self._corrected(conversation.path(asked_id)))
+        return tuple(read), earlier
 
     def show_branch(self, message_id: str) -> None:
         """Go on from another reply: it and what followed it last are shown from now on.

@@ -100,6 +100,15 @@ def _ends(pairs: Sequence[tuple[Answered, Followed]], *, exactly: bool) -> list[
     ]
 
 
+def _other_model(scale: float | None) -> tuple[Cause, str]:
+    """Return what is wrong and which model answers, by the strength of its adapter."""
+    if scale is None:
+        return "wrong_base", "neither the trained model nor its base: another base model"
+    if scale == BASE:
+        return "adapter_ignored", "the base model: the server ignores the adapter"
+    return "adapter_scale", f"the trained model with its adapter {scale:g} times as strong"
+
+
 def output_part(
     answered: Sequence[Answered], diagnosis: Diagnosis, prompt_source: str = ""
 ) -> ProofPart:
@@ -134,20 +143,11 @@ def output_part(
         return ProofPart(name=OUTPUT, outcome="cannot tell", sentence=sentence, figures=figures)
     if diagnosis.scale == TRAINED:
         return _agreeing_part(diagnosis, share, figures)
-    if diagnosis.scale is None:
-        cause, answering_model = (
-            "wrong_base",
-            "neither the trained model nor its base: another base model",
-        )
-    elif diagnosis.scale == BASE:
-        cause, answering_model = "adapter_ignored", "the base model: the server ignores the adapter"
-    else:
-        cause = "adapter_scale"
-        answering_model = f"the trained model with its adapter {diagnosis.scale:g} times as strong"
+    cause, answering_model = _other_model(diagnosis.scale)
     return ProofPart(
         name=OUTPUT,
         outcome="fails",
-        cause=cause,  # type: ignore[arg-type]
+        cause=cause,
         sentence=f"by {by} what answers is {answering_model} ({distance:.3f} nats from the trained "
         f"model, {num_tokens} tokens compared)",
         figures=figures,

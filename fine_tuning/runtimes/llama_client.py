@@ -1,7 +1,6 @@
 """What a running llama-server can do, as the ports say it: tokenize, render, reply.
 
-Speaks llama.cpp's own HTTP endpoints (tools/server/README.md). Does not know how the server was
-started, nor what is in the model file.
+Speaks llama.cpp's own HTTP endpoints (tools/server/README.md), whoever started the server.
 """
 
 from __future__ import annotations
@@ -41,8 +40,8 @@ STALE = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 class Reply:
     """A finished reply.
 
-    ``stop_type`` is llama.cpp's word for why it ended: "eos" (the model's end-of-turn token),
-    "word" (a stop string) or "limit" (``max_tokens`` or the context is used up).
+    ``stop_type`` is llama.cpp's: "eos" (the model's end-of-turn token), "word" (a stop string) or
+    "limit" (``max_tokens`` or the context is used up).
     """
 
     text: str
@@ -52,7 +51,7 @@ class Reply:
 
 
 class LlamaClient:
-    """One keep-alive HTTP client of a llama-server; safe to share between threads.
+    """One HTTP client of a llama-server; safe to share between threads.
 
     Args:
         address: Where the server listens, such as "http://127.0.0.1:8080".
@@ -126,9 +125,8 @@ class LlamaClient:
                     return self._http.send(request, stream=stream)
             return self._http.send(request, stream=stream)
         except httpx.TransportError as error:
-            raise RuntimeUnavailableError(
-                f"the embedded model server does not answer: {error}"
-            ) from error
+            reason = f"the embedded model server does not answer: {error}"
+            raise RuntimeUnavailableError(reason) from error
         except RuntimeError as error:  # httpx: the client was closed
             raise RuntimeUnavailableError("the embedded model server was closed") from error
 
@@ -379,9 +377,8 @@ class LlamaChatModel:
         return answer
 
     def _request(self, messages: Messages, sampling: Sampling) -> dict[str, JsonValue]:
-        prompt = self._renderer.render(messages, add_generation_prompt=True)
         return {
-            "prompt": prompt,
+            "prompt": self._renderer.render(messages, add_generation_prompt=True),
             "n_predict": sampling.max_tokens,
             **sampling_options(sampling),
             "stop": [*self.stop, *sampling.stop],
