@@ -1,7 +1,5 @@
 """Cards are known by their grouping; numbers in a row are none."""
 
-
-
 from __future__ import annotations
 
 import json
