@@ -49,7 +49,7 @@ def _fingerprint(path: Path, _size_bytes: int, _mtime_ns: int) -> str:
         for name in sorted(model.tensors):
             info = model.tensors[name]
             digest.update(_about(info).encode("utf-8", "surrogatepass") + b"\n")
-            digest.update(memoryview(model.stored_bytes(info)))
+            digest.update(model.stored_bytes(info).data)
     return f"{PREFIX}{digest.hexdigest()}"
 
 
