@@ -72,9 +72,7 @@ def train(
         return
     with progress_bars() as progress:
         bench = shared.open(base=base, progress=progress)
-        if start_from:
-            bench.models.runs.find(start_from)  # before a data set is built for nothing
-        snapshot = _data_set(bench, dataset)
+        snapshot = _data_set(bench, dataset, start_from)
     if dry_run:
         forecast = bench.train.forecast(snapshot, start_from=start_from)
         _show_forecast(forecast, as_json=shared.as_json)
@@ -84,8 +82,10 @@ def train(
     _show_run(bench, run, as_json=shared.as_json)
 
 
-def _data_set(bench: Workbench, name: str | None) -> Snapshot:
+def _data_set(bench: Workbench, name: str | None, start_from: str = "") -> Snapshot:
     """Return a data set by its name, or a new one; say what was left out of it in one line."""
+    if start_from:
+        bench.models.runs.find(start_from)  # before a data set is built for nothing
     snapshot = bench.data.datasets.find(name) if name else bench.data.prepare()
     say(account_line(finest(bench.data.reporter.accounts(snapshot, is_new=not name))))
     return snapshot
