@@ -180,11 +180,25 @@ class ChatTemplate:
         if not whole.startswith(prompt) and form.opening and prompt.endswith(form.opening):
             prompt = prompt.removesuffix(form.opening)
             closed = "".join(text for text, _ in form.said(messages[-1], ""))
+        if tools and not whole.startswith(prompt):
+            prompt = self._before_call(messages, whole, tools)
         said, found, _ = whole.removeprefix(prompt).rpartition(self.ending.end)
         if not found or not whole.startswith(prompt) or not said.strip():
             raise UnlearnableError(NOT_SHOWN)
         (ids,) = self._continuations([closed + said], parse_special=True)
         return [*ids, *self.end_ids]
+
+    def _before_call(
+        self, messages: Sequence[Message], whole: str, tools: Sequence[JsonObject]
+    ) -> str:
+        """Return what stands before a call where tools are shown beside the last question only.
+
+        There the past is written in another way than the prompt, and a reply in place of the call
+        tells where the call begins.
+        """
+        replied = (*messages[:-1], short_message("assistant", REPLY))
+        other = self.renderer.render(replied, add_generation_prompt=False, tools=tools)
+        return whole[: common_length(whole, other.rpartition(REPLY)[0])]
 
     def _find_ending(self) -> TurnEnding:
         """Find out how the template surrounds a reply, by rendering a small conversation.
@@ -222,8 +236,9 @@ class ChatTemplate:
         special token ends the reply (ChatGLM's ``<|user|>``).
         """
         shared = before_user[: common_length(before_user, at_end)]
-        # gpt-oss ends the last turn with another special token than those of the past.
-        last = self._up_to_special(at_end) if self._begins_special(before_user, at_end) else ""
+        # gpt-oss ends the last turn with another special token than those of the past; where a
+        # TEMPLATE of Ollama's writes no end, the model says its end of sequence.
+        last = self._up_to_special(at_end) if self._begins_special(at_end) else ""
         end = (
             self._up_to_special(shared)
             or last
@@ -247,10 +262,10 @@ class ChatTemplate:
                 return start if text.startswith(start) else self.tokenizer.decode([token])
         return ""
 
-    def _begins_special(self, *texts: str) -> bool:
-        """Tell whether each text begins with a special token."""
-        found = [self.tokenizer.encode(t, add_special=False, parse_special=True) for t in texts]
-        return all(ids and self._is_special(ids[0]) for ids in found)
+    def _begins_special(self, text: str) -> bool:
+        """Tell whether a text begins with a special token."""
+        ids = self.tokenizer.encode(text, add_special=False, parse_special=True)
+        return bool(ids) and self._is_special(ids[0])
 
     def _is_marked(self, text: str) -> bool:
         """Tell whether a text begins and ends with special tokens."""

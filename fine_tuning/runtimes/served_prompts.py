@@ -7,6 +7,7 @@ small conversation; a TEMPLATE that writes no end leaves it to the model's end-o
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import NamedTuple
@@ -25,6 +26,7 @@ Raises:
     DataError: if there is none.
 """
 
+_MARK = re.compile(r"<[^<>\s]+>")
 # What no template is likely to write of itself.
 _ASKED, _SAID, _MORE = "Quizzical", "Zymurgy", "Jujitsu"
 
@@ -98,9 +100,10 @@ class ServedPrompts:
             before, has_reply, _ = text.rpartition(said)
             return before + said + end if has_reply else text
         # A call is written behind the last question; some templates end it, too.
-        behind = text.rpartition(end)[2] if end else text
-        closed = end in text and not any(call.name in behind for call in reply.tool_calls)
-        return text if closed else text + end
+        is_ended = end in text and not any(
+            call.name in text.rpartition(end)[2] for call in reply.tool_calls
+        )
+        return text if is_ended else text + end
 
     @cached_property
     def _end_of_turn(self) -> str:
@@ -113,6 +116,9 @@ class ServedPrompts:
         lead = self._write([asked], ()).partition(_ASKED)[0]
         behind = self._write([asked, said, more], ()).rpartition(_SAID)[2].partition(_MORE)[0]
         end = behind.removesuffix(lead) if lead else behind
+        if end == behind and (mark := _MARK.search(behind)):
+            # Questions begin otherwise later on, such as behind a system prompt: one mark ends.
+            end = behind[: mark.end()]
         if end.strip():
             return end
         if self._rules.eos:
