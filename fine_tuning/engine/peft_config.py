@@ -60,6 +60,12 @@ class PeftScales:
     def of(cls, config: Mapping[str, Any]) -> Self:
         """Read them.
 
+        Args:
+            config: The configuration, as its JSON file holds it.
+
+        Returns:
+            The numbers.
+
         Raises:
             KeyError: if a number is missing.
             TypeError: if one is of another type.
