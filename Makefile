@@ -1,7 +1,7 @@
 # `make` alone prints the targets. PIP_ARGS goes to every pip install, for instance
 #   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 .DEFAULT_GOAL := help
-.PHONY: help house test-real-inputs test-shuffled setup demo app test test-slow test-browser pictures fuzz-importers bench-logging check lint types imports docs-check docs docs-slow site format freeze clean bench-training bench-calibration bench-data test-trl test-peft bench-evaluation bench-gate bench-merge test-hostile test-kills wheel hooks bench-7b bench-exports bench-filters
+.PHONY: help house test-real-inputs test-shuffled setup demo app test test-slow test-browser pictures fuzz-importers bench-logging check lint types imports docs-check docs docs-slow site format freeze clean bench-training bench-calibration bench-data bench-redaction test-trl test-peft bench-evaluation bench-gate bench-merge test-hostile test-kills test-ollama test-clients wheel hooks bench-7b bench-exports bench-filters
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -98,6 +98,9 @@ test-hostile: $(VENV)/.develops  ## 100,000 damaged models and adapters (a quart
 test-kills: $(VENV)/.develops  ## kill -9 deploy and rollback at 30 random moments: make test-kills KILL_SEED=7 (ten minutes)
 	KILL_SEED=$(or $(KILL_SEED),6) $(PYTEST) -s -m slow tests/cli/test_deploy_kill.py
 
+test-ollama: $(VENV)/.develops  ## contracts, deployment, proof, rollback and kills on a server: make test-ollama OLLAMA=http://127.0.0.1:11434
+	TEST_OLLAMA=$(or $(OLLAMA),http://127.0.0.1:11434) $(PYTEST) -n 0 -m network tests/contracts tests/network
+
 bench-calibration: $(VENV)/.develops  ## how often the gate errs, on simulated comparisons (ten minutes)
 	$(PY) -m benchmarks.calibration
 
@@ -113,10 +116,23 @@ test-peft: $(VENV)/.develops .venv-peers/.installed  ## adapters of PEFT importe
 	$(PY) -m benchmarks.peft_adapters ours build/peft
 	.venv-peers/bin/python benchmarks/peft_adapters.py back build/peft
 
+test-clients: $(VENV)/.develops .venv-clients/.installed  ## clients of Ollama and OpenAI for Python and JavaScript against serve (minutes)
+	OMP_NUM_THREADS=1 $(PY) -m tests.clients .venv-clients/bin/python .venv-clients/node
+
+.venv-clients/.installed: tests/clients/requirements.txt tests/clients/package.json
+	$(PYTHON) -m venv .venv-clients
+	.venv-clients/bin/python -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) -r tests/clients/requirements.txt
+	mkdir -p .venv-clients/node && cp tests/clients/package.json .venv-clients/node
+	if command -v npm > /dev/null; then cd .venv-clients/node && npm install --no-audit --no-fund --silent; fi
+	touch $@
+
 bench-data: $(VENV)/.develops  ## clean 100,000 conversations of real text with planted flaws (minutes)
 	@$(PIP) --quiet --no-deps chitchat-dataset==0.9.0
 	@$(PIP) --quiet -e '.[moderation]'
 	OMP_NUM_THREADS=1 $(PY) -m benchmarks.data --save
+
+bench-redaction: $(VENV)/.develops  ## precision and recall of redaction per kind, on labelled texts in ten languages (seconds)
+	$(PY) benchmarks/redaction.py
 
 bench-exports: $(VENV)/.develops  ## share of the replies in ten programs' exports that reaches training (ten minutes)
 	OMP_NUM_THREADS=1 $(PY) -m benchmarks.exports_of_programs $(if $(BEFORE),--before $(BEFORE))

@@ -136,7 +136,7 @@ def answers(name: str) -> Callable[..., bool]:
     if name == "profanity":
         return lambda text: swear_word(text) is not None
     try:
-        from fine_tuning.data_collection.near_duplicate_verdict import is_same_in_substance
+        from fine_tuning.data_collection.same_substance import is_same_in_substance
     except ImportError:
         return _share_triples
     return is_same_in_substance

@@ -95,6 +95,8 @@ def _stream(session: ChatSession, text: str) -> None:
         sys.stdout.write(piece)
         sys.stdout.flush()
     sys.stdout.write("\n")
+    if session.broken_off:
+        say(f"It broke off: {session.broken_off}. The reply is kept, and not trained on.")
 
 
 def _command(session: ChatSession, line: str) -> bool:

@@ -68,15 +68,12 @@ def train(
     from fine_tuning.training.progress import progress_listener
 
     if resume is not None:
-        if any((base, dataset, run_id, shared.overrides, dry_run, start_from)):
-            raise ConfigError(
-                "a resumed run keeps the settings it was started with, expected --resume alone",
-                next_command=f"fine-tuning train --resume {resume}",
-            )
-        _resume(shared, resume)
+        _resume(shared, resume, is_alone=not any((base, dataset, run_id, dry_run, start_from)))
         return
     with progress_bars() as progress:
         bench = shared.open(base=base, progress=progress)
+        if start_from:
+            bench.models.runs.find(start_from)  # before a data set is built for nothing
         snapshot = _data_set(bench, dataset)
     if dry_run:
         forecast = bench.train.forecast(snapshot, start_from=start_from)
@@ -94,7 +91,12 @@ def _data_set(bench: Workbench, name: str | None) -> Snapshot:
     return snapshot
 
 
-def _resume(shared: Shared, run_id: str) -> None:
+def _resume(shared: Shared, run_id: str, *, is_alone: bool) -> None:
+    if shared.overrides or not is_alone:
+        raise ConfigError(
+            "a resumed run keeps the settings it was started with, expected --resume alone",
+            next_command=f"fine-tuning train --resume {run_id}",
+        )
     from fine_tuning.training.progress import progress_listener
 
     bench = shared.open()

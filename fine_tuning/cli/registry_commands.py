@@ -62,6 +62,7 @@ def models(
 
 
 def _list(bench: Workbench, family: str | None, *, as_json: bool) -> None:
+    family = family.lower() if family is not None else None
     versions = bench.models.register.versions(family)
     aliases = [
         entry for entry in bench.models.aliases.all_aliases() if family in (None, entry.family)
@@ -96,7 +97,15 @@ def _list(bench: Workbench, family: str | None, *, as_json: bool) -> None:
         unused = f"{disk.unused_bytes / MIB:.1f} MiB more are unused copies"
         say(f"{unused}; fine-tuning models prune removes them")
     if not versions:
-        say("no version yet; next: fine-tuning train")
+        say(_nothing_listed(bench, family))
+
+
+def _nothing_listed(bench: Workbench, family: str | None) -> str:
+    """Return why no version is listed: none was trained yet, or none is of that family."""
+    families = sorted({version.family for version in bench.models.register.versions()})
+    if not families:
+        return "no version yet; next: fine-tuning train"
+    return f"there is no model family {family!r}, expected one of: {', '.join(families)}"
 
 
 def _versions_table(versions: list[ModelVersion], served_bytes: Mapping[str, int]) -> Table:
@@ -268,7 +277,7 @@ def history(
         grid.add_column(heading, overflow="fold", no_wrap=heading == "when")
     for event in events:
         moment = event.created_at[:16].replace("T", " ")
-        grid.add_row(moment, event.version or event.family, event.kind, event.detail)
+        grid.add_row(moment, event.version or event.family, event.word, event.detail)
     answer(None, as_json=False, table=grid)
 
 

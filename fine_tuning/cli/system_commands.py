@@ -132,12 +132,19 @@ def doctor(
 
         for sentence in bench.models.deployment.recover():
             say(sentence)
-        report = check_health(bench.context.workspace)
+        about_server, findings = bench.doctor.ollama()
+        report = check_health(bench.context.workspace) | about_server
         reports = (
             parity_reports(bench.context, bench.models.bases, base or "embedded") if parity else []
         )
-    value = {"health": report, "parity": [parity_report.to_dict() for parity_report in reports]}
+    value = {
+        "health": report,
+        "findings": [finding.to_dict() for finding in findings],
+        "parity": [parity_report.to_dict() for parity_report in reports],
+    }
     answer(value, as_json=shared.as_json, table=facts("health", report))
+    for finding in findings:
+        say(f"{finding.title}; next: {finding.fix}" if finding.fix else finding.title)
     if not shared.as_json:
         _show_parity(reports)
     if any(not parity_report.holds for parity_report in reports):

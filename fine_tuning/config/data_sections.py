@@ -34,7 +34,9 @@ StepName = Literal[
     "boilerplate",
     "near_duplicate",
 ]
-PrivateKind = Literal["URL", "EMAIL", "PHONE", "CARD", "IBAN", "IP", "SECRET"]
+PrivateKind = Literal[
+    "URL", "EMAIL", "PHONE", "CARD", "IBAN", "IP", "MAC", "ID", "ADDRESS", "SECRET"
+]  # fmt: skip
 ModerationName = Literal["words", "profanex", "toxicity"]
 TrainOn = Literal["weighted", "all", "last", "rated_up"]
 Truncation = Literal["windows", "cut", "drop", "oldest"]
@@ -70,9 +72,12 @@ class DataCollectionSettings(Section):
     skip_steps: StepNames = ()
     """Steps of cleaning that are left out, of those `fine-tuning clean` lists."""
 
-    redact: PrivateKinds = ("URL", "EMAIL", "PHONE", "CARD", "IBAN", "IP", "SECRET")
+    redact: PrivateKinds = (
+        "URL", "EMAIL", "PHONE", "CARD", "IBAN", "IP", "MAC", "ID", "ADDRESS", "SECRET",
+    )  # fmt: skip
     """Redaction: kinds of private values that are replaced by placeholders such as `<EMAIL_1>`
-    before training; the log keeps them. SECRET covers passwords, keys and tokens."""
+    before training; the log keeps them. ID covers numbers of passports, identity cards, social
+    security and taxes; ADDRESS streets with a number; SECRET passwords, keys, tokens and PINs."""
 
     phone_regions: tuple[Region, ...] = ("US", "GB", "DE")
     """Countries (ISO 3166) whose national phone numbers are found; numbers with a country code are
@@ -137,6 +142,11 @@ class DataPreparationSettings(Section):
     format_type: FormatType = "chatml"
     """The form training pairs are written in. Training itself always follows the base model's own
     chat template."""
+
+    chat_template: Text | None = None
+    """What prompts are written with: `chatml`, or a file with a Jinja chat template. null takes
+    what the server of the base model sends: its TEMPLATE for a name of Ollama's, else the template
+    in the base's file."""
 
     max_length: int = Field(default=2048, ge=16, le=1_048_576)
     """Tokens of the longest example; `truncation` says what becomes of longer conversations."""

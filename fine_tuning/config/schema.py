@@ -255,6 +255,14 @@ class ServingSettings(Section):
     """Memory for all loaded models together, in GiB; the one unused for longest makes room. null
     takes half of the machine's."""
 
+    origins: tuple[Text, ...] = ()
+    """Origins whose pages may ask the server, such as `https://chat.example.com`, besides those of
+    this machine and of desktop programs; `*` stands for any text. OLLAMA_ORIGINS adds more."""
+
+    hosts: tuple[Text, ...] = ()
+    """Names of this machine that requests may ask for, such as `box.example.com`, besides
+    localhost, its addresses and its own name; `*` takes every name."""
+
     max_waiting: int = Field(default=512, ge=0, le=100_000)
     """Requests that may wait for a model; further ones are refused and may be repeated."""
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -40,6 +41,7 @@ __all__ = [
     "Sampling",
     "ServedModel",
     "ServedReply",
+    "ServedToken",
     "Skipped",
     "Tokenizer",
 ]
@@ -167,7 +169,9 @@ class ModelRecipe:
     """What a new model is made of.
 
     ``base`` names an existing model or a GGUF file; ``adapter`` is a GGUF LoRA file or None.
-    ``parameters``, ``template`` and ``system`` are inherited from the base when None.
+    ``parameters``, ``template`` and ``system`` are inherited from the base when None. ``messages``
+    (role, text) begin every conversation; ``license`` is told with the model. ``go_template`` is
+    one of Ollama's, for runtimes whose ``template`` is of another kind.
     """
 
     base: str
@@ -175,6 +179,9 @@ class ModelRecipe:
     parameters: JsonObject | None = None
     template: str | None = None
     system: str | None = None
+    messages: tuple[tuple[str, str], ...] = ()
+    license: str = ""
+    go_template: str = ""
 
 
 Progress = Callable[[str, int, int], None]
@@ -254,25 +261,59 @@ class AliasingRuntime(ModelRuntime, Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ServedToken:
+    """An entry of the log-probabilities a server tells along a reply.
+
+    ``text`` is what was sent with it: the text of a token, or that of a character's last token with
+    those before it that are bytes only. ``likeliest`` holds the likeliest tokens in the place of
+    that last token as (text, natural log-probability), likeliest first. A byte that is no character
+    by itself is a surrogate (Python's "surrogateescape") where the server tells bytes, else U+FFFD:
+    then several tokens may have the same text. Special tokens have the text "".
+    """
+
+    text: str
+    log_probability: float
+    likeliest: tuple[tuple[str, float], ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedReply:
     """One reply as its server sent it, with what it says about the work.
 
     ``ended`` is true when the model ended the reply itself by its end-of-turn token, false when a
-    length limit or a stop text cut it. ``first_token_log_probabilities`` maps the text of the
-    likeliest first tokens to natural log-probabilities, None when the server tells none. Times
-    and counts the server does not tell are None.
+    length limit or a stop text cut it. ``broken_off`` says why the server, which lives, broke the
+    reply off without an end, "" when it did not; the text up to there is whole. ``entries`` are the
+    log-probabilities told along the reply, None when the server tells none. Times and counts the
+    server does not tell are None.
     """
 
     text: str
     ended: bool
-    tokens: tuple[str, ...] | None = None
-    first_token_log_probabilities: Mapping[str, float] | None = None
+    broken_off: str = ""
+    entries: tuple[ServedToken, ...] | None = None
     prompt_tokens: int | None = None
     reply_tokens: int | None = None
     load_s: float | None = None
     first_token_s: float | None = None
     tokens_per_s: float | None = None
+
+    @property
+    def tokens(self) -> tuple[str, ...] | None:
+        """The texts of the entries; None when the server tells none."""
+        return None if self.entries is None else tuple(entry.text for entry in self.entries)
+
+    @property
+    def first_token_log_probabilities(self) -> Mapping[str, float] | None:
+        """Natural log-probabilities of the likeliest tokens at the first entry, by their text.
+
+        Tokens of the same text count together. None when the server tells none.
+        """
+        found: dict[str, float] = {}
+        for text, more in self.entries[0].likeliest if self.entries else ():
+            old = found.get(text)
+            found[text] = more if old is None else math.log(math.exp(old) + math.exp(more))
+        return found or None
 
 
 class ServedModel(Protocol):

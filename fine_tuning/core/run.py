@@ -49,7 +49,8 @@ class RunManifest(TypedDict, total=False):
     """``manifest.json``; ``settings.json`` holds the same but for metrics and adapter.
 
     ``plan`` holds the fields of a ``TrainingPlan``, ``metrics`` those of :class:`TrainingMetrics`;
-    ``parents`` name the versions whose adapters the run started from.
+    ``parents`` name the versions whose adapters the run started from; ``prompts`` is what wrote
+    them where that is not the base file's own template (``runtimes.base_prompts.BasePrompts``).
     """
 
     format: int
@@ -58,6 +59,7 @@ class RunManifest(TypedDict, total=False):
     plan: JsonObject
     base_path: str
     base_digest: str
+    base_fingerprint: str
     base_name: str
     snapshot: str
     threads: int
@@ -74,6 +76,7 @@ class RunManifest(TypedDict, total=False):
     parents: Sequence[str]
     imported: ImportedFrom
     context_tokens: int
+    prompts: JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +126,11 @@ class RunRecord:
     def base_digest(self) -> str:
         """``sha256:<64 hex>`` of the base model's file."""
         return self.manifest.get("base_digest", "")
+
+    @property
+    def base_fingerprint(self) -> str:
+        """The fingerprint of the base model's tensors; "" in runs of earlier versions."""
+        return self.manifest.get("base_fingerprint", "")
 
     @property
     def snapshot(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 import uuid_utils
 
@@ -20,6 +20,7 @@ from fine_tuning.core.feedback import Feedback, FeedbackKind
 from fine_tuning.core.ports import GREEDY, ChatModel, Clock, ConversationStore, Sampling
 from fine_tuning.data_collection.chat_turns import Turn, turns_of
 from fine_tuning.data_collection.feedback_summary import FeedbackSummary, feedback_summaries
+from fine_tuning.data_collection.heard_reply import HeardReply
 
 BETWEEN_QUESTIONS = "\n\n"
 BuildMessages = Callable[[Sequence[Message]], list[Message]]
@@ -63,6 +64,7 @@ class ChatSession:
     Attributes:
         is_withheld: Whether consent was taken back here; before the first question nothing says
             so but this.
+        broken_off: Why the model's server broke the last reply off; "" when it did not.
     """
 
     def __init__(  # noqa: PLR0913 - every collaborator is an argument
@@ -91,6 +93,7 @@ class ChatSession:
         self.id = conversation_id
         self._kept = Remembered(Conversation(id=conversation_id))
         self._failed_after: tuple[str | None] | None = None
+        self.broken_off = ""
 
     @property
     def model_name(self) -> str:
@@ -174,32 +177,41 @@ class ChatSession:
             FineTuningError: if there is no such question, the model fails (what came before is
                 recorded), or the reply cannot be recorded.
         """
-        conversation = self.conversation()
-        if asked_id not in {message.id for message in conversation.messages}:
-            raise DataError(f"conversation {self.id!r} has no question {asked_id!r}")
-        earlier = sum(m.parent_id == asked_id for m in conversation.messages)
+        read, earlier = self._read_for(asked_id)
         drawn = replace(sampling, seed=sampling.seed + earlier)
-        read = self._build_messages(self._corrected(conversation.path(asked_id)))
         pieces, reply_id = list[str](), ""
         status: Status = "aborted"
+        heard = HeardReply(model.reply(read, drawn))
+        self.broken_off = ""
         try:
-            with closing(_generator(model.reply(read, drawn))) as stream:
+            with closing(heard.pieces()) as stream:
                 for piece in stream:
                     if is_stopped():
                         break
                     pieces.append(piece)
                     yield piece
                 else:
-                    status = "complete"
+                    self.broken_off = heard.broken_off
+                    status = "aborted" if self.broken_off else "complete"
         except FineTuningError:
             status = "error"
             raise
         finally:
             if (text := "".join(pieces)).strip() or status == "complete":
+                notes = _notes(note=note, version=version, broken_off=self.broken_off)
                 reply = self._message("assistant", text, parent=asked_id)
-                reply_id, notes = reply.id, _notes(note=note, version=version)
                 self._add(replace(reply, model=model.name, status=status, metadata=notes))
+                reply_id = reply.id
         return reply_id
+
+    def _read_for(self, asked_id: str) -> tuple[tuple[Message, ...], int]:
+        """Return what a model reads to answer a question, and how many replies it has."""
+        conversation = self.conversation()
+        if asked_id not in {message.id for message in conversation.messages}:
+            raise DataError(f"conversation {self.id!r} has no question {asked_id!r}")
+        earlier = sum(m.parent_id == asked_id for m in conversation.messages)
+        read = self._build_messages(self._corrected(conversation.path(asked_id)))
+        return tuple(read), earlier
 
     def show_branch(self, message_id: str) -> None:
         """Go on from another reply: it and what followed it last are shown from now on.
@@ -376,10 +388,3 @@ def _notes(**notes: str) -> dict[str, str]:
 def new_id() -> str:
     """Return an id that sorts by time."""
     return str(uuid_utils.uuid7())
-
-
-def _generator(pieces: Iterable[str]) -> Generator[str, None, object]:
-    """Return pieces as something that can be closed; both runtimes give generators."""
-    if isinstance(pieces, Generator):
-        return cast("Generator[str, None, object]", pieces)
-    return (piece for piece in pieces)

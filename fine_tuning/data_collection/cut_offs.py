@@ -15,11 +15,12 @@ MIN_DENSE_CHARS = 80  # in scripts that say a word in one or two characters
 _END_CHARS = 12
 _MAX_SHORT_LINE_CHARS = 40  # a name, a title, a signature on a line of its own
 _MIN_SENTENCES = 2
-_ENDED = re2.compile(
-    r"[.!?:;)\]}\"'`*_\x{2026}\x{201d}\x{201c}\x{2019}\x{bb}\x{3002}\x{ff01}\x{ff1f}\x{ff1b}\x{ff1a}"
-    r"\x{ff09}\x{300d}\x{300f}\x{3011}\x{300b}\x{61f}\x{61b}\x{6d4}\x{964}\x{965}\x{589}\x{1362}"
-    r"\x{104b}\x{17d4}\x{ff5e}\x{301c}>|~=$%]\s*$"
+_END_MARKS = frozenset(
+    ".!?:;)]}\"'`*_>|~=$%\u2026\u201d\u201c\u2019\u00bb\u3002\uff01\uff1f\uff1b\uff1a\uff09\u300d\u300f\u3011"
+    "\u300b\u061f\u061b\u06d4\u0964\u0965\u0589\u1362\u104b\u17d4\uff5e\u301c"
 )
+_BLANKS = "\t\n\f\r "
+_ASCII_SENTENCE_END = re.compile(r"[.!?](?:[\t\n\f\r ]|\Z)")
 _SENTENCE_END = re2.compile(r"[.!?](?:\s|$)|[\x{3002}\x{ff01}\x{ff1f}\x{61f}\x{6d4}\x{964}]")
 _DENSE = re2.compile(r"[\x{3040}-\x{30ff}\x{3400}-\x{9fff}]")
 _DENSE_TAIL = re.compile(
@@ -57,26 +58,39 @@ def cut_off(text: str, finish_reason: str = "") -> str | None:
         return "a code block is open at its end"
     if found and not text[found[-1].end :].strip():
         return None
-    is_whole = len(text) < MIN_DENSE_CHARS or _ENDED.search(text[-_END_CHARS:])
+    is_whole = len(text) < MIN_DENSE_CHARS or _is_ended(text)
     return None if is_whole else _open_end(text)
 
 
 def _open_end(text: str) -> str | None:
     """Return how prose ends that has no sign of an end, unless its writer ends no line with one."""
+    is_ascii = text.isascii()
+    if len(text) < MIN_CUT_CHARS and (is_ascii or 3 * len(_DENSE.findall(text)) < len(text)):
+        return None
     stripped = text.rstrip()
-    *lines, last_line = stripped.split("\n")
-    if len(text) < MIN_CUT_CHARS and 3 * len(_DENSE.findall(text)) < len(text):
-        return None
-    if _is_no_prose(last_line) or len(_SENTENCE_END.findall(text)) < _MIN_SENTENCES:
-        return None
-    if any(line.strip() and not _ENDED.search(line[-_END_CHARS:]) for line in lines):
-        return None
-    if lines and len(last_line) <= _MAX_SHORT_LINE_CHARS and last_line[-1:] not in _OPEN_MARKS:
-        return None
     last = stripped[-1]
-    is_letter = last.isalnum() or unicodedata.category(last).startswith("M")
-    is_open = last in _OPEN_MARKS or (is_letter and not _ends_whole(last_line))
-    return f"it ends with {last_line[-40:]!r}" if is_open else None
+    is_open = last in _OPEN_MARKS
+    if not (is_open or last.isalnum() or unicodedata.category(last).startswith("M")):
+        return None
+    sentence_end = _ASCII_SENTENCE_END if is_ascii else _SENTENCE_END
+    if len(sentence_end.findall(text)) < _MIN_SENTENCES or not _ends_open(stripped):
+        return None
+    last_line = stripped.rpartition("\n")[2]
+    if _is_no_prose(last_line) or (not is_open and _ends_whole(last_line)):
+        return None
+    return f"it ends with {last_line[-40:]!r}"
+
+
+def _ends_open(text: str) -> bool:
+    """Tell whether only the last line has no sign of an end, and is no name or title."""
+    *lines, last_line = text.split("\n")
+    if any(line.strip() and not _is_ended(line) for line in lines):
+        return False
+    return not lines or len(last_line) > _MAX_SHORT_LINE_CHARS or last_line[-1:] in _OPEN_MARKS
+
+
+def _is_ended(line: str) -> bool:
+    return line[-_END_CHARS:].rstrip(_BLANKS)[-1:] in _END_MARKS
 
 
 def _is_no_prose(line: str) -> bool:

@@ -46,7 +46,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
+class _FenceLine:
     start: int
     end: int
     fence: str
@@ -68,7 +68,7 @@ def blocks(text: str) -> list[Block]:
     return nested if nested[-1].is_closed else plain
 
 
-def _fence_lines(text: str) -> list[_Line]:
+def _fence_lines(text: str) -> list[_FenceLine]:
     lines = []
     for found in _FENCE.finditer(text):
         fence, info = found["fence"], found["info"].strip()
@@ -78,13 +78,13 @@ def _fence_lines(text: str) -> list[_Line]:
             continue
         if blanks > _MAX_BLANKS and not _LIST_ITEM.search(text, 0, found.start()):
             continue
-        lines.append(_Line(found.start(), found.end(), fence, info))
+        lines.append(_FenceLine(found.start(), found.end(), fence, info))
     return lines
 
 
-def _paired(text: str, lines: list[_Line], *, is_nesting: bool) -> list[Block]:
+def _paired(text: str, lines: list[_FenceLine], *, is_nesting: bool) -> list[Block]:
     made: list[Block] = []
-    opened: list[_Line] = []
+    opened: list[_FenceLine] = []
     for line in lines:
         if not opened:
             opened.append(line)

@@ -260,7 +260,7 @@ class _Import:
             num_quarantined=self.num_quarantined,
             skipped=tuple(self.skipped),
             quarantine=quarantine if self.num_quarantined else None,
-            unread=dict(reading.source.unread.most_common()),
+            unread=reading.unread,
         )
 
     def _take(self, items: list[Imported]) -> None:

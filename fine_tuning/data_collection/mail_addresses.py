@@ -4,6 +4,7 @@ Letters of scripts without spaces stand directly around an address and are no pa
 hosts in other alphabets (IDN) are found.
 """
 
+# ruff: noqa: RUF001 - marks and letters of other scripts are meant
 from __future__ import annotations
 
 import re
@@ -11,10 +12,51 @@ from collections.abc import Iterator, Sequence
 
 from fine_tuning.data_collection.private_spans import EMAIL, Detector, Span, compiled, group_span
 
-TLDS = (
-    "com org net edu gov info biz io co de at ch fr es it nl be pl ru uk us ca eu br pt mx ar in cn"
-    " jp kr se no dk fi cz ie app dev me tv example test"
-).split()
+TLDS = [
+    "com",
+    "org",
+    "net",
+    "edu",
+    "gov",
+    "info",
+    "biz",
+    "io",
+    "co",
+    "de",
+    "at",
+    "ch",
+    "fr",
+    "es",
+    "it",
+    "nl",
+    "be",
+    "pl",
+    "ru",
+    "uk",
+    "us",
+    "ca",
+    "eu",
+    "br",
+    "pt",
+    "mx",
+    "ar",
+    "in",
+    "cn",
+    "jp",
+    "kr",
+    "se",
+    "no",
+    "dk",
+    "fi",
+    "cz",
+    "ie",
+    "app",
+    "dev",
+    "me",
+    "tv",
+    "example",
+    "test",
+]
 _TLD = "|".join(TLDS)
 _LATIN = r"A-Za-z0-9\u00c0-\u024f\u1e00-\u1eff"
 _LOCAL = re.compile(rf"[{_LATIN}._%+\-]*[{_LATIN}_%+\-]$")
@@ -51,15 +93,89 @@ _OBFUSCATED = compiled(
 _LETTERS_APART = re.compile(r"\b(?:[a-z] ){2,}[a-z]$")
 _SPOKEN = re.compile(r"\s+\w+\s+")
 _PAIRS = {
-    "at": {"dot", "punkt"}, "ät": {"punkt", "dot"}, "klammeraffe": {"punkt"}, "arroba": {"punto", "ponto"},
-    "arobase": {"point"}, "chiocciola": {"punto"}, "собака": {"точка"}, "małpa": {"kropka"}, "apenstaartje": {"punt"},
+    "at": {"dot", "punkt"}, "ät": {"punkt", "dot"}, "klammeraffe": {"punkt"},
+    "arroba": {"punto", "ponto"},
+    "arobase": {"point"}, "chiocciola": {"punto"}, "собака": {"точка"}, "małpa": {"kropka"},
+    "apenstaartje": {"punt"},
 }  # fmt: skip
 _NO_NAMES = frozenset(
-    "look see find found go am is are was be here hosted available visit us me him her them it this"
-    " that work works working live arrive arrived buy bought read sold check page site website more"
-    " online shop order search meet looking stay sign up in on out post posted started back later"
-    " available info details everything account login one day time people team ich bin ist sind"
-    " mail email address reach contact write".split()
+    [
+        "look",
+        "see",
+        "find",
+        "found",
+        "go",
+        "am",
+        "is",
+        "are",
+        "was",
+        "be",
+        "here",
+        "hosted",
+        "available",
+        "visit",
+        "us",
+        "me",
+        "him",
+        "her",
+        "them",
+        "it",
+        "this",
+        "that",
+        "work",
+        "works",
+        "working",
+        "live",
+        "arrive",
+        "arrived",
+        "buy",
+        "bought",
+        "read",
+        "sold",
+        "check",
+        "page",
+        "site",
+        "website",
+        "more",
+        "online",
+        "shop",
+        "order",
+        "search",
+        "meet",
+        "looking",
+        "stay",
+        "sign",
+        "up",
+        "in",
+        "on",
+        "out",
+        "post",
+        "posted",
+        "started",
+        "back",
+        "later",
+        "available",
+        "info",
+        "details",
+        "everything",
+        "account",
+        "login",
+        "one",
+        "day",
+        "time",
+        "people",
+        "team",
+        "ich",
+        "bin",
+        "ist",
+        "sind",
+        "mail",
+        "email",
+        "address",
+        "reach",
+        "contact",
+        "write",
+    ]
 )
 
 
@@ -118,7 +234,7 @@ def _around(text: str, at: int, domain: re.Match[str]) -> Span | None:
     local = _LOCAL.search(head) or _OTHER_LOCAL.search(head)
     if local is None:
         return None
-    name, end = local[0], _domain_end(text, domain)
+    name, end = local[0], _domain_end(domain)
     start = at - len(name)
     lead = len(name) - len(name.lstrip(".-'%+"))
     if name.startswith("_") and text[end : end + 1] == "_":
@@ -132,13 +248,11 @@ def _around(text: str, at: int, domain: re.Match[str]) -> Span | None:
     return Span(start, end, EMAIL)
 
 
-def _domain_end(text: str, domain: re.Match[str]) -> int:
+def _domain_end(domain: re.Match[str]) -> int:
     """Return where a host ends: "example.com.Please" is one sentence and the next."""
     head, _, tail = domain[0].rpartition(".")
     is_next = tail[:1].isupper() and not tail.isupper() and head.islower() and "." in head
-    if is_next:
-        return domain.start() + len(head)
-    return domain.end()
+    return domain.start() + len(head) if is_next else domain.end()
 
 
 PLAIN = Detector(EMAIL, "[@＠]", find)

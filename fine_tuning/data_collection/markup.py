@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from fine_tuning.core.conversation import Role, ToolCall
 from fine_tuning.data_collection.markup_marks import without_edge_tokens, without_marks
-from fine_tuning.data_collection.markup_scan import Piece, scanned
+from fine_tuning.data_collection.markup_scan import MarkupPiece, scanned
 from fine_tuning.data_collection.markup_tools import CallMark, ResultMark
 
 _MAX_PASSES = 12
@@ -26,17 +26,21 @@ _TAGS = (
     "<|", "<｜", "<think", "<thought", "<reason", "<reflect", "<seed:", "</think",
     "</thought", "</reason", "</reflect", "</seed:", "<tool", "<function", "<invoke",
     "<details", "<grok:", "<xaiartifact", "<antartifact", "<antthinking", "<channel|>", "<unused9",
-    "<bos", "<eos", "<eot>", "<s>", "</s>", "<end_of_turn", "<start_of_turn", "<turn|", "<co ",
+    "<bos", "<eos", "<eot>", "<s>", "</s>", "<end_of_turn", "<start_of_turn", "<turn|", "<co:",
     "<cit",
 )  # fmt: skip
 _BRACKETS = ("[think]", "[/think]", "[tool_", "[inst]", "[/inst]", "[cit", "[oaicite", "[^", "[e~[")
 _WORDS = (
+    "\\ue202turn",  # LibreChat writes the sign as its escape
     "◁", "【", ":::", ":contentRef", "citeturn", "navlistturn", "sandbox:", "image_group{",
     "entity[", "oaicite", "supported on", "nicht unterstützt", "ton appareil", "tre appareil",
     " dispositivo", "デバイスでは", "기기에서", "设备", " Bing,", " Copilot,", "assistantfinal",
     "thought process:", "Thinking...", "Thinking…", *map(chr, range(0xE200, 0xE207)),
 )  # fmt: skip
 """Marks that a text must hold to have anything to part; searches for plain text are the fastest."""
+
+
+_NO_SPACE_BEFORE = frozenset(".,;:!?)。，！？、；：")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +163,7 @@ class _Builder:
         self._steps: list[ToolStep] = []
         self._is_cut = False
 
-    def take(self, piece: Piece) -> None:
+    def take(self, piece: MarkupPiece) -> None:
         """Add a piece."""
         if piece.kind == "text":
             if piece.text.strip() and self._calls:
@@ -181,7 +185,7 @@ class _Builder:
         else:
             self._take_tools(piece)
 
-    def _take_tools(self, piece: Piece) -> None:
+    def _take_tools(self, piece: MarkupPiece) -> None:
         self._gap = "\n\n"
         for mark in piece.marks:
             if isinstance(mark, CallMark):
@@ -207,7 +211,7 @@ class _Builder:
         text = text[lead.end() :] if lead else text.lstrip(" \t")
         before = self._text.rstrip()
         joint = "" if not before else "\n\n" if is_block else " "
-        if joint == " " and text[:1] in set(".,;:!?)。，！？、；："):
+        if joint == " " and (text[0] in _NO_SPACE_BEFORE or _is_cjk(text[0], before[-1])):
             joint = ""
         self._text, self._gap = before + joint + text, ""
 
@@ -236,3 +240,8 @@ class _Builder:
         if self._thoughts and (answer := _ANSWER.fullmatch(text)):
             text = answer[2].strip()
         return Parted(text, _joined(*self._thoughts), tuple(self._steps), self._is_cut)
+
+
+def _is_cjk(*letters: str) -> bool:
+    """Tell whether a letter is of a script that puts no spaces between words."""
+    return any("\u2e80" <= one <= "\uabff" or "\uff00" <= one <= "\uffef" for one in letters)

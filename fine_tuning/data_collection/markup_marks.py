@@ -66,7 +66,8 @@ _MARKS = re.compile(
     re.DOTALL,
 )
 _MARK_BEGINS = re.compile(
-    "[【\ue200-\ue206]|\\[oaicite|\\[\\^|\\[cit|<grok:|<cit|<co |"
+    r"\\ue20[02]|"
+    "[【\ue200-\ue206]|\\[oaicite|\\[\\^|\\[cit|<grok:|<cit|<co ?:|"
     "citeturn|navlist|image_group|:contentRef"
 )
 _NOTICE_HINT = re.compile(
@@ -74,7 +75,7 @@ _NOTICE_HINT = re.compile(
     r"设备"
 )
 """What each notice holds; a search for it is cheaper than one for all of them."""
-_CITE_START = re.compile(r"\[cite_start\][ \t]?|\[cite_end\]")
+_CITE_START = re.compile(r"\[cite_start\][ \t]?|\[cite_end\]|</?co: ?[\d,]+>")
 _PRIVATE = re.compile("[\ue200-\ue206]")
 _FOOTNOTES = re.compile(r"\n(?:^[ \t]*\[\^\d+\^\]:[^\n]*\n?)+", re.MULTILINE)
 _BING_SOURCES = re.compile(

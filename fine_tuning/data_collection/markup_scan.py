@@ -36,14 +36,14 @@ from fine_tuning.data_collection.markup_tools import (
     result_mark,
 )
 
-PieceKind = Literal["text", "thought", "thought_before", "shown", "tool"]
+MarkupPieceKind = Literal["text", "thought", "thought_before", "shown", "tool"]
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class MarkupPiece:
     """A stretch of a reply; ``thought_before`` makes a thought of all the text before it."""
 
-    kind: PieceKind
+    kind: MarkupPieceKind
     text: str = ""
     marks: tuple[ToolMark, ...] = ()
     is_cut: bool = False
@@ -120,16 +120,16 @@ _AROUND_THINKING = re.compile(
 _COLONS = re.compile(r":::(?![ \t]*\w)")
 _QUOTED_LINE = re.compile(r"^[ \t]*> ?", re.MULTILINE)
 
-Taken = tuple[Piece | None, int]
+Taken = tuple[MarkupPiece | None, int]
 """What a match stands for and where it ends; no piece where it is what the text is about."""
 
 
-def scanned(text: str) -> Iterator[Piece]:
+def scanned(text: str) -> Iterator[MarkupPiece]:
     """Yield the pieces of a text in order; a text without markup is one piece."""
     place = start = 0
     for lead in _LEADS:
         if found := lead.match(text):
-            yield Piece("thought", _unquoted(found[1]).strip())
+            yield MarkupPiece("thought", _unquoted(found[1]).strip())
             place = start = found.end()
             break
     while candidate := _MAY_BEGIN.search(text, place):
@@ -138,18 +138,18 @@ def scanned(text: str) -> Iterator[Piece]:
         if piece is None or found is None:
             continue
         if found.start() > start:
-            yield Piece("text", text[start : found.start()])
+            yield MarkupPiece("text", text[start : found.start()])
         yield piece
         start = place
     if start < len(text) or not start:
-        yield Piece("text", text[start:])
+        yield MarkupPiece("text", text[start:])
 
 
 def _take(text: str, found: re.Match[str]) -> Taken:
     if found["code"] is not None:
         end = code_end(text, *found.span())
         is_notice = PLACEHOLDER_BLOCK.match(text[found.start() : end])
-        return Piece("tool") if is_notice else None, end
+        return MarkupPiece("tool") if is_notice else None, end
     name = next(name for name in _TAKERS if found[name] is not None)
     return _TAKERS[name](text, found)
 
@@ -188,12 +188,12 @@ def _thought_until(text: str, span: tuple[int, int], closed: tuple[int, int] | N
     if closed is not None:
         if is_pair_spoken_of(text, span, closed):
             return None, closed[1]
-        return Piece("thought", text[span[1] : closed[0]].strip()), closed[1]
+        return MarkupPiece("thought", text[span[1] : closed[0]].strip()), closed[1]
     before = text[: span[0]].rstrip(" \t")
     begins = not before or before[-1] in "\n.!?。！？…>:："
     if not begins or is_spoken_of(text, *span):
         return None, span[1]
-    return Piece("thought", text[span[1] :].strip(), is_cut=True), len(text)
+    return MarkupPiece("thought", text[span[1] :].strip(), is_cut=True), len(text)
 
 
 def _orphan(text: str, found: re.Match[str]) -> Taken:
@@ -207,7 +207,7 @@ def _orphan(text: str, found: re.Match[str]) -> Taken:
     if name in _AMBIGUOUS and not begins_line(text, start):
         return None, end
     is_cut = not text[end:].strip()
-    return Piece("thought_before", is_cut=is_cut), end
+    return MarkupPiece("thought_before", is_cut=is_cut), end
 
 
 def _harmony(text: str, found: re.Match[str]) -> Taken:
@@ -218,11 +218,11 @@ def _harmony(text: str, found: re.Match[str]) -> Taken:
     if tool := _HARMONY_TOOL.search(channel):
         calls = tuple(call_marks(f"{tool[1]} {body.strip()}"))
         plain = CallMark(ToolCall(id="", name=tool[1], arguments={"input": body.strip()}))
-        return Piece("tool", marks=calls or (plain,)), end
+        return MarkupPiece("tool", marks=calls or (plain,)), end
     if found["channel"].strip().startswith("analysis"):
         is_cut = not text[end:].strip()
-        return Piece("thought", body.strip(), is_cut=is_cut), end
-    return Piece("shown", body.strip()), end
+        return MarkupPiece("thought", body.strip(), is_cut=is_cut), end
+    return MarkupPiece("shown", body.strip()), end
 
 
 def _details(text: str, found: re.Match[str]) -> Taken:
@@ -233,7 +233,7 @@ def _details(text: str, found: re.Match[str]) -> Taken:
     summary = _SUMMARY.match(inner)
     rest = inner[summary.end() :] if summary else inner
     if kind in {"tool_calls", "tool_call", "code_interpreter"}:
-        return Piece("tool", marks=tuple(details_marks(found[0], rest))), end
+        return MarkupPiece("tool", marks=tuple(details_marks(found[0], rest))), end
     shown = _TAGS.sub("", summary[1]) if summary else ""
     if kind in {"reasoning", "thinking", "think"}:
         said = unescape(_unquoted(unescape(rest)))
@@ -241,7 +241,7 @@ def _details(text: str, found: re.Match[str]) -> Taken:
         said = _unquoted(rest)
     else:
         return None, found.end()
-    return Piece("thought", said.strip(), is_cut=closed is None), end
+    return MarkupPiece("thought", said.strip(), is_cut=closed is None), end
 
 
 def _is_thinking(summary: str) -> bool:
@@ -259,8 +259,8 @@ def _colons(text: str, found: re.Match[str]) -> Taken:
     end = closed[1] if closed else len(text)
     inner = text[found.end() : closed[0] if closed else len(text)]
     if found["what"].lower() == "artifact":
-        return Piece("shown", artifact_text(found["braces"] or "", inner)), end
-    return Piece("thought", inner.strip(), is_cut=closed is None), end
+        return MarkupPiece("shown", artifact_text(found["braces"] or "", inner)), end
+    return MarkupPiece("thought", inner.strip(), is_cut=closed is None), end
 
 
 def _colon_end(text: str, start: int) -> tuple[int, int] | None:
@@ -274,7 +274,7 @@ def _colon_end(text: str, start: int) -> tuple[int, int] | None:
 
 def _ant_thought(text: str, found: re.Match[str]) -> Taken:
     closed = _closing(text, found.end(), "<antThinking>", "</antThinking>")
-    return Piece("tool"), closed[1] if closed else found.end()
+    return MarkupPiece("tool"), closed[1] if closed else found.end()
 
 
 def _artifact(text: str, found: re.Match[str]) -> Taken:
@@ -283,7 +283,7 @@ def _artifact(text: str, found: re.Match[str]) -> Taken:
     )
     inner = text[found.end() : closed[0] if closed else len(text)]
     end = closed[1] if closed else len(text)
-    return Piece("shown", artifact_text(found[0], inner)), end
+    return MarkupPiece("shown", artifact_text(found[0], inner)), end
 
 
 def _tool(text: str, found: re.Match[str]) -> Taken:
@@ -329,11 +329,11 @@ def _tools(
     is_topic = is_named(text, *found.span()) or (not is_line and is_spoken_of(text, *found.span()))
     if is_topic or (not marks and not (is_line and is_closed)):
         return None, found.end()
-    return Piece("tool", marks=marks), end
+    return MarkupPiece("tool", marks=marks), end
 
 
 def _stray(text: str, found: re.Match[str]) -> Taken:
-    return (None if is_named(text, *found.span()) else Piece("tool")), found.end()
+    return (None if is_named(text, *found.span()) else MarkupPiece("tool")), found.end()
 
 
 def _closing(

@@ -4,6 +4,7 @@ A form that is found nowhere else counts by itself, with its check digits; any o
 beside it. Behind such a word a number counts whatever its digits: people mistype.
 """
 
+# ruff: noqa: RUF001 - marks and letters of other scripts are meant
 from __future__ import annotations
 
 import re
@@ -15,13 +16,12 @@ from importlib import import_module
 from stdnum.exceptions import ValidationError
 
 from fine_tuning.data_collection.private_spans import (
-    joined_lines,
     FOLDED_MARKS,
     ID,
     Detector,
     Span,
-    group_span,
     compiled,
+    group_span,
     is_bounded,
     words_around,
 )
@@ -98,43 +98,61 @@ _FORMS = (
     _Form("Thai identity number", r"[1-8]-\d{4}-\d{5}-\d\d-\d", _valid("th.pin")),
     _Form("Russian SNILS", r"\d{3}-\d{3}-\d{3} \d\d", lambda value: value[:3] != "000"),
     _Form("Finnish personal code", r"\d{6}[+\-A]\d{3}[0-9A-FHJ-NPR-Y]", _valid("fi.hetu")),
-    _Form("Taiwanese identity number", r"[A-Z][12]\d{8}", lambda value: False),
-    _Form("Danish CPR", r"[0-3]\d[01]\d{3}-\d{4}", lambda value: False),
 )
 _STRONG = compiled("|".join(f"(?P<F{i}>{form.pattern})" for i, form in enumerate(_FORMS)))
 _NOT_ID = re.compile(
-    r"(?i)\b(?:part|parts|item|order|orders|art|article|sku|model|isbn|serial|ticket|invoice|version"
+    r"(?i)\b(?:part|parts|item|order|orders|art|article|sku|model|isbn|serial|ticket"
+    r"|invoice|version"
     r"|tel|phone|cas|score|code|product|kundennummer|customer|case|tracking|flight)\b[^\d\n]{0,16}$"
 )
 
 _WORDS = (
-    r"ssn|social security(?: (?:number|no))?|social insurance number|sin number|itin|ein|tax ?(?:payer)? ?(?:id|number)|tin"
-    r"|national (?:id(?:entity)?|insurance)(?: (?:number|no|card))?|nino|ni number|nhs(?: number| no)?|identity (?:card|number)|id ?card"
-    r"|passport|driver'?s? licen[cs]e|driving licen[cs]e|medicare|resident (?:number|id)|personal (?:number|id|code)"
-    r"|steuer-?id\w*|steuer-?identifikationsnummer|steuernummer|idnr|idnr\.|personalausweis\w*|ausweisnummer|ausweis(?:nr)?|reisepass\w*|pass-?nr|passnummer"
-    r"|sozialversicherungsnummer|versichertennummer|versicherungsnummer|rentenversicherungsnummer|sv-?nummer|ahv(?:-?nummer)?|führerschein\w*"
-    r"|nir|sécu|sécurité sociale|num[ée]ro fiscal|passeport|carte (?:nationale )?d'identité|cni|permis de conduire"
-    r"|dni|nie|nif|cif|curp|rut|cuit|cuil|c[ée]dula|pasaporte|documento(?: de identidad)?|seguridad social|licencia de conducir"
+    r"ssn|social security(?: (?:number|no))?|social insurance number|sin number|itin|ein"
+    r"|tax ?(?:payer)? ?(?:id|number)|tin"
+    r"|national (?:id(?:entity)?|insurance)(?: (?:number|no|card))?|nino|ni number"
+    r"|nhs(?: number| no)?|identity (?:card|number)|id ?card"
+    r"|passport|driver'?s? licen[cs]e|driving licen[cs]e|medicare|resident (?:number|id)"
+    r"|personal (?:number|id|code)"
+    r"|steuer-?id\w*|steuer-?identifikationsnummer|steuernummer|idnr|idnr\."
+    r"|personalausweis\w*|ausweisnummer|ausweis(?:nr)?|reisepass\w*|pass-?nr|passnummer"
+    r"|sozialversicherungsnummer|versichertennummer|versicherungsnummer"
+    r"|rentenversicherungsnummer|sv-?nummer|ahv(?:-?nummer)?|führerschein\w*"
+    r"|nir|sécu|sécurité sociale|num[ée]ro fiscal|passeport"
+    r"|carte (?:nationale )?d'identité|cni|permis de conduire"
+    r"|dni|nie|nif|cif|curp|rut|cuit|cuil|c[ée]dula|pasaporte|documento(?: de identidad)?"
+    r"|seguridad social|licencia de conducir"
     r"|codice fiscale|c\.f\.|passaporto|carta d'identità|patente|tessera sanitaria"
     r"|cpf|rg|nit|passaporte|bilhete de identidade|cart[ãa]o de cidad[ãa]o|cnh|t[íi]tulo de eleitor"
     r"|bsn|burgerservicenummer|paspoort\w*|rijbewijs\w*|identiteitskaart"
     r"|pesel|paszport\w*|dow[óo]d(?:u)?(?: osobist\w+)?|numer dowodu|nip"
-    r"|aadhaar|aadhar|pan(?: card| number)?|voter id|personnummer|personnr|cpr(?:-nummer)?|fødselsnummer|henkilötunnus"
-    r"|tckn|tc kimlik(?: no)?|kimlik(?: no| numara\w*)?|pasaport\w*|rodné číslo|cnp|nric|fin|hkid|emirates id|iqama"
+    r"|aadhaar|aadhar|pan(?: card| number)?|voter id|personnummer|personnr|cpr(?:-nummer)?"
+    r"|fødselsnummer|henkilötunnus"
+    r"|tckn|tc kimlik(?: no)?|kimlik(?: no| numara\w*)?|pasaport\w*|rodné číslo|cnp|nric"
+    r"|fin|hkid|emirates id|iqama"
 )
 _EAST = (
-    r"(?i:паспорт[а-я]*|снилс|(?:^|[^а-я])инн|удостоверени[а-я]+|полис[а-я]*|fødselsnummer|č[íi]slo (?:op|pasu)|ö-nummer)|"
-    r"身份证号码?|身份證字號|身份证|身分證|护照号?码?|護照|社保号|マイナンバー|個人番号|パスポート(?:番号)?|旅券番号|運転免許証(?:番号)?|免許証番号|在留カード(?:番号)?"
-    r"|주민등록번호|주민번호|여권번호|여권|운전면허(?:번호)?|외국인등록번호|เลขบัตรประชาชน|บัตรประชาชน|เลขประจำตัวประชาชน|หนังสือเดินทาง|พาสปอร์ต"
-    r"|رقم الهوية|الهوية الوطنية|بطاقة الهوية|جواز السفر|جواز سفري|رقم الجواز|الرقم القومي|आधार|पासपोर्ट|पैन"
+    r"(?i:паспорт[а-я]*|снилс|(?:^|[^а-я])инн|удостоверени[а-я]+|полис[а-я]*|fødselsnummer"
+    r"|č[íi]slo (?:op|pasu)|ö-nummer)|"
+    r"身份证号码?|身份證字號|身份证|身分證|护照号?码?|護照|社保号|マイナンバー|個人番号|パスポート(?:番号)?|旅券番号|運転免許証(?:番号)?|免許証番号"
+    r"|在留カード(?:番号)?"
+    r"|주민등록번호|주민번호|여권번호|여권|운전면허(?:번호)?|외국인등록번호|เลขบัตรประชาชน|บัตรประชาชน"
+    r"|เลขประจำตัวประชาชน|หนังสือเดินทาง|พาสปอร์ต"
+    r"|رقم الهوية|الهوية الوطنية|بطاقة الهوية|جواز السفر|جواز سفري|رقم الجواز|الرقم القومي"
+    r"|आधार|पासपोर्ट|पैन"
 )
 _LINK = (
-    r"(?:[ \t:=.,#*_\"'`()（）：\[\]-]|(?i:\b(?:number|numbers|no|nos|nr|num|n[°ºo]|id|is|ist|lautet|es|est|è|é|jest|to|my|mein|was|of"
-    r"|card|code|the|número|numéro|numero|nummer|numer|номер|серия|are|mine|de|di|du|do|da|e|и)\b)"
-    r"|号码?|號碼?|番号|번호|是|は|为|為|은|는|이|가|คือ|เลขที่|หมายเลข|رقم|هو|نंबर|नंबर|संख्या|है|№){0,12}"
+    r"(?:[ \t:=.,#*_\"'`()（）：\[\]-]|(?i:\b(?:number|numbers|no|nos|nr|num|n[°ºo]|id|is|ist"
+    r"|lautet|es|est|è|é|jest|to|my|mein|was|of"
+    r"|card|code|the|número|numéro|numero|nummer|numer|are|mine|de|di|du|do|da|e)\b)|номер"
+    r"|серия|и |n[°º]"
+    r"|号码?|號碼?|番号|번호|कार्ड|是|は|为|為|은|는|이|가|คือ|เลขที่|หมายเลข|رقم|هو|نंबर|नंबर|संख्या|है|№){0,12}"
 )
-_VALUE = r"(?P<value>[A-Za-z]{0,3}[ \-]?\d[A-Za-z0-9]*(?:[ .\-/][A-Za-z]{0,2}\d[A-Za-z0-9]*|[ .\-/][A-Za-z]\b)*|[A-Z]{1,4}[A-Z0-9]*\d[A-Z0-9]*)"
-_SAID = compiled(rf"(?:(?i:\b(?:{_WORDS}))|{_EAST}){_LINK}{_VALUE}")
+_VALUE = (
+    r"(?P<value>\d\d ?\d\d,? (?:номер|№) ?\d{6}|(?:[A-Z]{1,3}[ \-]?|[a-z]{1,3})?\d[A-Za-z0-9]*"
+    r"(?:[ .\-/][A-Za-z]{0,2}\d[A-Za-z0-9]*|[ .\-/][A-Z]\b|\(\d\))*"
+    r"|[A-Z]{1,4}[A-Z0-9]*\d[A-Z0-9]*)"
+)
+_SAID = compiled(rf"(?:(?i:\b(?:{_WORDS}))|\bSIN|\bTFN|{_EAST}){_LINK}{_VALUE}")
 _FEWEST_DIGITS, _FEWEST, _MOST = 3, 6, 24
 _YEAR = re.compile(r"(?:19|20)\d\d(?:[ \-/.].*)?|\d{1,2}[./]\d{1,2}[./]\d{2,4}")
 _STOP = re.compile(r"\s(?=\d{1,2}[./]\d{1,2}[./]\d{2,4}|\d{1,2}\s(?:[a-z]{3,}|days))")
@@ -150,9 +168,9 @@ def find(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  # noqa: ARG
     for match in _STRONG.finditer(text):
         start, end = match.span()
         form = _FORMS[int(match.lastgroup[1:])]
-        if _stands_alone(text, start, end) and form.is_valid(match[0]):
-            if not _NOT_ID.search(words_around(text, start, end, 40)[0]):
-                yield Span(start, end, ID, form.what)
+        is_other = _NOT_ID.search(words_around(text, start, end, 40)[0])
+        if _stands_alone(text, start, end) and form.is_valid(match[0]) and not is_other:
+            yield Span(start, end, ID, form.what)
     for match in _SAID.finditer(text):
         start, end = group_span(match, "value")
         before = text[match.start() - 1 : match.start()] if match.start() else ""
@@ -186,23 +204,33 @@ def _stands_alone(text: str, start: int, end: int) -> bool:
     return not (after[:1] in {"-", ".", "/"} and after[1:].isalnum())
 
 
-_HINT = joined_lines(r"""
-    (?i:\b(?:ssn|social (?:security|ins)|sin|itin|ein|tin|tax|national|nino|ni|nhs|identity
-    |id|passport|driv|medicare|resident|personal|steuer|idnr|ausweis|reisepass|pass-?n
-    |sozialv|versicher|rentenv|sv|ahv|führers|nir|sécu|num[ée]ro fis|passeport|carte|cni
-    |permis|dni|nie|nif|cif|curp|rut|cui[tl]|c[ée]dula|pasaport|documento|seguridad|licencia
-    |codice|c\.f|passaport|patente|tessera|cpf|rg|nit|bilhete|cart[ãa]o|cnh|t[íi]tulo|bsn
-    |burger|paspoort|rijbew|identit|pesel|paszpor|dow[óo]d|numer|nip|aadha|pan|voter|personn
-    |cpr|henkil|kimlik|tckn|tc k|rodné|cnp|nric|fin|hkid|emirates|iqama|idn)|паспорт|снилс
-    |инн|удостов|полис|fødselsn|č[íi]slo)|身份证|身份證|身分證|护照|護照|社保|マイナ|個人番|パスポ|旅券|免許|在留|주민|여권
-    |운전면|외국인|บัตรป|เลข|หนังสือเดิน|พาสป|الهوية|جواز|القومي|आधार|पासप|पैन""")
+_SHORT_WORDS = (
+    "sin|tfn|itin|ein|tin|ni|nhs|id|nir|cni|dni|nie|nif|cif|rut|cui[tl]|rg|nit|cnh|nip"
+    "|pan|sv|fin|cnp|c\\.f\\.|cf|tc|permis|patente"
+    "|documento|numer|personal|resident|national|tax|carte|licencia|ahv|cpr|cpf|bsn"
+    "|identity|licen[cs]e"
+)
 DETECTOR = Detector(
     ID,
     (
-        r"\d{3}-\d\d-\d|[A-Z]{2} \d\d \d\d|[12] \d\d [01]\d|\d{7}-?[A-Z]|(?i:[A-Z]{6}\d\d[A-Z]\d)"
+        r"\d{3}-\d\d-\d|[A-Z]{2} \d\d \d\d|[12] \d\d [01]\d|\d{7}-?[A-Z]|[A-Za-z]{6}\d\d[A-Za-z]\d"
         r"|\d{3}\.\d{3}\.\d|\d{17}|\d{6}[\-+A]\d{3}|756\.\d|[A-Z]{4}\d{6}[HM]|\d\.\d{3}\.\d{3}-"
         r"|\d-\d{4}-\d{5}-|\d{3}-\d{3}-\d{3} "
-        rf"|(?:{_HINT})[^\n\d\x00]*[\d{FOLDED_MARKS}]"
+        r"|(?i:\b(?:ssn|social (?:sec|ins)|national ins|nino|passport|driver'?s? lic|driving l"
+        r"|medicare|steuer|idnr|ausweis|personalausw"
+        r"|reisepass|pass-?n|sozialv|versicher|rentenv|führers|sécu|numéro fis|numero fis"
+        r"|passeport|curp|c[ée]dula|pasaport|seguridad s"
+        r"|codice f|carta d'i|carte d'i|carte nationale|permis de c|licencia de c"
+        r"|passaport|tessera s|bilhete|cartão de c|cartao de c|título de|titulo de|burgerserv"
+        r"|paspoort|rijbew"
+        r"|identiteit|pesel|paszpor|dow[óo]d|aadha|voter id|personn|henkil|kimlik|tckn|rodné"
+        r"|nric|hkid|emirates id|iqama)"
+        r"|паспорт|снилс|инн|удостов|полис|fødselsn|č[íi]slo)"
+        r"|身份证|身份證|身分證|护照|護照|社保|マイナ|個人番|パスポ|旅券|免許|在留|주민|여권|운전면|외국인"
+        r"|บัตรป|เลข|หนังสือเดิน|พาสป|الهوية|جواز|القومي|आधार|पासप|पैन"
+        rf"|\b(?i:{_SHORT_WORDS})\b[ :=.,#*()\"'`\-]*(?i:(?:is|no|nr|n[°º]|number|card|id"
+        rf"|kimlik|identification|es|é|ist|to|fiscal"
+        rf"|dowodu)[ :=.#\"'`]*)*[A-Z]{{0,6}}[ \-]?[\d{FOLDED_MARKS}]"
     ),
     find,
 )

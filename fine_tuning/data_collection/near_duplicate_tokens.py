@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
+
+import re2
 
 from fine_tuning.data_collection.near_duplicate_words import FILLERS, WRAPPINGS
 
+_STOPS = ".!?\u3002\uff01\uff1f" + r"\n"
+_SENTENCE_START = f"(?:^|(?<=[{_STOPS}] )|(?<=[{_STOPS}]))"
 _FENCED = re.compile(r"^ {0,3}(`{3,}|~{3,})[^\n]*\n(.*?)(?:^ {0,3}\1[`~]*[ \t]*$|\Z)", re.M | re.S)
 _INLINE = re.compile(r"(`+)(?!`)([^`\n]+)\1(?!`)")
 _QUOTED = re.compile(
@@ -36,7 +40,6 @@ _TOKEN = re.compile(
     rf"|(?P<char>{_PHRASES}|[{_UNSPACED}][\u0e31\u0e34-\u0e3a\u0e47-\u0e4e]*)"
     rf"|(?P<word>(?:(?![{_UNSPACED}])[^\W\d_][\u0300-\u036f\u0900-\u0963\u0970-\u0dff\u0610-\u061a\u064b-\u065f"
     r"\u0670]*|_|\d)+(?:\+\+|#(?!\w))?)"
-    r"|(?P<line>\n)"
     r"|(?P<symbol>[%$\u20ac\u00a3\u00a5=<>^*/+\u00d7\u00f7\u00b1\u2260\u2264\u2265\u2212&|\\~]"
     r"|(?<= )-(?= ?\d))"
     r"|(?P<picture>[\U0001f000-\U0001faff\u2600-\u27bf])"
@@ -45,17 +48,25 @@ _ASCII_TOKEN = re.compile(  # says the same of plain text, much faster
     r"(?P<link>https?://\S+|[\w.+-]+@[\w-]+\.[\w.]+|<[A-Z]+_\d+>)"
     r"|(?P<number>[-+]?\d+(?:[.,:/]\d+)*)"
     r"|(?P<word>\w+(?:\+\+|#(?!\w))?)"
-    r"|(?P<line>\n)"
     r"|(?P<symbol>[%$=<>^*/+&|\\~]|(?<= )-(?= ?\d))"
 )
 _SPECIAL = re.compile(r"[^A-Za-z\s.,;:!?()'-]|(?<!\w)'|[+#@]")
-_PLAIN_WORD = re.compile(r"([.!?:][^\w\n])?([A-Za-z]+)|\n")
+_PLAIN_WORD = re.compile(r"([.!?:][^\w\n])?([A-Za-z]+)")
+_MARKED = re.compile(r"[`*_~+#@<>]|://")
+_PLAIN_KEY = re.compile(r"-?\d+(?:[.,:/]\d+)*|\w+|[%$=^/&|\\]|(?<= )-(?= \d)")
+_SENTENCE_ENDS = frozenset(".!?:")
+_FIXED_KINDS = frozenset({"link", "number", "symbol"})
 _CODE_TOKEN = re.compile(r"\w+|[^\w\s]")
 _LIST_MARK = re.compile(r"(?m)^[ \t]*(?:[-*+\u2022][ \t]+|\d{1,2}[.)][ \t]+|#{1,6}[ \t]+|>[ \t]+)")
 _EMPHASIS = re.compile(
     r"\*{1,3}(?=\S)([^*\n]+)(?<=\S)\*{1,3}|(?<!\w)_{1,2}(?=\S)([^_\n]+)_{1,2}(?!\w)"
 )
 _NOT = re.compile(r"(?i)\b(?:(ca|wo|sha)n['\u2019]t|(\w+)n['\u2019]t|(can)not)\b")
+_ROOMY = re2.Options()
+_ROOMY.max_mem = 1 << 26
+_MAY_BE_WRAPPED = re2.compile(  # of ASCII text it says the same, much faster
+    WRAPPINGS.pattern.replace(_SENTENCE_START, r"(?:^|[.!?\n] ?)"), _ROOMY
+)
 _MAY_NOT = re.compile(r"n['\u2019]t|annot|ANNOT|N['\u2019]T")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _ARABIC = str.maketrans(
@@ -80,39 +91,63 @@ _LINE_END = Token("\n")
 
 def exchange_tokens(text: str) -> tuple[list[Token], list[Token]]:
     """Return the tokens of the first line, the question, and of the rest."""
-    plain = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text)).replace("\r\n", "\n")
-    question, reply = list[Token](), list[Token]()
-    target = question
-    for token in _read(plain):
-        if token.key == "\n":
-            target = reply
-        else:
-            target.append(token)
-    return question, reply
+    plain = text
+    if not text.isascii():
+        plain = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
+    tokens = _read(plain.replace("\r\n", "\n"))
+    if _LINE_END not in tokens:
+        return tokens, []
+    end = tokens.index(_LINE_END)
+    return tokens[:end], [token for token in tokens[end:] if token.key != "\n"]
 
 
-def _read(text: str) -> Iterator[Token]:
+def plain_keys(text: str) -> list[str] | None:
+    """Return the keys of a text without code, links and emphasis, much faster; None for others.
+
+    They tell that two texts say the same but for case, punctuation and white space; of those they
+    do not, wrappings and marks of lists may still be all that differs.
+    """
+    if not text.isascii() or _MARKED.search(text):
+        return None
+    return _PLAIN_KEY.findall(text.casefold())
+
+
+def _read(text: str) -> list[Token]:
+    tokens: list[Token] = []
     end = 0
-    for block in _FENCED.finditer(text):
-        yield from _prose(text[end : block.start()])
-        yield from (Token(code, is_fixed=True) for code in _CODE_TOKEN.findall(block[2]))
+    for block in _FENCED.finditer(text) if "```" in text or "~~~" in text else ():
+        _read_prose(text[end : block.start()], tokens)
+        tokens += [Token(code, is_fixed=True) for code in _CODE_TOKEN.findall(block[2])]
         end = block.end()
-    yield from _prose(text[end:])
+    _read_prose(text[end:], tokens)
+    return tokens
 
 
-def _prose(text: str) -> Iterator[Token]:
+def _read_prose(text: str, tokens: list[Token]) -> None:
     text = _LIST_MARK.sub("", text)
     if "*" in text or "_" in text:
         text = _EMPHASIS.sub(r"\1\2", text)
-    text = WRAPPINGS.sub(_line_ends, text)
-    if _MAY_NOT.search(text):
+    if not text.isascii() or _MAY_BE_WRAPPED.search(text):
+        text = WRAPPINGS.sub(_line_ends, text)
+    if ("'" in text or "\u2019" in text or "nnot" in text.lower()) and _MAY_NOT.search(text):
         text = _NOT.sub(_spelled_out, text)
     end = 0
-    for code in _INLINE.finditer(text):
-        yield from _words(text[end : code.start()])
-        yield from (Token(part, is_fixed=True) for part in _CODE_TOKEN.findall(code[2]))
+    for code in _INLINE.finditer(text) if "`" in text else ():
+        _read_lines(text[end : code.start()], tokens)
+        tokens += [Token(part, is_fixed=True) for part in _CODE_TOKEN.findall(code[2])]
         end = code.end()
-    yield from _words(text[end:])
+    _read_lines(text[end:], tokens)
+
+
+def _read_lines(text: str, tokens: list[Token]) -> None:
+    """Read the words line by line: no token and no quotation reaches over the end of one."""
+    for number, line in enumerate(text.split("\n")):
+        if number:
+            tokens.append(_LINE_END)
+        if line.isascii() and not _SPECIAL.search(line):
+            _read_plain_words(line, tokens)
+        elif line:
+            _read_words(line, tokens)
 
 
 def _line_ends(wrapping: re.Match[str]) -> str:
@@ -124,43 +159,42 @@ def _spelled_out(word: re.Match[str]) -> str:
     return f"{stem or word[2] or word[3]} not"
 
 
-def _words(text: str) -> Iterator[Token]:
-    if text.isascii() and not _SPECIAL.search(text):
-        yield from _plain_words(text)
-        return
-    text = _THOUSANDS.sub("", text)
+def _read_words(text: str, tokens: list[Token]) -> None:
+    if "," in text:
+        text = _THOUSANDS.sub("", text)
     quoted = [match.span() for match in _QUOTED.finditer(text)]
     span, is_first = 0, True
     for match in (_ASCII_TOKEN if text.isascii() else _TOKEN).finditer(text):
-        while span < len(quoted) and quoted[span][1] <= match.start():
+        start = match.start()
+        while span < len(quoted) and quoted[span][1] <= start:
             span += 1
-        is_quoted = span < len(quoted) and quoted[span][0] <= match.start()
+        is_quoted = span < len(quoted) and quoted[span][0] <= start
         kind, written = match.lastgroup, match[0]
-        if kind == "line":
-            is_first = True
-            yield Token("\n")
-            continue
         if kind == "picture":
             continue
-        before = text[match.start() - 2 : match.start()]
-        is_first = is_first or before[:1] in {".", "!", "?", ":"}
+        is_first = is_first or text[start - 2 : start][:1] in _SENTENCE_ENDS
         is_name = kind == "word" and not is_first and written[:1].isupper()
-        is_fixed = is_quoted or kind in {"link", "number", "symbol"} or _is_code_like(written)
-        yield Token(_key(written), is_fixed=is_fixed, is_name=is_name)
+        is_fixed = is_quoted or kind in _FIXED_KINDS
+        tokens.append(_token(written, is_fixed=is_fixed, is_name=is_name))
         is_first = False
 
 
-def _plain_words(text: str) -> Iterator[Token]:
-    """Yield the tokens of letters and punctuation alone, as :func:`_words` does, much faster."""
+@lru_cache(1 << 16)
+def _token(written: str, *, is_fixed: bool, is_name: bool) -> Token:
+    return Token(_key(written), is_fixed=is_fixed or _is_code_like(written), is_name=is_name)
+
+
+def _read_plain_words(text: str, tokens: list[Token]) -> None:
+    """Read a line of letters and punctuation alone, as :func:`_read_words` does, much faster."""
     is_first = True
     for ended, word in _PLAIN_WORD.findall(text):
-        if not word:
-            is_first = True
-            yield _LINE_END
-            continue
-        is_name = not (is_first or ended) and word[0].isupper()
-        yield Token(word.casefold(), is_name=is_name)
+        tokens.append(_plain_token(word, is_first=is_first or bool(ended)))
         is_first = False
+
+
+@lru_cache(1 << 16)
+def _plain_token(word: str, *, is_first: bool) -> Token:
+    return Token(word.casefold(), is_name=not is_first and word[0].isupper())
 
 
 def _is_code_like(word: str) -> bool:

@@ -39,7 +39,8 @@ _NETWORKS = re.compile(  # ISO/IEC 7812: prefixes and lengths that networks issu
 _RARE = re.compile(r"4\d{12}|4\d{18}|(?:50|5[6-8]|63|66|67|68|69|60[02-9])\d+")
 _CARD_WORD = re.compile(
     r"(?i)\b(?:cards?|visa|master ?card|amex|american express|discover|maestro|credit|debit|cc"
-    r"|payment|(?:kredit|ec-|giro)?karten?\w*|kreditkarte\w*|tarjeta|carte|carta|cart[ãa]o|kart[aąęyi]\w*"
+    r"|payment|(?:kredit|ec-|giro)?karten?\w*|kreditkarte\w*|tarjeta|carte|carta|cart[ãa]o"
+    r"|kart[aąęyi]\w*"
     r"|карт[аыеу]\w*|kort\w*|betaalkaart|pan)\b|卡|カード|카드|บัตร|بطاق|कार्ड|कार्ड"
 )
 _ROW_WORD = re.compile(
@@ -49,7 +50,8 @@ _ROW_WORD = re.compile(
     r"|bestell\w*|auftrag\w*|sendung\w*|rechnung\w*|zahlen|pedido|commande|facture|ordine"
     r"|заказ\w*|订单\w*|注文\w*)\b|订单|注文|快递|单号|追跡|주문|송장"
 )
-_SHORTEST_CARD = 13
+_SHORTEST_CARD, _DINERS_DIGITS = 13, 14
+_PART_SIGNS = "+.,-/#"
 _ID_FIELD = re.compile(r"(?i)(?:id|num|no|ref|order|hash|time|stamp|ts)[\"']?\s*[:=]\s*[\"']?$")
 _EXPIRY = re.compile(r"[ ,]*(?:\d{2} ?/ ?(?:20)?\d{2}\b|\d{3,4}\b(?! ?\d))")
 
@@ -72,25 +74,27 @@ def find_cards(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  # noq
 
 def _is_card(text: str, start: int, end: int) -> bool:
     """Tell whether what stands around a number with check digits leaves it a card's."""
-    if text[start - 1 : start] in {"+", ".", ",", "-", "/", "#", "="} and start:
-        if text[start - 1] != "=" and not (text[start - 1] == "," and text[start - 2].isalpha()):
-            return False
-    if goes_on(text, end, ".-,"):
+    ahead = text[max(0, start - 2) : start]
+    is_listed = ahead.endswith(",") and ahead[:1].isalpha()
+    if (ahead[-1:] in _PART_SIGNS and ahead and not is_listed) or goes_on(text, end, ".-,"):
         return False
     before, after = words_around(text, start, end, 60)
-    card = _last(_CARD_WORD, before)
-    row = _last(_ROW_WORD, before)
+    card, row = _last(_CARD_WORD, before), _last(_ROW_WORD, before)
     if card >= 0 and card > row:
         return True
     digits = re.sub(r"\D", "", text[start:end])
-    if row >= 0 or _RARE.fullmatch(digits) or len(digits) == 14:
+    if row >= 0 or _RARE.fullmatch(digits) or len(digits) == _DINERS_DIGITS:
         return bool(_CARD_WORD.search(after[:24]))
-    if re.match(r"-[A-Za-z]", after) or _ID_FIELD.search(before):
-        return False
-    row = r" +" if re.search(r"\D", text[start:end]) else r"[ ,;|]+"
-    led = re.search(rf"(\d+){row}$", before)
-    follows = None if _EXPIRY.match(after) else re.match(rf"{row}(\d+)", after)
-    return not any(m is not None and len(m[1]) < _SHORTEST_CARD for m in (led, follows))
+    is_field = re.match(r"-[A-Za-z]", after) is not None or _ID_FIELD.search(before) is not None
+    return not is_field and not _is_in_row(text[start:end], before, after)
+
+
+def _is_in_row(value: str, before: str, after: str) -> bool:
+    """Tell whether other numbers stand beside a number, separated as its own groups are."""
+    joint = r" +" if re.search(r"\D", value) else r"[ ,;|]+"
+    led = re.search(rf"(\d+){joint}$", before)
+    follows = None if _EXPIRY.match(after) else re.match(rf"{joint}(\d+)", after)
+    return any(m is not None and len(m[1]) < _SHORTEST_CARD for m in (led, follows))
 
 
 def _last(pattern: re.Pattern[str], text: str) -> int:
@@ -143,18 +147,23 @@ _IPV6 = compiled(
     r"(?:[0-9A-Fa-f]{1,4}:){1,7}(?::?[0-9A-Fa-f]{1,4}){0,7}(?:(?:\.\d{1,3}){3})?:{0,2}"
     r"|::[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{1,4}){0,6}(?:(?:\.\d{1,3}){3})?"
 )
+_UPGRADE = re.compile(r"(?i)\b(?:upgrad|updat|downgrad|migrat|bump)\w*\b.{0,24}\b(?:from|to)\b")
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 _VERSION = re.compile(
-    r"(?i)\b(?:v|ver|versions?|versión|versão|versione|wersj\w+|releases?|section|chapter|build|update[sd]?"
+    r"(?i)\b(?:v|ver|versions?|versión|versão|versione|wersj\w+|releases?|section|chapter"
+    r"|build|update[sd]?"
     r"|upgrad\w+|downgrad\w+|kernel|driver|firmware|patch\w*|package|packages|pip|npm|nuget|gem|apt"
     r"|install|installed|chrome|chromium|firefox|edge|safari|opera|brave|electron|webkit|mozilla"
     r"|windows|android|ios|macos|linux|ubuntu|python|java|jdk|node|office|visual studio|\.net"
-    r"|assembly\w*|dll|oid|objectidentifier|rfc|clause|figure|table|requires?|bump\w*|aktualis\w+|actualiz\w+|mise à jour"
-    r"|обнов\w+|верси\w+|kapitel|abschnitt|chapitre|capítulo|раздел|sdk|api|plugin|library|module)\b"
+    r"|assembly\w*|dll|oid|objectidentifier|rfc|clause|figure|table|requires?|bump\w*"
+    r"|aktualis\w+|actualiz\w+|mise à jour"
+    r"|обнов\w+|верси\w+|kapitel|abschnitt|chapitre|capítulo|раздел|sdk|api|plugin|library"
+    r"|module)\b"
     r"|版本|升级|更新|バージョン|버전|업데이트|เวอร์ชัน|إصدار|संस्करण|[=~<>!]=\s*$|\^$|§"
 )
 _HOST = re.compile(
-    r"(?i)\b(?:ips?|ip[- ]?add?ress\w*|address\w*|servers?|hosts?|hostname|ping\w*|ssh|telnet|rdp|vpn|dns|nameserver"
+    r"(?i)\b(?:ips?|ip[- ]?add?ress\w*|address\w*|servers?|hosts?|hostname|ping\w*|ssh"
+    r"|telnet|rdp|vpn|dns|nameserver"
     r"|gateway|proxy|router|client|remote|connect\w*|login|logins|logged|traceroute|nmap|whois"
     r"|firewall|blocked|banned|visitor|peer|endpoint|from|adresse|adresa|adres|dirección|endereço"
     r"|indirizzo|serveur|servidor|сервер\w*|адрес\w*)\b|地址|服务器|アドレス|サーバ|주소|서버"
@@ -212,32 +221,37 @@ def _is_global(value: str) -> bool:
 
 def _is_version(text: str, start: int, end: int) -> bool:
     """Tell whether four numbers are a version, a section or part of something longer."""
-    before, after = text[start - 1 : start] if start else "", text[end : end + 1]
-    joined = before in {".", "-", "/", "_"} or (before.isalnum() and before.isascii())
-    if (start and joined) or goes_on(text, end, "."):
-        return True
-    if (after in {"-", "_", "+"} and text[end + 1 : end + 2].isalnum()) or (
-        after.isascii() and after.isalnum()
-    ):
-        return True
-    if all(len(octet) == 1 for octet in text[start:end].split(".")):
+    if _is_joined(text, start, end):
         return True
     ahead, behind = words_around(text, start, end, 48)
     ahead = re.split(r"[.!?;]\s", ahead)[-1]
-    if before == "@":
-        return not _HOST.search(ahead)  # a package's version, or a name at a host
-    if _VERSION_BEHIND.match(behind):
-        return True
     version, host = _last(_VERSION, ahead), _last(_HOST, ahead)
-    upgrade = re.search(r"(?i)\b(?:upgrad|updat|downgrad|migrat|bump)\w*\b.{0,24}\b(?:from|to)\b", ahead)
-    return version >= 0 and (version > host or upgrade is not None)
+    if ahead.endswith("@"):
+        return host < 0  # a package's version, or a name at a host
+    is_upgrade = _UPGRADE.search(ahead) is not None
+    return _VERSION_BEHIND.match(behind) is not None or (
+        version >= 0 and (version > host or is_upgrade)
+    )
+
+
+def _is_joined(text: str, start: int, end: int) -> bool:
+    """Tell whether four numbers go on at their ends, or are single digits as of sections."""
+    before, after = text[start - 1 : start] if start else "", text[end : end + 1]
+    if before and (before in ".-/_" or (before.isalnum() and before.isascii())):
+        return True
+    is_longer = after.isascii() and after.isalnum()
+    is_suffixed = after in {"-", "_", "+"} and text[end + 1 : end + 2].isalnum()
+    is_single = all(len(octet) == 1 for octet in text[start:end].split("."))
+    return is_longer or is_suffixed or is_single or goes_on(text, end, ".")
 
 
 _MAC = compiled(
     r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{2}(?:-[0-9A-Fa-f]{2}){5}"
     r"|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}"
 )
-_MAC_WORD = re.compile(r"(?i)\b(?:mac|ether|hwaddr|bssid|device|physical|adapter|arp|wi-?fi|lan)\b|物理")
+_MAC_WORD = re.compile(
+    r"(?i)\b(?:mac|ether|hwaddr|bssid|device|physical|adapter|arp|wi-?fi|lan)\b|物理"
+)
 
 
 def find_macs(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  # noqa: ARG001
@@ -252,7 +266,9 @@ def find_macs(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  # noqa
         value = match[0]
         before, after = text[start - 1 : start] if start else "", text[end : end + 1]
         digits = re.sub(r"[^0-9a-f]", "", value.lower())
-        if before in {":", "-", "."} or (after in {":", "-", "."} and text[end + 1 : end + 2].isalnum()):
+        if before in {":", "-", "."} or (
+            after in {":", "-", "."} and text[end + 1 : end + 2].isalnum()
+        ):
             continue
         if not is_bounded(text, start, end) or int(digits[:2], 16) & 1 or len(set(digits)) == 1:
             continue
@@ -266,9 +282,7 @@ _OTHER_DIGITS = rf"[{FOLDED_MARKS}]"
 _SPACED_DIGITS = r"\d[\d \-\x{a0}\x{202f}\x{2007}\x{2011}]{11,}\d"
 CARDS = Detector(CARD, f"{_SPACED_DIGITS}|{_OTHER_DIGITS}", find_cards)
 IBANS = Detector(IBAN, r"[A-Za-z]{2}\d\d[ \-]?[A-Za-z0-9]{4}", find_ibans)
-IPS = Detector(
-    IP, r"\d\.\d+\.\d+\.\d|[0-9a-fA-F]::?[0-9a-fA-F]{1,4}:|::[0-9A-Fa-f]", find_ips
-)
+IPS = Detector(IP, r"\d\.\d+\.\d+\.\d|[0-9a-fA-F]::?[0-9a-fA-F]{1,4}:|::[0-9A-Fa-f]", find_ips)
 MACS = Detector(
     MAC, r"(?:[0-9A-Fa-f]{2}[:\-]){5}|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}", find_macs
 )

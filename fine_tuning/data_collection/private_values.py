@@ -42,12 +42,13 @@ from fine_tuning.data_collection.private_spans import (
 )
 
 __all__ = [
-    "ADDRESS", "CARD", "DEFAULT_REGIONS", "EMAIL", "IBAN", "ID", "IP", "KINDS", "MAC", "PHONE",
-    "SECRET", "URL", "Span", "detectors_for", "find_private", "known_regions", "may_hold_private",
+    "ADDRESS", "CARD", "DEFAULT_REGIONS", "DETECTORS", "EMAIL", "IBAN", "ID", "IP", "KINDS", "MAC",
+    "PHONE", "SECRET", "URL", "Span", "detectors_for", "find_private", "known_regions",
+    "may_hold_private",
 ]  # fmt: skip
 DEFAULT_REGIONS: tuple[str, ...] = ("US", "GB", "DE")
 
-_DETECTORS = (  # in the order of trust: of two values equally long the earlier counts
+DETECTORS = (  # in the order of trust: of two values equally long the earlier counts
     secret_patterns.DETECTOR,
     web_addresses.WITH_PASSWORD,
     web_addresses.PLAIN,
@@ -64,8 +65,10 @@ _DETECTORS = (  # in the order of trust: of two values equally long the earlier 
     street_addresses.DETECTOR,
 )
 PLACEHOLDER = re2.compile(rf"<({'|'.join(KINDS)})_(\d{{1,6}})>")
-_MAY_HOLD = compiled("|".join(f"(?:{detector.trigger})" for detector in _DETECTORS))
-_TRIGGERS = tuple(compiled(detector.trigger) for detector in _DETECTORS)
+_MAY_HOLD = compiled(
+    "|".join(f"(?:{detector.trigger})" for detector in DETECTORS), has_groups=False
+)
+_TRIGGERS = tuple(compiled(detector.trigger, has_groups=False) for detector in DETECTORS)
 
 
 def may_hold_private(joined: str) -> bool:
@@ -77,7 +80,7 @@ def detectors_for(joined: str) -> tuple[Detector, ...]:
     """Return the searches that can find anything in one of some joined texts."""
     if not _MAY_HOLD.search(joined):
         return ()
-    pairs = zip(_DETECTORS, _TRIGGERS, strict=True)
+    pairs = zip(DETECTORS, _TRIGGERS, strict=True)
     return tuple(detector for detector, trigger in pairs if trigger.search(joined))
 
 

@@ -60,13 +60,17 @@ _LOOKAROUND = re.compile(r"\(\?<?!(?:[^()\[]|\[[^\]]*\]|\([^()]*\))*\)")
 _OWN_HINT = re2.compile(
     "(?i)" + "|".join(pattern for rows in WORDS.values() for pattern in rows), _ROOMY
 )
+_OWN_WORD = re2.compile(  # of ASCII text it is exact, since there both know the same letters
+    r"(?i)(?:^|\W)(?:" + "|".join(row for rows in WORDS.values() for row in rows) + r")(?:\W|$)",
+    _ROOMY,
+)
 _ANYWHERE_HINT = re2.compile("|".join(_LOOKAROUND.sub("", pattern) for pattern in ANYWHERE))
 
 
 def may_swear(joined: str) -> bool:
     """Tell whether :func:`swear_word` can find something in one of some joined texts."""
     if joined.isascii():
-        return bool(_HINT.search(joined.translate(_LOOKALIKES)) or _OWN_HINT.search(joined))
+        return bool(_HINT.search(joined.translate(_LOOKALIKES)) or _OWN_WORD.search(joined))
     plain = unicodedata.normalize("NFKD", joined)
     bare = _MARKS.sub("", plain).translate(_LOOKALIKES)
     composed = unicodedata.normalize("NFKC", joined)
@@ -119,7 +123,8 @@ def _candidates(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _of_other_languages(text: str) -> Iterator[tuple[int, str]]:
-    if not _OWN_HINT.search(text):
+    hint = _OWN_WORD if text.isascii() else _OWN_HINT
+    if not hint.search(text):
         return
     for name, words in _BY_LANGUAGE.items():
         for found in words.finditer(text):

@@ -30,10 +30,19 @@ from fine_tuning.data_collection.private_values import (
     find_private,
 )
 from fine_tuning.data_collection.said_secrets import is_secret_name, is_secret_value
+from fine_tuning.data_collection.text_repair import SEPARATOR
 
 _MOST_PASSES = 4
 _SHORTEST_KNOWN, _FEWEST_KNOWN_DIGITS = 6, 6
-_SIGNS = {"dot": ".", "punkt": ".", "punto": ".", "point": ".", "ponto": ".", "kropka": ".", "точка": "."}
+_SIGNS = {
+    "dot": ".",
+    "punkt": ".",
+    "punto": ".",
+    "point": ".",
+    "ponto": ".",
+    "kropka": ".",
+    "точка": ".",
+}
 _SIGNS |= dict.fromkeys(("at", "ät", "arroba", "arobase", "chiocciola", "собака", "małpa"), "@")
 
 
@@ -144,9 +153,13 @@ def _same(kind: str, value: str) -> str:
 
 def _plain_email(value: str) -> str:
     """Return an address with its signs, however they were written."""
-    value = re.sub(r"&#64;|&#x40;|&commat;|＠", "@", value.lower())
+    value = re.sub(r"&#64;|&#x40;|&commat;|\uff20", "@", value.lower())
     pieces = re.findall(r"[^\W_]+|[._\-+@]", value)
-    return "".join(_SIGNS.get(piece, piece) for piece in pieces) if "@" not in value else "".join(value.split())
+    return (
+        "".join(_SIGNS.get(piece, piece) for piece in pieces)
+        if "@" not in value
+        else "".join(value.split())
+    )
 
 
 def redact_entry(
@@ -155,7 +168,8 @@ def redact_entry(
     """Return an entry's conversation with placeholders for private values, stable throughout."""
     fields = list(_secret_fields(entry.conversation))
     detectors = detectors_for(entry.joined)
-    if not detectors and not fields:
+    joined = entry.joined.replace(SEPARATOR, "\n\n")
+    if not fields and not (detectors and find_private(joined, regions, kinds, detectors)):
         return entry.conversation
     redactor = Redactor(regions, kinds)
     redactor.limit_to(detectors)

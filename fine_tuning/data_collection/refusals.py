@@ -25,6 +25,11 @@ _ROOMY.max_mem = 1 << 26  # with less its automaton is thrown away again and aga
 _HINT = re2.compile("(?i)" + "|".join(HINTS.values()), _ROOMY)
 _HINT_OF = {name: re2.compile("(?i)" + hint, _ROOMY) for name, hint in HINTS.items()}
 _REFUSES = {name: re.compile(pattern, re.IGNORECASE) for name, pattern in REFUSES.items()}
+_QUICK = {  # of ASCII text both say the same, and this one much faster
+    name: re2.compile("(?i)" + re.sub(r"\\u(\w{4})", r"\\x{\1}", pattern), _ROOMY)
+    for name, pattern in REFUSES.items()
+}
+_OTHER_SCRIPTS = frozenset({"ru", "zh", "ja", "ko", "ar", "hi", "th", "uk", "fa"})
 _PADDING = {name: re.compile(pattern, re.IGNORECASE) for name, pattern in PADDING.items()}
 _COMPLIES = re.compile(COMPLIES, re.IGNORECASE)
 _STILL_NOT = re.compile(
@@ -53,6 +58,13 @@ _SPEAKER = re.compile(
 )
 _DIALOGUE_DASH = re.compile(r"(?m)^[ \t]*[\u2014\u2013][ \t]*\S.*$")
 _ACTION = re.compile(r"(?<!\*)\*(?!\*)[^*\n]{3,200}\*(?!\*)|(?<!\w)_[^_\n]{8,200}_(?!\w)")
+_UNSAID = (
+    (">", _QUOTED_LINE),
+    ("\"'\u201c\u201e\u00ab\u300c\u300e\u2018", _QUOTED),
+    ("*_", _ACTION),
+    ("\u2014\u2013", _DIALOGUE_DASH),
+)
+"""What the writer does not say, each with the signs of which it has at least one."""
 _LIST_ITEM = re.compile(r"(?m)^[ \t]*(?:[-*+\u2022]|\d+[.)])[ \t]+\S")
 _LETTER = re.compile(
     r"(?im)^\W*(?:(?:best|kind|warm)?\s*regards|sincerely|yours|best wishes|mit freundlichen gr\u00fc\u00dfen|"
@@ -94,8 +106,9 @@ def refusal(text: str) -> str | None:
         return None
     prose = _spoken(text)[:MAX_READ_CHARS]
     sentences = [part[:MAX_SENTENCE_CHARS] for part in _SENTENCE.split(prose) if part.strip()]
+    is_ascii = prose.isascii()
     for name, hint in _HINT_OF.items():
-        if not hint.search(prose):
+        if (is_ascii and name in _OTHER_SCRIPTS) or not hint.search(prose):
             continue
         refusing = next((said for part in sentences if (said := _refuses(part, name))), None)
         if refusing and not _does_something_else(text, prose, name):
@@ -106,8 +119,11 @@ def refusal(text: str) -> str | None:
 def _spoken(text: str) -> str:
     """Return what the writer says: no code, no quotations, no dialogue, no stage directions."""
     prose = without_code(text)
-    for pattern in (_QUOTED_LINE, _QUOTED, _ACTION, _DIALOGUE_DASH):
-        prose = pattern.sub(" ", prose)
+    for signs, pattern in _UNSAID:
+        if any(sign in prose for sign in signs):
+            prose = pattern.sub(" ", prose)
+    if ":" not in prose and "\uff1a" not in prose:
+        return prose
     return _SPEAKER.sub(_unless_refusing, prose)
 
 
@@ -133,6 +149,8 @@ def _does_something_else(text: str, prose: str, name: str) -> bool:
 
 
 def _refuses(sentence: str, name: str) -> str | None:
+    if sentence.isascii() and not _QUICK[name].search(sentence):
+        return None
     found = _REFUSES[name].search(sentence)
     if not found or _INNOCENT.search(sentence):
         return None

@@ -21,10 +21,10 @@ from fine_tuning.data_collection.cleaning_steps import (
     CleaningLimits,
 )
 from fine_tuning.data_collection.exchanges import exchanges_of
-from fine_tuning.data_collection.near_duplicate_verdict import is_same_in_substance
 from fine_tuning.data_collection.near_duplicates import NearDuplicates
 from fine_tuning.data_collection.quality import quality
 from fine_tuning.data_collection.repeated_exchanges import Equals, ExchangeTable
+from fine_tuning.data_collection.same_substance import is_same_in_substance
 from fine_tuning.data_collection.spool import Spool
 
 MOST_READ = 1024

@@ -11,7 +11,7 @@ import binascii
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import orjson
 
@@ -64,14 +64,16 @@ VENDOR_KEYS: dict[str, tuple[str, int]] = {
     "Figma token": (r"\bfig[dou]_[\w\-]+", 40),
     "other issuer's key": (
         (
-            r"\b(?:tvly-|lsv2_(?:pt|sk)_|pscale_\w+_|rubygems_|nfp_|sbp_|xkeysib-|NRAK-|fw_|dp\.pt\."
+            r"\b(?:tvly-|lsv2_(?:pt|sk)_|pscale_\w+_|rubygems_|nfp_|sbp_|xkeysib-|NRAK-"
+            r"|fw_|dp\.pt\."
             r"|AGE-SECRET-KEY-1|phc_|phx_|sntrys_|EAAA|rk_|eyJrIjoi)[\w\-=]+"
         ),
         24,
     ),
     "connection string": (
         (
-            r"\b(?:postgres|postgresql|mysql|mariadb|mongodb|mongodb\+srv|rediss?|amqps?|mssql|oracle"
+            r"\b(?:postgres|postgresql|mysql|mariadb|mongodb|mongodb\+srv|rediss?|amqps?"
+            r"|mssql|oracle"
             r"|clickhouse|cockroachdb|nats|smtps?|ldaps?|imaps?)(?:\+[a-z0-9]+)?"
             r"://[^\s:@/]*:[^\s@/]+@[^\s<>\"'`\x00{}|\x{3000}-\x{9fff}\x{ff00}-\x{ffef}]+"
         ),
@@ -85,13 +87,17 @@ Lengths stand beside the patterns because counted repetitions make automata larg
 
 _NAMES = tuple(VENDOR_KEYS)
 _KEYS = compiled("|".join(f"(?P<K{i}>{VENDOR_KEYS[name][0]})" for i, name in enumerate(_NAMES)))
+_ENDS = {  # what a sentence puts behind a key; the last dash of a private key is its own
+    "JSON web token": "-=",
+    "private key": " \n\r\t",
+    "connection string": ".,;:!?)\u201d\u2019",
+}
 _MIN_TOKEN_BITS = 3.0
 _SHORT_BITS = 2.4
 _TEMPLATE = re.compile(r"(?i)x{5,}|your[_\-]|example-?key|\*{3,}|\.{3,}|_here$")
-_WORDS = re.compile(r"(?:[A-Za-z]{2,}|\d{1,4}|v\d+(?:\.\d+)*)(?:[_\-./](?:[A-Za-z]{2,}|\d{1,4}|v\d+))*")
-_NEEDS_DIGIT = {
-    "OpenAI or Anthropic key", "Discord token", "other issuer's key", "Notion token", "Google token",
-}  # fmt: skip
+_WORDS = re.compile(
+    r"(?:[A-Za-z]{2,}|\d{1,4}|v\d+(?:\.\d+)*)(?:[_\-./](?:[A-Za-z]{2,}|\d{1,4}|v\d+))*"
+)
 
 
 def find(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  # noqa: ARG001 - as all are
@@ -102,30 +108,33 @@ def find(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  # noqa: ARG
         regions: Not used here.
     """
     for match in _KEYS.finditer(text):
-        start, end = match.span()
         kind = _NAMES[int(match.lastgroup[1:])]
-        value = match[0].rstrip("-=" if kind == "JSON web token" else "-") if kind != "private key" else match[0].rstrip()
-        if kind == "connection string":
-            value = value.rstrip(".,;:!?)\u201d\u2019")
+        value = match[0].rstrip(_ENDS.get(kind, "-"))
         if is_vendor_key(kind, value):
-            yield Span(start, start + len(value), SECRET, kind)
+            yield Span(match.start(), match.start() + len(value), SECRET, kind)
 
 
 def is_vendor_key(kind: str, value: str) -> bool:
     """Tell whether a match of an issuer's pattern is what it looks like."""
     if len(value) < VENDOR_KEYS[kind][1]:
         return False
-    if kind == "JSON web token":
-        return _is_jwt(value)
-    if kind in {"private key", "connection string"}:
-        return "<" not in value
-    if kind == "Discord token":
-        return [len(piece) for piece in value.split(".")][1] in {6, 7} and is_random(value)
-    if _TEMPLATE.search(value):
-        return False
-    if kind in _NEEDS_DIGIT:
-        return any(map(str.isdigit, value)) and not is_words(value) and bits_per_char(value) >= _SHORT_BITS
-    return bits_per_char(value) >= _SHORT_BITS
+    check = _CHECKS.get(kind)
+    if check is not None:
+        return check(value)
+    return bits_per_char(value) >= _SHORT_BITS and not _TEMPLATE.search(value)
+
+
+def _is_whole(value: str) -> bool:
+    return "<" not in value
+
+
+def _is_discord(value: str) -> bool:
+    return len(value.split(".")[1]) in {6, 7} and is_random(value)
+
+
+def _has_digit(value: str) -> bool:
+    is_varied = bits_per_char(value) >= _SHORT_BITS and not is_words(value)
+    return is_varied and any(map(str.isdigit, value)) and not _TEMPLATE.search(value)
 
 
 def is_words(value: str) -> bool:
@@ -137,7 +146,9 @@ def is_random(value: str) -> bool:
     """Tell whether a value mixes letters and digits as no name does."""
     has_digit = any(map(str.isdigit, value))
     has_letter = any(map(str.isalpha, value))
-    return has_digit and has_letter and not is_words(value) and bits_per_char(value) >= _MIN_TOKEN_BITS
+    return (
+        has_digit and has_letter and not is_words(value) and bits_per_char(value) >= _MIN_TOKEN_BITS
+    )
 
 
 def bits_per_char(text: str) -> float:
@@ -155,6 +166,16 @@ def _is_jwt(value: str) -> bool:
     return isinstance(header, dict) and "alg" in header
 
 
+_CHECKS: dict[str, Callable[[str], bool]] = {
+    "JSON web token": _is_jwt,
+    "private key": _is_whole,
+    "connection string": _is_whole,
+    "Discord token": _is_discord,
+    "OpenAI or Anthropic key": _has_digit,
+    "other issuer's key": _has_digit,
+    "Notion token": _has_digit,
+    "Google token": _has_digit,
+}
 DETECTOR = Detector(
     SECRET,
     joined_lines(r"""
@@ -162,6 +183,7 @@ DETECTOR = Detector(
     |api_org|pypi-|do[opr]_v|SG\.|gsk_|r8_|xai-|pplx-|nvapi|shp[acps]|sq0|key-|SK[0-9a-f]
     |dapi|ATATT|PMAK|dckr|hv[sbr]\.|ntn_|secret_|lin_|fig[dou]_|tvly|lsv2|pscale|rubygems
     |nfp_|sbp_|xkeysib|NRAK|fw_|dp\.pt|AGE-SEC|ph[cx]_|sntrys|EAAA|eyJ|AKIA|ASIA|A(?:ROA|IDA
-    |GPA|NPA|NVA)|-----BEGIN|:AA|\.[\w\-]{6,7}\.|://[^\s:@/]*:[^\s@/]+@|[0-9a-f]{8}-us\d"""),
+    |GPA|NPA|NVA)|-----BEGIN|:AA|[\w\-]\.[\w\-]{6,7}\.[\w\-]|://[^\s:@/]*:[^\s@/]+@
+    |[0-9a-f]{8}-us\d"""),
     find,
 )

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from fine_tuning.data_collection.private_spans import SECRET, URL, Detector, Span, compiled
 
 SCHEMES = r"https?|ftps?|sftp|ssh|wss?"
-TRIGGER = r":(?://|\/\/)|(?i:www)\."
+TRIGGER = r":(?://|\\/\\/)|(?i:www)\."
 _START = compiled(rf"(?i)(?:\b|_)(?:(?:{SCHEMES}):(?://|\\/\\/)|www\.)")
 _ASCII = re.compile(r"[A-Za-z0-9\-._~/?#:@!$&*+;=%]+|\\/")
 _MIXING = re.compile(r"[\u00c0-\u024f\u1e00-\u1eff\u0300-\u036f]+")  # Latin with accents
@@ -52,7 +52,8 @@ def find(text: str, regions: Sequence[str] = ()) -> Iterator[Span]:  # noqa: ARG
         is_www = text[start : start + 4].lower() == "www."
         end = _end(text, start, body, is_www=is_www)
         host = text[body:end]
-        if not _is_host(host) or (is_www and "." not in host.strip(".")):
+        is_public = host.startswith("git@")  # the name every clone of a repository is asked for by
+        if is_public or not _is_host(host) or (is_www and "." not in host.strip(".")):
             continue
         yield Span(start, end, URL)
         position = max(end, body)
@@ -78,57 +79,52 @@ def _is_host(host: str) -> bool:
 def _end(text: str, start: int, body: int, *, is_www: bool) -> int:
     """Return where an address that begins at ``start`` ends, its body being behind the scheme."""
     opener = text[start - 1] if start else ""
-    end, depth = body, 0
     host = None if is_www else _IPV6_HOST.match(text, body)
-    if host:
-        end = host.end()
+    end, depth = host.end() if host else body, 0
     while end < len(text):
         char = text[end]
-        if char == "(":
-            depth, end = depth + 1, end + 1
-        elif char == ")" and depth:
-            depth, end = depth - 1, end + 1
-        elif char == "'":
-            if opener == "'" or not _APOSTROPHE.match(text, end):
-                break
-            end += 1
-        elif char == "[":
-            index = _INDEX.match(text, end) if "?" in text[body:end] else None
-            if index is None:
-                break
-            end = index.end()
+        if char in "()":
+            depth += 1 if char == "(" else -1
+            step = end if depth < 0 else end + 1
+        elif char in "'[":
+            step = _sign_end(text, body, end, opener)
         else:
-            step = _step(text, body, end, opener)
-            if step == end:
-                break
-            end = step
+            step = _ascii_end(text, end, opener) or _letters_end(text, body, end)
+        if step == end:
+            break
+        end = step
     return _trimmed(text, body, end)
 
 
-def _step(text: str, body: int, end: int, opener: str) -> int:
-    """Return the end of the run of an address's characters at ``end``; ``end`` if there is none."""
+def _sign_end(text: str, body: int, end: int, opener: str) -> int:
+    """Return the end of an apostrophe or an index in an address; ``end`` if it is neither."""
+    if text[end] == "'":
+        return end + (opener != "'" and _APOSTROPHE.match(text, end) is not None)
+    index = _INDEX.match(text, end) if "?" in text[body:end] else None
+    return index.end() if index else end
+
+
+def _ascii_end(text: str, end: int, opener: str) -> int:
+    """Return the end of the run of an address's plain characters at ``end``; 0 without one."""
     run = _ASCII.match(text, end)
-    if run is None and text[end] == "," and not _NEXT_ADDRESS.match(text, end):
-        return end + 1
-    if run is not None:
-        stop = run.end()
-        if opener in {"*", "~"} and opener in run[0]:
-            stop = end + run[0].index(opener)
-        entity = _ENTITY.search(text, end, min(len(text), stop + 1))
-        following = _NEXT_ADDRESS.search(text, end, stop)
-        for cut in (entity, following):
-            if cut is not None:
-                stop = min(stop, cut.start())
-        return stop
+    if run is None:
+        return end + 1 if text[end] == "," and not _NEXT_ADDRESS.match(text, end) else 0
+    stop = run.end()
+    if opener in {"*", "~"} and opener in run[0]:
+        stop = end + run[0].index(opener)
+    entity = _ENTITY.search(text, end, min(len(text), stop + 1))
+    following = _NEXT_ADDRESS.search(text, end, stop)
+    return min([stop, *(cut.start() for cut in (entity, following) if cut is not None)])
+
+
+def _letters_end(text: str, body: int, end: int) -> int:
+    """Return the end of letters of other alphabets that are an address's own, or ``end``."""
     letters = _MIXING.match(text, end)
-    if letters is not None:
-        return letters.end()
-    if end > body and text[end - 1] not in _BEFORE_LETTERS:
-        return end
-    letters = _SPACED.match(text, end)
-    if letters is not None:
-        return letters.end()
-    return _unspaced(text, body, end)
+    if letters is None and (end == body or text[end - 1] in _BEFORE_LETTERS):
+        letters = _SPACED.match(text, end)
+        if letters is None:
+            return _unspaced(text, body, end)
+    return letters.end() if letters else end
 
 
 def _unspaced(text: str, body: int, end: int) -> int:
@@ -150,10 +146,13 @@ def _unspaced(text: str, body: int, end: int) -> int:
 def _trimmed(text: str, body: int, end: int) -> int:
     """Give back what a sentence, its emphasis or a template put behind an address."""
     while end > body:
-        if text[end - 1] in _TRAILING and not (text[end - 1] == "\\" and text[end : end + 1] == "/"):
-            end -= 1
-        elif text[end - 1] == "(" or (
-            text[end - 1] == ")" and text.count("(", body, end) < text.count(")", body, end)
+        if (
+            (
+                text[end - 1] in _TRAILING
+                and not (text[end - 1] == "\\" and text[end : end + 1] == "/")
+            )
+            or text[end - 1] == "("
+            or (text[end - 1] == ")" and text.count("(", body, end) < text.count(")", body, end))
         ):
             end -= 1
         else:

@@ -61,10 +61,10 @@ class PeftScales:
         """Read them.
 
         Args:
-            config: The configuration, as its JSON file holds it.
+            config: ``adapter_config.json`` as an object.
 
         Returns:
-            The numbers.
+            The rank, the alpha and what differs by module.
 
         Raises:
             KeyError: if a number is missing.

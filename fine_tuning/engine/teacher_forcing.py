@@ -20,13 +20,14 @@ class FollowedIds:
     """Natural log-probabilities along a reply.
 
     Attributes:
-        first: (token id, log-probability) of the likeliest first tokens, likeliest first.
+        likeliest: (token id, log-probability) of the likeliest tokens at each place of the reply,
+            and after it, likeliest first.
         said: Of the reply's own tokens.
         best: Of the likeliest token at each place of the reply, and after it.
         stop: Of the end of turn at each place of the reply, and after it.
     """
 
-    first: tuple[tuple[int, float], ...]
+    likeliest: tuple[tuple[tuple[int, float], ...], ...]
     said: tuple[float, ...]
     best: tuple[float, ...]
     stop: tuple[float, ...]
@@ -49,17 +50,20 @@ def follow_reply(
         ids: Prompt and reply, without end of turn.
         start: Where the reply begins, at least 1.
         stop: The token that ends a turn.
-        top: How many likeliest first tokens to return.
+        top: How many likeliest tokens to return for each place.
 
     Returns:
-        Natural log-probabilities of the first tokens, the reply and its end.
+        Natural log-probabilities along the reply, and after it.
     """
     logits = next_token_logits(decoder, adapter, ids, first=start - 1)
     log_probabilities_NV = logits.log_softmax(-1)
     reply = torch.tensor(ids[start:], dtype=torch.int64).unsqueeze(1)
-    values, tokens = log_probabilities_NV[0].topk(min(top, log_probabilities_NV.shape[1]))
+    values_NK, tokens_NK = log_probabilities_NV.topk(min(top, log_probabilities_NV.shape[1]))
     return FollowedIds(
-        first=tuple(zip(tokens.tolist(), values.tolist(), strict=True)),
+        likeliest=tuple(
+            tuple(zip(tokens, values, strict=True))
+            for tokens, values in zip(tokens_NK.tolist(), values_NK.tolist(), strict=True)
+        ),
         said=tuple(log_probabilities_NV[:-1].gather(1, reply).squeeze(1).tolist()),
         best=tuple(log_probabilities_NV.amax(-1).tolist()),
         stop=tuple(log_probabilities_NV[:, stop].tolist()),

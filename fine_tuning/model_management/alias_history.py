@@ -13,6 +13,7 @@ from typing import Literal
 import apsw
 
 from fine_tuning.core.json_value import JsonObject, trusted
+from fine_tuning.model_management.name_ownership import own_name
 from fine_tuning.model_management.registry_file import RegistryFile
 from fine_tuning.model_management.registry_rows import NAME, rows
 
@@ -122,10 +123,13 @@ class AliasHistory:
             )
             (row,) = rows(
                 connection,
-                ("family", "version_id", "action", "alias", "runtime"),
+                ("family", "version_id", "action", "alias", "runtime", "digest"),
                 "FROM switching WHERE id = ?",
                 (switching_id,),
             )
+            if row["digest"]:
+                runtime, alias, digest = (str(row[key]) for key in ("runtime", "alias", "digest"))
+                own_name(connection, runtime, alias, digest, self._file.now())
             self._end_traffic(connection, str(row["alias"]))
             if row["version_id"] is None:
                 connection.execute(
@@ -248,8 +252,10 @@ def needed_versions(connection: apsw.Connection, steps: int = ROLLBACK_STEPS) ->
         WITH RECURSIVE chain (id, before_id, version_id, alias, step) AS (
             SELECT switching_id, before_id, version_id, alias, 0 FROM pointing
             UNION ALL
-            SELECT switching.id, switching.before_id, switching.version_id, chain.alias, step + 1
-            FROM switching JOIN chain ON switching.id = chain.before_id WHERE step < ?
+            SELECT switching.id, switching.before_id, switching.version_id, chain.alias,
+                step + (switching.version_id IS NOT chain.version_id)
+            FROM switching JOIN chain ON switching.id = chain.before_id
+            WHERE step < ? OR switching.version_id IS chain.version_id
         )
         SELECT version_id, alias, step FROM chain WHERE version_id IS NOT NULL ORDER BY step
         """,

@@ -34,7 +34,10 @@ class Deployable:
         prompt: The prompt training put before a reply to messages.
         system: What a conversation began with in training when it brought no system message.
         stop: Texts that end a reply besides the model's own end-of-turn tokens.
+        parameters: The base's own PARAMETERs by Ollama's names.
+        messages: (role, text) pairs that began every conversation in training.
         chat_template: The Jinja template of training when it is not the model's own.
+        go_template: Ollama's TEMPLATE where that wrote the prompts of training.
         is_tools_trained: Whether conversations with tools were trained on.
     """
 
@@ -49,7 +52,10 @@ class Deployable:
     prompt: Prompt
     system: str = ""
     stop: Sequence[str] = field(default_factory=tuple)
+    parameters: JsonObject = field(default_factory=dict)
+    messages: tuple[tuple[str, str], ...] = ()
     chat_template: str | None = None
+    go_template: str = ""
     is_tools_trained: bool = False
 
 

@@ -11,6 +11,7 @@ import apsw
 from fine_tuning.core.errors import DeploymentError
 from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.naming import canonical_json
+from fine_tuning.model_management.name_ownership import disown_name, own_name
 from fine_tuning.model_management.registry_file import RegistryFile
 from fine_tuning.model_management.registry_rows import read_deployments
 from fine_tuning.model_management.versions import Deployment
@@ -84,6 +85,7 @@ class Deployments:
                 "UPDATE deployment SET state = 'active', digest = ?, proof = ? WHERE id = ?",
                 (digest, canonical_json(dict(proof or {})), deployment_id),
             )
+            own_name(connection, found.runtime, found.name, digest, now)
             detail = f"{found.name} on {found.runtime}"
             self._file.tell(
                 connection, self._file.find_in(connection, found.version).id, "deployed", detail
@@ -117,6 +119,7 @@ class Deployments:
                 "WHERE runtime = ? AND name = ? AND state = 'active'",
                 (self._file.now(), runtime, served_as),
             )
+            disown_name(connection, runtime, served_as)
 
     def record(
         self,

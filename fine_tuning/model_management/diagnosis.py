@@ -1,22 +1,29 @@
 """Which model is it that answers? Served replies against the reference at several strengths.
 
 llama.cpp computes with activations rounded to 8 bits, the engine does not, so the same model moves
-by some hundredths of a nat; another strength of the adapter, or another base, by far more.
+by some hundredths of a nat; another strength of the adapter, or another base, by far more. Served
+entries and computed tokens meet by their bytes (``alignment``).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from fine_tuning.core.conversation import Message
-from fine_tuning.core.ports import ServedReply
+from fine_tuning.core.ports import ServedReply, ServedToken
+from fine_tuning.model_management.alignment import UNKNOWN, align, counterparts
 from fine_tuning.model_management.reference import Followed, Reference
 
-# From the served distribution of the first token to the trained model's, mean over prompts, nats.
+# From the served distributions to the trained model's, in nats: mean over the prompts of that of
+# the first entry, and mean over all tokens; the larger of both counts.
 MAX_MEAN_KL = 0.05
+# Rounding alone: no other strength is tried.
+CLOSE = 0.01
+# With fewer nothing can be told: 16 replies of a token and its end have as many.
+MIN_COMPARED_TOKENS = 32
 # How far the tokens of a greedy reply stand behind the reference's favourites, mean, nats.
 MAX_MEAN_GAP = 0.05
 # A token this near the favourite is a tie that rounding may break either way, nats.
@@ -32,6 +39,7 @@ SURE_STOP = math.log(0.5)
 TRAINED, BASE = 1.0, 0.0
 STRENGTHS = (TRAINED, BASE, 4.0, 0.25, 2.0, 0.5, 16.0, 1 / 16)
 LEAST_REST = 1e-6
+LEAST = 1e-30
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +48,16 @@ class Answered:
 
     messages: tuple[Message, ...]
     reply: ServedReply
+
+    @property
+    def text(self) -> str:
+        """What can be read of the reply: up to a byte that its server does not tell."""
+        return self.reply.text.partition(UNKNOWN)[0]
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the model ended the reply itself, and all of it can be read."""
+        return self.reply.ended and UNKNOWN not in self.reply.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +89,28 @@ class Diagnosis:
         return None if self.scale is None else self.readings[self.scale]
 
 
-def divergence(served: Mapping[str, float], computed: Mapping[str, float]) -> float:
+def divergence(entry: ServedToken, computed: Mapping[str, float]) -> float:
     """Return the KL divergence from served to computed, in nats.
 
     Args:
-        served: Log-probabilities of the likeliest tokens, by text.
-        computed: The reference's, of many more tokens; one that is not among them counts as the
-            least of them. All that was not served is compared as one outcome.
+        entry: The likeliest tokens as they are served.
+        computed: The reference's log-probabilities at the same place, of many more tokens. All that
+            was not served is compared as one outcome.
     """
-    least = min(computed.values())
-    pairs = [(p, computed.get(text, least)) for text, p in served.items()]
+    return min(_divergence(pairs) for pairs in counterparts(entry, computed))
+
+
+def _divergence(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> float:
+    sums = [(_sum(p), _sum(q)) for p, q in pairs]
     rest_p, rest_q = (
-        max(LEAST_REST, 1 - math.fsum(math.exp(pair[side]) for pair in pairs)) for side in (0, 1)
+        max(LEAST_REST, 1 - math.fsum(pair[side] for pair in sums)) for side in (0, 1)
     )
-    return math.fsum(math.exp(p) * (p - q) for p, q in pairs) + rest_p * math.log(rest_p / rest_q)
+    told = math.fsum(p * math.log(p / max(q, LEAST)) for p, q in sums if p > 0)
+    return told + rest_p * math.log(rest_p / rest_q)
+
+
+def _sum(log_probabilities: Iterable[float]) -> float:
+    return math.fsum(map(math.exp, log_probabilities))
 
 
 def diagnose(reference: Reference, answered: Sequence[Answered]) -> Diagnosis:
@@ -93,13 +119,13 @@ def diagnose(reference: Reference, answered: Sequence[Answered]) -> Diagnosis:
     The trained strength and the base are always computed; others only when neither explains the
     replies well.
     """
-    has_figures = all(one.reply.first_token_log_probabilities for one in answered)
-    measure = first_token_distance if has_figures else _reply_distance
+    has_figures = any(entry.likeliest for one in answered for entry in one.reply.entries or ())
+    measure = probabilities_distance if has_figures else tokens_distance
     limit = MAX_MEAN_KL if has_figures else MAX_MEAN_GAP
     readings: dict[float, ReferenceReading] = {}
     for strength in STRENGTHS:
         readings[strength] = _read(reference, answered, strength, measure, limit)
-        if len(readings) > 1 and min(one.distance for one in readings.values()) <= limit / 2:
+        if len(readings) > 1 and min(one.distance for one in readings.values()) <= CLOSE:
             break
     nearest = min(readings.values(), key=lambda reading: reading.distance)
     trained = readings[TRAINED]
@@ -110,18 +136,8 @@ def diagnose(reference: Reference, answered: Sequence[Answered]) -> Diagnosis:
 
 
 def same_tokens(one: Answered, followed: Followed) -> int:
-    """Return how many tokens at a reply's beginning are those the server drew.
-
-    A text can be cut into tokens in several ways, and the reference cuts it in the usual one.
-    """
-    drawn = one.reply.tokens
-    if drawn is None:
-        return len(followed.tokens)
-    pairs = zip(drawn, followed.tokens, strict=False)
-    return next(
-        (index for index, (text, token) in enumerate(pairs) if text != token.text),
-        min(len(drawn), len(followed.tokens)),
-    )
+    """Return how many tokens at a reply's beginning are those the server drew."""
+    return align(one.reply.entries, followed.tokens).num_tokens
 
 
 def expected_end(one: Answered, followed: Followed) -> int | None:
@@ -137,38 +153,77 @@ def compared_gaps(one: Answered, followed: Followed) -> list[float]:
     return [token.gap for token in followed.tokens[:count]]
 
 
+def is_right_end(one: Answered, followed: Followed) -> bool:
+    """Tell whether a reply ended where the reference's favourite is the end of turn, or nearly."""
+    return one.has_ended and followed.stop is not None and followed.stop.gap <= NEAR_TIE
+
+
 def token_agreement(
     answered: Sequence[Answered], followed: Sequence[Followed]
 ) -> tuple[float, int]:
-    """Return the share of reply tokens that are favourites or near ties, and their number."""
-    pairs = zip(answered, followed, strict=True)
-    gaps = [gap for one, read in pairs for gap in compared_gaps(one, read)]
-    return (fmean(gap <= NEAR_TIE for gap in gaps) if gaps else 1.0), len(gaps)
+    """Return the share of reply tokens that are favourites or near ties, and their number.
+
+    Right ends of turn count as tokens. No token is no agreement.
+    """
+    pairs = list(zip(answered, followed, strict=True))
+    agreeing = [gap <= NEAR_TIE for one, read in pairs for gap in compared_gaps(one, read)]
+    agreeing += [
+        True
+        for one, read in pairs
+        if is_right_end(one, read) and same_tokens(one, read) == len(read.tokens)
+    ]
+    return (fmean(agreeing) if agreeing else 0.0), len(agreeing)
 
 
 def _read(
     reference: Reference,
     answered: Sequence[Answered],
     scale: float,
-    measure: Callable[[Answered, Followed], float],
+    measure: Callable[[Sequence[Answered], Sequence[Followed]], float],
     limit: float,
 ) -> ReferenceReading:
-    followed = tuple(
-        reference.follow(one.messages, one.reply.text, scale=scale) for one in answered
-    )
-    distances = [measure(one, read) for one, read in zip(answered, followed, strict=True)]
-    return ReferenceReading(scale, followed, fmean(distances), limit)
+    followed = tuple(reference.follow(one.messages, one.text, scale=scale) for one in answered)
+    return ReferenceReading(scale, followed, measure(answered, followed), limit)
 
 
-def first_token_distance(one: Answered, followed: Followed) -> float:
-    """Return how far the first token's served distribution is from the reference's, in nats."""
-    served = one.reply.first_token_log_probabilities or {}
-    # llama.cpp tells the end of turn, as all special tokens, without its text.
-    end = followed.stop_log_probabilities[:1]
-    named = {**({"": end[0]} if end else {}), **followed.first}
-    return divergence(served, named)
+def probabilities_distance(answered: Sequence[Answered], followed: Sequence[Followed]) -> float:
+    """Return how far served distributions are from the reference's, in nats.
+
+    That is the mean over replies of what stands at their first entry, or the mean over all their
+    tokens if that is more. Where a server tells nothing of a token it counts how far the token is
+    behind the reference's favourite: greedy, it was the server's.
+    """
+    first, every = list[float](), list[float]()
+    for one, read in zip(answered, followed, strict=True):
+        told = {
+            aligned.index: divergence(aligned.entry, _named(read, aligned.index))
+            for aligned in align(one.reply.entries, read.tokens).entries
+            if aligned.entry.likeliest and aligned.index < len(read.likeliest)
+        }
+        end = expected_end(one, read)
+        gaps = dict(enumerate(compared_gaps(one, read)))
+        along = {
+            index: value
+            for index, value in sorted((gaps | told).items())
+            if end is None or index < max(end, 1)
+        }
+        if along:
+            begun = min(told, default=0)
+            first.append(math.fsum(value for index, value in along.items() if index <= begun))
+            every += along.values()
+    return max(fmean(first), fmean(every)) if every else math.inf
 
 
-def _reply_distance(one: Answered, followed: Followed) -> float:
-    gaps = compared_gaps(one, followed)
-    return fmean(gaps) if gaps else 0.0
+def tokens_distance(answered: Sequence[Answered], followed: Sequence[Followed]) -> float:
+    """Return how far reply tokens are behind the reference's favourites, in nats."""
+    gaps = [compared_gaps(*pair) for pair in zip(answered, followed, strict=True)]
+    return fmean(fmean(one) if one else 0.0 for one in gaps)
+
+
+def _named(followed: Followed, index: int) -> Mapping[str, float]:
+    """Return the reference's log-probabilities at a place.
+
+    llama.cpp tells the end of turn, as all special tokens, without its text.
+    """
+    end = followed.stop_log_probabilities[index : index + 1]
+    return {**({"": end[0]} if end else {}), **followed.likeliest[index]}

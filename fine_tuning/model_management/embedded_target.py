@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.ports import ModelRecipe, Progress, ServedModel
 from fine_tuning.model_management.deploy_strategies import DeployStrategy, Way, deploy_strategies
 from fine_tuning.model_management.deployment_target import Deployable, Made
 from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
 from fine_tuning.runtimes.embedded_served import EmbeddedServedModel
+from fine_tuning.runtimes.loadable import texts_in
 
 NAME = "embedded"
 
@@ -60,8 +62,10 @@ class EmbeddedTarget:
             base=str(base),
             adapter=what.adapter if is_beside else None,
             template=what.chat_template,
+            go_template=what.go_template,
+            messages=what.messages,
             system=what.system or None,
-            parameters={"stop": list(what.stop)} if what.stop else None,
+            parameters=_parameters(what),
         )
         self._runtime.create(name, recipe, progress)
         return Made(
@@ -78,3 +82,11 @@ class EmbeddedTarget:
         """Return nothing: prompts are rendered by training's own template, with tools, too."""
         del what
         return None
+
+
+def _parameters(what: Deployable) -> JsonObject:
+    """Return the base's PARAMETERs, which hold for its versions, with training's own stop texts."""
+    given = what.parameters.get("stop") or ()
+    own = [given] if isinstance(given, str) else texts_in(given)
+    stop = [*own, *(text for text in what.stop if text not in own)]
+    return {**what.parameters, **({"stop": stop} if stop else {})}

@@ -26,6 +26,7 @@ from fine_tuning.core.ports import ModelInfo, Progress, ServedModel
 from fine_tuning.model_management.deploy_strategies import WORDS, DeployStrategy, Way
 from fine_tuning.model_management.deployment_target import Deployable, DeploymentTarget, Made
 from fine_tuning.model_management.model_registry import ModelRegistry
+from fine_tuning.model_management.name_ownership import NameOwnership
 from fine_tuning.model_management.proof_parts import Proof
 from fine_tuning.model_management.remedies import OF_ADAPTERS, remedy
 from fine_tuning.model_management.versions import Deployment
@@ -33,6 +34,8 @@ from fine_tuning.storage.atomic import write_file
 
 logger = logging.getLogger(__name__)
 STAGED = "-new"
+PLACED = "placed"
+"""Where an outcome names the digest that took its place."""
 DOCTOR = "fine-tuning doctor"
 RECOVERY_WAIT_S = 1.0
 
@@ -98,6 +101,7 @@ class Deployer:
         self._registry = registry
         self._target = target
         self._prove = prove
+        self._names = NameOwnership(registry, target.runtime, target.name)
 
     def deploy(
         self, what: Deployable, *, only: Way | None = None, progress: Progress | None = None
@@ -110,7 +114,8 @@ class Deployer:
             progress: Told how far long work is.
 
         Raises:
-            DeploymentError: if no way leads to a model that is proven; then nothing has changed.
+            DeploymentError: if the name is a model of someone else, or no way leads to a model that
+                is proven; then nothing has changed.
             RuntimeUnavailableError: if no server answers.
             StorageError: if another deployment is under way, or the registry cannot be written.
         """
@@ -119,7 +124,18 @@ class Deployer:
             there = self._deployed_already(what, only)
             if there is not None:
                 return there
+            self.check_free(what)
             return self._deploy_anew(what, only, progress)
+
+    def check_free(self, what: Deployable) -> None:
+        """Refuse, before any work, to deploy under a name that is a model of someone else.
+
+        Raises:
+            DeploymentError: if it is; the next command takes another name.
+        """
+        command = f"fine-tuning deploy {what.version}"
+        family = what.version.rpartition(":")[0]
+        self._names.refuse_foreign(what.served_as, family, command)
 
     def _deploy_anew(
         self, what: Deployable, only: Way | None, progress: Progress | None
@@ -127,7 +143,7 @@ class Deployer:
         """Make, prove and place a model; whatever happens is written down before it does."""
         strategies = self._target.strategies(what, only)
         existing = self._show(what.served_as)
-        staged = what.served_as + STAGED
+        staged = self._staged(what.served_as)
         begun = self._registry.deployments.begin(
             what.version,
             self._target.name,
@@ -136,8 +152,8 @@ class Deployer:
         )
         try:
             made, attempts, proof = self._try_in_order(staged, strategies, what, only, progress)
-            self._write_outcome(begun.id, made, proof)
-            info = self._take_place(staged, what.served_as)
+            self._write_outcome(begun.id, made, proof, self._target.runtime.show(staged).digest)
+            info = self._take_place(staged, what)
         except BaseException as error:
             self._undo(begun, error)
             raise
@@ -166,17 +182,15 @@ class Deployer:
         told = []
         for left in self._registry.deployments.unfinished(self._target.name):
             info = self._show(left.name)
-            placed = info is not None and info.digest != left.details.get("replaces", "")
             self._remove(str(left.details.get("staged", "")))
             outcome = self._outcome_path(left.id)
-            if placed and info is not None and outcome.exists():
-                self._registry.deployments.finish(
-                    left.id, digest=info.digest, proof=json.loads(outcome.read_bytes())
-                )
+            proof = json.loads(outcome.read_bytes()) if outcome.exists() else {}
+            if info is not None and _has_placed(left, info.digest, proof):
+                proof.pop(PLACED, "")
+                self._registry.deployments.finish(left.id, digest=info.digest, proof=proof)
                 told.append(f"{left.name} had been proven before the process ended; it stays")
             else:
-                if placed:
-                    self._remove(left.name)
+                # Until it is proven nothing has its name: what is there belongs to someone.
                 reason = "the process ended before the model was proven"
                 self._registry.deployments.undo(left.id, reason)
                 told.append(f"{left.name} was undone: {reason}")
@@ -189,7 +203,7 @@ class Deployer:
     def _sweep(self) -> None:
         """Remove staged models a server finished after the process that asked for them ended."""
         known = {
-            deployment.name + STAGED
+            self._staged(deployment.name)
             for version in self._registry.versions()
             for deployment in version.deployments
             if deployment.runtime == self._target.name
@@ -255,9 +269,14 @@ class Deployer:
             next_command=next_command,
         )
 
-    def _take_place(self, staged: str, name: str) -> ModelInfo:
-        """Let the proven model answer under its name."""
-        info = self._target.runtime.point_alias(name, staged)
+    def _staged(self, name: str) -> str:
+        """Return the name of this workspace's draft of a model; others have drafts of their own."""
+        return f"{name}{STAGED}-{self._registry.mark()}"
+
+    def _take_place(self, staged: str, what: Deployable) -> ModelInfo:
+        """Let the proven model answer under its name, unless someone took that meanwhile."""
+        self.check_free(what)
+        info = self._target.runtime.point_alias(what.served_as, staged)
         self._remove(staged)
         return info
 
@@ -268,14 +287,16 @@ class Deployer:
             info = self._show(begun.name)
         except FineTuningError:
             return
-        if info is not None and info.digest != begun.details["replaces"]:
+        outcome = self._outcome_path(begun.id)
+        proof = json.loads(outcome.read_bytes()) if outcome.exists() else {}
+        if info is not None and _has_placed(begun, info.digest, proof):
             return  # It took its place: the next deployment finishes it.
         self._registry.deployments.undo(begun.id, str(error).partition("\n")[0] or repr(error))
-        self._outcome_path(begun.id).unlink(missing_ok=True)
+        outcome.unlink(missing_ok=True)
 
-    def _write_outcome(self, deployment_id: int, made: Made, proof: Proof) -> None:
+    def _write_outcome(self, deployment_id: int, made: Made, proof: Proof, digest: str) -> None:
         """Keep what was proven, should the process end before the registry knows it."""
-        content = canonical_json(_outcome(made, proof)).encode()
+        content = canonical_json({**_outcome(made, proof), PLACED: digest}).encode()
         write_file(self._outcome_path(deployment_id), content)
 
     def _outcome_path(self, deployment_id: int) -> Path:
@@ -300,6 +321,13 @@ class Deployer:
         if name:
             with suppress(ModelNotFoundError):
                 self._target.runtime.delete(name)
+
+
+def _has_placed(begun: Deployment, digest: str, outcome: JsonObject) -> bool:
+    """Tell whether what a name answers as now is what a deployment put there."""
+    if not outcome or digest == begun.details.get("replaces", ""):
+        return False
+    return digest == outcome.get(PLACED, digest)  # earlier versions did not write the digest
 
 
 def _outcome(made: Made, proof: Proof) -> dict[str, JsonValue]:

@@ -93,6 +93,11 @@ class ModelRegistry(RegistryFile):
                 connection, self.place, "WHERE ?1 IS NULL OR family = ?1", (wanted,)
             )
 
+    def run_numbers(self) -> dict[str, int]:
+        """Return the runs that are versions, each with its place in the order of registering."""
+        with self.database.reading() as connection:
+            return dict(connection.execute("SELECT run_id, max(id) FROM version GROUP BY run_id"))
+
     def find(self, name: str) -> ModelVersion:
         """Find a version by what a user calls it; case does not matter.
 

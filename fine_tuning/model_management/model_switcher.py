@@ -11,9 +11,10 @@ import logging
 import time
 from dataclasses import asdict, dataclass, replace
 
-from fine_tuning.core.errors import DeploymentError, FineTuningError, ModelNotFoundError
+from fine_tuning.core.errors import DeploymentError, FineTuningError
 from fine_tuning.core.json_value import JsonValue
-from fine_tuning.core.ports import AliasingRuntime, ModelInfo, ModelRecipe
+from fine_tuning.core.ports import AliasingRuntime, ModelInfo
+from fine_tuning.model_management.alias_destinations import BASE, AliasDestinations
 from fine_tuning.model_management.alias_history import (
     Action,
     Alias,
@@ -22,11 +23,15 @@ from fine_tuning.model_management.alias_history import (
     needed_versions,
 )
 from fine_tuning.model_management.model_registry import ModelRegistry
-from fine_tuning.model_management.versions import Deployment, ModelVersion, served_name
+from fine_tuning.model_management.name_ownership import (
+    DEFAULT_PREFIX,
+    NameOwnership,
+    family_prefix,
+)
+from fine_tuning.model_management.versions import ModelVersion, served_name
 
 logger = logging.getLogger(__name__)
 CHAMPION_TAG = "champion"
-BASE = "base"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +62,8 @@ class ModelSwitcher:
         registry: Where versions and their deployments are known.
         runtime: The runtime that serves.
         runtime_name: What the registry calls it.
-        prefix: Put before a family to name it on the runtime, as the deployer does.
+        prefix: Put before a family to name it on the runtime, as the deployer does; where it is
+            the default, a family keeps the one it was deployed with.
     """
 
     def __init__(
@@ -66,16 +72,33 @@ class ModelSwitcher:
         runtime: AliasingRuntime,
         *,
         runtime_name: str,
-        prefix: str = "fine_tuned_",
+        prefix: str = DEFAULT_PREFIX,
     ) -> None:
         self._registry = registry
         self._runtime = runtime
         self._prefix = prefix
         self.journal = AliasHistory(registry, runtime_name)
+        self._names = NameOwnership(registry, runtime, runtime_name)
+        self._destinations = AliasDestinations(runtime, self.journal, self._names)
 
     def alias_of(self, family: str) -> str:
         """Return the name a chatbot asks for to get a family's champion."""
-        return served_name(self._prefix, family.lower(), CHAMPION_TAG)
+        return served_name(self._prefix_of(family), family.lower(), CHAMPION_TAG)
+
+    def check_free(self, family: str, command: str) -> None:
+        """Refuse, before any work, to move an alias that is a model of someone else.
+
+        Args:
+            family: The family.
+            command: What was asked for.
+
+        Raises:
+            DeploymentError: if it is; the next command takes another name.
+        """
+        self._names.refuse_foreign(self.alias_of(family), family, command)
+
+    def _prefix_of(self, family: str) -> str:
+        return family_prefix(self._registry, self.journal.runtime, family, self._prefix)
 
     def switch(self, name: str) -> Switched:
         """Let the alias of a version's family answer as that version; it becomes the champion.
@@ -95,6 +118,7 @@ class ModelSwitcher:
         with self._registry.locked("switch"):
             self._recover()
             version, family = self._wanted(name)
+            self.check_free(family, f"fine-tuning switch {name}")
             wanted = (
                 self._to_version(version) if version else self._to_base(self._registry.find(family))
             )
@@ -119,13 +143,14 @@ class ModelSwitcher:
             now = self.journal.current(alias)
             if was and now and now.switching_id != was.switching_id != now.before_id:
                 return _finished(now, was)
-            earlier = self.journal.before(now) if now else None
+            earlier = self._destinations.before(now) if now else None
             if now is None or earlier is None:
                 state = f"is {now.version or 'the base'} from its start" if now else "is nothing"
                 raise DeploymentError(
                     f"{alias} {state}, expected a version to roll back to",
                     next_command=self._way_to_another(family, now.version if now else ""),
                 )
+            self.check_free(now.family, f"fine-tuning rollback {now.family}")
             if earlier.version:
                 restored = self._to_version(self._registry.find(earlier.version))
             else:
@@ -180,6 +205,8 @@ class ModelSwitcher:
     def withdraw(self, name: str, *, force: bool = False) -> str:
         """Remove a version from the runtime, and return the name it had; its files stay.
 
+        What someone else put under that name by now stays, too.
+
         Args:
             name: The version.
             force: Give up that an alias can be rolled back to it. What answers now always stays.
@@ -190,7 +217,8 @@ class ModelSwitcher:
         with self._registry.locked("switch"):
             self._recover()
             version = self._registry.find(name)
-            target = self._deployed(version).name
+            deployed = self._destinations.deployed(version)
+            target = deployed.name
             with self._registry.database.reading() as connection:
                 reason = needed_versions(connection).get(version.id)
             way_out = self._way_out(version)
@@ -199,7 +227,8 @@ class ModelSwitcher:
                     f"{version.name} stays on {self.journal.runtime}: {reason}",
                     next_command=way_out or f"fine-tuning withdraw {version.name} --force",
                 )
-            if self._show(target) is not None:
+            info = self._names.shown(target)
+            if info is not None and self._names.is_ours(target, info.digest):
                 self._runtime.delete(target)
             self._registry.deployments.retire(self.journal.runtime, target)
             return target
@@ -238,7 +267,7 @@ class ModelSwitcher:
 
     def _recover(self) -> None:
         for left in self.journal.begun():
-            info = self._show(left.alias)
+            info = self._names.shown(left.alias)
             if info is not None and left.digest and info.digest == left.digest:
                 self.journal.finish(left.switching_id)
             else:
@@ -253,64 +282,17 @@ class ModelSwitcher:
         return version, version.family
 
     def _to_version(self, version: ModelVersion) -> Alias:
-        """Return where an alias shall point for a version, seen to be what was deployed."""
-        deployment = self._deployed(version)
-        info = self._show(deployment.name)
-        again = f"fine-tuning deploy {version.name}"
-        if info is None:
-            raise DeploymentError(
-                f"{deployment.name} is gone from {deployment.runtime}, expected it as "
-                f"{version.name} was deployed",
-                next_command=again,
-            )
-        if deployment.digest and info.digest != deployment.digest:
-            raise DeploymentError(
-                f"{deployment.name} is {info.digest}, expected {deployment.digest} as "
-                f"{version.name} was deployed",
-                next_command=again,
-            )
-        return self._alias(version.family, version.name, info, deployment.name)
+        return self._destinations.of_version(version, self.alias_of(version.family))
 
     def _to_base(self, version: ModelVersion) -> Alias:
-        """Return where an alias shall point for a version's base; it gets a name if it has none."""
-        own = served_name(self._prefix, version.family, BASE)
-        for target in (version.base_name, own):
-            info = self._show(target)
-            if info is not None and _base_digest(info) in ("", version.base_digest):
-                return self._alias(version.family, "", info, target)
-        info = self._runtime.create(own, ModelRecipe(base=version.base_name))
-        if _base_digest(info) not in ("", version.base_digest):
-            self._runtime.delete(own)
-            raise DeploymentError(
-                f"{version.base_name} is {_base_digest(info)} by now, expected "
-                f"{version.base_digest}, which {version.name} was trained on",
-                next_command="fine-tuning train, or bring that base model back",
-            )
-        return self._alias(version.family, "", info, own)
-
-    def _alias(self, family: str, version: str, info: ModelInfo, target: str) -> Alias:
-        alias = self.alias_of(family)
-        now = self.journal.current(alias)
-        return Alias(
-            switching_id=0,
-            runtime=self.journal.runtime,
-            alias=alias,
-            family=family,
-            version=version,
-            target=target,
-            digest=info.digest,
-            before_id=now.switching_id if now else None,
-        )
+        family = version.family
+        return self._destinations.of_base(version, self.alias_of(family), self._prefix_of(family))
 
     def _move(self, action: Action, destination: Alias, *, warm_up_s: float = 0.0) -> Switched:
         version = destination.version or f"{destination.family}:{BASE}"
-        now, alias = self.journal.current(destination.alias), self._show(destination.alias)
-        if now is None and alias is not None:
-            raise DeploymentError(
-                f"{destination.alias} is a model this registry did not make, expected a free name",
-                next_command=f"fine-tuning switch {version} "
-                "--set deployment.model_name_prefix=mine_",
-            )
+        # Asked again: loading takes its time, and others use the server meanwhile.
+        self.check_free(destination.family, f"fine-tuning switch {version}")
+        now, alias = self.journal.current(destination.alias), self._names.shown(destination.alias)
         stays = now is not None and alias is not None and now.version == destination.version
         done = Switched(
             alias=destination.alias,
@@ -329,7 +311,7 @@ class ModelSwitcher:
             self._ask(destination)
         except BaseException as error:
             # What cannot be put back now, because the runtime died, stays in the journal.
-            if self._is_put_back(destination.alias, now, alias):
+            if self._is_put_back(destination, now, alias):
                 self.journal.undo(switching_id, str(error).partition("\n")[0])
             raise
         self.journal.finish(switching_id)
@@ -345,33 +327,25 @@ class ModelSwitcher:
                 next_command="fine-tuning doctor",
             )
 
-    def _is_put_back(self, name: str, now: Alias | None, before: ModelInfo | None) -> bool:
-        """Let an alias answer as before a failed move; False if the runtime does not let us."""
+    def _is_put_back(self, moved: Alias, now: Alias | None, before: ModelInfo | None) -> bool:
+        """Let an alias answer as before a failed move; False if the runtime does not let us.
+
+        What someone else put there meanwhile is left to them.
+        """
+        name = moved.alias
         try:
-            info = self._show(name)
-            if before is None and info is not None:
+            info = self._names.shown(name)
+            is_own = info is not None and (
+                info.digest == moved.digest or self._names.is_own_model(info.digest)
+            )
+            if before is None and is_own:
                 self._runtime.delete(name)
-            elif before is not None and now is not None and info != before:
+            elif before and now and info != before and (is_own or info is None):
                 self._runtime.point_alias(name, now.target)
         except FineTuningError as error:
             logger.warning("%s could not be put back: %s", name, error.message)
             return False
         return True
-
-    def _deployed(self, version: ModelVersion) -> Deployment:
-        found = version.deployed_on(self.journal.runtime)
-        if found is None:
-            raise DeploymentError(
-                f"{version.name} is not deployed on {self.journal.runtime}, expected it to be",
-                next_command=f"fine-tuning deploy {version.name}",
-            )
-        return found
-
-    def _show(self, name: str) -> ModelInfo | None:
-        try:
-            return self._runtime.show(name)
-        except ModelNotFoundError:
-            return None
 
 
 def _finished(now: Alias, was: Alias) -> Switched:
@@ -384,8 +358,3 @@ def _finished(now: Alias, was: Alias) -> Switched:
         target=now.target,
         changed=True,
     )
-
-
-def _base_digest(info: ModelInfo) -> str:
-    """Return which base a model has; "" if the runtime does not tell."""
-    return str(info.details.get("base_digest", ""))

@@ -16,6 +16,7 @@ from fine_tuning.core.conversation import Conversation, Message, Role
 from fine_tuning.core.errors import DataError, DeploymentError, FineTuningError
 from fine_tuning.core.json_value import JsonValue
 from fine_tuning.core.ports import Progress, ServedModel
+from fine_tuning.gguf.fingerprint import tensor_fingerprint
 from fine_tuning.model_management.deploy_strategies import DeployStrategy, Way, deploy_strategies
 from fine_tuning.model_management.deployment_target import Deployable, Made
 from fine_tuning.model_management.tools_check import check_tools, differs
@@ -24,6 +25,7 @@ from fine_tuning.runtimes.ollama_modelfile import Modelfile
 from fine_tuning.runtimes.ollama_recipe import OllamaRecipe, local_base, recipe_of, sent_again
 from fine_tuning.runtimes.ollama_runtime import OllamaRuntime
 
+TRAINED = "the TEMPLATE trained on"
 LEARNT = "learnt from training's own prompts"
 NOT_TOLD = "the server shows no prompts"
 
@@ -39,7 +41,7 @@ class _RecipeCandidate:
     """A recipe, and where its template comes from.
 
     ``copies`` is true where the server gets another copy of a base that it has, ``is_learnt``
-    where the template is made from training's own renderings.
+    where the template is training's own, or made from its renderings.
     """
 
     template_reason: str
@@ -139,7 +141,8 @@ class OllamaTarget:
         self, name: str, strategy: DeployStrategy, what: Deployable, progress: Progress | None
     ) -> _Choice:
         """Try candidates until one renders all prompts as training did."""
-        checks, learnt = _expected(what), infer_go_template(what.prompt)
+        checks = _expected(what)
+        learnt = what.go_template or infer_go_template(what.prompt)
         base, choice = self.base_served(what), _Choice([])
         is_told = True
         for candidate in self._candidates(strategy.way, what, learnt, progress):
@@ -217,20 +220,27 @@ class OllamaTarget:
         tag = self._tag_of_base(what)
         settings = self._runtime.settings(tag) if tag else Modelfile(base="")
         from_file = self._from_file(way, what, settings, progress)
-        templates = _learnt_templates(learnt, settings)
+        own = what.go_template
+        templates = {TRAINED: own} if own else _learnt_templates(learnt, settings)
         copies = False
         if tag and way == "adapter":
             copies = True
-            stop = {"stop": list(what.stop)} if what.stop else None
+            # Stop texts replace the base's, which must go on ending replies.
+            stops = sent_again(settings, stop=what.stop).parameters if what.stop else {}
+            stop = {"stop": stops["stop"]} if stops else None
             by_name = OllamaRecipe(base=tag, adapter=what.adapter, parameters=stop)
-            yield _RecipeCandidate(template_reason=f"inherited from {tag}", recipe=by_name)
-            if not settings.renderer:
+            is_own = bool(own) and settings.template == own
+            inherited = f"inherited from {tag}"
+            yield _RecipeCandidate(template_reason=inherited, recipe=by_name, is_learnt=is_own)
+            if not settings.renderer and not is_own:
                 for reason, text in templates.items():
                     recipe = replace(by_name, template=text)
                     yield _RecipeCandidate(template_reason=reason, recipe=recipe, is_learnt=True)
         elif settings.template or settings.renderer:
             yield _RecipeCandidate(
-                template_reason=f"sent again as {tag} has it", recipe=from_file()
+                template_reason=f"sent again as {tag} has it",
+                recipe=from_file(),
+                is_learnt=bool(own) and settings.template == own,
             )
         plain = replace(from_file(), template=None, renderer="", parser="")
         yield _RecipeCandidate(template_reason="the GGUF's own", recipe=plain, copies=copies)
@@ -263,8 +273,22 @@ class OllamaTarget:
         """Return the base's name on the server; "" when it has other weights there, or none."""
         if local_base(what.base_name) is not None or not self._runtime.has(what.base_name):
             return ""
-        same = self._runtime.base_digest(what.base_name) == what.base_digest
-        return self._runtime.show(what.base_name).name if same else ""
+        return self._runtime.show(what.base_name).name if self._has_weights(what) else ""
+
+    def _has_weights(self, what: Deployable) -> bool:
+        """Tell whether the base's name means its weights on the server.
+
+        Versions that write an uploaded file anew tell another digest: then its tensors decide,
+        where the file can be read from here.
+        """
+        if self._runtime.base_digest(what.base_name) == what.base_digest:
+            return True
+        shown = Path(self._runtime.settings(what.base_name).base)
+        try:
+            same = tensor_fingerprint(shown) == tensor_fingerprint(what.base_path)
+        except (FineTuningError, OSError, ValueError):
+            return False  # not on this machine, or another user's
+        return same
 
     def _difference(self, name: str, checks: Sequence[tuple[Sequence[Message], str]]) -> str | None:
         """Return where the server's prompt leaves the trained one; "" nowhere, None untold."""

@@ -282,7 +282,7 @@ def _reply_parts(
         for index in range(NUM_LONG_REPLIES):
             reply = session.complete(prompts[index], LONG_REPLY_TOKENS)
             answered[index] = Answered(tuple(prompts[index]), reply)
-            read[index] = reference.follow(prompts[index], reply.text)
+            read[index] = reference.follow(prompts[index], answered[index].text)
             if reply.ended:
                 break
     return [ending_part(reference.end_of_turn, answered, read), output]

@@ -15,7 +15,10 @@ from fine_tuning.core.json_value import JsonObject
 
 @dataclass(frozen=True, slots=True)
 class FollowedToken:
-    """One token of a served reply: how likely the reference finds it, and its own favourite."""
+    """One token of a served reply: how likely the reference finds it, and its own favourite.
+
+    A byte in ``text`` that is no character by itself is a surrogate (Python's "surrogateescape").
+    """
 
     text: str
     log_probability: float
@@ -32,14 +35,15 @@ class Followed:
     """A served reply as the reference reads it, token after token.
 
     Attributes:
-        first: Log-probabilities of the likeliest first tokens, by their text.
+        likeliest: Log-probabilities of the likeliest tokens by their text, at each place of the
+            reply and, last, after it.
         tokens: The tokens of the reply's text, in order.
         stop_log_probabilities: Of the trained end of turn before each of ``tokens``, and last,
             after all of them.
         stop: The end of turn after the whole reply.
     """
 
-    first: Mapping[str, float]
+    likeliest: tuple[Mapping[str, float], ...]
     tokens: tuple[FollowedToken, ...] = ()
     stop_log_probabilities: tuple[float, ...] = ()
     stop: FollowedToken | None = None

@@ -52,6 +52,11 @@ class RegistryFile:
         """Return the time as it is stored."""
         return iso(self._clock.now())
 
+    def mark(self) -> str:
+        """Return eight digits that tell this workspace's drafts on a server from others'."""
+        with self.database.reading() as connection:
+            return str(connection.execute("SELECT mark FROM workspace").get)
+
     def locked(self, work: str, *, wait_s: float = 30.0) -> AbstractContextManager[None]:
         """Hold one kind of work, such as ``switch``, for one process and thread at a time.
 
@@ -110,7 +115,10 @@ class RegistryFile:
         self.database.close()
 
 
-_NEWEST = "SELECT id FROM version ORDER BY id DESC LIMIT 1"
+_NEWEST = (  # of those that can be served, as where runs are asked for
+    "SELECT id FROM version ORDER BY EXISTS (SELECT 1 FROM artefact WHERE version_id = version.id "
+    "AND artefact.kind = 'adapter' AND artefact.state = 'present') DESC, id DESC LIMIT 1"
+)
 _BY_NUMBER = "SELECT id FROM version WHERE family = ? AND number = CAST(? AS INTEGER)"
 _BY_STAGE = "SELECT id FROM version WHERE family = ? AND stage = ? ORDER BY id DESC LIMIT 1"
 _NEWEST_OF = "SELECT id FROM version WHERE family = ? ORDER BY id DESC LIMIT 1"

@@ -164,5 +164,62 @@ SELECT id, before_it, 'in use' FROM (
 ) WHERE before_it IS NOT NULL;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _KINDS_OF_PARENTS)
+_OWNERS = """
+CREATE TABLE owned_name (
+    runtime TEXT NOT NULL,
+    name TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    PRIMARY KEY (runtime, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE workspace (mark TEXT NOT NULL) STRICT;
+INSERT INTO workspace (mark) VALUES (lower(hex(randomblob(4))));
+
+CREATE TABLE spelling (old TEXT NOT NULL, new TEXT NOT NULL) STRICT;
+INSERT INTO spelling SELECT runtime, rtrim(runtime, '/') FROM (
+    SELECT runtime FROM deployment UNION SELECT runtime FROM switching
+    UNION SELECT runtime FROM pointer UNION SELECT runtime FROM traffic
+) WHERE runtime LIKE 'ollama http%';
+UPDATE spelling SET new = lower(new) WHERE instr(substr(new, instr(new, '://') + 3), '/') = 0;
+UPDATE spelling SET new = CASE instr(substr(new, instr(new, '://') + 3), '/')
+    WHEN 0 THEN new || iif(new LIKE 'ollama https%', ':443', ':80')
+    ELSE substr(new, 1, instr(new, '://') + 1 + instr(substr(new, instr(new, '://') + 3), '/'))
+        || iif(new LIKE 'ollama https%', ':443', ':80')
+        || substr(new, instr(new, '://') + 2 + instr(substr(new, instr(new, '://') + 3), '/')) END
+WHERE new NOT GLOB '*://*:[0-9]*';
+UPDATE spelling SET new = replace(replace(replace(replace(new, '//127.0.0.1:', '//localhost:'),
+    '//[::1]:', '//localhost:'), '//0.0.0.0:', '//localhost:'), '//[::]:', '//localhost:');
+DELETE FROM spelling WHERE old NOT IN (
+    SELECT old FROM spelling WHERE new IN (SELECT new FROM spelling WHERE old <> new)
+);
+UPDATE deployment SET state = 'retired' WHERE state = 'active'
+    AND runtime IN (SELECT old FROM spelling) AND id NOT IN (
+        SELECT max(id) FROM deployment JOIN spelling ON old = runtime
+        WHERE state = 'active' GROUP BY new, name);
+DELETE FROM pointer WHERE runtime IN (SELECT old FROM spelling) AND switching_id NOT IN (
+    SELECT max(switching_id) FROM pointer JOIN spelling ON old = runtime GROUP BY new, alias);
+UPDATE deployment SET runtime = (SELECT new FROM spelling WHERE old = runtime)
+    WHERE runtime IN (SELECT old FROM spelling);
+UPDATE OR IGNORE switching SET runtime = (SELECT new FROM spelling WHERE old = runtime)
+    WHERE runtime IN (SELECT old FROM spelling);
+UPDATE pointer SET runtime = (SELECT new FROM spelling WHERE old = runtime)
+    WHERE runtime IN (SELECT old FROM spelling);
+UPDATE OR REPLACE traffic SET runtime = (SELECT new FROM spelling WHERE old = runtime)
+    WHERE runtime IN (SELECT old FROM spelling);
+DROP TABLE spelling;
+
+INSERT OR REPLACE INTO owned_name (runtime, name, digest, created_at)
+    SELECT runtime, lower(target), digest, created_at FROM switching
+    WHERE state = 'done' AND version_id IS NULL AND digest <> '' AND lower(target) LIKE '%:base';
+INSERT OR REPLACE INTO owned_name (runtime, name, digest, created_at)
+    SELECT runtime, lower(name), digest, created_at FROM deployment
+    WHERE state = 'active' AND digest <> '';
+INSERT OR REPLACE INTO owned_name (runtime, name, digest, created_at)
+    SELECT runtime, lower(alias), digest, created_at FROM switching
+    WHERE digest <> '' AND id IN (SELECT switching_id FROM pointer);
+"""
+"""Who owns which name on a runtime; and one spelling for each server's address."""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _KINDS_OF_PARENTS, _OWNERS)
 """Step ``n`` (counted from 1) takes a registry from version ``n - 1`` to ``n``."""

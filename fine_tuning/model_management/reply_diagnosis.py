@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from statistics import fmean
 
 from fine_tuning.core.json_value import JsonValue
+from fine_tuning.core.ports import ServedToken
 from fine_tuning.model_management.diagnosis import (
     BASE,
+    MIN_COMPARED_TOKENS,
     MIN_TOKEN_AGREEMENT,
-    NEAR_TIE,
     TRAINED,
     Answered,
     Diagnosis,
     divergence,
     expected_end,
+    is_right_end,
     same_tokens,
     token_agreement,
 )
-from fine_tuning.model_management.proof_parts import ENDING, OUTPUT, ProofPart
+from fine_tuning.model_management.proof_parts import ENDING, OUTPUT, Cause, ProofPart
 from fine_tuning.model_management.reference import Followed
 
 COMPARED_TOKENS = 20
@@ -37,13 +40,17 @@ def ending_part(
     """
     ended = [answer.reply.ended for answer in answered]
     figures: dict[str, JsonValue] = {"num_ended": sum(ended), "num_replies": len(ended)}
+    broken_off = [answer.reply.broken_off for answer in answered if answer.reply.broken_off]
+    if broken_off:
+        figures["num_broken_off"] = len(broken_off)
     part = partial(ProofPart, name=ENDING, figures=figures)
     if read is None:
         sentence = f"{sum(ended)} of {len(ended)} replies ended, and which model made them is open"
         return part(outcome="cannot tell", sentence=sentence)
     pairs = list(zip(answered, read, strict=True))
     overrun = sum(expected_end(answer, followed) is not None for answer, followed in pairs)
-    right = _ends(pairs, exactly=True) or _ends(pairs, exactly=False)
+    exact = _ends(pairs, exactly=True)
+    right = exact or _ends(pairs, exactly=False)
     figures |= {"num_overrun": overrun, "num_ended_as_trained": sum(right)}
     if overrun > sum(right):
         sentence = (
@@ -54,17 +61,29 @@ def ending_part(
     if sum(right) * 2 < len(right):
         wrong = len(right) - sum(right)
         sentence = f"{wrong} of {len(right)} replies end where the model does not say {stop!r}"
-        return part(outcome="fails", cause="wrong_stop_token", sentence=sentence)
+        if not exact:
+            sentence += ", and the server drew other tokens for their texts than the engine reads"
+        wrong_end: Cause = "wrong_stop_token" if exact else ""
+        return part(outcome="fails" if exact else "cannot tell", cause=wrong_end, sentence=sentence)
     if right:
         sentence = f"{sum(right)} replies ended by themselves with {stop!r}, as trained"
         return part(outcome="holds", sentence=sentence)
+    sentence = _why_no_end(pairs, figures)
+    return part(outcome="cannot tell", excuse="no reply was due to end", sentence=sentence)
+
+
+def _why_no_end(pairs: Sequence[tuple[Answered, Followed]], figures: dict[str, JsonValue]) -> str:
+    """Say why no reply was seen to end though nothing is wrong."""
     longest = max(answer.reply.reply_tokens or len(f.tokens) for answer, f in pairs)
     figures["longest_reply_tokens"] = longest
     sentence = (
-        f"could not be checked: the trained model itself ends none of {len(ended)} replies within "
+        f"could not be checked: the trained model itself ends none of {len(pairs)} replies within "
         f"{longest} tokens, as the engine reads them"
     )
-    return part(outcome="cannot tell", excuse="no reply was due to end", sentence=sentence)
+    broken_off = [answer.reply.broken_off for answer, _ in pairs if answer.reply.broken_off]
+    if broken_off:
+        sentence += f"; {len(broken_off)} of them: {broken_off[0]}"
+    return sentence
 
 
 def _ends(pairs: Sequence[tuple[Answered, Followed]], *, exactly: bool) -> list[bool]:
@@ -73,12 +92,21 @@ def _ends(pairs: Sequence[tuple[Answered, Followed]], *, exactly: bool) -> list[
     With ``exactly``, only replies count that the reference cuts into the tokens the server drew.
     """
     return [
-        followed.stop.gap <= NEAR_TIE
+        is_right_end(one, followed)
         for one, followed in pairs
-        if one.reply.ended
+        if one.has_ended
         and followed.stop is not None
         and (not exactly or same_tokens(one, followed) == len(followed.tokens))
     ]
+
+
+def _other_model(scale: float | None) -> tuple[Cause, str]:
+    """Return what is wrong and which model answers, by the strength of its adapter."""
+    if scale is None:
+        return "wrong_base", "neither the trained model nor its base: another base model"
+    if scale == BASE:
+        return "adapter_ignored", "the base model: the server ignores the adapter"
+    return "adapter_scale", f"the trained model with its adapter {scale:g} times as strong"
 
 
 def output_part(
@@ -92,37 +120,36 @@ def output_part(
         prompt_source: Where the prompts are from.
     """
     share, num_tokens = token_agreement(answered, diagnosis.readings[TRAINED].followed)
-    by = "first tokens' log-probabilities" if diagnosis.by == "probabilities" else "greedy tokens"
+    by = "the log-probabilities told" if diagnosis.by == "probabilities" else "greedy tokens"
     figures: dict[str, JsonValue] = {
         "by": diagnosis.by,
         "num_prompts": len(answered),
         "prompts": prompt_source,
         "distance_by_strength": {
-            f"{scale:g}": reading.distance for scale, reading in diagnosis.readings.items()
+            f"{scale:g}": None if math.isinf(reading.distance) else reading.distance
+            for scale, reading in diagnosis.readings.items()
         },
         "limit": diagnosis.readings[TRAINED].limit,
         "token_agreement": share,
         "num_tokens": num_tokens,
     }
     distance = diagnosis.readings[TRAINED].distance
+    is_little = num_tokens < MIN_COMPARED_TOKENS
+    if is_little and (diagnosis.scale == TRAINED or math.isinf(distance)):
+        sentence = (
+            f"of all replies {num_tokens} tokens could be compared with the trained model's, "
+            f"expected {MIN_COMPARED_TOKENS} or more to tell anything"
+        )
+        return ProofPart(name=OUTPUT, outcome="cannot tell", sentence=sentence, figures=figures)
     if diagnosis.scale == TRAINED:
         return _agreeing_part(diagnosis, share, figures)
-    if diagnosis.scale is None:
-        cause, answering_model = (
-            "wrong_base",
-            "neither the trained model nor its base: another base model",
-        )
-    elif diagnosis.scale == BASE:
-        cause, answering_model = "adapter_ignored", "the base model: the server ignores the adapter"
-    else:
-        cause = "adapter_scale"
-        answering_model = f"the trained model with its adapter {diagnosis.scale:g} times as strong"
+    cause, answering_model = _other_model(diagnosis.scale)
     return ProofPart(
         name=OUTPUT,
         outcome="fails",
-        cause=cause,  # type: ignore[arg-type]
+        cause=cause,
         sentence=f"by {by} what answers is {answering_model} ({distance:.3f} nats from the trained "
-        "model)",
+        f"model, {num_tokens} tokens compared)",
         figures=figures,
     )
 
@@ -135,8 +162,8 @@ def _agreeing_part(diagnosis: Diagnosis, share: float, figures: dict[str, JsonVa
             name=OUTPUT,
             outcome="fails",
             cause="other_sampling",
-            sentence=f"the first tokens agree, and only {share:.1%} of all tokens are the "
-            "likeliest: the server draws replies otherwise than it was asked to",
+            sentence=f"the probabilities agree, and only {share:.1%} of {figures['num_tokens']} "
+            "tokens are the likeliest: the server draws replies otherwise than it was asked to",
             figures=figures,
         )
     effect = _effect(diagnosis)
@@ -150,7 +177,7 @@ def _agreeing_part(diagnosis: Diagnosis, share: float, figures: dict[str, JsonVa
         return ProofPart(
             name=OUTPUT,
             outcome="cannot tell",
-            sentence=f"{agrees} nats; the adapter moves the first tokens too little ({effect:.4f} "
+            sentence=f"{agrees} nats; the adapter moves the replies too little ({effect:.4f} "
             "nats) to tell the tuned model from its base",
             figures=figures,
         )
@@ -163,10 +190,14 @@ def _agreeing_part(diagnosis: Diagnosis, share: float, figures: dict[str, JsonVa
 
 
 def _effect(diagnosis: Diagnosis) -> float:
-    """Return how far the trained model is from its base, by the reference alone, in nats."""
+    """Return how far the trained model is from its base, by the reference alone, in nats.
+
+    That is at the first tokens of the replies.
+    """
     distances = []
     readings = (diagnosis.readings[scale].followed for scale in (TRAINED, BASE))
     for tuned, base in zip(*readings, strict=True):
-        likeliest = sorted(tuned.first.items(), key=lambda pair: -pair[1])[:COMPARED_TOKENS]
-        distances.append(divergence(dict(likeliest), base.first))
+        likeliest = sorted(tuned.likeliest[0].items(), key=lambda pair: -pair[1])[:COMPARED_TOKENS]
+        told = ServedToken(likeliest[0][0], likeliest[0][1], tuple(likeliest))
+        distances.append(divergence(told, base.likeliest[0]))
     return fmean(distances)

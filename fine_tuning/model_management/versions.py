@@ -24,6 +24,8 @@ IMPORTED = "imported"
 ADAPTER = "adapter"
 """The kind of the artefact every version has: the adapter as llama.cpp reads it."""
 
+EVENT_WORDS = {"judged": "evaluated"}
+"""Kinds of events that are stored under an earlier word."""
 MAX_FAMILY_CHARACTERS = 48
 _FAMILY = re.compile(rf"[a-z0-9_][a-z0-9_.\-]{{0,{MAX_FAMILY_CHARACTERS - 1}}}")
 
@@ -92,6 +94,11 @@ class Event:
     kind: str
     detail: str
     created_at: str
+
+    @property
+    def word(self) -> str:
+        """What happened, in a word for people."""
+        return EVENT_WORDS.get(self.kind, self.kind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

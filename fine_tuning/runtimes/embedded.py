@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,9 @@ import psutil
 from fine_tuning.core.closing import Closing
 from fine_tuning.core.conversation import Message, Part
 from fine_tuning.core.errors import DataError, RuntimeUnavailableError
-from fine_tuning.core.ports import GREEDY, Progress, Sampling
+from fine_tuning.core.naming import content_name
+from fine_tuning.core.ports import GREEDY, Progress, PromptRenderer, Sampling
+from fine_tuning.runtimes.base_prompts import CHATML_TEMPLATE
 from fine_tuning.runtimes.llama_client import (
     LlamaChatModel,
     LlamaClient,
@@ -30,15 +32,9 @@ from fine_tuning.runtimes.llama_client import (
 )
 from fine_tuning.runtimes.llama_cpp_file import llama_cpp_file
 from fine_tuning.runtimes.load_check import ModelFacts, check_adapter, check_model
+from fine_tuning.runtimes.prompt_writer import BasePrompts
+from fine_tuning.runtimes.served_prompts import RendererRules, ServedPrompts, template_prompts
 from fine_tuning.runtimes.trial_load import explain_failure
-
-CHATML_TEMPLATE = (
-    "{% for message in messages %}"
-    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
-"""Used for models that bring no template (llama.cpp common/chat.cpp, CHATML_TEMPLATE_SRC)."""
 
 SPARE_HTTP_THREADS = 4
 EMBEDDED_TOKENS = 2048
@@ -92,6 +88,11 @@ class EmbeddedServer(Closing):
         choices: Adapters that are loaded and not applied; a request names by their index those it
             wants (llama-server's field ``lora``).
         embeds: Answer with embeddings, means over the tokens, instead of replies.
+        prompts: What writes the prompts, in place of ``chat_template`` and ``system``.
+
+    Attributes:
+        renderer: What writes the prompts.
+        jinja_renderer: llama.cpp's own, by the Jinja template alone.
 
     Raises:
         ModelNotFoundError: if a file is missing.
@@ -116,12 +117,14 @@ class EmbeddedServer(Closing):
         reuse_prompt: bool = False,
         choices: Sequence[Path] = (),
         embeds: bool = False,
+        prompts: BasePrompts | None = None,
     ) -> None:
         self.parallel = max(1, parallel)
         self.threads = threads or default_threads()
         facts = check_model(model_path)
-        own_template = chat_template is not None or not facts.has_chat_template
-        template = chat_template or missing_template(facts)
+        prompts = prompts or BasePrompts(jinja=chat_template or "", system=system)
+        template = prompts.jinja or missing_template(facts)
+        is_other = bool(template or prompts.go or prompts.asked)
         loaded = llama_cpp_file(model_path)
         params = _parameters(loaded, template, key := secrets.token_urlsafe(24))
         params.lora_adapters = _loras(model_path, adapter, choices)
@@ -135,10 +138,10 @@ class EmbeddedServer(Closing):
             properties = self._client.get("/props")
             self.context_tokens: int = properties["default_generation_settings"]["n_ctx"]
             self.tokenizer = LlamaTokenizer(self._client, facts.vocabulary_fingerprint)
-            texts = [properties[key] for key in ("chat_template", "bos_token", "eos_token")]
-            self.renderer = LlamaRenderer(self._client, template_fingerprint(texts), system=system)
+            self.jinja_renderer = _jinja_renderer(self._client, properties, prompts)
+            self.renderer = self._renderer(prompts, properties["eos_token"])
             # A template that is not the model's own may end turns with a text that is no token.
-            turn_end = self.end_of_turn.strip() if own_template else ""
+            turn_end = self.end_of_turn.strip() if is_other else ""
         except BaseException:
             self.close()
             raise
@@ -147,7 +150,22 @@ class EmbeddedServer(Closing):
             self.renderer,
             name or model_path.stem,
             reuse_prompt=reuse_prompt,
-            stop=[*stop, *([turn_end] if turn_end else [])],
+            stop=dict.fromkeys([*stop, *prompts.stop, *([turn_end] if turn_end else [])]),
+        )
+
+    def _renderer(self, prompts: BasePrompts, eos: str) -> PromptRenderer:
+        rules = RendererRules(eos, prompts.stop)
+        if prompts.asked:
+            if prompts.write is None:
+                raise RuntimeUnavailableError(
+                    f"Ollama itself writes the prompts of {prompts.asked}, and does not answer",
+                    next_command="ollama serve",
+                )
+            return ServedPrompts(prompts.write, content_name([*prompts.to_dict().items()]), rules)
+        if not prompts.go:
+            return self.jinja_renderer
+        return template_prompts(
+            prompts.go, system=prompts.system, messages=prompts.messages, rules=rules
         )
 
     @property
@@ -250,6 +268,15 @@ class EmbeddedServer(Closing):
         if self._server is None:
             raise RuntimeUnavailableError("this embedded server was closed, expected an open one")
         return self
+
+
+def _jinja_renderer(
+    client: LlamaClient, properties: Mapping[str, Any], prompts: BasePrompts
+) -> LlamaRenderer:
+    texts = [properties[key] for key in ("chat_template", "bos_token", "eos_token")]
+    return LlamaRenderer(
+        client, template_fingerprint(texts), system=prompts.system, messages=prompts.messages
+    )
 
 
 def _parameters(model: Path, template: str, api_key: str) -> Any:  # noqa: ANN401 - llama.cpp's own

@@ -17,7 +17,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -29,7 +29,7 @@ from fine_tuning.core.errors import (
     RuntimeFailedError,
     StorageError,
 )
-from fine_tuning.core.json_value import JsonObject, JsonValue, number_at
+from fine_tuning.core.json_value import JsonValue, number_at
 from fine_tuning.core.naming import content_name, file_sha256
 from fine_tuning.core.ports import ModelInfo, ModelRecipe, Progress
 from fine_tuning.runtimes.adapter_copies import AdapterCopies
@@ -38,38 +38,17 @@ from fine_tuning.runtimes.base_model import BaseModel, known_digest, resolve_bas
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.load_check import check_adapter
 from fine_tuning.runtimes.loadable import LoadableModel
+from fine_tuning.runtimes.prompt_writer import BasePrompts
+from fine_tuning.runtimes.stored_recipe import StoredRecipe
 from fine_tuning.runtimes.trial_load import trial_load
 from fine_tuning.storage.atomic import storage_errors, sync_folder, write_file
 from fine_tuning.storage.locking import locked
 
 RECIPE_FILE = "recipe.json"
 ADAPTERS = ".adapters"
-SCHEMA = "ft-embedded/2"
 DEFAULT_CONTEXT_TOKENS = 2048
 STEPS = 3
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/\-]{0,79}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredRecipe:
-    """What is known of a model; ``adapter_digest`` "" means there is no adapter.
-
-    The base is found again at ``base_path``, or by its name should Ollama have moved it, and must
-    still have its digest; an unchanged size and time of change spare reading it all.
-    """
-
-    name: str
-    base: str
-    base_path: str
-    base_digest: str
-    base_size_bytes: int
-    base_mtime_ns: int
-    adapter_digest: str
-    adapter_size_bytes: int
-    template: str
-    system: str
-    parameters: JsonObject
-    schema: str = SCHEMA
 
 
 class EmbeddedRuntime:
@@ -229,9 +208,13 @@ class EmbeddedRuntime:
                 context_tokens or number_at(parameters, "num_ctx") or self._context_tokens
             ),
             threads=threads or int(number_at(parameters, "num_thread") or 0) or None,
-            chat_template=model.template or None,
-            system=model.system,
-            stop=model.stop,
+            prompts=BasePrompts(
+                go=model.go_template,
+                jinja="" if model.go_template else model.template,
+                system=model.system,
+                messages=model.messages,
+                stop=tuple(model.stop),
+            ),
             reuse_prompt=reuse_prompt,
         )
 
@@ -252,8 +235,11 @@ class EmbeddedRuntime:
             base_path=self._base_of(stored),
             adapter_path=self._adapter_of(stored),
             template=stored.template,
+            go_template=stored.go_template,
             system=stored.system,
             parameters=stored.parameters,
+            messages=tuple((str(role), str(text)) for role, text in stored.messages),
+            license=stored.license,
             digest=info.digest,
             size_bytes=info.size_bytes,
             modified_at=datetime.fromtimestamp(changed_s, UTC),
@@ -349,6 +335,9 @@ def _stored(name: str, recipe: ModelRecipe, base: BaseModel) -> StoredRecipe:
         template=recipe.template or "",
         system=base.system if recipe.system is None else recipe.system,
         parameters=_parameters(base) if recipe.parameters is None else recipe.parameters,
+        messages=recipe.messages,
+        license=recipe.license,
+        go_template=recipe.go_template,
     )
 
 
@@ -381,7 +370,8 @@ def _read(place: Path) -> StoredRecipe:
 
 def _info(stored: StoredRecipe) -> ModelInfo:
     # Neither its name nor where the base lies says what a model is.
-    told = ("base_digest", "adapter_digest", "template", "system", "parameters")
+    told = ["base_digest", "adapter_digest", "template", "system", "parameters"]
+    told += [key for key in ("messages", "go_template") if getattr(stored, key)]
     return ModelInfo(
         name=stored.name,
         size_bytes=stored.base_size_bytes + stored.adapter_size_bytes,

@@ -10,7 +10,7 @@ from fine_tuning.core.conversation import Messages
 from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.ports import GREEDY, Sampling, ServedReply
 from fine_tuning.runtimes.embedded import EmbeddedServer
-from fine_tuning.runtimes.llama_answers import by_text
+from fine_tuning.runtimes.llama_answers import served_token
 
 MS_PER_S = 1000.0
 
@@ -54,13 +54,11 @@ class EmbeddedServedModel:
         )
         timings = answer["timings"]
         drawn = answer.get("completion_probabilities") or []
-        first = drawn[0]["top_logprobs"] if drawn else []
         return ServedReply(
             text=answer["content"],
             ended=answer["stop_type"] == "eos"
             or answer.get("stopping_word", "") in self._server.chat_model.stop,
-            tokens=tuple(token["token"] for token in drawn) if drawn else None,
-            first_token_log_probabilities=by_text(first) or None,
+            entries=tuple(map(served_token, drawn)) or None,
             prompt_tokens=answer["tokens_evaluated"],
             reply_tokens=answer["tokens_predicted"],
             load_s=self._server.load_s,

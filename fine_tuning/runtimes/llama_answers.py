@@ -6,13 +6,12 @@ Source: llama.cpp, tools/server/README.md and server-common.cpp (format_error_re
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable
 
 import httpx
 
 from fine_tuning.core.errors import RuntimeFailedError
-from fine_tuning.runtimes.llama_api import ErrorObject, StreamEvent, TokenProbability
+from fine_tuning.core.ports import ServedToken
+from fine_tuning.runtimes.llama_api import ErrorObject, StreamEvent, TokenPiece, TokenProbability
 
 TOO_LONG = "exceed_context_size_error"
 REFUSED = 400
@@ -39,16 +38,31 @@ def event_of(line: str) -> StreamEvent | None:
     return event
 
 
-def by_text(likeliest: Iterable[TokenProbability]) -> dict[str, float]:
-    """Return natural log-probabilities by a token's text; tokens of the same text count together.
+def served_token(entry: TokenProbability) -> ServedToken:
+    """Return an entry of the probabilities of a reply as the ports say it.
 
-    Special tokens, those that end a turn among them, have the text "".
+    A server that tells a token's own bytes is believed; Ollama tells those of U+FFFD for bytes.
     """
-    found: dict[str, float] = {}
-    for item in likeliest:
-        text, more = str(item["token"]), float(item["logprob"])
-        found[text] = math.log(math.exp(found[text]) + math.exp(more)) if text in found else more
-    return found
+    return ServedToken(
+        text=_exact(entry),
+        log_probability=float(entry["logprob"]),
+        likeliest=tuple(
+            (_exact(item), float(item["logprob"])) for item in entry.get("top_logprobs") or ()
+        ),
+    )
+
+
+def text_of(token: TokenPiece) -> str:
+    """Return a token's text; a byte that is no character by itself is a surrogate."""
+    piece = token["piece"]
+    return piece if isinstance(piece, str) else bytes(piece).decode("utf-8", "surrogateescape")
+
+
+def _exact(item: TokenProbability) -> str:
+    told = item.get("bytes")
+    if not told:
+        return str(item["token"])
+    return bytes(told).decode("utf-8", "surrogateescape")
 
 
 def failure_of(response: httpx.Response) -> RuntimeFailedError:

@@ -117,6 +117,19 @@ class TokenList(TypedDict):
     tokens: list[int]
 
 
+class TokenPiece(TypedDict):
+    """A token and its text; its bytes where they are no valid text."""
+
+    id: int
+    piece: str | Sequence[int]
+
+
+class PieceList(TypedDict):
+    """The answer of ``/tokenize`` with ``with_pieces``."""
+
+    tokens: list[TokenPiece]
+
+
 class RenderedPrompt(TypedDict):
     """The answer of ``/apply-template``."""
 

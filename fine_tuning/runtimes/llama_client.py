@@ -1,13 +1,12 @@
 """What a running llama-server can do, as the ports say it: tokenize, render, reply.
 
-Speaks llama.cpp's own HTTP endpoints (tools/server/README.md). Does not know how the server was
-started, nor what is in the model file.
+Speaks llama.cpp's own HTTP endpoints (tools/server/README.md), whoever started the server.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,10 +17,16 @@ from fine_tuning.core.conversation import Message, Messages
 from fine_tuning.core.errors import DataError, RuntimeFailedError, RuntimeUnavailableError
 from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.naming import content_name
-from fine_tuning.core.ports import GREEDY, Sampling
+from fine_tuning.core.ports import GREEDY, PromptRenderer, Sampling
 from fine_tuning.core.template_message import template_message
-from fine_tuning.runtimes.llama_answers import event_of, failure_of
-from fine_tuning.runtimes.llama_api import CompletionAnswer, RenderedPrompt, StreamEvent, TokenList
+from fine_tuning.runtimes.llama_answers import event_of, failure_of, text_of
+from fine_tuning.runtimes.llama_api import (
+    CompletionAnswer,
+    PieceList,
+    RenderedPrompt,
+    StreamEvent,
+    TokenList,
+)
 from fine_tuning.runtimes.sampling_options import sampling_options
 
 CONNECT_TIMEOUT_S = 10.0
@@ -35,8 +40,8 @@ STALE = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 class Reply:
     """A finished reply.
 
-    ``stop_type`` is llama.cpp's word for why it ended: "eos" (the model's end-of-turn token),
-    "word" (a stop string) or "limit" (``max_tokens`` or the context is used up).
+    ``stop_type`` is llama.cpp's: "eos" (the model's end-of-turn token), "word" (a stop string) or
+    "limit" (``max_tokens`` or the context is used up).
     """
 
     text: str
@@ -46,7 +51,7 @@ class Reply:
 
 
 class LlamaClient:
-    """One keep-alive HTTP client of a llama-server; safe to share between threads.
+    """One HTTP client of a llama-server; safe to share between threads.
 
     Args:
         address: Where the server listens, such as "http://127.0.0.1:8080".
@@ -120,9 +125,8 @@ class LlamaClient:
                     return self._http.send(request, stream=stream)
             return self._http.send(request, stream=stream)
         except httpx.TransportError as error:
-            raise RuntimeUnavailableError(
-                f"the embedded model server does not answer: {error}"
-            ) from error
+            reason = f"the embedded model server does not answer: {error}"
+            raise RuntimeUnavailableError(reason) from error
         except RuntimeError as error:  # httpx: the client was closed
             raise RuntimeUnavailableError("the embedded model server was closed") from error
 
@@ -212,6 +216,15 @@ class LlamaTokenizer:
         """
         return str(self._client.post("/detokenize", {"tokens": list(ids)})["content"])
 
+    def texts(self, ids: Sequence[int]) -> list[str]:
+        """Return the text of each token by itself, special tokens included.
+
+        A byte that is no character by itself is a surrogate (Python's "surrogateescape").
+        """
+        body = {"content": list(ids), "add_special": False, "with_pieces": True}
+        answer: PieceList = self._client.post("/tokenize", body)
+        return [text_of(token) for token in answer["tokens"]]
+
 
 class LlamaRenderer:
     """The server's own rendering of messages (core.ports.PromptRenderer).
@@ -220,12 +233,22 @@ class LlamaRenderer:
         client: The server, started without prefilling of a last assistant message.
         fingerprint: The content name of template and rules.
         system: Set before conversations that bring no system message of their own; "" for none.
+        messages: (role, text) pairs before every conversation.
     """
 
-    def __init__(self, client: LlamaClient, fingerprint: str, *, system: str = "") -> None:
+    def __init__(
+        self,
+        client: LlamaClient,
+        fingerprint: str,
+        *,
+        system: str = "",
+        messages: Sequence[tuple[str, str]] = (),
+    ) -> None:
         self._client = client
-        self._fingerprint = content_name([fingerprint, system]) if system else fingerprint
+        before = [*([system] if system or messages else []), *map(list, messages)]
+        self._fingerprint = content_name([fingerprint, *before]) if before else fingerprint
         self._system = {"role": "system", "content": system} if system else None
+        self._before = [{"role": role, "content": text} for role, text in messages]
 
     @property
     def fingerprint(self) -> str:
@@ -253,8 +276,9 @@ class LlamaRenderer:
         """
         if not messages:
             raise DataError("there is no message to render, expected at least one")
-        turns: list[JsonObject] = [openai_message(message) for message in messages]
-        if self._system and messages[0].role not in SYSTEM_ROLES:
+        turns: list[JsonObject] = [*self._before]
+        turns += [openai_message(message) for message in messages]
+        if self._system and turns[0]["role"] not in SYSTEM_ROLES:
             turns.insert(0, self._system)
         body: dict[str, JsonValue] = {
             "messages": turns,
@@ -305,11 +329,11 @@ class LlamaChatModel:
     def __init__(
         self,
         client: LlamaClient,
-        renderer: LlamaRenderer,
+        renderer: PromptRenderer,
         name: str,
         *,
         reuse_prompt: bool = False,
-        stop: Sequence[str] = (),
+        stop: Iterable[str] = (),
     ) -> None:
         self._client = client
         self._renderer = renderer
@@ -353,9 +377,8 @@ class LlamaChatModel:
         return answer
 
     def _request(self, messages: Messages, sampling: Sampling) -> dict[str, JsonValue]:
-        prompt = self._renderer.render(messages, add_generation_prompt=True)
         return {
-            "prompt": prompt,
+            "prompt": self._renderer.render(messages, add_generation_prompt=True),
             "n_predict": sampling.max_tokens,
             **sampling_options(sampling),
             "stop": [*self.stop, *sampling.stop],

@@ -24,6 +24,8 @@ from fine_tuning.gguf.values import StringArray
 
 ALPHA_KEY = "adapter.lora.alpha"
 TEMPLATE_KEY = "tokenizer.chat_template"
+CONTROL = 3
+"""The type of tokens such as the end of a turn (llama.cpp: include/llama.h)."""
 EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"
 HALVES = (".lora_a", ".lora_b")
 ADAPTER_TYPES = ("F32", "F16", "BF16", "Q8_0")
@@ -100,6 +102,21 @@ def _model_facts(model: GgufFile) -> ModelFacts:
         context_tokens=model.get(f"{architecture}.context_length", int, 0),
         vocabulary_fingerprint=vocabulary_fingerprint(model.metadata),
     )
+
+
+def is_control_token(path: Path, text: str) -> bool:
+    """Tell whether a text is one of a model's tokens that stand for no text.
+
+    Args:
+        path: A GGUF model.
+        text: The text.
+    """
+    with open_gguf(path) as model:
+        tokens = model.metadata.get("tokenizer.ggml.tokens")
+        kinds = model.metadata.get("tokenizer.ggml.token_type")
+        if not isinstance(tokens, StringArray) or not isinstance(kinds, np.ndarray):
+            return False
+        return any(tokens[int(place)] == text for place in np.flatnonzero(kinds == CONTROL))
 
 
 def vocabulary_fingerprint(metadata: Mapping[str, object]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,22 +13,27 @@ from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.ports import ModelRecipe, Progress
 
 LATEST = ":latest"
+_NAME = re.compile(r"[^\W_][\w.:/\-@ ]{0,499}|_[\w.:/\-@ ]{0,499}|/[\w.:/\-@ ]{1,499}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadableModel:
     """A model that can be loaded.
 
-    ``template`` "" takes the base's own, else ChatML. ``parameters`` are Ollama's (``stop``,
-    ``num_ctx``, ``temperature``, ...).
+    ``template`` "" takes the base's own, else ChatML; a ``go_template``, one of Ollama's, is
+    stronger than either where there is one. ``parameters`` are Ollama's (``stop``,
+    ``num_ctx``, ``temperature``, ...). ``messages`` (role, text) begin every conversation.
     """
 
     name: str
     base_path: Path
     adapter_path: Path | None = None
     template: str = ""
+    go_template: str = ""
     system: str = ""
     parameters: JsonObject = field(default_factory=dict)
+    messages: tuple[tuple[str, str], ...] = ()
+    license: str = ""
     digest: str = ""
     size_bytes: int = 0
     modified_at: datetime | None = None
@@ -95,6 +101,15 @@ def texts_in(value: JsonValue) -> list[str]:
     if not isinstance(value, list | tuple):
         return []
     return [item for item in value if isinstance(item, str)]
+
+
+def is_model_name(name: str) -> bool:
+    """Tell whether a text can name a model: letters, digits and ``_ . : / - @``.
+
+    Args:
+        name: The text.
+    """
+    return bool(_NAME.fullmatch(name))
 
 
 def plain_name(name: str) -> str:

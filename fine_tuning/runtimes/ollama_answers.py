@@ -47,6 +47,7 @@ class StreamLine(TypedDict, total=False):
     response: str
     thinking: str
     logprobs: Sequence[TokenProbability] | None
+    context: Sequence[int]
     done: bool
     done_reason: str
     total_duration: int
@@ -68,6 +69,13 @@ class ModelDetails(TypedDict):
     quantization_level: str
 
 
+class ListedDetails(ModelDetails, total=False):
+    """What /api/tags tells besides; absent before 0.33."""
+
+    context_length: JsonValue
+    embedding_length: JsonValue
+
+
 class ModelRow(TypedDict, total=False):
     """A model in a list: of all (/api/tags) or of the loaded ones (/api/ps)."""
 
@@ -76,7 +84,8 @@ class ModelRow(TypedDict, total=False):
     modified_at: str
     size: int | None
     digest: str | None
-    details: ModelDetails | None
+    details: ModelDetails | ListedDetails | None
+    capabilities: list[str]
     size_vram: int
     expires_at: str
     context_length: int
@@ -97,5 +106,8 @@ class ShownModel(TypedDict, total=False):
     details: ModelDetails
     model_info: Mapping[str, JsonValue]
     capabilities: list[str]
+    tensors: list[JsonValue]
+    license: str
+    messages: list[JsonValue]
     modified_at: str
     system: str | None

@@ -24,16 +24,16 @@ from fine_tuning.core.errors import (
 from fine_tuning.core.naming import file_sha256
 from fine_tuning.core.ports import Progress
 from fine_tuning.runtimes.ollama_answers import StreamLine
+from fine_tuning.runtimes.ollama_host import DEFAULT_URL, VARIABLE, server_address
 from fine_tuning.storage.atomic import storage_errors
 
-DEFAULT_URL = "http://localhost:11434"
 CONNECT_TIMEOUT_S = 5.0
 QUICK_TIMEOUT_S = 30.0
 # Loading a large model from a slow disk, and each pause between two pieces of a reply.
 WORK_TIMEOUT_S = 600.0
 CHUNK_BYTES = 1 << 20
 TOKEN_VARIABLE = "OLLAMA_API_KEY"  # noqa: S105 - a variable's name
-START_SERVER = "ollama serve, or set deployment.ollama_base_url to where it listens"
+START_SERVER = f"ollama serve, or set {VARIABLE} or deployment.ollama_base_url to where it listens"
 
 
 class OllamaClient:
@@ -42,14 +42,21 @@ class OllamaClient:
     A server that asks for a token gets that of ``OLLAMA_API_KEY``, as from Ollama's own clients.
 
     Args:
-        url: Where the server listens.
+        url: Where the server listens; at its default, ``OLLAMA_HOST`` decides.
         work_timeout_s: The longest silence of a server that works: loads, creates, replies.
+        connect_timeout_s: How long to wait for a connection.
     """
 
-    def __init__(self, url: str = DEFAULT_URL, *, work_timeout_s: float = WORK_TIMEOUT_S) -> None:
-        self.url = url.rstrip("/")
-        self._work = httpx.Timeout(CONNECT_TIMEOUT_S, read=work_timeout_s, write=work_timeout_s)
-        quick = httpx.Timeout(CONNECT_TIMEOUT_S, read=QUICK_TIMEOUT_S, write=QUICK_TIMEOUT_S)
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        work_timeout_s: float = WORK_TIMEOUT_S,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    ) -> None:
+        self.url = server_address(url)
+        self._work = httpx.Timeout(connect_timeout_s, read=work_timeout_s, write=work_timeout_s)
+        quick = httpx.Timeout(connect_timeout_s, read=QUICK_TIMEOUT_S, write=QUICK_TIMEOUT_S)
         # A connection each: a kept one may be dead after the minutes between two requests.
         limits = httpx.Limits(max_keepalive_connections=0)
         # trust_env: a proxy of the environment must not see what goes to the user's own server.

@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Final
 
 from fine_tuning.core.conversation import Message, Messages
-from fine_tuning.core.errors import DataError, RuntimeFailedError
+from fine_tuning.core.errors import DataError, FineTuningError, RuntimeFailedError
 from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.ports import GREEDY, Sampling, ServedReply
-from fine_tuning.runtimes.llama_answers import by_text
+from fine_tuning.runtimes.llama_answers import served_token
 from fine_tuning.runtimes.llama_api import TokenProbability
 from fine_tuning.runtimes.ollama_answers import MessagePart, ModelList, ShownModel, StreamLine
 from fine_tuning.runtimes.ollama_client import OllamaClient
@@ -25,6 +26,11 @@ from fine_tuning.runtimes.sampling_options import sampling_options
 
 NS_PER_S = 1e9
 _NO_TOOLS = "does not support tools"
+# Ollama gives a reply up when more pieces in a row are equal without their blanks, and sends no
+# line that says so (llm/llama_server.go and llm/server.go, tokenRepeat).
+MAX_EQUAL_PIECES = 30
+REPEATED = f"a reply of more than {MAX_EQUAL_PIECES} equal pieces, ended by Ollama"
+UNEXPLAINED = "a reply that Ollama, which still runs, ended without saying why"
 _TOO_LONG = ("context length", "context size", "too long", "exceeds the context")
 
 
@@ -55,7 +61,8 @@ class OllamaServedModel:
             DataError: if a message holds something other than text.
             ModelNotFoundError: if the server has no such model.
             RuntimeUnavailableError: if no server answers.
-            RuntimeFailedError: if the prompt is too long, or the server stops half-way.
+            RuntimeFailedError: if the prompt is too long, or the server stops half-way. A reply the
+                living server broke off is returned, and says so.
         """
         return (yield from self._stream(messages, sampling, 0))
 
@@ -123,6 +130,7 @@ class OllamaServedModel:
         first_s: float | None = None
         pieces: list[str] = []
         logprobs: list[TokenProbability] = []
+        repeats = _Repeats()
         last: StreamLine = {}
         try:
             with closing(self._client.lines("/api/chat", body)) as lines:
@@ -130,6 +138,8 @@ class OllamaServedModel:
                     logprobs += last.get("logprobs") or ()
                     message: MessagePart = last.get("message") or {}
                     piece = str(message.get("content") or "")
+                    if not last.get("done"):
+                        repeats.note(piece or str(message.get("thinking") or ""))
                     if piece:
                         first_s = first_s or time.monotonic() - asked_s
                         pieces.append(piece)
@@ -138,14 +148,25 @@ class OllamaServedModel:
             if any(words in error.message for words in _TOO_LONG):
                 raise self._too_long(error.message) from error
             raise
-        if not last.get("done"):
+        broken_off = "" if last.get("done") else self._why_without_end(repeats)
+        whole = _served("".join(pieces), logprobs, last, first_s, broken_off)
+        self._check_room(whole)
+        return whole
+
+    def _why_without_end(self, repeats: _Repeats) -> str:
+        """Say why a stream closed rightly has no line that ends it.
+
+        Raises:
+            RuntimeFailedError: if the server is gone.
+        """
+        try:
+            self._client.version()
+        except FineTuningError as error:
             raise RuntimeFailedError(
                 f"Ollama at {self._client.url} stopped half-way through a reply",
                 next_command="ollama serve",
-            )
-        whole = _served("".join(pieces), logprobs, last, first_s)
-        self._check_room(whole)
-        return whole
+            ) from error
+        return REPEATED if repeats.count >= MAX_EQUAL_PIECES else UNEXPLAINED
 
     def _request(self, messages: Messages, sampling: Sampling, top: int) -> dict[str, JsonValue]:
         options: dict[str, JsonValue] = {
@@ -211,20 +232,34 @@ def ollama_message(message: Message) -> dict[str, JsonValue]:
     return raw
 
 
+@dataclass(slots=True)
+class _Repeats:
+    """Counts how many pieces at the end of a stream equal the one before, as Ollama does."""
+
+    piece: str = ""
+    count: int = 0
+
+    def note(self, piece: str) -> None:
+        """Count a piece."""
+        bare = piece.strip()
+        self.count = self.count + 1 if bare == self.piece else 0
+        self.piece = bare
+
+
 def _served(
     text: str,
     logprobs: Sequence[TokenProbability],
     last: StreamLine,
     first_s: float | None,
+    broken_off: str,
 ) -> ServedReply:
     count, seconds = last.get("eval_count"), (last.get("eval_duration") or 0) / NS_PER_S
     load_ns = last.get("load_duration")
-    first = by_text(logprobs[0].get("top_logprobs") or () if logprobs else ())
     return ServedReply(
         text=text,
         ended=last.get("done_reason") == "stop",
-        tokens=tuple(str(item["token"]) for item in logprobs) if logprobs else None,
-        first_token_log_probabilities=first or None,
+        broken_off=broken_off,
+        entries=tuple(map(served_token, logprobs)) or None,
         prompt_tokens=last.get("prompt_eval_count"),
         reply_tokens=count,
         load_s=load_ns / NS_PER_S if load_ns is not None else None,

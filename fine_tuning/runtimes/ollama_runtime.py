@@ -23,6 +23,7 @@ from fine_tuning.core.ports import ModelInfo, ModelRecipe, Progress
 from fine_tuning.runtimes.load_check import check_adapter, check_model
 from fine_tuning.runtimes.ollama_answers import ModelList, ModelRow
 from fine_tuning.runtimes.ollama_client import OllamaClient
+from fine_tuning.runtimes.ollama_host import server_identity
 from fine_tuning.runtimes.ollama_model import OllamaServedModel
 from fine_tuning.runtimes.ollama_modelfile import NO_TEMPLATE, Modelfile, parse_modelfile
 from fine_tuning.runtimes.ollama_probe import ServerFacts, probe
@@ -54,7 +55,7 @@ class OllamaRuntime:
     @property
     def name(self) -> str:
         """What the registry calls this runtime."""
-        return f"ollama {self.client.url}"
+        return f"ollama {server_identity(self.client.url)}"
 
     def facts(self) -> ServerFacts:
         """Return what the server can do; it is asked once.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import torch
 from fine_tuning.core.clock import iso
 from fine_tuning.core.errors import ConfigError, TrainingError
 from fine_tuning.core.events import RunEvent, Value
+from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.naming import file_sha256
 from fine_tuning.core.run import ADAPTER_GGUF, SERVED_CONTEXT_TOKENS, Run
 from fine_tuning.engine.adapter_files import write_gguf_adapter
@@ -24,6 +25,7 @@ from fine_tuning.engine.decoder import Decoder
 from fine_tuning.engine.lora import LoraAdapter
 from fine_tuning.engine.peft_files import write_peft_adapter
 from fine_tuning.gguf.adapter import BASE_DIGEST_KEY, BASE_NAME_KEY
+from fine_tuning.gguf.fingerprint import tensor_fingerprint
 from fine_tuning.training.adapter_training import AdapterTraining
 from fine_tuning.training.fast_mode import first_adapted, frozen_prefix_cache
 from fine_tuning.training.forecast import Forecast, ForecastInput, apply, forecast, timed
@@ -48,12 +50,14 @@ class TrainingBase:
 
     ``digest`` is ``sha256:<64 hex>`` of the file when the caller knows it; "" lets it be computed.
     ``context_tokens`` is the context room the model will be served with.
+    ``prompts`` say what wrote the prompts (``core.run.RunManifest``).
     """
 
     path: Path
     name: str = ""
     digest: str = ""
     context_tokens: int = SERVED_CONTEXT_TOKENS
+    prompts: JsonObject = field(default_factory=dict)
 
 
 class BaseTrainer:
@@ -206,8 +210,9 @@ class BaseTrainer:
         threads = plan.threads or torch.get_num_threads()
         torch.set_num_threads(threads)
         digest = base.digest or (file_sha256(base.path) if base.path.is_file() else "")
+        fingerprint = tensor_fingerprint(base.path) if base.path.is_file() else ""
         if start_from is not None:
-            start_from.check_base(digest)
+            start_from.check_base(digest, fingerprint)
             plan = start_from.in_its_form(plan)
         return RunSettings(
             run_id=folder.path.name,
@@ -216,6 +221,8 @@ class BaseTrainer:
             base_path=str(base.path.absolute()),
             base_digest=digest,
             base_name=base.name or base.path.name,
+            base_fingerprint=fingerprint,
+            prompts=base.prompts,
             snapshot=data.snapshot,
             threads=threads,
             compute_dtype="" if plan.compute_dtype == "auto" else plan.compute_dtype,
@@ -354,6 +361,8 @@ def _refuse_other_base(settings: RunSettings) -> None:
             f"the run's base model {path} is gone, expected {settings.base_digest}",
             next_command=f"fetch {settings.base_name} again, then resume",
         )
+    if settings.base_fingerprint and tensor_fingerprint(path) == settings.base_fingerprint:
+        return  # perhaps rewritten by its server; its weights are the same
     if settings.base_digest and (found := file_sha256(path)) != settings.base_digest:
         raise TrainingError(
             f"the run's base model {path} is {found}, expected {settings.base_digest}",

@@ -12,7 +12,7 @@ import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -52,8 +52,8 @@ FORMAT = 2
 """Format 2 may hold items with weights; format 1, tokenized examples alone, is read as such."""
 READABLE = (1, 2)
 SPLITS = ("train", "validation")
-_LATER = ("parents", "context_tokens")
-"""Settings that runs of earlier versions do not have."""
+OPTIONAL = ("parents", "base_fingerprint", "context_tokens", "prompts")
+"""What settings of earlier versions lack."""
 
 
 def resume_command(run_folder: Path) -> str:
@@ -76,7 +76,8 @@ class RunSettings:
     """What a run was started with.
 
     ``data_digests`` name the copies of the sequences, and of the adapter it began with; ``parents``
-    are the versions that is of.
+    are the versions that is of; ``base_fingerprint`` names the base's tensors, "" where that is not
+    known, and ``prompts`` say what wrote them (``core.run.RunManifest``).
     """
 
     run_id: str
@@ -94,7 +95,9 @@ class RunSettings:
     versions: Mapping[str, str]
     data_digests: Mapping[str, str]
     parents: tuple[str, ...] = ()
+    base_fingerprint: str = ""
     context_tokens: int = SERVED_CONTEXT_TOKENS
+    prompts: JsonObject = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return plain JSON values."""
@@ -109,7 +112,7 @@ class RunSettings:
             TrainingError: if a key is missing, or the format is another one.
             ConfigError: if a number of the plan is out of range.
         """
-        missing = [name for name in cls.__slots__ if name not in raw and name not in _LATER]
+        missing = [name for name in cls.__slots__ if name not in raw and name not in OPTIONAL]
         if missing or raw.get("format") not in READABLE:
             found = f"lacks {', '.join(missing)}" if missing else f"has format {raw.get('format')}"
             raise TrainingError(f"the run's settings.json {found}, expected format {FORMAT}")

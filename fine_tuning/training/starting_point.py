@@ -19,6 +19,7 @@ class StartingPoint:
 
     name: str
     adapter_file: Path
+    base_fingerprint: str = ""
 
     def adapter(self) -> LoraAdapter:
         """Read the adapter, anew each time.
@@ -28,15 +29,20 @@ class StartingPoint:
         """
         return read_gguf_adapter(self.adapter_file)
 
-    def check_base(self, base_digest: str) -> None:
+    def check_base(self, base_digest: str, fingerprint: str = "") -> None:
         """Refuse an adapter that says it was trained on another base.
+
+        Args:
+            base_digest: ``sha256:<64 hex>`` of the base's file, "" when it is not known.
+            fingerprint: That of its tensors: a file that was rewritten is the same base.
 
         Raises:
             ConfigError: if it does.
         """
         with GgufFile.open(self.adapter_file) as file:
             said = file.get(BASE_DIGEST_KEY, str, "")
-        if said and base_digest and said != base_digest:
+        is_rewritten = bool(fingerprint) and fingerprint == self.base_fingerprint
+        if said and base_digest and said != base_digest and not is_rewritten:
             raise ConfigError(
                 f"{self.name} was trained on {said}, and the base is {base_digest}",
                 next_command=f"fine-tuning models show {self.name}, then name its base with --base",

@@ -1,4 +1,8 @@
-"""Finds finished runs by what a user calls them: an id, the start of one, a folder, ``latest``."""
+"""Finds finished runs by what a user calls them: an id, the start of one, a folder, ``latest``.
+
+Their order is the registry's, in which each got its number: clocks are set back, and two runs may
+begin within a second. What is not registered yet comes after, by the time it was begun.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ from pathlib import Path
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.errors import ModelNotFoundError
 from fine_tuning.core.run import Run, RunOverview, RunRecord
+from fine_tuning.model_management.model_registry import ModelRegistry
+from fine_tuning.model_management.registry_file import DATABASE_FILE
 from fine_tuning.storage.run_files import read_overview, read_run
 
 LATEST = "latest"
@@ -14,14 +20,16 @@ DEMO = "demo"
 
 
 def finished_runs(workspace: Workspace) -> list[Run]:
-    """Return the finished runs of a workspace and its demo, oldest first."""
-    return sorted([*read_runs(workspace), *read_runs(_demo(workspace))], key=_begun_at)
+    """Return the finished runs of a workspace and its demo, oldest first, the demo's before all."""
+    return [*read_runs(_demo(workspace)), *read_runs(workspace)]
 
 
 def read_runs(workspace: Workspace) -> list[Run]:
     """Return the finished runs of a workspace alone, oldest first; others are passed over."""
     runs = [run for folder in _folders(workspace) if (run := read_run(folder)) is not None]
-    return sorted(runs, key=_begun_at)
+    numbers = _numbers(workspace)
+    last = len(numbers) and max(numbers.values()) + 1
+    return sorted(runs, key=lambda run: (numbers.get(run.run_id, last), *_begun_at(run)))
 
 
 def overviews(workspace: Workspace) -> list[RunOverview]:
@@ -32,11 +40,25 @@ def overviews(workspace: Workspace) -> list[RunOverview]:
         for folder in _folders(home)
         if (run := read_overview(folder, is_demo=is_demo)) is not None
     ]
-    return sorted(runs, key=_begun_at)
+    runs.sort(key=_begun_at)
+    numbers = _numbers(workspace)
+    # Those begun and not finished have a time alone: they keep their places among the others.
+    places = [at for at, run in enumerate(runs) if run.run_id in numbers and not run.is_demo]
+    in_order = sorted((runs[at] for at in places), key=lambda run: numbers[run.run_id])
+    for at, run in zip(places, in_order, strict=True):
+        runs[at] = run
+    return runs
 
 
 def _folders(workspace: Workspace) -> list[Path]:
     return list(workspace.runs.iterdir()) if workspace.runs.is_dir() else []
+
+
+def _numbers(workspace: Workspace) -> dict[str, int]:
+    """Return the order in which runs became versions; empty before the first did."""
+    if not (workspace.models / DATABASE_FILE).exists():
+        return {}
+    return ModelRegistry(workspace.models).run_numbers()
 
 
 def _begun_at(run: RunRecord) -> tuple[str, str]:

@@ -74,6 +74,9 @@ def test_runs_no_one_registered_are_versions(capsys: pytest.CaptureFixture[str])
     assert value["aliases"] == []
     assert run_json(capsys, "models") == value
     assert run_json(capsys, "models", "--family", "nobody")["versions"] == []
+    said = run(capsys, "models", "--family", "nobody")[2]
+    assert "no model family 'nobody', expected one of: support" in " ".join(said.split())
+    assert "no version yet" not in said
     _, out, err = run(capsys, "models")
     assert "support:2" in out
     assert "MiB on disk" in err

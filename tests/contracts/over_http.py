@@ -7,8 +7,11 @@ from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
+
 from fine_tuning.runtimes.ollama_client import OllamaClient
 from fine_tuning.runtimes.ollama_model import OllamaServedModel
+from tests.network.rented import own_model
 from tests.ollama_stand_in.server import StandIn
 from tests.runtimes.models import model_path
 from tests.runtimes.served_here import serving_models
@@ -25,6 +28,9 @@ def served_here() -> Iterator[OllamaServedModel]:
     """Yield a model of this project's own server."""
     with TemporaryDirectory() as folder, serving_models(Path(folder)) as url:
         yield from _asked(url, "base")
+
+
+REAL = pytest.param(own_model, id="real", marks=pytest.mark.network)
 
 
 def _asked(url: str, name: str) -> Iterator[OllamaServedModel]:

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from fine_tuning.core.ports import AliasingRuntime
 from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
 from fine_tuning.runtimes.ollama_client import OllamaClient
 from fine_tuning.runtimes.ollama_runtime import OllamaRuntime
+from tests.network.rented import own_runtime
 from tests.ollama_stand_in.server import StandIn
 from tests.runtimes.models import model_path
 from tests.runtimes.served_here import serving_models
@@ -47,6 +50,14 @@ def ollama(generation: str) -> Callable[[Path, ExitStack], Case]:
 def served_here(folder: Path, stack: ExitStack) -> Case:
     look = _looking_at(stack.enter_context(serving_models(folder)), stack)
     return Case(look(), "base", look)
+
+
+def at_address(_folder: Path, stack: ExitStack) -> Case:
+    look, base, takes_adapters = own_runtime(stack)
+    return Case(look(), base, look, takes_adapters)
+
+
+REAL = pytest.param(at_address, id="real", marks=pytest.mark.network)
 
 
 def _looking_at(url: str, stack: ExitStack) -> Callable[[], AliasingRuntime]:

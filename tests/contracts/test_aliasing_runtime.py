@@ -10,7 +10,7 @@ import pytest
 
 from fine_tuning.core.errors import DeploymentError, ModelNotFoundError
 from fine_tuning.core.ports import AliasingRuntime, ModelRecipe
-from tests.contracts.runtime_cases import Case, embedded, ollama, served_here
+from tests.contracts.runtime_cases import REAL, Case, embedded, ollama, served_here
 from tests.runtimes.models import write_adapter
 
 OLLAMAS = [
@@ -20,7 +20,7 @@ OLLAMAS = [
 ]
 
 
-@pytest.fixture(params=[embedded, *OLLAMAS, served_here])
+@pytest.fixture(params=[embedded, *OLLAMAS, served_here, REAL])
 def case(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Case]:

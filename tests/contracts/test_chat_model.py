@@ -12,7 +12,7 @@ import pytest
 from fine_tuning.core.errors import FineTuningError
 from fine_tuning.core.ports import ChatModel, Sampling
 from fine_tuning.runtimes.embedded import EmbeddedServer
-from tests.contracts.over_http import ollama, served_here
+from tests.contracts.over_http import REAL, ollama, served_here
 from tests.runtimes.models import ask, messages, model_path
 from tests.runtimes.served_here import local_models
 
@@ -32,7 +32,7 @@ def local() -> Iterator[ChatModel]:
         yield models.model("base")
 
 
-@pytest.fixture(scope="module", params=[embedded, ollama, served_here, local])
+@pytest.fixture(scope="module", params=[embedded, ollama, served_here, local, REAL])
 def model(request: pytest.FixtureRequest) -> Iterator[ChatModel]:
     opener: Callable[[], Iterator[ChatModel]] = request.param
     yield from opener()

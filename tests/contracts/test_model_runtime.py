@@ -10,13 +10,13 @@ import pytest
 
 from fine_tuning.core.errors import DeploymentError, ModelNotFoundError
 from fine_tuning.core.ports import ModelRecipe
-from tests.contracts.runtime_cases import Case, embedded, ollama, served_here
+from tests.contracts.runtime_cases import REAL, Case, embedded, ollama, served_here
 from tests.runtimes.models import normal, write_adapter
 
 OLLAMAS = [pytest.param(ollama(key), id=f"ollama-{key}") for key in ("0.3.14", "0.33.0")]
 
 
-@pytest.fixture(params=[embedded, *OLLAMAS, served_here])
+@pytest.fixture(params=[embedded, *OLLAMAS, served_here, REAL])
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
     with ExitStack() as stack:
         yield request.param(tmp_path, stack)

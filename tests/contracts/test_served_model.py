@@ -14,7 +14,7 @@ from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.embedded_served import EmbeddedServedModel
 from fine_tuning.runtimes.ollama_client import OllamaClient
 from fine_tuning.runtimes.ollama_model import OllamaServedModel
-from tests.contracts.over_http import ollama, served_here
+from tests.contracts.over_http import REAL, ollama, served_here
 from tests.ollama_stand_in.server import StandIn
 from tests.runtimes.models import ask, messages, model_path
 
@@ -30,7 +30,7 @@ def embedded() -> Iterator[ServedModel]:
         yield EmbeddedServedModel(server)
 
 
-@pytest.fixture(scope="module", params=[embedded, ollama, served_here])
+@pytest.fixture(scope="module", params=[embedded, ollama, served_here, REAL])
 def model(request: pytest.FixtureRequest) -> Iterator[ServedModel]:
     opener: Callable[[], Iterator[ServedModel]] = request.param
     yield from opener()

@@ -43,6 +43,28 @@ KEYS = {
     "DigitalOcean token": "dop_v1_" + "0123456789abcdef" * 4,
     "SendGrid key": f"SG.{token(22)}.{token(43)}",
     "Telegram token": "123456789:AA" + token(33),
+    "webhook secret": "whsec_" + token(32),
+    "Discord token": f"M{token(25)}.{token(6)}.{token(38)}",
+    "Groq key": "gsk_" + token(52),
+    "Replicate token": "r8_" + token(37),
+    "xAI key": "xai-" + token(80),
+    "Perplexity key": "pplx-" + token(48),
+    "NVIDIA key": "nvapi-" + token(64),
+    "Shopify token": "shpat_" + "0123456789abcdef" * 2,
+    "Square token": "sq0atp-" + token(22),
+    "Mailgun key": "key-" + "0123456789abcdef" * 2,
+    "Mailchimp key": "0123456789abcdef" * 2 + "-us12",
+    "Twilio key": "SK" + "0123456789abcdef" * 2,
+    "Databricks token": "dapi" + "0123456789abcdef" * 2,
+    "Atlassian token": "ATATT3" + token(180),
+    "Postman key": f"PMAK-{'0123456789abcdef' * 2}-0123456789",
+    "Docker token": "dckr_pat_" + token(27),
+    "Grafana token": "glsa_" + token(32) + "_0a1b2c3d",
+    "Vault token": "hvs." + token(24),
+    "Notion token": "ntn_" + token(46),
+    "Linear key": "lin_api_" + token(40),
+    "Figma token": "figd_" + token(43),
+    "other issuer's key": "tvly-" + token(32),
     "connection string": "postgres://bob:s3cret@db.example.com:5432/shop",
 }
 
@@ -132,4 +154,4 @@ def test_the_diff_shows_texts_before_and_after() -> None:
 def test_entropy() -> None:
     assert bits_per_char("aaaa") == 0
     assert bits_per_char("abcd") == 2
-    assert set(KINDS) == {"URL", "EMAIL", "PHONE", "CARD", "IBAN", "IP", "SECRET"}
+    assert len(KINDS) == len(set(KINDS)) == 10

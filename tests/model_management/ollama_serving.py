@@ -51,11 +51,12 @@ def tokenizer() -> dict[str, Any]:
     return keys | {"tokenizer.chat_template": CHATML}
 
 
-def write_base(path: Path) -> Path:
+def write_base(path: Path, *, seed: int = 0) -> Path:
     """Write the tiny model: random, with a voice of its own."""
     model = replace(LLAMA, vocabulary=VOCABULARY, is_tied=False)
     gains = {"output.weight": 8.0, "token_embd": 4.0}
-    return write_tiny(path, model, types={"": TensorType.Q8_0}, gains=gains, metadata=tokenizer())
+    types = {"": TensorType.Q8_0}
+    return write_tiny(path, model, types=types, seed=seed, gains=gains, metadata=tokenizer())
 
 
 def write_tuning(path: Path, seed: int) -> Path:

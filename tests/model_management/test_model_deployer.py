@@ -191,12 +191,22 @@ def test_stop_texts_of_training_join_those_of_the_base(tmp_path: Path, home: Hom
 
 def test_another_model_under_the_bases_name_is_not_built_on(tmp_path: Path, home: Home) -> None:
     other = make_home(tmp_path / "other", versions=0)
-    with (other.base).open("ab") as file:
-        file.write(b"\0" * 32)
+    content = bytearray(other.base.read_bytes())
+    content[-64:] = bytes(64)
+    other.base.write_bytes(content)
     with StandIn(tmp_path / "ollama", generation="0.33.0") as server:
         server.add_model(BASE, other.base)
         done = deploy(home, server)
         assert done.decisions["base"] == str(home.base)
+
+
+def test_a_base_the_server_wrote_anew_is_built_on(tmp_path: Path, home: Home) -> None:
+    other = make_home(tmp_path / "other", versions=0)
+    with other.base.open("ab") as file:
+        file.write(b"\0" * 32)
+    with StandIn(tmp_path / "ollama", generation="0.33.0") as server:
+        server.add_model(BASE, other.base)
+        assert deploy(home, server).decisions["base"] == BASE
 
 
 FAULTS = {

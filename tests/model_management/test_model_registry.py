@@ -256,3 +256,10 @@ def test_a_registry_that_is_none_is_left_alone(tmp_path: Path) -> None:
 def test_a_family_is_named_after_its_base(tmp_path: Path, base: str, family: str) -> None:
     assert family_of(base) == family
     assert register(tmp_path, "run1", family=family_of(base)).family == family
+
+
+def test_the_history_says_what_happened_in_words_of_the_program(tmp_path: Path) -> None:
+    books = registry(tmp_path)
+    name = register(tmp_path, "run1").name
+    books.record_verdict(name, {"outcome": "promote"})
+    assert [event.word for event in books.history()] == ["registered", "evaluated"]

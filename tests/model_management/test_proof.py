@@ -15,8 +15,13 @@ from hypothesis import strategies as st
 
 from fine_tuning.core.conversation import Messages
 from fine_tuning.core.errors import DataError
-from fine_tuning.core.ports import GREEDY, ModelRecipe, Sampling, ServedReply
-from fine_tuning.model_management.diagnosis import Answered, divergence, first_token_distance
+from fine_tuning.core.ports import GREEDY, ModelRecipe, Sampling, ServedReply, ServedToken
+from fine_tuning.model_management.diagnosis import (
+    Answered,
+    divergence,
+    probabilities_distance,
+    token_agreement,
+)
 from fine_tuning.model_management.proof import LONG_REPLY_TOKENS, MIN_PROMPTS, prove
 from fine_tuning.model_management.proof_parts import (
     CAUSES,
@@ -253,13 +258,14 @@ def test_a_part_that_is_missing_is_open(missing: str) -> None:
 
 
 def answered(*, ended: bool, tokens: tuple[str, ...] | None = (" a", " b")) -> Answered:
-    return Answered(ask("Hi"), ServedReply(text=" a b", ended=ended, tokens=tokens))
+    entries = None if tokens is None else tuple(ServedToken(text, -0.1) for text in tokens)
+    return Answered(ask("Hi"), ServedReply(text=" a b", ended=ended, entries=entries))
 
 
 def read(*stops: float, gap: float = 9.0) -> Followed:
     tokens = tuple(FollowedToken(text, -0.1, -0.1) for text in (" a", " b"))
     end = FollowedToken("<|im_end|>", -gap, 0.0)
-    return Followed(first={}, tokens=tokens, stop_log_probabilities=stops, stop=end)
+    return Followed(likeliest=({},), tokens=tokens, stop_log_probabilities=stops, stop=end)
 
 
 @pytest.mark.parametrize(
@@ -360,16 +366,17 @@ def proof_on(server: StandIn, reference: EngineReference, faults: Mapping[str, A
 
 def test_a_reply_that_ends_at_once_is_no_other_model() -> None:
     """llama.cpp tells the end of turn without its text."""
-    ended = ServedReply(
-        text="", ended=True, first_token_log_probabilities={"": -0.1, " a": math.log(0.09)}
-    )
+    told = ServedToken("", -0.1, (("", -0.1), (" a", math.log(0.09))))
+    ended = ServedReply(text="", ended=True, entries=(told,))
     stop = FollowedToken("<|im_end|>", -0.1, -0.1)
     read = Followed(
-        first={"<|im_end|>": -0.1, " a": math.log(0.09), " b": -9.0},
+        likeliest=({"<|im_end|>": -0.1, " a": math.log(0.09), " b": -9.0},),
         stop_log_probabilities=(-0.1,),
         stop=stop,
     )
-    assert first_token_distance(Answered(ask("Hi"), ended), read) == pytest.approx(0, abs=1e-4)
+    one = Answered(ask("Hi"), ended)
+    assert probabilities_distance([one], [read]) == pytest.approx(0, abs=1e-4)
+    assert token_agreement([one], [read]) == (1.0, 1)
 
 
 def test_the_right_model_on_ollama_is_proven(ollama: StandIn, reference: EngineReference) -> None:
@@ -430,7 +437,8 @@ def test_damaged_proofs_are_refused(raw: dict[str, Any]) -> None:
 
 def test_divergence_is_kullback_leibler_with_the_rest_as_one() -> None:
     served = {"a": math.log(0.5), "b": math.log(0.25)}
+    told = ServedToken("a", served["a"], tuple(served.items()))
     computed = {"a": math.log(0.25), "b": math.log(0.25), "c": math.log(0.5)}
     expected = 0.5 * math.log(2) + 0.25 * math.log(0.25 / 0.5)
-    assert divergence(served, computed) == pytest.approx(expected)
-    assert divergence(served, {**served, "c": math.log(0.25)}) == pytest.approx(0)
+    assert divergence(told, computed) == pytest.approx(expected)
+    assert divergence(told, {**served, "c": math.log(0.25)}) == pytest.approx(0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-TOOLS, THINKING = "tools", "thinking"
+TOOLS, THINKING, INSERT, VISION = "tools", "thinking", "insert", "vision"
 
 
 def of_go(template: str) -> set[str]:
@@ -38,4 +38,5 @@ def capabilities(config: Mapping[str, Any], go: str, jinja: str) -> set[str]:
     """Return all a model can do; ``go`` is "" when the GGUF's own template is used."""
     # A built-in parser brings its own tools and thinking.
     by_parser = {TOOLS} if config.get("parser") else set()
-    return {"completion", *by_parser, *(of_go(go) if go else of_jinja(jinja))}
+    by_words = {INSERT} if ".Suffix" in go else set()
+    return {"completion", *by_parser, *by_words, *(of_go(go) if go else of_jinja(jinja))}

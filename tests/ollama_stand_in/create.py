@@ -16,6 +16,7 @@ from tests.ollama_stand_in.generations import Generation
 from tests.ollama_stand_in.go_template import GoTemplateError, parse
 from tests.ollama_stand_in.modelfile import read_request
 from tests.ollama_stand_in.requests import RefusedError
+from tests.ollama_stand_in.show import model_size
 from tests.ollama_stand_in.store import Store, parse_name
 
 Tell = Callable[[str], None]
@@ -23,6 +24,8 @@ Layers = list[tuple[str, str]]
 NOT_A_NAME = "invalid model name"
 REFUSED = "LoRA adapters are no longer supported"
 TEXTS = ("template", "system")
+FILE_TYPES = {0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1",
+              15: "Q4_K_M", 18: "Q6_K"}  # fmt: skip
 
 
 def check_request(generation: Generation, request: Mapping[str, Any]) -> OllamaName:
@@ -79,6 +82,7 @@ class Creation:
         self.store, self.generation, self.tell = store, generation, tell
         self.layers: Layers = []
         self.config: dict[str, Any] = {}
+        self.new: set[str] = set()
 
     def run(self, name: OllamaName, request: Mapping[str, Any]) -> None:
         fields = (
@@ -91,7 +95,7 @@ class Creation:
         if len(adapters) > 1:
             raise RefusedError(500, "only one adapter is currently supported")
         for relative, digest in adapters.items():
-            self._add_file(relative, digest)
+            self._add_file(relative, digest, as_adapter=True)
         given = {key: fields.get(key) for key in ("renderer", "parser", "requires")}
         self.config |= {key: value for key, value in given.items() if value}
         self._set_texts(fields)
@@ -99,9 +103,10 @@ class Creation:
         if fields.get("messages"):
             self._replace("messages", json.dumps(fields["messages"]))
         for text in _licenses(fields.get("license")):
-            self.layers.append(("license", self.store.add_blob(text.encode())))
+            self.layers.append(("license", self._add_text(text)))
         for kind, digest in self.layers:
-            self.tell(f"using existing layer {digest}")
+            word = "creating new" if digest in self.new else "using existing"
+            self.tell(f"{word} layer {digest}")
             if not self.store.blob(digest).exists():
                 raise RefusedError(500, f"open blob {digest}: no such file or directory ({kind})")
         self.tell("writing manifest")
@@ -138,12 +143,16 @@ class Creation:
             self.tell("pulling manifest")
             raise RefusedError(500, "pull model manifest: file does not exist")
         self.layers = [(layer.kind, layer.digest) for layer in stored.manifest.layers]
-        self.config = dict(stored.manifest.config)
+        self.config = {**stored.manifest.config, "parent_model": str(name)}
 
-    def _add_file(self, relative: str, digest: str, *, rewrite: bool = False) -> None:
+    def _add_file(
+        self, relative: str, digest: str, *, rewrite: bool = False, as_adapter: bool = False
+    ) -> None:
         path = self.store.blob(digest)
         if not path.exists():
-            raise RefusedError(400, f"blob not found for {relative} (digest {digest})")
+            # What fails at a model's files is a failure, at adapters a bad request.
+            status = 400 if as_adapter else 500
+            raise RefusedError(status, f"open {path}: no such file or directory")
         with path.open("rb") as blob:
             if blob.read(4) != b"GGUF":
                 raise RefusedError(400, "supplied file was not in GGUF format")
@@ -152,6 +161,7 @@ class Creation:
             with GgufFile.open(path) as file:
                 kind = file.get("general.type", str, "model")
                 architecture = file.get("general.architecture", str, "")
+                file_type = FILE_TYPES.get(file.get("general.file_type", int, -1), "unknown")
         except FineTuningError as error:
             raise RefusedError(500, f"invalid GGUF: {error.message}") from error
         is_adapter = kind == "adapter"
@@ -162,7 +172,14 @@ class Creation:
             digest = self._rewrite(path)
         self.layers.append(("adapter" if is_adapter else "model", digest))
         if not is_adapter:
-            self.config |= {"model_family": architecture, "model_families": [architecture]}
+            self.config |= {
+                "model_family": architecture,
+                "model_families": [architecture],
+                "model_type": model_size(path),
+                "file_type": file_type,
+                # The Go engine names the blob.
+                **({} if self.generation.native else {"parent_model": str(path)}),
+            }
 
     def _rewrite(self, path: Path) -> str:
         """Copy a model as llama-quantize COPY does: the same tensors under another digest."""
@@ -170,10 +187,12 @@ class Creation:
         with GgufFile.open(path) as model:
             metadata = dict(model.typed_metadata)
             metadata.pop("general.quantization_version", None)
+            # It also sorts what it writes: the tensors of no layer come first.
+            names = sorted(model.tensors, key=lambda name: name.startswith("blk."))
             write_gguf(
                 beside,
-                {**metadata, "general.quantization_version": 2},
-                [tensor_from_file(model, name) for name in model.tensors],
+                {**dict(sorted(metadata.items())), "general.quantization_version": 2},
+                [tensor_from_file(model, name) for name in names],
             )
         digest = self.store.add_blob(beside.read_bytes())
         beside.unlink()
@@ -204,4 +223,11 @@ class Creation:
 
     def _replace(self, kind: str, text: str) -> None:
         self.layers = [layer for layer in self.layers if layer[0] != kind]
-        self.layers.append((kind, self.store.add_blob(text.encode())))
+        self.layers.append((kind, self._add_text(text)))
+
+    def _add_text(self, text: str) -> str:
+        before = set(self.store.digests())
+        digest = self.store.add_blob(text.encode())
+        if digest not in before:
+            self.new.add(digest)
+        return digest

@@ -2,21 +2,60 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.ollama_stand_in.capabilities import TOOLS
+from tests.ollama_stand_in.capabilities import INSERT, THINKING, TOOLS
 from tests.ollama_stand_in.generations import Faults, Generation
-from tests.ollama_stand_in.go_template import execute
-from tests.ollama_stand_in.requests import RefusedError, check_options
-from tests.ollama_stand_in.runner import DEFAULT_CONTEXT_TOKENS, Loaded, Runner, logprobs_of
+from tests.ollama_stand_in.go_template import Thinking, execute, fill
+from tests.ollama_stand_in.requests import (
+    RefusedError,
+    check_options,
+    keep_alive_s,
+    roles_lowered,
+)
+from tests.ollama_stand_in.runner import Loaded, Runner
 from tests.ollama_stand_in.store import Store, Stored
 
 MAX_TOP_LOGPROBS = 20
-ROLES = ("system", "user", "assistant", "tool")
+MS_NS = 10**6
 SECOND_NS = 10**9
+NO_VISION = {
+    "error": {
+        "code": 400,
+        "message": "Multimodal data provided, but model does not support multimodal requests.",
+        "type": "invalid_request_error",
+    }
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A checked request for a reply."""
+
+    stored: Stored
+    request: Mapping[str, Any]
+    chat: bool
+    options: Mapping[str, Any]
+    messages: Sequence[Mapping[str, Any]]
+    top: int | None
+    keep_s: float
+    schema: Mapping[str, Any] | None
+
+    @property
+    def is_nothing(self) -> bool:
+        return not self.messages if self.chat else not self.request.get("prompt")
+
+    @property
+    def thinking(self) -> Thinking | None:
+        think = self.request.get("think")
+        if think is None:
+            return None
+        return Thinking(is_wanted=bool(think), level=think if isinstance(think, str) else "")
 
 
 class Replies:
@@ -31,123 +70,152 @@ class Replies:
         self, stored: Stored, request: Mapping[str, Any], *, chat: bool
     ) -> Iterator[dict[str, Any]]:
         """Yield a reply's lines; the first error comes with the first line."""
-        options = check_options(request.get("options") or {})
-        top = int(request.get("top_logprobs", 0))
-        if not 0 <= top <= MAX_TOP_LOGPROBS:
-            raise RefusedError(400, "top_logprobs must be between 0 and 20")
-        messages = request.get("messages") or []
-        nothing = not messages if chat else not request.get("prompt")
-        if nothing and request.get("keep_alive") in (0, "0", "0s"):
+        asked = self._checked(stored, request, chat=chat)
+        if asked.is_nothing and asked.keep_s == 0:
             self.runner.unload(stored)
-            yield self._line(stored, chat=chat, text="", done=True, done_reason="unload")
+            yield self._line(asked, text="", done=True, done_reason="unload")
             return
-        if chat and request.get("tools"):
-            self.runner.check(stored, TOOLS)
-        merged = {**(stored.json("params") or {}), **options}
+        self._check_abilities(asked)
         asked_s = time.monotonic()
-        loaded = self.runner.load(stored, merged)
+        loaded = self.runner.load(stored, asked.options)
         load_s = time.monotonic() - asked_s
-        if nothing:
-            yield self._line(stored, chat=chat, text="", done=True, done_reason="load")
+        if asked.is_nothing:
+            yield self._line(asked, text="", done=True, done_reason="load")
             return
-        prompt = self._prompt(stored, loaded, request, merged, chat=chat)
+        prompt = self._prompt(asked, loaded)
         if request.get("_debug_render_only") and self.generation.renders:
+            said = {"message": {"role": "", "content": ""}} if chat else {"response": ""}
             yield {
-                "model": stored.name,
-                "created_at": datetime.now(UTC).isoformat(),
+                **self._line(asked, text="", done=False),
+                **said,
                 "_debug_info": {"rendered_template": prompt},
             }
             return
-        probabilities = bool(request.get("logprobs")) and self.generation.logprobs
-        yield from self._reply(
-            stored,
-            loaded,
-            prompt,
-            options,
-            top=max(1, top) if probabilities else 0,
+        yield from self._reply(asked, loaded, prompt, load_s)
+        if asked.keep_s == 0:
+            self.runner.unload(stored)
+
+    def _checked(self, stored: Stored, request: Mapping[str, Any], *, chat: bool) -> Asked:
+        keep_s = keep_alive_s(request.get("keep_alive"))
+        top = int(request.get("top_logprobs", 0))
+        if not 0 <= top <= MAX_TOP_LOGPROBS:
+            raise RefusedError(400, "top_logprobs must be between 0 and 20")
+        form = request.get("format")
+        return Asked(
+            stored=stored,
+            request=request,
             chat=chat,
-            load_s=load_s,
+            options=check_options(
+                {**(stored.json("params") or {}), **(request.get("options") or {})}
+            ),
+            messages=roles_lowered(request.get("messages")),
+            top=top if request.get("logprobs") and self.generation.logprobs else None,
+            keep_s=keep_s,
+            schema=form if isinstance(form, dict) else {"type": "object"} if form else None,
         )
 
-    def _prompt(
-        self,
-        stored: Stored,
-        loaded: Loaded,
-        request: Mapping[str, Any],
-        options: Mapping[str, Any],
-        *,
-        chat: bool,
-    ) -> str:
-        limit = int(options.get("num_ctx", DEFAULT_CONTEXT_TOKENS))
-        if chat:
-            messages = _checked(request["messages"])
-            if request.get("truncate") is False and self.generation.renders:
-                whole = self.runner.prompt(stored, loaded, messages, request.get("tools") or ())
-                self._check_length(loaded, whole, limit)
-                return whole
-            return self.runner.fit(stored, loaded, messages, request.get("tools") or (), limit)
+    def _check_abilities(self, asked: Asked) -> None:
+        if asked.chat and asked.request.get("tools"):
+            self.runner.check(asked.stored, TOOLS)
+        if not asked.chat and asked.request.get("suffix"):
+            self.runner.check(asked.stored, INSERT)
+        if asked.request.get("think") and self.generation.since("0.9.0"):
+            self.runner.check(asked.stored, THINKING)
+        shows = asked.request.get("images") or any(one.get("images") for one in asked.messages)
+        if shows and self.generation.native:
+            raise RefusedError(400, json.dumps(NO_VISION, separators=(",", ":")))
+
+    def _prompt(self, asked: Asked, loaded: Loaded) -> str:
+        request = asked.request
+        if asked.chat:
+            return self._fitting(asked, loaded, asked.messages, request.get("tools") or ())
+        prompt, system = str(request["prompt"]), str(request.get("system") or "")
         if request.get("raw"):
             if any(request.get(key) for key in ("template", "system", "context")):
                 raise RefusedError(400, "raw mode does not support template, system, or context")
-            return str(request["prompt"])
-        turns = [{"role": "user", "content": request["prompt"]}]
-        if request.get("system"):
-            turns.insert(0, {"role": "system", "content": request["system"]})
+            return prompt
+        if request.get("suffix"):
+            template = request.get("template") or self.runner.template_of(asked.stored)
+            return fill(template, prompt, str(request["suffix"]))
         if request.get("template"):
-            values = {"System": request.get("system", ""), "Prompt": request["prompt"]}
-            return execute(request["template"], values)
-        return self.runner.prompt(stored, loaded, turns)
+            return execute(request["template"], {"System": system, "Prompt": prompt})
+        turns = [{"role": "user", "content": prompt}]
+        if system:
+            turns.insert(0, {"role": "system", "content": system})
+        said = loaded.server.tokenizer.decode(list(request.get("context") or ()))
+        return said + self._fitting(asked, loaded, turns)
 
-    def _check_length(self, loaded: Loaded, prompt: str, limit: int) -> None:
-        tokens = loaded.server.tokenizer.encode(prompt, add_special=True, parse_special=True)
-        if len(tokens) >= limit:
-            raise RefusedError(400, "the input length exceeds the context length")
+    def _fitting(
+        self,
+        asked: Asked,
+        loaded: Loaded,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Any] = (),
+    ) -> str:
+        args = (asked.stored, loaded, messages, tools, asked.thinking)
+        if asked.request.get("truncate") is False and self.generation.renders:
+            whole = self.runner.prompt(*args)
+            self.runner.check_length(loaded, whole)
+            return whole
+        return self.runner.fit(*args)
 
     def _reply(
-        self,
-        stored: Stored,
-        loaded: Loaded,
-        prompt: str,
-        options: Mapping[str, Any],
-        *,
-        top: int,
-        chat: bool,
-        load_s: float,
+        self, asked: Asked, loaded: Loaded, prompt: str, load_s: float
     ) -> Iterator[dict[str, Any]]:
-        begun_s, first_s = time.monotonic(), 0.0
-        last: Mapping[str, Any] = {}
-        waiting: list[Any] = []  # of tokens that are parts of a character
-        for event in self.runner.generate(stored, loaded, prompt, options, top):
-            last = event
+        begun_s, first_s, reply = time.monotonic(), 0.0, ""
+        last: Mapping[str, Any] | None = None
+        for piece in self.runner.generate(
+            loaded, prompt, asked.options, top=asked.top, schema=asked.schema
+        ):
             first_s = first_s or time.monotonic()
-            waiting += logprobs_of(event) if top else ()
-            if event["content"]:
-                extra = {"logprobs": waiting} if waiting else {}
-                waiting = []
-                yield self._line(stored, chat=chat, text=event["content"], done=False, **extra)
-        ended_s = time.monotonic()
+            last = piece.last
+            if last is None and piece.text:
+                reply += piece.text
+                extra = {"logprobs": list(piece.logprobs)} if piece.logprobs else {}
+                yield self._line(asked, text=piece.text, done=False, **extra)
+        if last is None:
+            return  # A piece was repeated too often: there is no line with "done": true.
+        took = self._took(last, begun_s, first_s, time.monotonic(), load_s)
+        context = {"context": [*loaded.tokens(prompt + reply)]}
+        tells_context = not asked.chat and not asked.request.get("raw")
         yield self._line(
-            stored,
-            chat=chat,
+            asked,
             text="",
             done=True,
             done_reason="length" if last.get("stop_type") == "limit" else "stop",
-            total_duration=int((ended_s - begun_s + load_s) * SECOND_NS),
-            load_duration=int(load_s * SECOND_NS),
-            prompt_eval_count=last.get("tokens_evaluated", 0),
-            prompt_eval_duration=int((first_s - begun_s) * SECOND_NS),
-            eval_count=last.get("tokens_predicted", 0),
-            eval_duration=int((ended_s - first_s) * SECOND_NS),
-            **({"logprobs": waiting} if waiting else {}),
+            **(context if tells_context else {}),
+            **took,
         )
 
-    def _line(self, stored: Stored, *, chat: bool, text: str, **more: Any) -> dict[str, Any]:
+    def _took(
+        self, last: Mapping[str, Any], begun_s: float, first_s: float, ended_s: float, load_s: float
+    ) -> dict[str, int]:
+        """Return counts and times; what is 0 is left out, as Go does."""
+        written = int(last.get("tokens_predicted", 0))
+        eval_ns = int((ended_s - first_s) * SECOND_NS) if written > 1 else 0
+        times = {
+            "total_duration": int((ended_s - begun_s + load_s) * SECOND_NS),
+            "load_duration": max(MS_NS, int(load_s * SECOND_NS)),
+            "prompt_eval_count": int(last.get("tokens_evaluated", 0)),
+            "prompt_eval_duration": int((first_s - begun_s) * SECOND_NS),
+            "eval_count": written,
+            # llama-server tells a thousandth of a millisecond at least.
+            "eval_duration": max(eval_ns, 1000 if self.generation.native and written else 0),
+        }
+        return {key: value for key, value in times.items() if value}
+
+    def _line(self, asked: Asked, *, text: str, **more: Any) -> dict[str, Any]:
         said: dict[str, Any] = (
-            {"message": {"role": "assistant", "content": text}} if chat else {"response": text}
+            {"message": {"role": "assistant", "content": text}}
+            if asked.chat
+            else {"response": text}
         )
         return {
-            "model": stored.name, "created_at": datetime.now(UTC).isoformat(), **said, **more
-        }  # fmt: skip
+            "model": str(asked.request.get("model") or asked.stored.name),
+            "created_at": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+            **said,
+            **more,
+        }
 
     def joined(self, lines: Iterator[dict[str, Any]], *, chat: bool) -> dict[str, Any]:
         """Return one answer for ``stream: false``."""
@@ -164,10 +232,3 @@ class Replies:
             "response": whole
         }  # fmt: skip
         return last | ({"logprobs": logprobs} if logprobs else {})
-
-
-def _checked(messages: list[Any]) -> list[Any]:
-    for message in messages:
-        if not isinstance(message, dict) or message.get("role") not in ROLES:
-            raise RefusedError(400, "invalid role in messages")
-    return messages

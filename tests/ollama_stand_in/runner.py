@@ -14,14 +14,18 @@ from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.ollama_modelfile import NO_TEMPLATE
 from tests.ollama_stand_in.adapters import rescaled
-from tests.ollama_stand_in.capabilities import capabilities, prefers_jinja
+from tests.ollama_stand_in.capabilities import THINKING, capabilities, prefers_jinja
 from tests.ollama_stand_in.generations import Faults, Generation
-from tests.ollama_stand_in.go_template import render_chat
+from tests.ollama_stand_in.go_template import Thinking, render_chat
+from tests.ollama_stand_in.pieces import Piece, Repeats, by_token, joined
 from tests.ollama_stand_in.requests import RefusedError
 from tests.ollama_stand_in.store import Store, Stored
 
 DEFAULT_CONTEXT_TOKENS = 4096
+DEFAULT_KEEP_TOKENS = 4
 MAX_LOADED = 4
+SPARE_TOKENS = 128
+"""Older servers fill the room with the prompt, and shift it for the reply; here it is larger."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,17 @@ class Loaded:
     """A model in memory."""
 
     server: EmbeddedServer
-    name: str
+    stored: Stored
     size_bytes: int
+    context_tokens: int
+
+    @property
+    def name(self) -> str:
+        return self.stored.name
+
+    def tokens(self, text: str) -> list[int]:
+        """Return a prompt's tokens."""
+        return self.server.tokenizer.encode(text, add_special=True, parse_special=True)
 
 
 class Runner:
@@ -44,7 +57,9 @@ class Runner:
         self._is_closed = False
         self._templates: dict[str, str] = {}
 
-    def load(self, stored: Stored, options: Mapping[str, Any]) -> Loaded:  # noqa: C901
+    def load(  # noqa: C901
+        self, stored: Stored, options: Mapping[str, Any], *, embeds: bool = False
+    ) -> Loaded:
         model, adapter = stored.path("model"), stored.path("adapter")
         if model is None:
             raise RefusedError(500, f"model {stored.name!r} has no weights")
@@ -58,8 +73,9 @@ class Runner:
             adapter = None
         model = self.faults.wrong_base or model
         context = int(options.get("num_ctx", DEFAULT_CONTEXT_TOKENS))
+        spare = 0 if self.generation.native else SPARE_TOKENS
         scale = self.faults.adapter_scale
-        key = (model, adapter, context, scale)
+        key = (model, adapter, context, scale, embeds)
         with self._lock:
             if self._is_closed:
                 raise RefusedError(503, "the server is going away")
@@ -69,13 +85,19 @@ class Runner:
                 self._loaded.pop(next(iter(self._loaded))).server.close()
             try:
                 applied = rescaled(adapter, scale, self._scratch) if adapter else None
-                server = EmbeddedServer(model, adapter=applied, context_tokens=context, threads=1)
+                server = EmbeddedServer(
+                    model,
+                    adapter=applied,
+                    context_tokens=context + spare,
+                    threads=1,
+                    embeds=embeds,
+                )
             except FineTuningError as error:
                 raise RefusedError(
                     500, f"llama-server process has terminated: {error.message}"
                 ) from error
             size = model.stat().st_size + (adapter.stat().st_size if adapter else 0)
-            loaded = Loaded(server, stored.name, size)
+            loaded = Loaded(server, stored, size, context)
             self._loaded[key] = loaded
             return loaded
 
@@ -113,6 +135,8 @@ class Runner:
 
     def check(self, stored: Stored, capability: str) -> None:
         """Refuse what a model cannot do, before it is loaded (server/images.go)."""
+        if capability == THINKING and THINKING not in self.capabilities(stored):
+            raise RefusedError(400, f"{json.dumps(stored.name)} does not support thinking")
         if capability not in self.capabilities(stored):
             name = f"registry.ollama.ai/library/{stored.name}"
             raise RefusedError(400, f"{name} does not support {capability}")
@@ -134,6 +158,7 @@ class Runner:
         loaded: Loaded,
         messages: Sequence[Mapping[str, Any]],
         tools: Sequence[Any] = (),
+        thinking: Thinking | None = None,
     ) -> str:
         turns = list(messages)
         turns = [*(stored.json("messages") or ()), *turns]
@@ -142,8 +167,10 @@ class Runner:
             turns.insert(0, {"role": "system", "content": system})
         template = self.template_of(stored)
         if template:
-            return render_chat(template, turns, tools)
+            return render_chat(template, turns, tools, thinking)
         body: dict[str, Any] = {"messages": turns, "add_generation_prompt": True}
+        if thinking is not None:
+            body["chat_template_kwargs"] = {"enable_thinking": thinking.is_wanted}
         if tools:
             body["tools"] = list(tools)
         try:
@@ -156,68 +183,106 @@ class Runner:
         stored: Stored,
         loaded: Loaded,
         messages: Sequence[Mapping[str, Any]],
-        tools: Sequence[Any],
-        limit_tokens: int,
+        tools: Sequence[Any] = (),
+        thinking: Thinking | None = None,
     ) -> str:
         """Return the prompt of what fits: the oldest messages but the system's are left out."""
         turns = list(messages)
         while True:
-            prompt = self.prompt(stored, loaded, turns, tools)
-            tokens = loaded.server.tokenizer.encode(prompt, add_special=True, parse_special=True)
+            prompt = self.prompt(stored, loaded, turns, tools, thinking)
             oldest = 1 if turns and turns[0]["role"] == "system" else 0
-            if len(tokens) < limit_tokens or len(turns) - oldest <= 1:
+            if len(loaded.tokens(prompt)) < loaded.context_tokens or len(turns) - oldest <= 1:
                 return prompt
             turns.pop(oldest)
+
+    def check_length(self, loaded: Loaded, prompt: str) -> None:
+        """Refuse a prompt that does not fit, for who asked for no shortening."""
+        count, room = len(loaded.tokens(prompt)), loaded.context_tokens
+        if count < room:
+            return
+        if not self.generation.native:
+            raise RefusedError(400, "the input length exceeds the context length")
+        raise RefusedError(400, json.dumps({"error": {
+            "code": 400,
+            "message": f"request ({count} tokens) exceeds the available context size "
+            f"({room} tokens), try increasing it",
+            "type": "exceed_context_size_error", "n_prompt_tokens": count, "n_ctx": room,
+        }}))  # fmt: skip
+
+    def _shortened(self, tokens: list[int], room: int, keep: int) -> list[int]:
+        """Return what is read of a prompt too long: its beginning, and its end.
+
+        llm/llama_server.go, contextShiftPromptLimit; runner/llamarunner/runner.go, inputs.
+        """
+        if len(tokens) < room:
+            return tokens
+        keep = min(max(0, keep), room - 2)
+        limit = room - max((room - keep) // 2, 1) if self.generation.native else room
+        return [*tokens[:keep], *tokens[len(tokens) - limit + keep :]]
 
     # Replies
 
     def generate(
-        self, stored: Stored, loaded: Loaded, prompt: str, options: Mapping[str, Any], top: int
-    ) -> Iterator[dict[str, Any]]:
-        """Yield llama-server's events of one reply.
+        self,
+        loaded: Loaded,
+        prompt: str,
+        options: Mapping[str, Any],
+        *,
+        top: int | None = None,
+        schema: Mapping[str, Any] | None = None,
+    ) -> Iterator[Piece]:
+        """Yield the pieces of one reply, the last with llama-server's final event.
+
+        There is no last one when a piece is repeated too often: Ollama ends such a reply so.
+
+        Args:
+            loaded: Who answers.
+            prompt: What is read.
+            options: Those of the model and of the request.
+            top: How many likely tokens are told at each position; None for no probabilities.
+            schema: What the reply has to follow.
 
         Raises:
             RefusedError: if llama.cpp refuses the prompt or fails half-way.
         """
-        tokens = loaded.server.tokenizer.encode(prompt, add_special=True, parse_special=True)
+        tokens = loaded.tokens(prompt)
         if self.faults.truncate_prompt_tokens is not None:
             tokens = tokens[-self.faults.truncate_prompt_tokens :]
-        parameters = {**(stored.json("params") or {}), **options}
-        context = int(parameters.get("num_ctx", DEFAULT_CONTEXT_TOKENS))
-        if len(tokens) >= context:
-            tokens = tokens[-context + 1 :]
-        limit = int(parameters.get("num_predict", -1))
-        stop = parameters.get("stop") or []
-        body = {
-            "prompt": tokens,
-            "n_predict": limit if limit >= 0 else context - len(tokens),
-            "temperature": parameters.get("temperature", 0.8),
-            "top_k": parameters.get("top_k", 40),
-            "top_p": parameters.get("top_p", 0.9),
-            "min_p": parameters.get("min_p", 0.0),
-            "seed": parameters.get("seed", -1),
-            "repeat_penalty": parameters.get("repeat_penalty", 1.0),
-            "stop": [] if self.faults.drop_stop else [stop] if isinstance(stop, str) else stop,
-            "ignore_eos": self.faults.drop_stop,
-            "n_probs": top,
-            "cache_prompt": False,
-        }
+        room = loaded.context_tokens
+        tokens = self._shortened(tokens, room, int(options.get("num_keep", DEFAULT_KEEP_TOKENS)))
+        body = _body(tokens, options, loaded.server.context_tokens, drop_stop=self.faults.drop_stop)
+        body["n_probs"] = 0 if top is None else max(1, top)
+        if schema is not None:
+            body["json_schema"] = schema
+        told_by_token = top is not None and not self.generation.native
+        repeats = Repeats()
         try:
-            yield from loaded.server._client.events("/completion", body)  # type: ignore[misc]
+            for piece in (by_token if told_by_token else joined)(loaded.server, body, top or 0):
+                if piece.last is None and repeats.too_many(piece.text):
+                    return
+                yield piece
         except FineTuningError as error:
             raise RefusedError(500, error.message) from error
 
 
-def logprobs_of(event: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return an event's probabilities in Ollama's words."""
-
-    def entry(raw: Mapping[str, Any]) -> dict[str, Any]:
-        return {"token": raw["token"], "logprob": raw["logprob"], "bytes": raw.get("bytes", [])}
-
-    return [
-        entry(raw) | {"top_logprobs": [entry(other) for other in raw.get("top_logprobs", ())]}
-        for raw in event.get("completion_probabilities") or ()
-    ]
+def _body(
+    tokens: list[int], options: Mapping[str, Any], room: int, *, drop_stop: bool
+) -> dict[str, Any]:
+    """Return what llama-server is asked."""
+    limit = int(options.get("num_predict", -1))
+    return {
+        "prompt": tokens,
+        "n_predict": limit if limit >= 0 else room - len(tokens),
+        "temperature": options.get("temperature", 0.8),
+        "top_k": options.get("top_k", 40),
+        "top_p": options.get("top_p", 0.9),
+        "min_p": options.get("min_p", 0.0),
+        "seed": options.get("seed", -1),
+        "repeat_penalty": options.get("repeat_penalty", 1.0),
+        "stop": [] if drop_stop else options.get("stop") or [],
+        "ignore_eos": drop_stop,
+        "cache_prompt": False,
+    }
 
 
 def dumps(value: object) -> bytes:

@@ -4,8 +4,9 @@
         ollama.add_model("small:latest", model_path())
         client = OllamaClient(ollama.url)
 
-``generation`` is a key of ``generations.GENERATIONS``. ``faults`` may be changed while it runs.
-Source: ollama, server/routes.go and server/create.go of each version.
+``generation`` is a key of ``generations.GENERATIONS``, which says where the behaviour comes from;
+two of them are held to recordings of real servers (tests/recordings). ``faults`` may be changed
+while it runs.
 """
 
 from __future__ import annotations
@@ -16,23 +17,31 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self, cast
 
 from fine_tuning.core.closing import Closing
 from fine_tuning.runtimes.ollama_store import DIGEST
+from tests.ollama_stand_in.addresses import is_allowed_host, is_allowed_origin, url_of
 from tests.ollama_stand_in.create import Creation, check_request
+from tests.ollama_stand_in.embeddings import Embeddings
 from tests.ollama_stand_in.generations import GENERATIONS, Faults
+from tests.ollama_stand_in.http_messages import HttpMessages
+from tests.ollama_stand_in.openai import (
+    Answers,
+    asked_chat,
+    embedding_list,
+    failure,
+    model_row,
+)
 from tests.ollama_stand_in.replies import Replies
-from tests.ollama_stand_in.requests import RefusedError, decode
-from tests.ollama_stand_in.runner import Runner, dumps
-from tests.ollama_stand_in.show import listed, shown
+from tests.ollama_stand_in.requests import DEFAULT_KEEP_S, RefusedError
+from tests.ollama_stand_in.runner import Runner
+from tests.ollama_stand_in.show import listed, model_size, running, shown
 from tests.ollama_stand_in.store import Store, Stored, parse_name
 
-LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
-CHUNK_BYTES = 1 << 20
+NOT_ALLOWED = b"405 method not allowed"
 
 
 class BrokenError(Exception):
@@ -51,7 +60,13 @@ class StandIn(Closing):
     """
 
     def __init__(
-        self, folder: Path, *, generation: str = "0.33.0", faults: Faults | None = None
+        self,
+        folder: Path,
+        *,
+        generation: str = "0.33.0",
+        faults: Faults | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
         self.generation = GENERATIONS[generation]
         self.faults = faults or Faults()
@@ -59,12 +74,14 @@ class StandIn(Closing):
         self.store = Store(self.root, self.generation.layout)
         self.runner = Runner(self.store, self.generation, self.faults, folder / "scratch")
         self.replies = Replies(self.store, self.generation, self.faults, self.runner)
+        self.embeddings = Embeddings(self.generation, self.runner)
         self.requests: list[tuple[str, str]] = []
         self.uploads: list[str] = []
         self.watch: Callable[[str, int], None] | None = None
-        self._http = _Server(("127.0.0.1", 0), _Handler)
+        self.host = host
+        self._http = (_Server6 if ":" in host else _Server)((host, port), _Handler)
         self._http.stand_in = self
-        self.url = f"http://127.0.0.1:{self._http.server_port}"
+        self.url = url_of(host, self._http.server_port)
         self._thread = threading.Thread(
             target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
         )
@@ -88,7 +105,8 @@ class StandIn(Closing):
         parsed = parse_name(name)
         assert parsed is not None
         entries = [("model", self.store.link_blob(path))]
-        config = {"model_format": "gguf", "model_family": "llama", "file_type": "Q4_1"}
+        config = {"model_format": "gguf", "model_family": "llama", "file_type": "Q4_1",
+                  "model_type": model_size(path)}  # fmt: skip
         for kind, text in layers.items():
             if kind in {"renderer", "parser"}:
                 config[kind] = text
@@ -116,23 +134,16 @@ class _Server(ThreadingHTTPServer):
         """Say nothing: clients that hang up are part of the tests."""
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
+class _Server6(_Server):
+    address_family = socket.AF_INET6
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's name
-        """Say nothing."""
 
+class _Handler(HttpMessages):
     @property
     def own(self) -> StandIn:
         return cast("_Server", self.server).stand_in
 
-    def do_GET(self) -> None:
-        self._answer()
-
-    do_POST = do_DELETE = do_HEAD = do_GET  # noqa: N815 - the base's names
-
-    def _answer(self) -> None:
+    def answer(self) -> None:
         path = self.path.partition("?")[0]
         self.own.requests.append((self.command, path))
         number = len(self.own.requests)
@@ -142,12 +153,19 @@ class _Handler(BaseHTTPRequestHandler):
             try:
                 if self.own.faults.break_on and path.startswith(self.own.faults.break_on):
                     raise BrokenError  # noqa: TRY301 - handled with those of the routes
-                if self.headers.get("Host", "").rsplit(":", 1)[0] not in LOCAL_HOSTS:
+                origin = self.headers.get("Origin", "")
+                is_known = is_allowed_host(self.own.host, self.headers.get("Host", ""))
+                if not is_known or not is_allowed_origin(origin):
                     self._send(403, b"")
-                    return
-                self._route(path)
+                elif origin and self.command == "OPTIONS":
+                    self._send(204, b"")
+                else:
+                    self._route(path)
             except RefusedError as refusal:
-                self._send_json(refusal.status, {"error": refusal.message})
+                error = {"error": refusal.message}
+                self._send_json(
+                    refusal.status, failure(path, refusal) if path.startswith("/v1/") else error
+                )
             except BrokenError:
                 self.close_connection = True
                 with suppress(OSError):
@@ -162,79 +180,38 @@ class _Handler(BaseHTTPRequestHandler):
         if path.startswith("/api/blobs/") and self.command in {"HEAD", "POST"}:
             self._blob(path.removeprefix("/api/blobs/"))
             return
-        routes = {
-            ("GET", "/"): lambda: self._send(200, b"Ollama is running"),
-            ("HEAD", "/"): lambda: self._send(200, b""),
-            ("GET", "/api/version"): self._version,
-            ("GET", "/api/tags"): self._tags,
-            ("GET", "/api/ps"): self._ps,
-            ("POST", "/api/show"): self._show,
-            ("POST", "/api/create"): self._create,
-            ("POST", "/api/copy"): self._copy,
-            ("DELETE", "/api/delete"): self._delete,
-            ("POST", "/api/chat"): lambda: self._reply(chat=True),
-            ("POST", "/api/generate"): lambda: self._reply(chat=False),
+        if path.startswith("/v1/models/") and self.command == "GET":
+            self._v1_model(path.removeprefix("/v1/models/"))
+            return
+        routes: dict[str, tuple[str, Callable[[], None]]] = {
+            "/": ("GET HEAD", lambda: self._send(200, b"Ollama is running")),
+            "/api/version": ("GET HEAD", self._version),
+            "/api/tags": ("GET HEAD", self._tags),
+            "/api/ps": ("GET", self._ps),
+            "/api/show": ("POST", self._show),
+            "/api/create": ("POST", self._create),
+            "/api/copy": ("POST", self._copy),
+            "/api/delete": ("DELETE", self._delete),
+            "/api/chat": ("POST", lambda: self._reply(chat=True)),
+            "/api/generate": ("POST", lambda: self._reply(chat=False)),
+            "/api/embed": ("POST", self._embed),
+            "/api/embeddings": ("POST", self._embeddings),
+            "/v1/models": ("GET", self._v1_models),
+            "/v1/embeddings": ("POST", self._v1_embeddings),
+            "/v1/completions": ("POST", lambda: self._v1_reply(path, chat=False)),
+            **{
+                dialect: ("POST", lambda: self._v1_reply(path, chat=True))
+                for dialect in ("/v1/chat/completions", "/v1/responses", "/v1/messages")
+            },
         }
-        handler = routes.get((self.command, path))
-        if handler is None:
+        if path not in routes:
             self._send(404, b"404 page not found")
             return
+        methods, handler = routes[path]
+        if self.command not in methods.split():
+            self._send(405, NOT_ALLOWED, "text/plain")
+            return
         handler()
-
-    # Bodies and answers
-
-    def _read(self, size: int) -> bytes:
-        """Read up to ``size`` bytes of the body, plain or chunked."""
-        if self.headers.get("Transfer-Encoding", "") == "chunked":
-            return self._read_chunk()
-        left: int = getattr(self, "_left", int(self.headers.get("Content-Length") or 0))
-        data = self.rfile.read(min(size, left))
-        self._left = left - len(data) if data else 0
-        return data
-
-    def _read_chunk(self) -> bytes:
-        size = int(self.rfile.readline().split(b";")[0] or b"0", 16)
-        data = self.rfile.read(size)
-        self.rfile.readline()
-        return data
-
-    def _body(self) -> dict[str, Any]:
-        data = b""
-        while part := self._read(CHUNK_BYTES):
-            data += part
-        del self.__dict__["_left"]
-        return decode(data)
-
-    def _send(self, status: int, content: bytes, kind: str = "text/plain; charset=utf-8") -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
-
-    def _send_json(self, status: int, value: Mapping[str, Any]) -> None:
-        self._send(status, dumps(value), "application/json; charset=utf-8")
-
-    def _stream(self, lines: Iterator[Mapping[str, Any]]) -> None:
-        """Send lines as they come. A refusal is a status before the first, a line after it."""
-        first = next(lines)
-        self.send_response(200)
-        self.send_header("Content-Type", "application/x-ndjson")
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        self._chunk(first)
-        try:
-            for line in lines:
-                self._chunk(line)
-        except RefusedError as refusal:
-            self._chunk({"error": refusal.message})
-        self.wfile.write(b"0\r\n\r\n")
-
-    def _chunk(self, line: Mapping[str, Any]) -> None:
-        data = dumps(line) + b"\n"
-        self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
-        self.wfile.flush()
 
     # Routes
 
@@ -243,15 +220,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _tags(self) -> None:
         models = sorted(self.own.store.all(), key=lambda stored: -stored.modified_s)
-        self._send_json(200, {"models": [listed(stored) for stored in models]})
+        can, generation = self.own.runner.capabilities, self.own.generation
+        self._send_json(200, {"models": [listed(one, generation, can(one)) for one in models]})
 
     def _ps(self) -> None:
-        until = datetime.now(UTC).isoformat()
-        self._send_json(200, {"models": [
-            {"name": item.name, "model": item.name, "size": item.size_bytes, "size_vram": 0,
-             "expires_at": until}
-            for item in self.own.runner.loaded()
-        ]})  # fmt: skip
+        until_s, generation = time.time() + DEFAULT_KEEP_S, self.own.generation
+        loaded = self.own.runner.loaded()
+        rows = {one.name: running(one, generation, until_s) for one in loaded}
+        self._send_json(200, {"models": list(rows.values())})
 
     def _blob(self, digest: str) -> None:
         if not DIGEST.fullmatch(digest):
@@ -271,20 +247,27 @@ class _Handler(BaseHTTPRequestHandler):
         self.own.uploads.append(digest)
         self._send(201, b"")
 
-    def _existing(self, text: object) -> Stored:
+    def _existing(
+        self, text: object, *, empty: str = "model is required", whole: bool = False
+    ) -> Stored:
+        """Return a model of the store; ``whole`` names one that is not there with its tag."""
+        if not text:
+            raise RefusedError(400, empty)
         name = parse_name(text)
         if name is None:
             raise RefusedError(400, "invalid model name")
         stored = self.own.store.find(name)
         if stored is None:
-            raise RefusedError(404, f"model '{text}' not found")
+            told = str(name) if whole and self.own.generation.native else text
+            raise RefusedError(404, f"model '{told}' not found")
         return stored
 
     def _show(self) -> None:
         request = self._body()
-        stored = self._existing(request.get("model") or request.get("name"))
+        stored = self._existing(request.get("model") or request.get("name"), whole=True)
         can = self.own.runner.capabilities(stored)
-        self._send_json(200, shown(stored, self.own.generation, can, request))
+        answer = shown(stored, self.own.generation, self.own.faults, can, request)
+        self._send_json(200, answer)
 
     def _create(self) -> None:
         request = self._body()
@@ -307,9 +290,9 @@ class _Handler(BaseHTTPRequestHandler):
         source, destination = request.get("source"), request.get("destination")
         from_name, to_name = parse_name(source), parse_name(destination)
         if from_name is None:
-            raise RefusedError(400, f"source {json.dumps(source)} is invalid")
+            raise RefusedError(400, f"source {json.dumps(source or '')} is invalid")
         if to_name is None:
-            raise RefusedError(400, f"destination {json.dumps(destination)} is invalid")
+            raise RefusedError(400, f"destination {json.dumps(destination or '')} is invalid")
         stored = self.own.store.find(from_name)
         if stored is None:
             raise RefusedError(404, f"model {json.dumps(source)} not found")
@@ -318,7 +301,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _delete(self) -> None:
         request = self._body()
-        stored = self._existing(request.get("model") or request.get("name"))
+        stored = self._existing(
+            request.get("model") or request.get("name"), empty='name "" is invalid'
+        )
         self.own.runner.unload(stored)
         self.own.store.delete(stored)
         self._send(200, b"")
@@ -327,10 +312,46 @@ class _Handler(BaseHTTPRequestHandler):
         request = self._body()
         stored = self._existing(request.get("model"))
         lines = self.own.replies.lines(stored, request, chat=chat)
-        if request.get("stream") is False or "_debug_render_only" in request:
+        if request.get("stream") is False or request.get("_debug_render_only"):
             self._send_json(200, self.own.replies.joined(lines, chat=chat))
             return
         self._stream(self._breaking(lines))
+
+    def _embed(self) -> None:
+        request = self._body()
+        stored = self._existing(request.get("model"))
+        self._send_json(200, self.own.embeddings.embed(stored, request))
+
+    def _embeddings(self) -> None:
+        request = self._body()
+        stored = self._existing(request.get("model"))
+        self._send_json(200, self.own.embeddings.embeddings(stored, request))
+
+    def _v1_models(self) -> None:
+        models = sorted(self.own.store.all(), key=lambda stored: -stored.modified_s)
+        rows = [model_row(stored.name, stored.modified_s) for stored in models]
+        self._send_json(200, {"object": "list", "data": rows})
+
+    def _v1_model(self, name: str) -> None:
+        stored = self._existing(name, whole=True)
+        self._send_json(200, model_row(stored.name, stored.modified_s))
+
+    def _v1_embeddings(self) -> None:
+        request = self._body()
+        stored = self._existing(request.get("model"))
+        answer = self.own.embeddings.embed(stored, request)
+        self._send_json(200, embedding_list(request, answer))
+
+    def _v1_reply(self, path: str, *, chat: bool) -> None:
+        request = self._body()
+        asked = asked_chat(path, request)
+        stored = self._existing(asked["model"])
+        answers = Answers(self.own.generation, path, request)
+        lines = self.own.replies.lines(stored, asked, chat=chat)
+        if request.get("stream"):
+            self._stream(answers.events(self._breaking(lines)), as_events=True)
+            return
+        self._send_json(200, answers.whole(self.own.replies.joined(lines, chat=chat)))
 
     def _breaking(self, lines: Iterator[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
         for count, line in enumerate(lines):

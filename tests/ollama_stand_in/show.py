@@ -1,10 +1,13 @@
-"""What /api/show and /api/tags say about a model."""
+"""What /api/show, /api/tags and /api/ps say about a model."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,33 +15,56 @@ import numpy as np
 from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.gguf.values import StringArray
 from fine_tuning.runtimes.ollama_modelfile import NO_TEMPLATE, Modelfile
-from tests.ollama_stand_in.generations import Generation
+from tests.ollama_stand_in.generations import Faults, Generation
+from tests.ollama_stand_in.runner import Loaded
 from tests.ollama_stand_in.store import Stored
 
-LONG_ARRAY = 5
 
-
-def listed(stored: Stored) -> dict[str, Any]:
+def listed(stored: Stored, generation: Generation, capabilities: set[str]) -> dict[str, Any]:
     """Return a row of /api/tags."""
+    details, more = _details(stored), {}
+    if generation.native and (path := stored.path("model")) and path.exists():
+        metadata = _metadata(path.resolve())
+        family = metadata.get("general.architecture")
+        for key in ("context_length", "embedding_length"):
+            details |= {key: metadata[f"{family}.{key}"]} if f"{family}.{key}" in metadata else {}
+        more = {"capabilities": sorted(capabilities)}
     return {
         "name": stored.name,
         "model": stored.name,
-        "modified_at": _time(stored),
+        "modified_at": _time(stored.modified_s),
         "size": stored.size_bytes,
         "digest": stored.digest,
-        "details": _details(stored),
+        "details": details,
+        **more,
     }
 
 
-def _time(stored: Stored) -> str:
-    return datetime.fromtimestamp(stored.modified_s, UTC).isoformat()
+def running(loaded: Loaded, generation: Generation, until_s: float) -> dict[str, Any]:
+    """Return a row of /api/ps."""
+    stored = loaded.stored
+    room = {"context_length": loaded.context_tokens} if generation.since("0.11.0") else {}
+    return {
+        "name": stored.name,
+        "model": stored.name,
+        "size": loaded.size_bytes,
+        "digest": stored.digest,
+        "details": _details(stored),
+        "expires_at": _time(until_s),
+        "size_vram": 0,
+        **room,
+    }
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 def _details(stored: Stored) -> dict[str, Any]:
     config = stored.manifest.config
     family = str(config.get("model_family", ""))
     return {
-        "parent_model": "",
+        "parent_model": str(config.get("parent_model", "")),
         "format": config.get("model_format", "gguf"),
         "family": family,
         "families": [family],
@@ -48,7 +74,11 @@ def _details(stored: Stored) -> dict[str, Any]:
 
 
 def shown(
-    stored: Stored, generation: Generation, capabilities: set[str], request: Mapping[str, Any]
+    stored: Stored,
+    generation: Generation,
+    faults: Faults,
+    capabilities: set[str],
+    request: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the answer of /api/show."""
     manifest = stored.manifest
@@ -56,18 +86,23 @@ def shown(
     template = manifest.text("template")
     config = manifest.config
     model, adapter = stored.path("model"), stored.path("adapter")
-    metadata = _metadata(model, verbose=bool(request.get("verbose"))) if model else {}
+    metadata, tensors = _facts(model, verbose=bool(request.get("verbose"))) if model else ({}, [])
     jinja = metadata.pop("tokenizer.chat_template", "")
+    messages = stored.json("messages") or []
+
+    def place(path: Path | None) -> str:
+        return f"{faults.shown_root}/blobs/{path.name}" if path and faults.shown_root else str(path)
+
     modelfile = Modelfile(
-        base=str(model or stored.name),
-        adapters=(str(adapter),) if adapter else (),
+        base=place(model) if model else stored.name,
+        adapters=(place(adapter),) if adapter else (),
         template=template or NO_TEMPLATE,
         system=str(request.get("system") or manifest.text("system")),
         renderer=str(config.get("renderer", "")),
         parser=str(config.get("parser", "")),
         requires=str(config.get("requires", "")),
         parameters=parameters,
-        messages=tuple((m["role"], m["content"]) for m in stored.json("messages") or ()),
+        messages=tuple((m["role"], m["content"]) for m in messages),
         licenses=manifest.texts("license"),
     )
     answer = {
@@ -82,11 +117,12 @@ def shown(
         "template": template or (jinja if generation.native else NO_TEMPLATE),
         "system": modelfile.system,
         "details": _details(stored),
+        "messages": messages,
         "model_info": metadata,
-        "modified_at": _time(stored),
+        "tensors": tensors if generation.since("0.6.0") else [],
+        "capabilities": sorted(capabilities) if generation.since("0.6.4") else [],
+        "modified_at": _time(stored.modified_s),
     }
-    if generation.version >= "0.6":
-        answer["capabilities"] = sorted(capabilities)
     return {key: value for key, value in answer.items() if value}
 
 
@@ -98,14 +134,42 @@ def _parameter_lines(parameters: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _metadata(path: Any, *, verbose: bool) -> dict[str, Any]:
+def _facts(path: Path, *, verbose: bool) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return a file's metadata and its tensors as /api/show tells them."""
     with GgufFile.open(path) as file:
         values = {key: _plain(value, verbose=verbose) for key, value in file.metadata.items()}
+        tensors = [
+            {
+                "name": name,
+                "type": tensor.type.name,
+                "shape": [int(size) for size in reversed(tensor.shape)],
+            }
+            for name, tensor in file.tensors.items()
+        ]
+        count = sum(math.prod(tensor.shape) for tensor in file.tensors.values())
     values.pop("general.name", None)
-    return values
+    values["general.parameter_count"] = count
+    return values, tensors
+
+
+@lru_cache(maxsize=64)
+def _metadata(path: Path) -> Mapping[str, Any]:
+    """Return a file's metadata without its lists; blobs do not change."""
+    with GgufFile.open(path) as file:
+        return {key: _plain(value, verbose=False) for key, value in file.metadata.items()}
+
+
+def model_size(path: Path) -> str:
+    """Return how many parameters a file has, as Ollama writes it (format/format.go)."""
+    with GgufFile.open(path) as file:
+        count = sum(math.prod(tensor.shape) for tensor in file.tensors.values())
+    for unit, sign, digits in ((10**9, "B", 1), (10**6, "M", 2), (10**3, "K", 2)):
+        if count >= unit:
+            return f"{count / unit:.{0 if count % unit == 0 else digits}f}{sign}"
+    return str(count)
 
 
 def _plain(value: object, *, verbose: bool) -> Any:
     if isinstance(value, (StringArray, np.ndarray)):
-        return [str(item) for item in value] if verbose or len(value) <= LONG_ARRAY else None
+        return [str(item) for item in value] if verbose else None
     return value

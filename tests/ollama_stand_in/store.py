@@ -65,6 +65,10 @@ class Store:
     def blob(self, digest: str) -> Path:
         return blob_path(self.root, digest)
 
+    def digests(self) -> list[str]:
+        """Return the digests of all blobs."""
+        return [path.name.replace("-", ":", 1) for path in (self.root / "blobs").iterdir()]
+
     def add_blob(self, content: bytes) -> str:
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         path = self.blob(digest)
@@ -194,8 +198,7 @@ class Store:
             raw = json.loads(stored.manifest.path.read_bytes())
             used |= {raw["config"]["digest"], *(item["digest"] for item in raw["layers"])}
             used.add(f"sha256:{stored.digest}")
-        names = (path.name.replace("-", ":", 1) for path in (self.root / "blobs").iterdir())
-        return sorted(set(names) - used)
+        return sorted(set(self.digests()) - used)
 
 
 def parse_name(text: object) -> OllamaName | None:

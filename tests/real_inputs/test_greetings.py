@@ -1,7 +1,5 @@
 """Chats that the assistant begins: its greeting is context, its replies are trained on."""
 
-# ruff: noqa: E501 - records stand on lines of their own, as in the files
-
 from __future__ import annotations
 
 from pathlib import Path

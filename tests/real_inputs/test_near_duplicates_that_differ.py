@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.filters import scores
-from fine_tuning.data_collection.near_duplicate_verdict import is_same_in_substance
+from fine_tuning.data_collection.same_substance import is_same_in_substance
 
 pytestmark = pytest.mark.real_input("near duplicates that differ")
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,8 +18,9 @@ from fine_tuning.core.errors import (
 )
 from fine_tuning.core.naming import file_sha256
 from fine_tuning.core.ports import Sampling
+from fine_tuning.runtimes.ollama_answers import StreamLine
 from fine_tuning.runtimes.ollama_client import OllamaClient
-from fine_tuning.runtimes.ollama_model import OllamaServedModel
+from fine_tuning.runtimes.ollama_model import REPEATED, UNEXPLAINED, OllamaServedModel
 from fine_tuning.runtimes.ollama_probe import probe
 from tests.model_management.ollama_serving import GO_CHATML, write_base
 from tests.ollama_stand_in.generations import GENERATIONS
@@ -128,6 +130,53 @@ def test_a_reply_that_breaks_is_no_reply(ollama: StandIn, client: OllamaClient) 
         assert whole.text.startswith("".join(pieces))
         setattr(ollama.faults, fault, None)
     assert model.complete(ask("Hello"), SHORT).text == whole.text
+
+
+def streamed(pieces: Sequence[str], *, done: bool) -> list[dict[str, Any]]:
+    lines: list[dict[str, Any]] = [
+        {"message": {"role": "assistant", "content": piece}, "done": False} for piece in pieces
+    ]
+    return [*lines, {"message": {"content": ""}, "done": True, "done_reason": "stop"}][
+        : None if done else -1
+    ]
+
+
+class _Scripted(OllamaClient):
+    """A client whose server streams lines that are given, and lives, or not."""
+
+    def __init__(self, url: str, lines: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(url)
+        self._script = lines
+
+    def lines(self, path: str, body: Mapping[str, object]) -> Generator[StreamLine, None, None]:
+        del path, body
+        yield from self._script  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "said"),
+    [
+        (["Well", *[" no"] * 31], REPEATED),
+        (["Well", *[" no", "no ", "\nno"] * 11], REPEATED),
+        (["", *[" "] * 31], REPEATED),
+        (["\U0001f30c", *["\U0001f30d"] * 31], REPEATED),
+        (["Well", " no", " yes"], UNEXPLAINED),
+    ],
+)
+def test_a_living_server_that_ends_a_reply_without_its_end(
+    ollama: StandIn, pieces: list[str], said: str
+) -> None:
+    scripted = _Scripted(ollama.url, streamed(pieces, done=False))
+    reply = OllamaServedModel(scripted, "tiny").complete(ask("Hello"), SHORT)
+    assert (reply.text, reply.ended, reply.broken_off) == ("".join(pieces), False, said)
+    whole = _Scripted(ollama.url, streamed(pieces, done=True))
+    assert not OllamaServedModel(whole, "tiny").complete(ask("Hello"), SHORT).broken_off
+
+
+def test_a_server_that_is_gone_stopped_half_way() -> None:
+    scripted = _Scripted("http://127.0.0.1:9", streamed([" no"] * 40, done=False))
+    with pytest.raises(RuntimeFailedError, match="half-way"):
+        OllamaServedModel(scripted, "tiny").complete(ask("Hello"), SHORT)
 
 
 def test_what_a_server_tells_of_its_work(client: OllamaClient) -> None:

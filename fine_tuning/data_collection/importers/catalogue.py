@@ -101,6 +101,12 @@ class FileReading:
             except DataError as error:
                 yield Quarantined(line=0, reason=f"{member.path.name}: {error.message}")
 
+    @property
+    def unread(self) -> dict[str, int]:
+        """The keys or columns not read, and in how many of the records read so far."""
+        counts = sum((member.unread for member in self.members), self.source.unread)
+        return dict(counts.most_common())
+
     def persons(self) -> list[str]:
         """Return who speaks in a chat between persons, the most frequent first; none for others.
 

@@ -7,9 +7,11 @@ its line and passed over, and reading goes on behind it; what a record means is 
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, BinaryIO
 
 import orjson
@@ -26,6 +28,7 @@ _SPACE = b" \t\r\n"
 _MARK = re.compile(rb'["\[\]{},]')
 _STRING_REST = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*', flags=re.DOTALL)
 WRAPPERS = ("conversations", "chats", "data", "items", "records")
+_WRAPPED = re.compile(rb'"(?:conversations|chats|data|items|records|list)"\s*:\s*\[')
 _TURN_KEYS = {"role", "from", "sender"}
 _HOLDERS = {
     "messages", "conversations", "conversation", "chat_messages", "mapping", "chat", "history",
@@ -70,6 +73,10 @@ def json_records(file: BinaryIO) -> Iterator[ParsedRecord]:
     is_lines = line is not None and (line.data is None or _is_json(line.data))
     if not is_lines and (whole := _whole_object(file, start)) is not None:
         yield from _unwrapped(whole)
+        return
+    if (place := _wrapped_array(file, start)) is not None:
+        file.seek(place)
+        yield from _array(file)
         return
     yield from _line_records(file, start)
 
@@ -126,6 +133,22 @@ def _whole_object(file: BinaryIO, start: int) -> dict[str, JsonValue] | None:
     except DataError:
         return None
     return value if isinstance(value, dict) else None
+
+
+def _wrapped_array(file: BinaryIO, start: int) -> int | None:
+    """Return where the array begins that an object wraps which is too large to be read whole.
+
+    None when the file is smaller, wraps nothing in its beginning, or has an object on a line.
+    """
+    file.seek(start)
+    head = file.read(CHUNK_BYTES)
+    found = _WRAPPED.search(head)
+    size = file.seek(0, os.SEEK_END)
+    if found is None or size - start <= MAX_LINE_BYTES:
+        return None
+    second = next(islice(lines(file, offset=start), 1, None), None)
+    is_lines = second is not None and second.data is not None and _is_json(second.data)
+    return None if is_lines else start + found.end() - 1
 
 
 def _unwrapped(value: dict[str, JsonValue], line: int = 1) -> Iterator[ParsedRecord]:

@@ -150,7 +150,7 @@ def _messages(key: str, item: JsonObject) -> tuple[Message, ...]:
     )
     if item.get("error") or any(one.get("type") == "error" for one in pieces):
         status = "error"
-    turn = _Turn(key, role, status, item)
+    turn = _PartedTurn(key, role, status, item)
     for piece in pieces:
         turn.take(piece)
     if not turn.has_said:
@@ -160,7 +160,7 @@ def _messages(key: str, item: JsonObject) -> tuple[Message, ...]:
     return (replace(first, content=(*first.content, *pictures)), *others)
 
 
-class _Turn:
+class _PartedTurn:
     """Cuts the parts of a message into messages: words before calls, calls, results, the rest."""
 
     def __init__(self, key: str, role: Role, status: Status, item: JsonObject) -> None:

@@ -17,23 +17,33 @@ from fine_tuning.core.naming import content_name
 from fine_tuning.data_collection.importers.fields import iso_time, name_of
 from fine_tuning.data_collection.importers.importer import importer_of_records
 from fine_tuning.data_collection.importers.items import Imported
-from fine_tuning.data_collection.importers.message_lists import conversation_of_turns, turns_of
+from fine_tuning.data_collection.importers.message_lists import (
+    conversation_of_turns,
+    is_turns,
+    turns_of,
+)
 
 SOURCE = "import:pairs"
 ASKED = (
     "prompt", "question", "query", "instruction", "input", "user", "human", "user_message", "q",
-    "ask", "request", "source",
 )  # fmt: skip
 ANSWERED = (
     "completion", "response", "answer", "output", "reply", "assistant", "bot", "bot_response",
-    "assistant_message", "a", "target", "chosen_response", "answers",
+    "assistant_message", "a", "answers",
 )  # fmt: skip
 _ABOUT = ("context", "passage", "document", "background")
 _SYSTEM = ("system", "system_prompt", "system_message")
 
 
 def _accepts(record: JsonObject) -> bool:
-    return _named(record, ASKED) is not None and _named(record, ANSWERED) is not None
+    keys = _named(record, ASKED), _named(record, ANSWERED)
+    return all(key is not None and _is_said(record[key]) for key in keys)
+
+
+def _is_said(value: JsonValue) -> bool:
+    """Tell whether a value is a text, some texts, or messages."""
+    value = _first(value)
+    return isinstance(value, str) or is_turns(value)
 
 
 def _named(record: JsonObject, names: tuple[str, ...]) -> str | None:

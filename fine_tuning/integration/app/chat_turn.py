@@ -17,6 +17,8 @@ from fine_tuning.integration.app.chat_text import rendered
 from fine_tuning.integration.app.common import show_error, told
 from fine_tuning.integration.app.formatting import plain
 
+BROKEN_OFF = "broken_off"
+"""The note of a reply that says why its server broke it off."""
 UNFINISHED = {
     "aborted": "Stopped before its end: such replies are not trained on.",
     "error": "It broke off here: such replies are not trained on.",
@@ -105,6 +107,8 @@ def _show_remarks(reply: Message, summary: FeedbackSummary) -> None:
         remarks.append("edited by you")
     if reply.status in UNFINISHED and reply.id not in summary.corrections:
         remarks.append(UNFINISHED[reply.status])
+        if broken_off := str(reply.metadata.get(BROKEN_OFF) or ""):
+            remarks[-1] = f"It broke off: {plain(broken_off)}. Such replies are not trained on."
     if remarks:
         st.caption(plain(" · ".join(remarks)))
 

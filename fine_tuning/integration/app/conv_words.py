@@ -67,6 +67,7 @@ REASONS = {
     ),
 }
 STEPS = {
+    "markup": "Markup of other programs removed",
     "redaction": "Private values redacted",
     "unicode": "Broken characters repaired",
     "whitespace": "White space normalised",

@@ -180,7 +180,7 @@ def _history() -> None:
             {
                 "When": when(one.created_at),
                 "Version": one.version or one.family,
-                "Event": one.kind,
+                "Event": one.word,
                 "Detail": one.detail,
             }
             for one in reversed(events[-SHOWN_EVENTS:])

@@ -6,6 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from fine_tuning.runtimes.go_templates.functions import FUNCTIONS, SHORT_CIRCUITS
+from fine_tuning.runtimes.go_templates.go_values import (
+    GoValue,
+    Struct,
+    formatted,
+    is_true,
+    plain,
+    to_text,
+)
 from fine_tuning.runtimes.go_templates.nodes import (
     Action,
     Body,
@@ -19,16 +27,8 @@ from fine_tuning.runtimes.go_templates.nodes import (
     GoTemplateError,
     Jump,
     Pipe,
-    Text,
+    TextNode,
     Variable,
-)
-from fine_tuning.runtimes.go_templates.values import (
-    GoValue,
-    Struct,
-    formatted,
-    is_true,
-    plain,
-    to_text,
 )
 
 MAX_STEPS = 2_000_000
@@ -75,7 +75,7 @@ class Execution:
     def _walk(self, body: Body, dot: GoValue) -> None:
         for node in body.nodes:
             self._step()
-            if isinstance(node, Text):
+            if isinstance(node, TextNode):
                 self._write(node.text)
             elif isinstance(node, Action):
                 value = self._pipe(node.pipe, dot)

@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from urllib.parse import quote_plus
 
-from fine_tuning.runtimes.go_templates.nodes import GoTemplateError
-from fine_tuning.runtimes.go_templates.values import (
+from fine_tuning.runtimes.go_templates.go_values import (
     GoValue,
     Struct,
     formatted,
@@ -21,6 +20,7 @@ from fine_tuning.runtimes.go_templates.values import (
     plain,
     to_json,
 )
+from fine_tuning.runtimes.go_templates.nodes import GoTemplateError
 
 _VERB = re.compile(r"%([-+# 0]*)(\d*)(?:\.(\d+))?([a-zA-Z%])")
 MAX_WIDTH = 1000

@@ -31,7 +31,7 @@ _TOKEN = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class ActionToken:
     """A word of an action; ``follows_blank`` tells ``(x).A`` from ``(x) .A``."""
 
     kind: str
@@ -44,7 +44,7 @@ class Piece:
     """A text, or an action with its words."""
 
     text: str = ""
-    tokens: tuple[Token, ...] | None = None
+    tokens: tuple[ActionToken, ...] | None = None
 
 
 def pieces(source: str) -> Iterator[Piece]:
@@ -76,7 +76,7 @@ def pieces(source: str) -> Iterator[Piece]:
             yield Piece(tokens=tokens)
 
 
-def _action(source: str, position: int) -> tuple[tuple[Token, ...] | None, int, bool]:
+def _action(source: str, position: int) -> tuple[tuple[ActionToken, ...] | None, int, bool]:
     """Return an action's words (None for a comment), where it ends, and whether it trims."""
     comment = re.compile(r"[ \t\r\n]*/\*").match(source, position)
     if comment:
@@ -85,7 +85,7 @@ def _action(source: str, position: int) -> tuple[tuple[Token, ...] | None, int, 
         if closing is None:
             raise GoTemplateError("the Go template has a comment that is not closed")
         return None, closing.end(), bool(closing[1])
-    tokens: list[Token] = []
+    tokens: list[ActionToken] = []
     follows_blank = True
     while True:
         if source.startswith(_RIGHT, position):
@@ -102,11 +102,11 @@ def _action(source: str, position: int) -> tuple[tuple[Token, ...] | None, int, 
         if kind == "blank":
             follows_blank = True
             continue
-        tokens.append(Token(kind, match.group(), follows_blank))
+        tokens.append(ActionToken(kind, match.group(), follows_blank))
         follows_blank = False
 
 
-def literal(token: Token) -> str | int | float:
+def literal(token: ActionToken) -> str | int | float:
     """Return the value of a text, character or number.
 
     Raises:

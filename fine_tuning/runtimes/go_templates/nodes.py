@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,8 +14,8 @@ class GoTemplateError(DataError):
 
 
 @dataclass(slots=True)
-class Text:
-    """Text between actions."""
+class TextNode:
+    """TextNode between actions."""
 
     text: str
 
@@ -104,7 +105,7 @@ class Jump:
     kind: Literal["break", "continue"]
 
 
-Node = Text | Action | Branch | Call | Jump
+Node = TextNode | Action | Branch | Call | Jump
 
 
 @dataclass(slots=True)
@@ -112,3 +113,12 @@ class Body:
     """Nodes in a row."""
 
     nodes: list[Node] = field(default_factory=list)
+
+    def walk(self) -> Iterator[Node]:
+        """Yield its nodes, and those inside them."""
+        for node in self.nodes:
+            yield node
+            if isinstance(node, Branch):
+                yield from node.body.walk()
+                if node.otherwise is not None:
+                    yield from node.otherwise.walk()

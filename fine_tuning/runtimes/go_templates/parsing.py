@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Literal, cast
 
-from fine_tuning.runtimes.go_templates.lexing import Piece, Token, literal, pieces
+from fine_tuning.runtimes.go_templates.lexing import ActionToken, Piece, literal, pieces
 from fine_tuning.runtimes.go_templates.nodes import (
     Action,
     Body,
@@ -19,10 +19,11 @@ from fine_tuning.runtimes.go_templates.nodes import (
     GoTemplateError,
     Jump,
     Pipe,
-    Text,
+    TextNode,
     Variable,
 )
 
+Operand = Constant | FieldPath | Variable | FunctionName | Chain | Pipe
 MAX_DEPTH = 200
 _CONSTANTS: dict[str, bool | None] = {"true": True, "false": False, "nil": None}
 _BLOCKS = frozenset({"if", "with", "range"})
@@ -38,10 +39,10 @@ def parse_bodies(source: str, functions: Collection[str]) -> dict[str, Body]:
     Raises:
         GoTemplateError: if it is not a template, or names a function or variable there is not.
     """
-    return _Parser(source, functions).parse()
+    return _TemplateParser(source, functions).parse()
 
 
-class _Parser:
+class _TemplateParser:
     """Reads pieces in order; the variables in scope are checked as Go does, while parsing."""
 
     def __init__(self, source: str, functions: Collection[str]) -> None:
@@ -57,7 +58,7 @@ class _Parser:
             raise GoTemplateError(f"the Go template has {{{{{end[0].text}}}}} without a block")
         return {"": body, **self._bodies}
 
-    def _body(self) -> tuple[Body, Sequence[Token]]:
+    def _body(self) -> tuple[Body, Sequence[ActionToken]]:
         """Return the nodes up to the ``end`` or ``else`` that closes them, and that action."""
         self._depth += 1
         if self._depth > MAX_DEPTH:
@@ -65,7 +66,7 @@ class _Parser:
         body = Body()
         for piece in self._pieces:
             if piece.tokens is None:
-                body.nodes.append(Text(piece.text))
+                body.nodes.append(TextNode(piece.text))
                 continue
             word = _keyword(piece)
             if word in {"end", "else"}:
@@ -75,7 +76,7 @@ class _Parser:
         self._depth -= 1
         return body, ()
 
-    def _add(self, body: Body, word: str, tokens: Sequence[Token]) -> None:
+    def _add(self, body: Body, word: str, tokens: Sequence[ActionToken]) -> None:
         if word in _BLOCKS:
             body.nodes.append(
                 self._branch(cast("Literal['if', 'with', 'range']", word), tokens[1:])
@@ -104,7 +105,9 @@ class _Parser:
         self._variables, self._loops = outer, loops
         self._bodies[name] = body
 
-    def _branch(self, kind: Literal["if", "with", "range"], tokens: Sequence[Token]) -> Branch:
+    def _branch(
+        self, kind: Literal["if", "with", "range"], tokens: Sequence[ActionToken]
+    ) -> Branch:
         known = len(self._variables)
         pipe = self._pipe(tokens, most_names=2 if kind == "range" else 1)
         self._loops += kind == "range"
@@ -125,7 +128,7 @@ class _Parser:
         del self._variables[known:]
         return Branch(kind, pipe, body, otherwise)
 
-    def _pipe(self, tokens: Sequence[Token], most_names: int = 1) -> Pipe:
+    def _pipe(self, tokens: Sequence[ActionToken], most_names: int = 1) -> Pipe:
         names, is_declared, tokens = _assigned(tokens, most_names)
         if names and not is_declared:
             for name in names:
@@ -137,7 +140,7 @@ class _Parser:
             self._variables += names
         return Pipe(pipe.commands, names, is_declared)
 
-    def _commands(self, tokens: Sequence[Token]) -> tuple[Pipe, Sequence[Token]]:
+    def _commands(self, tokens: Sequence[ActionToken]) -> tuple[Pipe, Sequence[ActionToken]]:
         commands: list[Command] = []
         while True:
             command, tokens = self._command(tokens)
@@ -150,7 +153,7 @@ class _Parser:
                 raise GoTemplateError("the Go template pipes a value into one that is no function")
         return Pipe(commands), tokens
 
-    def _command(self, tokens: Sequence[Token]) -> tuple[Command, Sequence[Token]]:
+    def _command(self, tokens: Sequence[ActionToken]) -> tuple[Command, Sequence[ActionToken]]:
         command = Command([])
         while tokens and tokens[0].text not in {"|", ")"}:
             operand, tokens = self._operand(tokens)
@@ -160,8 +163,10 @@ class _Parser:
         return command, tokens
 
     def _operand(  # noqa: C901, PLR0911 - one per kind
-        self, tokens: Sequence[Token]
-    ) -> tuple[Constant | FieldPath | Variable | FunctionName | Chain | Pipe, Sequence[Token]]:
+        self, tokens: Sequence[ActionToken]
+    ) -> tuple[
+        Constant | FieldPath | Variable | FunctionName | Chain | Pipe, Sequence[ActionToken]
+    ]:
         token, rest = tokens[0], tokens[1:]
         if token.text == "(" and token.kind == "sign":
             self._depth += 1
@@ -211,18 +216,18 @@ def _keyword(piece: Piece) -> str:
     return tokens[0].text if tokens[0].kind == "word" else ""
 
 
-def _name(tokens: Sequence[Token]) -> tuple[str, Sequence[Token]]:
+def _name(tokens: Sequence[ActionToken]) -> tuple[str, Sequence[ActionToken]]:
     if len(tokens) < 2 or tokens[1].kind not in {"string", "raw"}:  # noqa: PLR2004 - word, name
         raise GoTemplateError(f"the Go template has {tokens[0].text} without a name")
     return str(literal(tokens[1])), tokens[2:]
 
 
-def _expect_end(end: Sequence[Token], what: str) -> None:
+def _expect_end(end: Sequence[ActionToken], what: str) -> None:
     if not end or end[0].text != "end":
         raise GoTemplateError(f"the Go template does not close {what} with {{{{end}}}}")
 
 
-def _chained(tokens: Sequence[Token]) -> tuple[tuple[str, ...], Sequence[Token]]:
+def _chained(tokens: Sequence[ActionToken]) -> tuple[tuple[str, ...], Sequence[ActionToken]]:
     """Return the fields that stand directly behind an operand."""
     names: list[str] = []
     while tokens and tokens[0].kind == "field" and not tokens[0].follows_blank:
@@ -232,8 +237,8 @@ def _chained(tokens: Sequence[Token]) -> tuple[tuple[str, ...], Sequence[Token]]
 
 
 def _assigned(
-    tokens: Sequence[Token], most_names: int
-) -> tuple[tuple[str, ...], bool, Sequence[Token]]:
+    tokens: Sequence[ActionToken], most_names: int
+) -> tuple[tuple[str, ...], bool, Sequence[ActionToken]]:
     """Return the variables a pipeline is assigned to, whether they are new, and the pipeline."""
     place = next((i for i, token in enumerate(tokens) if token.kind == "assign"), None)
     if place is None:

@@ -10,6 +10,7 @@ from functools import lru_cache
 from fine_tuning.core.json_value import JsonObject
 from fine_tuning.runtimes.go_templates.execution import Execution
 from fine_tuning.runtimes.go_templates.functions import NAMES
+from fine_tuning.runtimes.go_templates.go_values import GoValue, JsonText, Struct
 from fine_tuning.runtimes.go_templates.nodes import (
     Action,
     Body,
@@ -22,7 +23,6 @@ from fine_tuning.runtimes.go_templates.nodes import (
     Variable,
 )
 from fine_tuning.runtimes.go_templates.parsing import parse_bodies
-from fine_tuning.runtimes.go_templates.values import GoValue, JsonText, Struct
 
 MAX_TEMPLATE_CHARS = 1 << 20
 _RESPONSE = "Response"
@@ -65,6 +65,11 @@ class GoTemplate:
             # Ollama writes the reply behind a template that names no place for it.
             pipe = Pipe([Command([FieldPath((_RESPONSE,))])])
             self._bodies[""].nodes.append(Action(pipe))
+
+    @property
+    def bodies(self) -> tuple[Body, ...]:
+        """Its own body and those it defines."""
+        return tuple(self._bodies.values())
 
     @property
     def reads_messages(self) -> bool:

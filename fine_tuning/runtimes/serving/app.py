@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hmac
 import logging
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -21,31 +18,34 @@ from fine_tuning.core.errors import FineTuningError
 from fine_tuning.runtimes.loadable import ModelCatalog
 from fine_tuning.runtimes.serving.creation import Creation
 from fine_tuning.runtimes.serving.http import HttpError, error_answer, status_of
+from fine_tuning.runtimes.serving.messages_api import MessagesApi
 from fine_tuning.runtimes.serving.ollama_api import OllamaApi
 from fine_tuning.runtimes.serving.openai_api import OpenAiApi
+from fine_tuning.runtimes.serving.origins import CrossOrigin, Visitors
 from fine_tuning.runtimes.serving.pool import Pool, PoolLimits
+from fine_tuning.runtimes.serving.requests import OptionTypeError
+from fine_tuning.runtimes.serving.responses_api import ResponsesApi
 
 logger = logging.getLogger(__name__)
 
-LOCAL_ORIGIN = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
-LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "")
 CLIENT_LEFT = 499
 
 
 class RequestGuard:
     """Lets in who may ask.
 
-    With a token, whoever brings it. Without one, only programs of this machine: a page from
-    elsewhere, open in a browser here, gives itself away by its origin, or, when it let its name
-    point here, by the host it asks for.
+    With a token, whoever brings it. Without one, programs of this machine and the pages of
+    :class:`Visitors`.
 
     Args:
         app: What is guarded.
         token: The token, "" for none.
+        visitors: Origins and hosts that may ask without one.
     """
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
+    def __init__(self, app: ASGIApp, token: str, visitors: Visitors) -> None:
         self._app = app
+        self._visitors = visitors
         self._token = token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,23 +65,28 @@ class RequestGuard:
                 return None
             return error_answer(path, 401, "expected the header 'Authorization: Bearer <token>'")
         host = request.headers.get("host", "")
-        if _hostname(host) not in LOCAL_HOSTS:
-            return error_answer(path, 403, f"host {host!r} is not this machine")
+        if not self._visitors.takes_host(host):
+            return _forbidden(path, f"host {host!r} is not this machine; serving.hosts names more")
         origin = request.headers.get("origin", "")
-        if origin and not re.fullmatch(LOCAL_ORIGIN, origin):
-            return error_answer(path, 403, f"origin {origin!r} may not ask this server")
+        if origin and not self._visitors.takes_origin(origin):
+            return _forbidden(path, f"origin {origin!r} may not ask; serving.origins names more")
         return None
 
 
-def _hostname(host: str) -> str | None:
-    try:
-        return (urlsplit(f"//{host}").hostname or "").lower()
-    except ValueError:
-        return None
+def _forbidden(path: str, sentence: str) -> Response:
+    """Return a refusal; the page it is for may not read why, the log says it."""
+    logger.warning("refused a request to %s: %s", path, sentence)
+    return Response(
+        status_code=403, headers={"X-Reason": sentence.encode("ascii", "replace").decode()}
+    )
 
 
 def make_app(
-    catalog: ModelCatalog, limits: PoolLimits | None = None, *, token: str = ""
+    catalog: ModelCatalog,
+    limits: PoolLimits | None = None,
+    *,
+    token: str = "",
+    visitors: Visitors | None = None,
 ) -> Starlette:
     """Return the application.
 
@@ -89,7 +94,9 @@ def make_app(
         catalog: The models it offers.
         limits: What loaded models may use.
         token: What every request must bring; "" lets in only this machine's programs.
+        visitors: Origins and hosts that are let in besides Ollama's defaults.
     """
+    visitors = visitors or Visitors()
     pool = Pool(catalog, limits or PoolLimits())
 
     @asynccontextmanager
@@ -100,20 +107,20 @@ def make_app(
             await pool.close()
 
     app = Starlette(
-        routes=[*OllamaApi(pool).routes(), *Creation(pool).routes(), *OpenAiApi(pool).routes()],
+        routes=[
+            route
+            for api in (OllamaApi, Creation, OpenAiApi, ResponsesApi, MessagesApi)
+            for route in api(pool).routes()
+        ],
         lifespan=lifespan,
         middleware=[
-            Middleware(
-                CORSMiddleware,
-                allow_origin_regex=LOCAL_ORIGIN,
-                allow_methods=["GET", "POST", "DELETE", "HEAD"],
-                allow_headers=["*"],
-            ),
-            Middleware(RequestGuard, token=token),
+            Middleware(CrossOrigin, visitors=visitors, is_open=bool(token)),
+            Middleware(RequestGuard, token=token, visitors=visitors),
         ],
         exception_handlers={
             FineTuningError: _tell,
             HttpError: _tell,
+            OptionTypeError: _tell,
             HTTPException: _tell,
             ClientDisconnect: _tell,
             Exception: _tell,
@@ -131,8 +138,10 @@ async def _tell(request: Request, error: Exception) -> Response:
         return error_answer(path, status_of(error), error.message)
     if isinstance(error, HttpError):
         return error_answer(path, error.status, error.sentence)
-    if isinstance(error, ClientDisconnect):
-        return error_answer(path, CLIENT_LEFT, "the client left")
+    if isinstance(error, OptionTypeError | ClientDisconnect):
+        is_option = isinstance(error, OptionTypeError)
+        status, sentence = (500, str(error)) if is_option else (CLIENT_LEFT, "the client left")
+        return error_answer(path, status, sentence)
     if isinstance(error, HTTPException):
         known = {404: f"there is no {path}", 405: f"{path} does not take {request.method}"}
         sentence = known.get(error.status_code, str(error.detail))

@@ -1,7 +1,7 @@
 """Making models over HTTP as Ollama lets one: blobs are uploaded, then named (server/create.go).
 
-The embedded runtime takes adapters, whole GGUF files, and existing models as a base; templates are
-Jinja here, so Ollama's Go templates are refused rather than misread.
+The embedded runtime takes adapters, whole GGUF files, and existing models as a base, and templates
+of Go's kind as well as of Jinja's.
 """
 
 from __future__ import annotations
@@ -17,16 +17,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from fine_tuning.core.errors import DataError, DeploymentError
+from fine_tuning.core.errors import DataError, DeploymentError, ModelNotFoundError
 from fine_tuning.core.json_value import JsonValue
 from fine_tuning.core.ports import ModelRecipe
+from fine_tuning.runtimes.go_templates.nodes import GoTemplateError
+from fine_tuning.runtimes.go_templates.prompts import go_template
+from fine_tuning.runtimes.loadable import LoadableModel
 from fine_tuning.runtimes.serving.http import NDJSON, HttpError, answer, body_of, ndjson, streamed
 from fine_tuning.runtimes.serving.pool import Pool
 from fine_tuning.runtimes.serving.requests import Create, read_request
 
 _DIGEST = re.compile(r"sha256[:-]([0-9a-f]{64})")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/\-]{0,79}")
-NOT_HERE = ("modelfile", "path", "quantize", "renderer", "parser", "messages", "license", "info")
+NOT_HERE = ("modelfile", "path", "quantize", "renderer", "parser")
+_GO_WORD = r"\{\{-?\s*(?:\.|\$|(?:if|range|with|end|else|define|block|template)\b)"
 
 
 class Creation:
@@ -100,9 +104,10 @@ class Creation:
         for field in NOT_HERE:
             if getattr(asked, field):
                 raise DataError(f"the field {field!r} is not supported here, expected it absent")
-        if asked.template and "{{ ." in asked.template:
-            raise DataError("the template is one of Go's, and this server takes Jinja templates")
-        adapters = [self._file(name, digest) for name, digest in (asked.adapters or {}).items()]
+        template, go = _templates(asked.template or "")
+        adapters = [
+            self._file(name, digest, missing=400) for name, digest in (asked.adapters or {}).items()
+        ]
         files = [self._file(name, digest) for name, digest in (asked.files or {}).items()]
         if len(adapters) > 1:
             raise DataError("only one adapter is currently supported")
@@ -114,34 +119,76 @@ class Creation:
                 base=str(files[0]),
                 adapter=adapter,
                 parameters=asked.parameters,
-                template=asked.template,
+                template=template or None,
+                go_template=go,
                 system=asked.system,
+                messages=_messages(asked),
+                license=_license(asked),
             )
         # By name only: a path would let a client read the server's files.
-        base = self._catalog.find(asked.from_)
+        base = self._base(asked.from_)
         if adapter and base.adapter_path:
             raise DeploymentError(f"{base.name!r} has an adapter already, expected a bare base")
         return ModelRecipe(
             base=str(base.base_path),
             adapter=adapter or base.adapter_path,
             parameters={**base.parameters, **(asked.parameters or {})},
-            template=asked.template or base.template or None,
+            template=template or ("" if go else base.template) or None,
+            go_template=go or ("" if template else base.go_template),
             system=base.system if asked.system is None else asked.system,
+            messages=base.messages if asked.messages is None else _messages(asked),
+            license=_license(asked) or base.license,
         )
 
-    def _file(self, name: str, digest: str) -> Path:
+    def _base(self, name: str) -> LoadableModel:
+        try:
+            return self._catalog.find(name)
+        except ModelNotFoundError as error:
+            # As Ollama, which tries to pull it.
+            raise HttpError(500, "pull model manifest: file does not exist") from error
+
+    def _file(self, name: str, digest: str, *, missing: int = 500) -> Path:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or not name or "\\" in name:
             raise DataError(f"file path must be relative: {name}")
         place = self._place(digest)
         if not place.is_file():
-            raise DataError(f"blob not found for {name} (digest {digest})")
+            raise HttpError(missing, f"open {place.name}: no such file or directory ({name})")
         return place
 
     def _place(self, digest: str) -> Path:
         if not (found := _DIGEST.fullmatch(digest)):
             raise HttpError(400, "invalid digest format")
         return self._blobs / f"sha256-{found[1]}"
+
+
+def _templates(text: str) -> tuple[str, str]:
+    """Return a template as one of Jinja's and as one of Go's; the one it is not is "".
+
+    Raises:
+        HttpError: if it is one of Go's and does not parse.
+    """
+    if not text or "{%" in text:
+        return text, ""
+    try:
+        go_template(text)
+    except GoTemplateError as error:
+        if re.search(r"\{\{-?\s*\w", text) and not re.search(_GO_WORD, text):
+            return text, ""  # Jinja without statements
+        raise HttpError(400, f"template error: {error.message}") from error
+    return "", text
+
+
+def _messages(asked: Create) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (str(message.get("role") or "user"), str(message.get("content") or ""))
+        for message in asked.messages or ()
+    )
+
+
+def _license(asked: Create) -> str:
+    given = asked.license or ""
+    return given if isinstance(given, str) else "\n".join(given)
 
 
 def _check_digest(place: Path, found: str) -> None:

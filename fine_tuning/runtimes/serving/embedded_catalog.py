@@ -92,7 +92,10 @@ class EmbeddedCatalog:
             adapter=model.adapter_path,
             parameters=model.parameters,
             template=model.template or None,
+            go_template=model.go_template,
             system=model.system,
+            messages=model.messages,
+            license=model.license,
         )
         self._runtime.create(alias, recipe)
 

@@ -21,8 +21,9 @@ from fine_tuning.core.ports import GREEDY, Sampling
 from fine_tuning.runtimes.llama_client import openai_message
 from fine_tuning.runtimes.loadable import ModelCatalog
 from fine_tuning.runtimes.sampling_options import sampling_options
+from fine_tuning.runtimes.serving.asked import Work
 from fine_tuning.runtimes.serving.pool import Pool, PoolLimits
-from fine_tuning.runtimes.serving.work import ReplyOutcome, Work, reply
+from fine_tuning.runtimes.serving.work import ReplyOutcome, reply
 
 Pieces = queue.SimpleQueue[str | None]
 """The texts of a reply as they come; None ends it."""
@@ -77,7 +78,7 @@ class LocalModels:
             **({"stop": [*model.stop, *sampling.stop]} if sampling.stop else {}),
         }
         turns = [openai_message(message) for message in messages]
-        work = Work(model=model, messages=turns, options=options)
+        work = Work(model=model, messages=turns, options=options, truncates=False)
         if not self._thread.is_alive():
             raise RuntimeFailedError("the models of this process were closed")
         future = asyncio.run_coroutine_threadsafe(self._stream(work, pieces), self._loop)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -11,10 +12,12 @@ from starlette.routing import Route
 
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.json_value import JsonValue
+from fine_tuning.runtimes.go_templates.prompts import go_template
 from fine_tuning.runtimes.llama_api import TokenProbability, ToolCallDelta
-from fine_tuning.runtimes.loadable import LoadableModel
+from fine_tuning.runtimes.loadable import LoadableModel, is_model_name
 from fine_tuning.runtimes.ollama_answers import MessagePart, StreamLine
 from fine_tuning.runtimes.serving import ollama_forms as forms
+from fine_tuning.runtimes.serving.asked import Work
 from fine_tuning.runtimes.serving.http import (
     NDJSON,
     HttpError,
@@ -30,12 +33,21 @@ from fine_tuning.runtimes.serving.requests import (
     Copy,
     Embed,
     GenerateRequest,
+    Json,
     ModelRequest,
-    Options,
     ReplyRequest,
+    keep_alive_s,
+    read_options,
     read_request,
 )
-from fine_tuning.runtimes.serving.work import ReplyOutcome, Work, embed, rendered, reply
+from fine_tuning.runtimes.serving.work import (
+    ReplyOutcome,
+    embed,
+    rendered,
+    reply,
+    text_of_tokens,
+    tokens_of_exchange,
+)
 
 # The newest of Ollama's interfaces that is spoken here; clients switch features on by it.
 SPOKEN_VERSION = "0.34.2"
@@ -94,7 +106,9 @@ class OllamaApi:
         """Tell all about one model."""
         asked = read_request(ModelRequest, await body_of(request))
         model = await self._find(asked.wanted)
-        return answer(await asyncio.to_thread(forms.shown, model))
+        is_verbose = bool(asked.verbose)
+        shown = await asyncio.to_thread(partial(forms.shown, model, is_verbose=is_verbose))
+        return answer(shown)
 
     async def copy(self, request: Request) -> Response:
         """Give a model another name."""
@@ -120,6 +134,8 @@ class OllamaApi:
         """Answer a conversation."""
         asked = read_request(ChatRequest, await body_of(request))
         model = await self._find(asked.model)
+        if asked.think and "thinking" not in forms.capabilities(model):
+            raise HttpError(400, f'"{asked.model}" does not support thinking')
         if not asked.messages:
             return await self._load_only(model, asked, {"message": _EMPTY_MESSAGE})
         work = Work(
@@ -132,6 +148,7 @@ class OllamaApi:
                 **forms.thinking_fields(asked),
             },
             top_log_probabilities=_top(asked),
+            truncates=asked.truncate is not False,
         )
         return await self._reply(request, asked, work, self._chat_lines(asked, work))
 
@@ -139,30 +156,54 @@ class OllamaApi:
         """Answer a prompt."""
         asked = read_request(GenerateRequest, await body_of(request))
         model = await self._find(asked.model)
-        for name in ("suffix", "template", "context", "images"):
-            if getattr(asked, name):
-                raise DataError(f"the field {name!r} is not supported here, expected it absent")
         if not asked.prompt:
             return await self._load_only(model, asked, {"response": ""})
+        if asked.images:
+            raise DataError(forms.NO_IMAGES)
+        if asked.suffix and "insert" not in forms.capabilities(model):
+            raise HttpError(400, f"{asked.model} does not support insert")
         turns = [{"role": "system", "content": asked.system}] if asked.system else []
+        prompt = await self._prompt(model, asked)
         work = Work(
             model=model,
-            messages=[] if asked.raw else [*turns, {"role": "user", "content": asked.prompt}],
-            prompt=asked.prompt if asked.raw else None,
+            messages=[] if prompt else [*turns, {"role": "user", "content": asked.prompt}],
+            prompt=prompt,
             options=_options(asked.options),
             fields=forms.response_format(asked.format) | forms.thinking_fields(asked),
             top_log_probabilities=_top(asked),
+            truncates=asked.truncate is not False,
         )
         return await self._reply(request, asked, work, self._generate_lines(asked, work))
+
+    async def _prompt(self, model: LoadableModel, asked: GenerateRequest) -> str | None:
+        """Return the text a request is to be read as, None when the model's template makes it."""
+        given = asked.prompt or ""
+        if asked.raw:
+            return given
+        if asked.template:
+            template = go_template(asked.template)
+            if asked.suffix:
+                return template.fill(given, asked.suffix)
+            turns = [{"role": "user", "content": given}]
+            if system := asked.system or model.system:
+                turns.insert(0, {"role": "system", "content": system})
+            return template.render(turns)
+        if asked.context:
+            before = await text_of_tokens(self._pool, model, asked.context)
+            turns = [{"role": "user", "content": given}]
+            return before + await rendered(self._pool, Work(model=model, messages=turns))
+        return None
 
     async def embed(self, request: Request) -> Response:
         """Embed one text or several."""
         asked = read_request(Embed, await body_of(request))
-        if asked.input is None:
-            raise DataError("the request has no field 'input', expected a text or a list of texts")
         outcome = ReplyOutcome()
-        texts = [asked.input] if isinstance(asked.input, str) else asked.input
-        vectors = await self._embedded(request, asked.model, texts, outcome)
+        kept_s = keep_alive_s(asked.keep_alive)
+        texts = [asked.input] if isinstance(asked.input, str) else asked.input or []
+        truncates = asked.truncate is not False
+        vectors = await self._embedded(request, asked.model, texts, outcome, truncates=truncates)
+        if kept_s is not None:
+            self._pool.keep(await self._find(asked.model), kept_s)
         return answer(
             {
                 "model": asked.model,
@@ -182,37 +223,55 @@ class OllamaApi:
         return answer({"embedding": vectors[0] if vectors else []})
 
     async def _embedded(
-        self, request: Request, name: str, texts: list[str], outcome: ReplyOutcome
+        self,
+        request: Request,
+        name: str,
+        texts: list[str],
+        outcome: ReplyOutcome,
+        *,
+        truncates: bool = True,
     ) -> list[list[float]]:
         model = await self._find(name)
         if not texts or not any(texts):
             return []
         vectors, outcome.prompt_tokens, outcome.load_s = await while_connected(
-            request, embed(self._pool, model, texts)
+            request, embed(self._pool, model, texts, truncates=truncates)
         )
         return vectors
 
     async def _find(self, name: str) -> LoadableModel:
+        if not name:
+            raise HttpError(400, "model is required")
+        if not is_model_name(name):
+            raise HttpError(400, "invalid model name")
         return await asyncio.to_thread(self._catalog.find, name)
 
     async def _load_only(
         self, model: LoadableModel, asked: ReplyRequest, empty: StreamLine
     ) -> Response:
         """Load or unload a model, as a request without a prompt asks for."""
-        unloads = asked.keep_alive in {0, "0", "0s"}
+        kept_s = keep_alive_s(asked.keep_alive)
+        unloads = kept_s == 0
         if unloads:
             await self._pool.unload(model)
         else:
             async with self._pool.lease(model, ""):
                 pass
+            if kept_s is not None:
+                self._pool.keep(model, kept_s)
         reason = "unload" if unloads else "load"
         line = {"model": asked.model, "created_at": forms.now(), **empty}
         return answer({**line, "done": True, "done_reason": reason})
 
-    async def _render_only(self, request: Request, name: str, work: Work) -> Response:
+    async def _render_only(self, request: Request, asked: ReplyRequest, work: Work) -> Response:
         text = await while_connected(request, rendered(self._pool, work))
-        told = {"rendered_template": text, "image_count": 0}
-        return answer({"model": name, "created_at": forms.now(), "_debug_info": told})
+        said: dict[str, object] = (
+            {"message": {"role": "", "content": ""}}
+            if isinstance(asked, ChatRequest)
+            else {"response": ""}
+        )
+        line = {"model": asked.model, "created_at": forms.now(), **said, "done": False}
+        return answer({**line, "_debug_info": {"rendered_template": text}})
 
     async def _reply(
         self,
@@ -221,14 +280,15 @@ class OllamaApi:
         work: Work,
         lines: AsyncIterator[StreamLine],
     ) -> Response:
+        kept_s = keep_alive_s(asked.keep_alive)
         if asked.debug_render_only:
-            return await self._render_only(request, asked.model, work)
+            return await self._render_only(request, asked, work)
         if asked.stream is not False:
             response = await streamed(request, lines, ndjson, NDJSON)
         else:
             response = answer(await while_connected(request, _joined(lines)))
-        if asked.keep_alive in {0, "0", "0s"}:
-            response.background = _Unload(self._pool, work.model)  # type: ignore[assignment]
+        if kept_s is not None:
+            response.background = _Keep(self._pool, work.model, kept_s)  # type: ignore[assignment]
         return response
 
     async def _chat_lines(self, asked: ChatRequest, work: Work) -> AsyncIterator[StreamLine]:
@@ -254,7 +314,9 @@ class OllamaApi:
         self, asked: GenerateRequest, work: Work
     ) -> AsyncIterator[StreamLine]:
         outcome, top = ReplyOutcome(), _top(asked)
+        said: list[str] = []
         async for piece in reply(self._pool, work, outcome):
+            said.append(piece.text)
             yield forms.generate_line(asked.model, piece, top)
         last: StreamLine = {
             "model": asked.model,
@@ -262,20 +324,22 @@ class OllamaApi:
             "response": "",
             **forms.figures(outcome),
         }
+        if not asked.raw:
+            last["context"] = await tokens_of_exchange(self._pool, work, "".join(said))
         yield last
 
 
 _EMPTY_MESSAGE: MessagePart = {"role": "assistant", "content": ""}
 
 
-class _Unload:
-    """Closes a model's server after the answer was sent."""
+class _Keep:
+    """Says after the answer was sent how long a model stays loaded; 0 closes its server."""
 
-    def __init__(self, pool: Pool, model: LoadableModel) -> None:
-        self._pool, self._model = pool, model
+    def __init__(self, pool: Pool, model: LoadableModel, kept_s: float) -> None:
+        self._pool, self._model, self._kept_s = pool, model, kept_s
 
     async def __call__(self) -> None:
-        await self._pool.unload(self._model)
+        self._pool.keep(self._model, self._kept_s)
 
 
 async def _joined(lines: AsyncIterator[StreamLine]) -> StreamLine:
@@ -306,8 +370,8 @@ async def _joined(lines: AsyncIterator[StreamLine]) -> StreamLine:
     return whole
 
 
-def _options(options: Options | None) -> dict[str, JsonValue]:
-    return options.model_dump(exclude_none=True) if options else {}
+def _options(options: Json | None) -> dict[str, JsonValue]:
+    return read_options(options).model_dump(exclude_none=True) if options else {}
 
 
 def _top(asked: ReplyRequest) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import TypedDict
@@ -18,6 +18,7 @@ from fine_tuning.gguf.values import MetadataValue, StringArray
 from fine_tuning.runtimes.llama_api import FunctionDelta, TokenProbability, ToolCallDelta
 from fine_tuning.runtimes.loadable import LoadableModel, tagged_name
 from fine_tuning.runtimes.ollama_answers import (
+    ListedDetails,
     MessagePart,
     ModelDetails,
     ModelRow,
@@ -26,13 +27,15 @@ from fine_tuning.runtimes.ollama_answers import (
     StreamLine,
 )
 from fine_tuning.runtimes.ollama_modelfile import Modelfile
+from fine_tuning.runtimes.serving.pieces import ReplyPiece
 from fine_tuning.runtimes.serving.pool import Engine
 from fine_tuning.runtimes.serving.requests import ChatRequest, GenerateRequest, OllamaMessage
-from fine_tuning.runtimes.serving.work import Piece, ReplyOutcome
+from fine_tuning.runtimes.serving.work import ReplyOutcome
 
 NS_PER_S = 1e9
 TEMPLATE_KEY = "tokenizer.chat_template"
 MANY = 64
+NO_IMAGES = "the request holds images, and the embedded runtime reads only text"
 NEVER = datetime(2318, 1, 1, tzinfo=UTC)
 SIZES = ((1e9, "B"), (1e6, "M"))
 
@@ -49,7 +52,7 @@ def message(raw: OllamaMessage) -> dict[str, object]:
         DataError: if it holds images.
     """
     if raw.images:
-        raise DataError("a message holds images, and the embedded runtime reads only text")
+        raise DataError(NO_IMAGES)
     turn: dict[str, object] = {"role": raw.role, "content": raw.content or ""}
     if raw.tool_calls:
         turn["tool_calls"] = [_call(call, index) for index, call in enumerate(raw.tool_calls)]
@@ -121,7 +124,8 @@ def thinking_fields(request: ChatRequest | GenerateRequest) -> dict[str, object]
     """Return llama-server's fields for Ollama's ``think``."""
     if request.think is None:
         return {}
-    return {"chat_template_kwargs": {"enable_thinking": bool(request.think)}}
+    level = {"reasoning_effort": request.think} if isinstance(request.think, str) else {}
+    return {"chat_template_kwargs": {"enable_thinking": bool(request.think), **level}}
 
 
 def log_probabilities(told: Sequence[TokenProbability], top: int) -> list[TokenProbability]:
@@ -140,7 +144,7 @@ def _token(one: TokenProbability) -> TokenProbability:
     return token
 
 
-def chat_line(name: str, piece: Piece, top: int | None) -> StreamLine:
+def chat_line(name: str, piece: ReplyPiece, top: int | None) -> StreamLine:
     """Return one line of a chat's stream."""
     said: MessagePart = {"role": "assistant", "content": piece.text}
     if piece.thinking:
@@ -149,7 +153,7 @@ def chat_line(name: str, piece: Piece, top: int | None) -> StreamLine:
     return _with_probabilities(line, piece, top)
 
 
-def generate_line(name: str, piece: Piece, top: int | None) -> StreamLine:
+def generate_line(name: str, piece: ReplyPiece, top: int | None) -> StreamLine:
     """Return one line of a generation's stream."""
     line: StreamLine = {"model": name, "created_at": now(), "response": piece.text}
     if piece.thinking:
@@ -158,7 +162,7 @@ def generate_line(name: str, piece: Piece, top: int | None) -> StreamLine:
     return _with_probabilities(line, piece, top)
 
 
-def _with_probabilities(line: StreamLine, piece: Piece, top: int | None) -> StreamLine:
+def _with_probabilities(line: StreamLine, piece: ReplyPiece, top: int | None) -> StreamLine:
     if top is not None and piece.log_probabilities:
         line["logprobs"] = log_probabilities(piece.log_probabilities, top)
     return line
@@ -184,23 +188,33 @@ def _ns(seconds: float) -> int:
 
 def listed(model: LoadableModel) -> ModelRow:
     """Return a model's row of /api/tags."""
+    facts = _facts(model.base_path, model.base_path.stat().st_mtime_ns)
+    family = str(facts["metadata"].get("general.architecture", ""))
+    told: ListedDetails = {
+        **details(model),
+        "context_length": facts["metadata"].get(f"{family}.context_length"),
+        "embedding_length": facts["metadata"].get(f"{family}.embedding_length"),
+    }
     return {
         "name": tagged_name(model.name),
         "model": tagged_name(model.name),
         "modified_at": (model.modified_at or datetime.fromtimestamp(0, UTC)).isoformat(),
         "size": model.size_bytes,
         "digest": model.digest.partition(":")[2] or model.digest,
-        "details": details(model),
+        "details": told,
+        "capabilities": capabilities(model),
     }
 
 
 def running(model: LoadableModel, engine: Engine) -> ModelRow:
     """Return a loaded model's row of /api/ps."""
     row = listed(model)
-    del row["modified_at"]
+    del row["modified_at"], row["capabilities"]
+    row["details"] = details(model)
     row["size"] = engine.size_bytes
     row["size_vram"] = 0
-    row["expires_at"] = NEVER.isoformat()
+    left = timedelta(seconds=engine.left_s)
+    row["expires_at"] = (NEVER if engine.left_s < 0 else datetime.now(UTC) + left).isoformat()
     row["context_length"] = engine.server.context_tokens
     return row
 
@@ -219,11 +233,31 @@ def details(model: LoadableModel) -> ModelDetails:
     }
 
 
-def shown(model: LoadableModel) -> ShownModel:
-    """Return the answer of /api/show."""
+def capabilities(model: LoadableModel) -> list[str]:
+    """Return what a model can do, by its template (ollama: server/images.go, Capabilities)."""
+    template = _template(model)
+    can = {
+        "tools": "tools" in template.lower(),
+        "thinking": "think" in template.lower(),
+        "insert": ".Suffix" in template,
+    }
+    told = ["completion", *(name for name, holds in can.items() if holds)]
+    facts = _facts(model.base_path, model.base_path.stat().st_mtime_ns)["metadata"]
+    family = facts.get("general.architecture", "")
+    return ["embedding"] if f"{family}.pooling_type" in facts else told
+
+
+def _template(model: LoadableModel) -> str:
+    facts = _facts(model.base_path, model.base_path.stat().st_mtime_ns)
+    own = str(facts["metadata"].get(TEMPLATE_KEY, ""))
+    return model.go_template or model.template or own
+
+
+def shown(model: LoadableModel, *, is_verbose: bool = False) -> ShownModel:
+    """Return the answer of /api/show; lists only if it is verbose."""
     facts = _facts(model.base_path, model.base_path.stat().st_mtime_ns)
     metadata = facts["metadata"]
-    template = model.template or str(metadata.get(TEMPLATE_KEY, ""))
+    template = _template(model)
     modelfile = Modelfile(
         base=str(model.base_path),
         adapters=(str(model.adapter_path),) if model.adapter_path else (),
@@ -239,12 +273,24 @@ def shown(model: LoadableModel) -> ShownModel:
         ),
         "template": template,
         "details": details(model),
-        "model_info": {k: v for k, v in metadata.items() if k != TEMPLATE_KEY},
-        "capabilities": ["completion", *(["tools"] if "tools" in template else [])],
+        "model_info": {
+            "general.parameter_count": facts["num_parameters"],
+            **{
+                key: value if is_verbose or not isinstance(value, list) else None
+                for key, value in metadata.items()
+                if key != TEMPLATE_KEY
+            },
+        },
+        "tensors": facts["tensors"],
+        "capabilities": capabilities(model),
         "modified_at": (model.modified_at or datetime.fromtimestamp(0, UTC)).isoformat(),
     }
     if model.system:
         answer["system"] = model.system
+    if model.license:
+        answer["license"] = model.license
+    if model.messages:
+        answer["messages"] = [{"role": role, "content": text} for role, text in model.messages]
     return answer
 
 
@@ -254,6 +300,7 @@ class FileFacts(TypedDict):
     metadata: dict[str, JsonValue]
     num_parameters: int
     quantization: str
+    tensors: list[JsonValue]
 
 
 @lru_cache(maxsize=64)
@@ -265,10 +312,15 @@ def _facts(path: Path, _mtime_ns: int) -> FileFacts:
         for info in file.tensors.values():
             count = int(np.prod(info.shape, dtype=np.int64))
             sizes[info.type.name] = sizes.get(info.type.name, 0) + count
+        tensors: list[JsonValue] = [
+            {"name": name, "type": info.type.name, "shape": [int(n) for n in info.shape]}
+            for name, info in file.tensors.items()
+        ]
     return {
         "metadata": metadata,
         "num_parameters": sum(sizes.values()),
         "quantization": max(sizes, key=lambda kind: sizes[kind]) if sizes else "",
+        "tensors": tensors,
     }
 
 

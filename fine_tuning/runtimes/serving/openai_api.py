@@ -15,7 +15,6 @@ from starlette.routing import Route
 
 from fine_tuning.core.errors import DataError
 from fine_tuning.core.json_value import JsonValue
-from fine_tuning.runtimes.llama_api import TokenProbability, ToolCallDelta
 from fine_tuning.runtimes.loadable import LoadableModel
 from fine_tuning.runtimes.openai_answers import (
     AnswerChoice,
@@ -29,23 +28,28 @@ from fine_tuning.runtimes.openai_answers import (
     Said,
     TextProbabilities,
     TokenUsage,
-    WholeCall,
 )
+from fine_tuning.runtimes.serving.asked import Work
 from fine_tuning.runtimes.serving.http import SSE, answer, body_of, sse, streamed, while_connected
+from fine_tuning.runtimes.serving.pieces import ReplyPiece
 from fine_tuning.runtimes.serving.pool import Pool
+from fine_tuning.runtimes.serving.replies import gathered, whole_calls
 from fine_tuning.runtimes.serving.requests import (
     ChatCompletion,
     Completion,
+    EmbeddingInput,
     Embeddings,
     OpenAiAsking,
     OpenAiMessage,
     read_request,
 )
-from fine_tuning.runtimes.serving.work import Piece, ReplyOutcome, Work, embed, reply
+from fine_tuning.runtimes.serving.work import ReplyOutcome, embed, reply
 
 OWNER = "fine-tuning"
 PASSED_ON = ("logit_bias",)
-CHAT_FIELDS = ("response_format", "tools", "tool_choice", "parallel_tool_calls")
+CHAT_FIELDS = (
+    "response_format", "tools", "tool_choice", "parallel_tool_calls", "chat_template_kwargs",
+)  # fmt: skip
 DONE = b"data: [DONE]\n\n"
 
 
@@ -83,6 +87,10 @@ class OpenAiApi:
         """Answer a conversation."""
         asked = read_request(ChatCompletion, await body_of(request))
         fields = asked.model_dump(include={*CHAT_FIELDS, *PASSED_ON}, exclude_none=True)
+        if asked.reasoning_effort:
+            wants = {"enable_thinking": asked.reasoning_effort not in {"none", "minimal"}}
+            said = {**wants, "reasoning_effort": asked.reasoning_effort}
+            fields["chat_template_kwargs"] = said | (asked.chat_template_kwargs or {})
         limit = asked.max_completion_tokens or asked.max_tokens
         work = Work(
             model=await self._find(asked.model),
@@ -113,9 +121,9 @@ class OpenAiApi:
     async def embeddings(self, request: Request) -> Response:
         """Embed one text or several."""
         asked = read_request(Embeddings, await body_of(request))
-        texts = [asked.input] if isinstance(asked.input, str) else asked.input
-        if not texts or not all(texts):
-            raise DataError("a text to embed is empty, expected at least one character")
+        texts = _texts(asked.input)
+        if not any(texts):
+            raise DataError("the text to embed is empty, expected at least one character")
         model = await self._find(asked.model)
         vectors, count, _ = await while_connected(request, embed(self._pool, model, texts))
         rows = [
@@ -134,7 +142,7 @@ class OpenAiApi:
         outcome = ReplyOutcome()
         pieces = reply(self._pool, work, outcome)
         if not asked.stream:
-            whole = await while_connected(request, _gathered(pieces))
+            whole = await while_connected(request, gathered(pieces))
             return answer(form.whole(whole, outcome))
         with_usage = bool(asked.stream_options and asked.stream_options.include_usage)
 
@@ -168,7 +176,7 @@ class _Chat:
             "system_fingerprint": OWNER,
         }
 
-    def whole(self, piece: Piece, outcome: ReplyOutcome) -> OpenAiAnswer:
+    def whole(self, piece: ReplyPiece, outcome: ReplyOutcome) -> OpenAiAnswer:
         """Return a reply at once."""
         return {
             **self._head,
@@ -177,7 +185,7 @@ class _Chat:
             "usage": _usage(outcome),
         }
 
-    def chunk(self, piece: Piece, *, is_first: bool) -> OpenAiChunk:
+    def chunk(self, piece: ReplyPiece, *, is_first: bool) -> OpenAiChunk:
         """Return a piece of a reply."""
         delta = self._delta(piece)
         if is_first:
@@ -186,7 +194,7 @@ class _Chat:
 
     def last(self, outcome: ReplyOutcome) -> OpenAiChunk:
         """Return the piece that ends a reply."""
-        return self._chunk([self._choice(self._delta(Piece()), Piece(), outcome.reason)])
+        return self._chunk([self._choice(self._delta(ReplyPiece()), ReplyPiece(), outcome.reason)])
 
     def usage_chunk(self, outcome: ReplyOutcome) -> OpenAiAnswer:
         """Return the piece after the last, which tells the figures."""
@@ -199,7 +207,7 @@ class _Chat:
         first: MessageDelta = {"role": "assistant", "content": "", **delta["delta"]}
         return {"delta": first}
 
-    def _said(self, piece: Piece) -> Said:
+    def _said(self, piece: ReplyPiece) -> Said:
         said: AssistantMessage = {
             "role": "assistant",
             "content": piece.text or None,
@@ -208,12 +216,12 @@ class _Chat:
         if piece.thinking:
             said["reasoning_content"] = piece.thinking
         if piece.tool_calls:
-            said["tool_calls"] = _whole_calls(piece.tool_calls)
+            said["tool_calls"] = whole_calls(piece.tool_calls)
         else:
             said["content"] = piece.text
         return {"message": said}
 
-    def _delta(self, piece: Piece) -> Said:
+    def _delta(self, piece: ReplyPiece) -> Said:
         delta: MessageDelta = {}
         if piece.text:
             delta["content"] = piece.text
@@ -223,7 +231,7 @@ class _Chat:
             delta["tool_calls"] = list(piece.tool_calls)
         return {"delta": delta}
 
-    def _choice(self, said: Said, piece: Piece, reason: str | None) -> AnswerChoice:
+    def _choice(self, said: Said, piece: ReplyPiece, reason: str | None) -> AnswerChoice:
         told: ChatProbabilities = {"content": list(piece.log_probabilities), "refusal": None}
         return {
             "index": 0,
@@ -242,13 +250,13 @@ class _Text(_Chat):
     def _first(self, delta: Said) -> Said:
         return delta
 
-    def _said(self, piece: Piece) -> Said:
+    def _said(self, piece: ReplyPiece) -> Said:
         return {"text": piece.text}
 
-    def _delta(self, piece: Piece) -> Said:
+    def _delta(self, piece: ReplyPiece) -> Said:
         return {"text": piece.text}
 
-    def _choice(self, said: Said, piece: Piece, reason: str | None) -> AnswerChoice:
+    def _choice(self, said: Said, piece: ReplyPiece, reason: str | None) -> AnswerChoice:
         told = list(piece.log_probabilities)
         tops = [one.get("top_logprobs") or () for one in told]
         logprobs: TextProbabilities = {
@@ -262,39 +270,6 @@ class _Text(_Chat):
         }  # fmt: skip
 
 
-async def _gathered(pieces: AsyncIterator[Piece]) -> Piece:
-    """Join the pieces of a reply."""
-    texts: list[str] = []
-    thoughts: list[str] = []
-    deltas: list[ToolCallDelta] = []
-    told: list[TokenProbability] = []
-    async for piece in pieces:
-        texts.append(piece.text)
-        thoughts.append(piece.thinking)
-        deltas += piece.tool_calls
-        told += piece.log_probabilities
-    return Piece(
-        text="".join(texts),
-        thinking="".join(thoughts),
-        tool_calls=deltas,
-        log_probabilities=told,
-    )
-
-
-def _whole_calls(deltas: Sequence[ToolCallDelta]) -> list[WholeCall]:
-    """Join the deltas of tool calls into whole ones."""
-    joined: dict[int, WholeCall] = {}
-    for delta in deltas:
-        call = joined.setdefault(
-            delta.get("index", 0),
-            {"id": "", "type": "function", "function": {"name": "", "arguments": ""}},
-        )
-        call["id"] = delta.get("id") or call["id"]
-        for key, text in (delta.get("function") or {}).items():
-            call["function"][key] = call["function"].get(key, "") + str(text or "")
-    return [joined[index] for index in sorted(joined)]
-
-
 def _usage(outcome: ReplyOutcome) -> TokenUsage:
     return {
         "prompt_tokens": outcome.prompt_tokens,
@@ -302,6 +277,16 @@ def _usage(outcome: ReplyOutcome) -> TokenUsage:
         "total_tokens": outcome.prompt_tokens + outcome.reply_tokens,
         "prompt_tokens_details": {"cached_tokens": outcome.cached_tokens},
     }
+
+
+def _texts(given: EmbeddingInput | None) -> list[str | list[int]]:
+    """Return the texts to embed, each as text or as tokens."""
+    if given is None:
+        return []
+    if isinstance(given, str):
+        return [given]
+    tokens = [item for item in given if isinstance(item, int)]
+    return [tokens] if tokens else [item for item in given if not isinstance(item, int)]
 
 
 def _options(asked: OpenAiAsking, limit: int | None) -> dict[str, JsonValue]:

@@ -24,6 +24,8 @@ from fine_tuning.runtimes.serving.slots import NONE, Slots
 
 KV_BYTES = 2  # a half float per number of the cache
 COMPUTE_BYTES = 64 << 20
+FOR_EVER = -1.0
+_CLOCK_S = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,15 @@ class Engine:
     num_users: int = 0
     used_s: float = 0.0
     is_retired: bool = False
+    kept_s: float = FOR_EVER
+    timer: asyncio.TimerHandle | None = None
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until it is closed for being unused; negative when it is not."""
+        if self.timer is None or self.timer.cancelled():
+            return FOR_EVER
+        return max(0.0, self.timer.when() - asyncio.get_running_loop().time())
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +72,7 @@ class Lease:
     """The right to use a slot of a server for one request.
 
     ``fields`` go into the request's body: the slot, the adapter, and whether what the slot knows
-    may be gone on from. ``load_s`` is how long loading took for this request, 0 when it was loaded.
+    may be gone on from. ``load_s`` is how long it took to get the server, loading included.
     """
 
     engine: Engine
@@ -100,7 +111,13 @@ class Pool:
 
     @asynccontextmanager
     async def lease(
-        self, model: LoadableModel, prompt: str, *, embeds: bool = False, reuse: bool = True
+        self,
+        model: LoadableModel,
+        prompt: str,
+        *,
+        embeds: bool = False,
+        reuse: bool = True,
+        room_tokens: int = 0,
     ) -> AsyncIterator[Lease]:
         """Wait for a slot of a model's server, loading it if need be.
 
@@ -110,14 +127,16 @@ class Pool:
             embeds: The server that embeds, not the one that replies.
             reuse: Go on from what the slot knows of the prompt; faster, and then a reply may
                 differ from one computed anew in a near-tie.
+            room_tokens: The room the request asks for, 0 for the usual one. More than a loaded
+                server has loads it anew, as far as the model was trained for.
 
         Raises:
             FineTuningError: if the model cannot be loaded.
             BusyError: if too many requests wait.
         """
         begin_s = time.monotonic()
-        engine, was_loaded = await self._engine(model, embeds=embeds)
-        load_s = 0.0 if was_loaded else time.monotonic() - begin_s
+        engine = await self._engine(model, embeds=embeds, room_tokens=room_tokens)
+        load_s = max(time.monotonic() - begin_s, _CLOCK_S)
         engine.num_users += 1
         chosen = None if embeds else model.adapter_path
         adapter = engine.adapters.index(chosen) if chosen else NONE
@@ -132,6 +151,21 @@ class Pool:
             engine.num_users -= 1
             engine.used_s = time.monotonic()
             self._close_if_over(engine)
+            self._wind(engine)
+
+    def keep(self, model: LoadableModel, kept_s: float) -> None:
+        """Close a model's servers once they were unused for some time.
+
+        Args:
+            model: The model.
+            kept_s: The time in seconds; negative keeps them.
+        """
+        for engine in [engine for engine in self.engines if engine.key.base == model.base_path]:
+            engine.kept_s = kept_s
+            if kept_s == 0:
+                self._retire(engine)
+            else:
+                self._wind(engine)
 
     async def unload(self, model: LoadableModel) -> None:
         """Close a model's server as soon as nobody uses it."""
@@ -148,25 +182,33 @@ class Pool:
     def loaded(self, model: LoadableModel) -> Engine | None:
         """Return the server that can answer for a model, if it is loaded."""
         key = Key(model.base_path, model.template)
-        return next((one for one in self.engines if _serves(one, key, model)), None)
+        return next((one for one in self.engines if _serves(one, key, model, 0)), None)
 
-    async def _engine(self, model: LoadableModel, *, embeds: bool) -> tuple[Engine, bool]:
+    async def _engine(self, model: LoadableModel, *, embeds: bool, room_tokens: int) -> Engine:
         key = Key(model.base_path, model.template, embeds, model.adapter_path if embeds else None)
+        room = 0 if embeds else await asyncio.to_thread(self._room, model, room_tokens)
         for engine in self.engines:
-            if _serves(engine, key, model):
-                return engine, True
+            if _serves(engine, key, model, room):
+                return engine
         async with self._loading:
             for engine in self.engines:
-                if _serves(engine, key, model):
-                    return engine, False
-            return await self._load(key, model), False
+                if _serves(engine, key, model, room):
+                    return engine
+            return await self._load(key, model, room)
 
-    async def _load(self, key: Key, model: LoadableModel) -> Engine:
+    def _room(self, model: LoadableModel, wanted_tokens: int) -> int:
+        """Return the least room a server must have: the model's, or more if a request asks."""
+        usual = int(number_at(model.parameters, "num_ctx") or self.limits.context_tokens)
+        if wanted_tokens <= usual:
+            return usual
+        most = trained_context(model.base_path)
+        return max(usual, min(wanted_tokens, most) if most else wanted_tokens)
+
+    async def _load(self, key: Key, model: LoadableModel, room: int) -> Engine:
         """Load a base with all adapters the catalog has for it."""
         adapters = () if key.embeds else await asyncio.to_thread(self._adapters_of, key, model)
-        context = int(number_at(model.parameters, "num_ctx") or self.limits.context_tokens)
         count = 1 if key.embeds else self.limits.parallel
-        context = EMBEDDED_TOKENS if key.embeds else context
+        context = EMBEDDED_TOKENS if key.embeds else room
         size = await asyncio.to_thread(memory_bytes, key.base, context * count)
         self._make_room(size)
         begin_s = time.monotonic()
@@ -222,8 +264,23 @@ class Pool:
         elif len(self.engines) > 1:
             self._make_room(0)
 
+    def _wind(self, engine: Engine) -> None:
+        """Begin anew to count the time a server is unused."""
+        if engine.timer is not None:
+            engine.timer.cancel()
+            engine.timer = None
+        if engine.kept_s >= 0 and not engine.is_retired:
+            loop = asyncio.get_running_loop()
+            engine.timer = loop.call_later(engine.kept_s, self._expire, engine)
+
+    def _expire(self, engine: Engine) -> None:
+        if not engine.num_users:
+            self._retire(engine)
+
     def _retire(self, engine: Engine) -> None:
         engine.is_retired = True
+        if engine.timer is not None:
+            engine.timer.cancel()
         if not engine.num_users and engine in self.engines:
             self.engines.remove(engine)
             task = asyncio.create_task(_close(engine))
@@ -234,14 +291,26 @@ class Pool:
         return sum(engine.size_bytes for engine in self.engines)
 
 
-def _serves(engine: Engine, key: Key, model: LoadableModel) -> bool:
+def _serves(engine: Engine, key: Key, model: LoadableModel, room: int) -> bool:
     has_adapter = key.embeds or not model.adapter_path or model.adapter_path in engine.adapters
-    return engine.key == key and has_adapter and not engine.is_retired
+    has_room = engine.server.context_tokens >= room
+    return engine.key == key and has_adapter and has_room and not engine.is_retired
 
 
 async def _close(engine: Engine) -> None:
     await engine.stream.close()
     await asyncio.to_thread(engine.server.close)
+
+
+def trained_context(path: Path) -> int:
+    """Return the tokens a model was trained to read at once, 0 when its file does not say.
+
+    Raises:
+        FineTuningError: if the file cannot be read.
+    """
+    with GgufFile.open(path) as file:
+        architecture = file.get("general.architecture", str, "")
+        return file.get(f"{architecture}.context_length", int, 0)
 
 
 def memory_bytes(path: Path, context_tokens: int) -> int:

@@ -1,89 +1,161 @@
 """The fields of Ollama's and OpenAI's requests, and of what they may hold.
 
-Closed to unknown fields: a misspelt one is an error, not a silent default. Fields that mean nothing
-to a server on one machine are accepted and have no effect (ollama: api/types.go; OpenAI's API
-reference). Types are checked strictly, as Ollama's own decoder does.
+As lenient as the two servers are: unknown fields have no effect, null and absent are the same, a
+whole number may be written with a point. What has the wrong type is an error, as there (ollama:
+api/types.go; OpenAI's API reference).
 """
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Sequence
+import logging
+import re
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from fine_tuning.core.errors import DataError
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+logger = logging.getLogger(__name__)
+
+
+def _whole(value: object) -> object:
+    """Return a number without a fraction as a whole one: JSON knows only one kind."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+Name = Annotated[str, StringConstraints(max_length=500)]
+Integer = Annotated[int, BeforeValidator(_whole)]
+Role = Annotated[str, BeforeValidator(_lower), StringConstraints(max_length=100)]
 Stop = str | list[str]
 Json = dict[str, JsonValue]
+EmbeddingInput = str | list[str] | list[Integer] | list[list[Integer]]
 KeepAlive = str | float | int
-Think = bool | Literal["low", "medium", "high", "max"]
-TopLogprobs = Annotated[int, Field(ge=0, le=20)]
-MAX_TEXTS = 256
-MAX_INT = 2**31 - 1
+Think = bool | str
+TopLogprobs = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=20)]
+_DURATION = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|ms|s|m|h)")
+_UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class OptionTypeError(Exception):
+    """An option of the wrong type; Ollama answers it with 500 and this sentence."""
 
 
 class Request(BaseModel):
     """A request's JSON object."""
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, allow_inf_nan=False, populate_by_name=True, frozen=True
+        extra="ignore", strict=True, allow_inf_nan=False, populate_by_name=True, frozen=True
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, raw: object) -> object:
+        """Take null as absent."""
+        if not isinstance(raw, Mapping):
+            return raw
+        return {key: value for key, value in raw.items() if value is not None}
 
 
 class Options(Request):
-    """Ollama's options; those of loading (num_thread, ...) are decided by the server.
+    """Ollama's options that have an effect here; those of loading are the server's to decide."""
 
-    ``num_ctx`` holds within the room the model was loaded with; a wish for more changes nothing.
-    """
-
-    temperature: float | None = Field(default=None, ge=0)
-    top_k: int | None = Field(default=None, ge=0, le=MAX_INT)
-    top_p: float | None = Field(default=None, ge=0, le=1)
-    min_p: float | None = Field(default=None, ge=0, le=1)
-    typical_p: float | None = Field(default=None, ge=0, le=1)
-    repeat_last_n: int | None = Field(default=None, ge=-1, le=MAX_INT)
-    repeat_penalty: float | None = Field(default=None, ge=0)
+    temperature: float | None = None
+    top_k: Integer | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    typical_p: float | None = None
+    repeat_last_n: Integer | None = None
+    repeat_penalty: float | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
-    seed: int | None = None
-    num_predict: int | None = Field(default=None, ge=-2, le=MAX_INT)
-    stop: Stop | None = None
-    num_ctx: int | None = Field(default=None, ge=0, le=MAX_INT)
-    num_keep: int | None = None
-    num_batch: int | None = None
-    num_gpu: int | None = None
-    main_gpu: int | None = None
-    num_thread: int | None = None
-    draft_num_predict: int | None = None
-    numa: bool | None = None
+    seed: Integer | None = None
+    num_predict: Integer | None = None
+    stop: list[str] | None = None
+    num_ctx: Integer | None = None
+    num_keep: Integer | None = None
+    num_batch: Integer | None = None
+    num_gpu: Integer | None = None
+    main_gpu: Integer | None = None
+    num_thread: Integer | None = None
+    draft_num_predict: Integer | None = None
     use_mmap: bool | None = None
-    use_mlock: bool | None = None
-    low_vram: bool | None = None
-    f16_kv: bool | None = None
-    logits_all: bool | None = None
-    vocab_only: bool | None = None
-    embedding_only: bool | None = None
-    penalize_newline: bool | None = None
-    tfs_z: float | None = None
-    mirostat: int | None = None
-    mirostat_tau: float | None = None
-    mirostat_eta: float | None = None
-    rope_frequency_base: float | None = None
-    rope_frequency_scale: float | None = None
+
+
+_OPTION_KINDS = {"list": "array", "float": "float32", "bool": "boolean", "int": "integer"}
+
+
+def read_options(raw: Mapping[str, JsonValue]) -> Options:
+    """Return the options of a request; unknown ones are named in the log and have no effect.
+
+    Args:
+        raw: The options by name.
+
+    Raises:
+        OptionTypeError: if one has the wrong type.
+    """
+    unknown = [key for key in raw if key not in Options.model_fields]
+    if unknown:
+        logger.warning("options without effect: %s", ", ".join(map(str, unknown))[:500])
+    try:
+        return Options.model_validate(raw)
+    except ValidationError as error:
+        name = str(error.errors(include_url=False)[0]["loc"][0])
+        annotation = str(Options.model_fields[name].annotation)
+        kind = next(word for key, word in _OPTION_KINDS.items() if key in annotation)
+        raise OptionTypeError(f'option "{name}" must be of type {kind}') from None
+
+
+def keep_alive_s(value: KeepAlive | None) -> float | None:
+    """Return how long a model stays loaded, in seconds; negative for ever, None for the default.
+
+    Args:
+        value: A number of seconds, or a duration as Go writes it ("5m", "1h30m", "-1").
+
+    Raises:
+        DataError: if it is neither.
+    """
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        return float(value)
+    text = value.strip()
+    if re.fullmatch(r"[+-]?\d+(?:\.\d+)?", text):
+        return float(text)
+    sign = -1.0 if text.startswith("-") else 1.0
+    pieces = _DURATION.findall(text)
+    if not pieces or "".join(pieces) != text:
+        raise DataError(f'time: invalid duration "{value[:100]}"')
+    return sign * sum(_seconds(piece.lstrip("+-")) for piece in pieces)
+
+
+def _seconds(piece: str) -> float:
+    unit = re.sub(r"[\d.]", "", piece)
+    return float(piece.removesuffix(unit)) * _UNITS_S[unit]
 
 
 class ReplyRequest(Request):
     """What /api/chat and /api/generate share."""
 
-    model: Name
+    model: Name = ""
     stream: bool | None = None
     format: str | Json | None = None
-    options: Options | None = None
+    options: Json | None = None
     keep_alive: KeepAlive | None = None
     think: Think | None = None
     logprobs: bool | None = None
@@ -96,8 +168,9 @@ class ReplyRequest(Request):
 class OllamaMessage(Request):
     """A message of /api/chat."""
 
-    role: Literal["system", "developer", "user", "assistant", "tool"]
+    role: Role = ""
     content: str | None = None
+    name: str | None = None
     thinking: str | None = None
     images: list[str] | None = None
     tool_calls: list[Json] | None = None
@@ -127,12 +200,12 @@ class GenerateRequest(ReplyRequest):
 class Embed(Request):
     """POST /api/embed and /api/embeddings."""
 
-    model: Name
-    input: str | Annotated[list[str], Field(max_length=MAX_TEXTS)] | None = None
+    model: Name = ""
+    input: str | list[str] | None = None
     prompt: str | None = None
     truncate: bool | None = None
-    dimensions: int | None = Field(default=None, ge=1)
-    options: Options | None = None
+    dimensions: Integer | None = None
+    options: Json | None = None
     keep_alive: KeepAlive | None = None
 
 
@@ -144,7 +217,7 @@ class ModelRequest(Request):
     verbose: bool | None = None
     system: str | None = None
     template: str | None = None
-    options: Options | None = None
+    options: Json | None = None
     insecure: bool | None = None
     stream: bool | None = None
 
@@ -155,7 +228,7 @@ class ModelRequest(Request):
         Raises:
             DataError: if neither is there.
         """
-        if (name := self.model or self.name) is None:
+        if not (name := self.model or self.name):
             raise DataError("the request names no model, expected the field 'model'")
         return name
 
@@ -193,14 +266,11 @@ class Create(Request):
 class OpenAiMessage(Request):
     """A message of /v1/chat/completions."""
 
-    role: Literal["system", "developer", "user", "assistant", "tool"]
+    role: Role = "user"
     content: str | list[Json] | None = None
     name: str | None = None
     tool_calls: list[Json] | None = None
     tool_call_id: str | None = None
-    refusal: str | None = None
-    annotations: list[object] | None = None
-    audio: Json | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
 
@@ -209,37 +279,33 @@ class StreamOptions(Request):
     """OpenAI's stream_options."""
 
     include_usage: bool | None = None
-    include_obfuscation: bool | None = None
 
 
 class OpenAiAsking(Request):
     """What OpenAI's two ways of asking share."""
 
-    model: Name
+    model: Name = ""
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: int | None = Field(default=None, ge=0, le=MAX_INT)
-    temperature: float | None = Field(default=None, ge=0)
-    top_p: float | None = Field(default=None, ge=0, le=1)
-    n: Literal[1] | None = None
+    max_tokens: Integer | None = None
+    temperature: float | None = None
+    top_p: float | None = None
     stop: Stop | None = None
-    seed: int | None = None
+    seed: Integer | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     logit_bias: dict[str, float] | None = None
-    user: str | None = None
-    metadata: Json | None = None
     # Beyond OpenAI's own, as local servers take them:
-    top_k: int | None = Field(default=None, ge=0, le=MAX_INT)
-    min_p: float | None = Field(default=None, ge=0, le=1)
-    repeat_penalty: float | None = Field(default=None, ge=0)
+    top_k: Integer | None = None
+    min_p: float | None = None
+    repeat_penalty: float | None = None
 
 
 class ChatCompletion(OpenAiAsking):
     """POST /v1/chat/completions."""
 
-    messages: Annotated[list[OpenAiMessage], Field(min_length=1)]
-    max_completion_tokens: int | None = Field(default=None, ge=0, le=MAX_INT)
+    messages: list[OpenAiMessage] = Field(default_factory=list)
+    max_completion_tokens: Integer | None = None
     logprobs: bool | None = None
     top_logprobs: TopLogprobs | None = None
     response_format: Json | None = None
@@ -247,12 +313,7 @@ class ChatCompletion(OpenAiAsking):
     tool_choice: str | Json | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: str | None = None
-    store: bool | None = None
-    service_tier: str | None = None
-    modalities: list[str] | None = None
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
-    verbosity: str | None = None
+    chat_template_kwargs: Json | None = None
 
 
 class Completion(OpenAiAsking):
@@ -260,19 +321,49 @@ class Completion(OpenAiAsking):
 
     prompt: str | list[str]
     logprobs: TopLogprobs | None = None
-    echo: Literal[False] | None = None
-    best_of: Literal[1] | None = None
-    suffix: Literal[""] | None = None
+    suffix: str | None = None
+
+
+class ResponsesRequest(Request):
+    """POST /v1/responses; of what it may hold, what has an effect or is told again."""
+
+    model: Name = ""
+    input: str | list[Json] | None = None
+    instructions: str | None = None
+    stream: bool | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    max_output_tokens: Integer | None = None
+    tools: list[Json] | None = None
+    text: Json | None = None
+    reasoning: Json | None = None
+    truncation: str | None = None
+
+
+class MessagesRequest(Request):
+    """POST /v1/messages; of what it may hold, what has an effect."""
+
+    model: Name = ""
+    messages: list[Json] | None = None
+    system: str | list[Json] | None = None
+    stream: bool | None = None
+    max_tokens: Integer | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: Integer | None = None
+    stop_sequences: list[str] | None = None
+    tools: list[Json] | None = None
+    tool_choice: Json | None = None
+    thinking: Json | None = None
 
 
 class Embeddings(Request):
     """POST /v1/embeddings."""
 
-    model: Name
-    input: str | Annotated[list[str], Field(max_length=MAX_TEXTS)]
+    model: Name = ""
+    input: EmbeddingInput | None = None
     encoding_format: Literal["float", "base64"] | None = None
-    dimensions: int | None = Field(default=None, ge=1)
-    user: str | None = None
+    dimensions: Integer | None = None
 
 
 Kind = TypeVar("Kind", bound=Request)
@@ -282,7 +373,7 @@ def read_request(kind: type[Kind], body: bytes) -> Kind:
     """Read a request's body.
 
     Raises:
-        DataError: if it is not JSON, or a field is unknown, missing or of the wrong type.
+        DataError: if it is not JSON, or a field has the wrong type.
     """
     if not body.strip():
         raise DataError("missing request body, expected a JSON object")
@@ -290,20 +381,14 @@ def read_request(kind: type[Kind], body: bytes) -> Kind:
         # Not pydantic's own JSON: it would take the numbers of JSON for exact types.
         return kind.model_validate(json.loads(body))
     except ValidationError as error:
-        raise DataError(
-            _sentence(kind, error.errors(include_url=False, include_input=False))
-        ) from None
+        raise DataError(_sentence(error.errors(include_url=False, include_input=False))) from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"the request is not JSON: {error}") from None
 
 
-def _sentence(kind: type[Request], problems: Sequence[ErrorDetails]) -> str:
+def _sentence(problems: Sequence[ErrorDetails]) -> str:
     problem = problems[0]
     place = ".".join(str(step) for step in problem["loc"] if not _is_type(step)) or "the request"
-    if problem["type"] == "extra_forbidden":
-        names = [*kind.model_fields, *Options.model_fields, *OllamaMessage.model_fields]
-        near = difflib.get_close_matches(str(problem["loc"][-1]), names, 1)
-        return f"unknown field {place!r}" + (f"; the nearest is {near[0]!r}" if near else "")
     return f"field {place!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
 
 

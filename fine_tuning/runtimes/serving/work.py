@@ -9,116 +9,29 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from fine_tuning.core.errors import DataError, RuntimeFailedError
-from fine_tuning.core.json_value import JsonObject
 from fine_tuning.runtimes.llama_api import (
     EmbeddingList,
-    RenderedPrompt,
     ReplyDelta,
     StreamEvent,
-    TokenList,
     TokenProbabilities,
-    TokenProbability,
-    ToolCallDelta,
 )
-from fine_tuning.runtimes.llama_client import SYSTEM_ROLES
-from fine_tuning.runtimes.loadable import LoadableModel, texts_in
+from fine_tuning.runtimes.loadable import LoadableModel
+from fine_tuning.runtimes.serving.asked import Work
+from fine_tuning.runtimes.serving.go_replies import (
+    ReplyReader,
+    go_prompt,
+    reply_reader,
+    text_request,
+)
+from fine_tuning.runtimes.serving.pieces import ReplyPiece
 from fine_tuning.runtimes.serving.pool import Lease, Pool
+from fine_tuning.runtimes.serving.room import rendered_prompt, text_of, tokens_of, within_room
 
-# Ollama's defaults for what a request leaves open (ollama: api/types.go, DefaultOptions).
-DEFAULT_SAMPLING: Mapping[str, float] = {
-    "temperature": 0.8,
-    "top_k": 40,
-    "top_p": 0.9,
-    "min_p": 0.0,
-    "repeat_penalty": 1.0,
-}
-SAMPLING = (
-    *DEFAULT_SAMPLING,
-    "typical_p", "repeat_last_n", "presence_penalty", "frequency_penalty", "seed",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """What is asked of a model.
-
-    Attributes:
-        messages: OpenAI's form; or ``prompt``, a text that no template touches.
-        options: Ollama's names; what is absent comes from the model, then from the defaults.
-        fields: Further fields of llama-server's request: tools, response_format.
-        top_log_probabilities: Likeliest tokens to tell per token; None tells no probabilities.
-    """
-
-    model: LoadableModel
-    messages: Sequence[Mapping[str, object]] = ()
-    prompt: str | None = None
-    options: JsonObject = field(default_factory=dict)
-    fields: Mapping[str, object] = field(default_factory=dict)
-    top_log_probabilities: int | None = None
-
-    @property
-    def with_system(self) -> list[Mapping[str, object]]:
-        """The messages, after the model's own system prompt unless they bring one."""
-        turns = list(self.messages)
-        if self.model.system and not (turns and turns[0].get("role") in SYSTEM_ROLES):
-            turns.insert(0, {"role": "system", "content": self.model.system})
-        return turns
-
-    def body(self) -> dict[str, object]:
-        """Return llama-server's request, but for the slot."""
-        given = {**self.model.parameters, **self.options}
-        body: dict[str, object] = {
-            **DEFAULT_SAMPLING,
-            **{key: given[key] for key in SAMPLING if given.get(key) is not None},
-            **self.fields,
-            "stop": self.stop,
-            "return_progress": True,
-        }
-        if isinstance(seed := body.get("seed"), int | float):
-            body["seed"] = seed % (1 << 32)
-        limit = given.get("num_predict")
-        if isinstance(limit, int | float) and limit >= 0:
-            body["n_predict" if self.prompt is not None else "max_tokens"] = limit
-        if self.prompt is not None:
-            body["prompt"] = self.prompt
-            if self.top_log_probabilities is not None:
-                body["n_probs"] = max(1, self.top_log_probabilities)
-        else:
-            body["messages"] = self.with_system
-            body["stream_options"] = {"include_usage": True}
-            if self.top_log_probabilities is not None:
-                body["logprobs"], body["top_logprobs"] = True, self.top_log_probabilities
-        return body
-
-    @property
-    def stop(self) -> list[str]:
-        """Texts that end a reply: a request's own replace the model's, as in Ollama."""
-        asked = self.options.get("stop")
-        if asked is None:
-            return list(self.model.stop)
-        return [asked] if isinstance(asked, str) else texts_in(asked)
-
-    @property
-    def is_repeatable(self) -> bool:
-        """Whether the reply must not depend on what was asked before.
-
-        Who names a seed or asks for probabilities measures; everyone else chats, and wants what a
-        long conversation has in common with its last turn not to be computed again.
-        """
-        return self.options.get("seed") is not None or self.top_log_probabilities is not None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
-    """Some of a reply, as it comes; ``tool_calls`` are OpenAI's deltas."""
-
-    text: str = ""
-    thinking: str = ""
-    tool_calls: Sequence[ToolCallDelta] = ()
-    log_probabilities: Sequence[TokenProbability] = ()
+EMBEDDED_AT_ONCE = 64
 
 
 @dataclass(slots=True, kw_only=True)
@@ -140,7 +53,7 @@ class ReplyOutcome:
         return time.monotonic() - self.begin_s
 
 
-async def reply(pool: Pool, work: Work, outcome: ReplyOutcome) -> AsyncGenerator[Piece, None]:
+async def reply(pool: Pool, work: Work, outcome: ReplyOutcome) -> AsyncGenerator[ReplyPiece, None]:
     """Yield a reply piece by piece.
 
     Args:
@@ -153,86 +66,162 @@ async def reply(pool: Pool, work: Work, outcome: ReplyOutcome) -> AsyncGenerator
     """
     body = work.body()
     prompt = work.prompt if work.prompt is not None else _beginning(body)
-    async with pool.lease(work.model, prompt, reuse=not work.is_repeatable) as lease:
+    async with pool.lease(
+        work.model, prompt, reuse=not work.is_repeatable, room_tokens=work.wanted_room
+    ) as lease:
         outcome.load_s = lease.load_s
-        path = "/v1/chat/completions" if work.prompt is None else "/completion"
         body |= lease.fields | _own_stop(lease, work)
-        body |= await _within_room(lease, work, body)
-        async for event in lease.engine.stream.events(path, body):
-            piece = _chat_piece(event) if work.prompt is None else _raw_piece(event)
-            _take_figures(event, outcome)
-            if piece is not None:
+        body |= await within_room(lease, work, body)
+        pieces = (
+            _text_pieces(lease, work, body, outcome)
+            if work.prompt is not None or work.model.go_template
+            else _chat_pieces(lease, body, outcome)
+        )
+        async with aclosing(pieces):
+            async for piece in pieces:
                 yield piece
     if not outcome.reason:
         raise RuntimeFailedError("the model server stopped half-way through a reply")
 
 
+async def _chat_pieces(
+    lease: Lease, body: dict[str, object], outcome: ReplyOutcome
+) -> AsyncGenerator[ReplyPiece, None]:
+    """Yield the pieces of a reply whose prompt llama-server makes."""
+    async for event in lease.engine.stream.events("/v1/chat/completions", body):
+        piece = _chat_piece(event)
+        _take_figures(event, outcome)
+        if piece is not None:
+            yield piece
+
+
+async def _text_pieces(
+    lease: Lease, work: Work, body: dict[str, object], outcome: ReplyOutcome
+) -> AsyncGenerator[ReplyPiece, None]:
+    """Yield the pieces of a reply to a text: a prompt as it was given, or a Go TEMPLATE's."""
+    reader = ReplyReader()
+    if work.prompt is None:
+        turns: Sequence[Mapping[str, object]] = body["messages"]  # type: ignore[assignment]
+        prompt = go_prompt(work, turns)
+        reader = reply_reader(work, prompt)
+        body = text_request(body, prompt)
+    async for event in lease.engine.stream.events("/completion", body):
+        raw = _raw_piece(event)
+        _take_figures(event, outcome)
+        if raw is not None:
+            for piece in reader.feed(raw):
+                yield piece
+    for piece in reader.end():
+        yield piece
+    if reader.num_calls and outcome.reason == "stop":
+        outcome.reason = "tool_calls"
+
+
 async def rendered(pool: Pool, work: Work) -> str:
-    """Return the prompt of a request.
+    """Return the prompt of a request, as it would be read.
 
     Raises:
         DataError: if the template refuses the messages.
+        RequestRefusedError: if they must not be cut and do not fit.
     """
-    if work.prompt is not None:
-        return work.prompt
-    async with pool.lease(work.model, _beginning({"messages": work.with_system})) as lease:
-        return await _rendered(lease, work)
+    begin = work.prompt if work.prompt is not None else _beginning({"messages": work.with_system})
+    async with pool.lease(work.model, begin, room_tokens=work.wanted_room) as lease:
+        fitted = await within_room(lease, work, {})
+        if work.prompt is not None:
+            kept = fitted.get("prompt", work.prompt)
+            return kept if isinstance(kept, str) else await text_of(lease, kept)  # type: ignore[arg-type]
+        turns = fitted.get("messages", work.with_system)
+        return await rendered_prompt(lease, work, turns)  # type: ignore[arg-type]
 
 
-async def _rendered(lease: Lease, work: Work) -> str:
-    body: dict[str, object] = {"messages": work.with_system, "add_generation_prompt": True}
-    if tools := work.fields.get("tools"):
-        body["tools"] = tools
-    try:
-        answer: RenderedPrompt = await lease.engine.stream.post("/apply-template", body)
-    except RuntimeFailedError as error:
-        raise DataError(f"the chat template refuses the messages: {error.message}") from error
-    return str(answer["prompt"])
+async def tokens_of_exchange(pool: Pool, work: Work, reply_text: str) -> list[int]:
+    """Return the tokens of a prompt and the reply to it, which a later request may go on from.
+
+    Args:
+        pool: Where the model is loaded.
+        work: What was asked.
+        reply_text: What was replied.
+    """
+    prompt = await rendered(pool, work)
+    async with pool.lease(work.model, "", room_tokens=work.wanted_room) as lease:
+        return await tokens_of(lease, prompt + reply_text)
 
 
-async def _within_room(lease: Lease, work: Work, body: Mapping[str, object]) -> dict[str, float]:
-    """Return where a reply must end so that it fits a request's own ``num_ctx`` with its prompt.
+async def text_of_tokens(pool: Pool, model: LoadableModel, tokens: Sequence[int]) -> str:
+    """Return the text of tokens, special ones included.
 
-    A wish for more room than the model was loaded with changes nothing.
+    Args:
+        pool: Where the model is loaded.
+        model: Whose tokens they are.
+        tokens: Their ids.
 
     Raises:
-        DataError: if the prompt alone does not fit.
+        DataError: if the model has no such token.
     """
-    room = work.options.get("num_ctx")
-    if not isinstance(room, int | float) or not room or room >= lease.engine.server.context_tokens:
-        return {}
-    prompt = await _rendered(lease, work) if work.prompt is None else work.prompt
-    asked = {"content": prompt, "add_special": True, "parse_special": True}
-    answer: TokenList = await lease.engine.stream.post("/tokenize", asked)
-    count = len(answer["tokens"])
-    if count >= room:
-        raise DataError(
-            f"the prompt has {count} tokens, expected fewer than the request's num_ctx of {room}"
-        )
-    key = "max_tokens" if work.prompt is None else "n_predict"
-    limit = body.get(key)
-    return {key: min(limit if isinstance(limit, int | float) else room, room - count)}
+    async with pool.lease(model, "") as lease:
+        try:
+            return await text_of(lease, tokens)
+        except RuntimeFailedError as error:
+            raise DataError(f"the field 'context' holds no tokens of the model: {error}") from error
 
 
 async def embed(
-    pool: Pool, model: LoadableModel, texts: Sequence[str]
+    pool: Pool,
+    model: LoadableModel,
+    texts: Sequence[str | Sequence[int]],
+    *,
+    truncates: bool = True,
 ) -> tuple[list[list[float]], int, float]:
     """Return one vector of length 1 per text, the tokens read, and the time of loading.
 
+    Args:
+        pool: Where the model is loaded.
+        model: Which one.
+        texts: Any number; each as text or as tokens.
+        truncates: Whether a text that is too long is read as far as there is room.
+
     Raises:
-        FineTuningError: if the model cannot be loaded, or a text is too long.
+        DataError: if a text is too long and must not be cut.
+        FineTuningError: if the model cannot be loaded.
     """
+    vectors: list[list[float]] = []
+    count = 0
     async with pool.lease(model, "", embeds=True) as lease:
-        asked = {"input": list(texts)}
-        answer: EmbeddingList = await lease.engine.stream.post("/v1/embeddings", asked)
-    vectors = sorted(answer["data"], key=lambda row: row["index"])
-    count = int(answer["usage"]["prompt_tokens"])
-    return [row["embedding"] for row in vectors], count, lease.load_s
+        for begin in range(0, len(texts), EMBEDDED_AT_ONCE):
+            batch = list(texts[begin : begin + EMBEDDED_AT_ONCE])
+            fitting = [await _fitting(lease, text, truncates=truncates) for text in batch]
+            asked = {"input": fitting}
+            answer: EmbeddingList = await lease.engine.stream.post("/v1/embeddings", asked)
+            rows = sorted(answer["data"], key=lambda row: row["index"])
+            vectors += [row["embedding"] for row in rows]
+            count += int(answer["usage"]["prompt_tokens"])
+    return vectors, count, lease.load_s
+
+
+async def _fitting(
+    lease: Lease, text: str | Sequence[int], *, truncates: bool
+) -> str | Sequence[int]:
+    """Return a text, or as many of its tokens as the server reads.
+
+    Raises:
+        DataError: if it is too long and must not be cut.
+    """
+    if not text:
+        return " "  # llama-server refuses what is empty; whoever asks wants a vector for each
+    room = lease.engine.server.context_tokens - 2  # a beginning and an end may be added
+    if len(text) <= room:  # a token has a character or more
+        return text
+    tokens = text if not isinstance(text, str) else await tokens_of(lease, text, add_special=False)
+    if len(tokens) <= room:
+        return text
+    if not truncates:
+        raise DataError(f"the input length exceeds the context length: {len(tokens)} > {room}")
+    return tokens[:room]
 
 
 def _own_stop(lease: Lease, work: Work) -> dict[str, list[str]]:
     """Add the turn end of a template that writes one which is no token."""
-    own = lease.engine.server.chat_model.stop
+    own = () if work.model.go_template else lease.engine.server.chat_model.stop
     return {"stop": [*work.stop, *(text for text in own if text not in work.stop)]}
 
 
@@ -241,11 +230,11 @@ def _beginning(body: Mapping[str, object]) -> str:
     return json.dumps([body.get("tools"), body["messages"]], ensure_ascii=False, default=str)
 
 
-def _chat_piece(event: StreamEvent) -> Piece | None:
+def _chat_piece(event: StreamEvent) -> ReplyPiece | None:
     for choice in event.get("choices") or ():
         delta: ReplyDelta = choice.get("delta") or {}
         told: TokenProbabilities = choice.get("logprobs") or {}
-        piece = Piece(
+        piece = ReplyPiece(
             text=delta.get("content") or "",
             thinking=delta.get("reasoning_content") or "",
             tool_calls=delta.get("tool_calls") or (),
@@ -256,9 +245,9 @@ def _chat_piece(event: StreamEvent) -> Piece | None:
     return None
 
 
-def _raw_piece(event: StreamEvent) -> Piece | None:
+def _raw_piece(event: StreamEvent) -> ReplyPiece | None:
     text, told = event.get("content") or "", event.get("completion_probabilities") or ()
-    return Piece(text=text, log_probabilities=told) if text or told else None
+    return ReplyPiece(text=text, log_probabilities=told) if text or told else None
 
 
 def _take_figures(event: StreamEvent, outcome: ReplyOutcome) -> None:

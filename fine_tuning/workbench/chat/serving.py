@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +20,7 @@ from fine_tuning.model_management.embedded_target import NAME
 from fine_tuning.runtimes.announcing import announced
 from fine_tuning.runtimes.base_model import BaseModel, list_base_models
 from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
+from fine_tuning.runtimes.go_templates.prompts import go_template
 from fine_tuning.runtimes.loadable import LoadableModel
 from fine_tuning.runtimes.serving.embedded_catalog import EmbeddedCatalog
 from fine_tuning.runtimes.serving.listening import is_loopback, listen
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from fine_tuning.runtimes.serving.local import LocalModels
+
+logger = logging.getLogger(__name__)
 
 GIB = 1 << 30
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - how every address is reached from here
@@ -132,8 +136,10 @@ class ModelServer:
 
     def _app(self, catalog: EmbeddedCatalog, token: str) -> Starlette:
         from fine_tuning.runtimes.serving.app import make_app  # noqa: PLC0415 - as above
+        from fine_tuning.runtimes.serving.origins import Visitors  # noqa: PLC0415 - as above
 
-        return make_app(catalog, self._limits(), token=token)
+        visitors = Visitors(self._settings.serving.origins, self._settings.serving.hosts)
+        return make_app(catalog, self._limits(), token=token, visitors=visitors)
 
     def _limits(self) -> PoolLimits:
         settings = self._settings.serving
@@ -155,7 +161,8 @@ class ModelServer:
             except FineTuningError:
                 continue  # its base is gone or another by now
             found.append(_loadable(base, name=run.run_id, adapter=run.adapter_file))
-        bases = {base.name: base for base in list_base_models()}
+        server = self._settings.deployment.ollama_base_url
+        bases = {base.name: base for base in list_base_models(server=server)}
         with suppress(FineTuningError):  # the one of the settings may lie anywhere, or nowhere
             own = self._bases.find()
             bases.setdefault(own.name, own)
@@ -169,12 +176,29 @@ def _loadable(base: BaseModel, *, name: str, adapter: Path | None = None) -> Loa
         name=name,
         base_path=base.path,
         adapter_path=adapter,
+        # A run is served by the template it was trained on, which is a Jinja template.
+        go_template="" if adapter else _go_template(base),
         system=base.system,
+        parameters=dict(base.settings.parameters),
+        messages=base.settings.messages,
+        license="\n".join(base.settings.licenses),
         digest=(not adapter and base.known_digest) or content_name(named),
         size_bytes=base.size_bytes + (adapter.stat().st_size if adapter else 0),
         modified_at=datetime.fromtimestamp(changed_s, UTC),
         parent=base.name if adapter else "",
     )
+
+
+def _go_template(base: BaseModel) -> str:
+    """Return the base's TEMPLATE; "" where Ollama has none, or renders by a program of its own."""
+    if not base.template or base.settings.renderer:
+        return ""
+    try:
+        go_template(base.template)
+    except FineTuningError as error:
+        logger.warning("the TEMPLATE of %s is passed over: %s", base.name, error.message)
+        return ""
+    return base.template
 
 
 def _url(host: str, listening: socket.socket) -> str:

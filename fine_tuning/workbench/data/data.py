@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from fine_tuning.storage.atomic import write_file
 from fine_tuning.storage.blobs import BlobFolder
 from fine_tuning.storage.open_store import check_suffix, copy_store, is_sqlite
 from fine_tuning.storage.records import Records
+from fine_tuning.workbench.base_models import recorded_base
 from fine_tuning.workbench.catalog import Catalog
 from fine_tuning.workbench.context import Context
 from fine_tuning.workbench.data.cleaning_pipeline import CleaningPipeline, kept_of
@@ -36,6 +38,7 @@ from fine_tuning.workbench.data.processing_history import ProcessingHistory
 from fine_tuning.workbench.data.review import ConversationIndex, ConversationReview
 from fine_tuning.workbench.data.review_queue import ReviewQueue
 
+logger = logging.getLogger(__name__)
 LAST_EXPORT = "last_export.json"
 """Beside the exports: how many conversations were recorded when they were made."""
 
@@ -191,7 +194,8 @@ class Data:
 
         Raises:
             MissingDependencyError: if the extra ``train`` is not installed.
-            DataError: if nothing is left to train on.
+            DataError: if nothing is left to train on, or nothing tells what the base's prompts look
+                like.
         """
         require("train", "xllamacpp", "tokenizers")
         base = base or self._bases.find()
@@ -204,6 +208,9 @@ class Data:
                 f"No conversations to train on: cleaning dropped all of them ({reasons})",
                 next_command="fine-tuning clean",
             )
+        base = self._bases.with_prompts(base)
+        if base.prompts and base.prompts.remark:
+            logger.warning("%s", base.prompts.remark)
         with self._bases.open(base) as server:
             builder = self.builder(base, server, run.clusters)
             snapshot = builder.build(
@@ -249,7 +256,7 @@ class Data:
                 test=preparation.test_ratio,
             ),
             seed=self._context.settings.training.seed,
-            base_model={"name": base.name, "digest": base.digest()},
+            base_model=recorded_base(base),
             cluster_of=lambda conversation: clusters.get(conversation.id, conversation.id),
             train_on=preparation.train_on,
             rated_up=liked,

@@ -114,7 +114,7 @@ class DataReporter:
 
     def masks(self, snapshot: Snapshot, count: int, *, ansi: bool = True) -> list[str]:
         """Return the text of a data set's first sequences, with what is learnt in colour."""
-        base = self._bases.find(snapshot.manifest["base_model"]["name"])
+        base = self._bases.of_data_set(snapshot.manifest["base_model"])
         records = snapshot.split("train").records[:count]
         with self._bases.open(base) as server:
             return [show_mask(one.tokenized, server.tokenizer, ansi=ansi) for one in records]

@@ -100,7 +100,7 @@ def parity_reports(context: Context, bases: BaseModels, base_name: str) -> list[
     base = bases.find(base_name)
     text = PARITY_TEXT.read_text(encoding="utf-8")
     adapters: list[tuple[str, Path | None]] = [(base.name, None)]
-    runs = [r for r in finished_runs(context.workspace) if r.base_digest == base.digest()]
+    runs = [r for r in finished_runs(context.workspace) if bases.is_base_of(base, r)]
     if runs:
         adapters.append((f"{base.name} + run {runs[-1].run_id}", runs[-1].adapter_file))
     return [

@@ -27,11 +27,10 @@ from fine_tuning.core.errors import FineTuningError, RuntimeFailedError
 from fine_tuning.core.finding import Finding, Severity
 from fine_tuning.core.ports import Progress
 from fine_tuning.runtimes.base_model import list_base_models
-from fine_tuning.runtimes.ollama_client import START_SERVER, OllamaClient
-from fine_tuning.runtimes.ollama_probe import ServerFacts, probe
 from fine_tuning.workbench.base_models import BaseModels
 from fine_tuning.workbench.context import Context
 from fine_tuning.workbench.doctor.next_step import last_kept, next_step
+from fine_tuning.workbench.doctor.ollama_checkup import OllamaCheckup
 from fine_tuning.workbench.runs import finished_runs
 
 GIB = 1 << 30
@@ -102,7 +101,8 @@ class Doctor:
         findings: list[Finding] = []
         disk = disk_bytes(self._context.workspace.home)
         computer = _computer(self._context.workspace.home, findings)
-        server = self._server(findings)
+        server, about_server = self.ollama()
+        findings += about_server
         models = self._models(findings)
         data, num_conversations, num_runs = self._data(findings)
         records = self._context.workspace.records
@@ -187,35 +187,18 @@ class Doctor:
             next_command="fine-tuning doctor, in a terminal, says more",
         )
 
-    def _server(self, findings: list[Finding]) -> dict[str, str]:
-        """Return whether and how Ollama answers."""
-        url = self._context.settings.deployment.ollama_base_url
-        client = OllamaClient(url)
-        try:
-            facts = probe(client)
-            names = [str(model.get("name")) for model in client.get("/api/tags").get("models", [])]
-        except FineTuningError as error:
-            is_needed = self._context.settings.deployment.runtime == "ollama"
-            findings.append(
-                Finding(
-                    check="Ollama",
-                    severity="stop" if is_needed else "note",
-                    title="Ollama does not answer",
-                    detail=f"{error.message}; without it the embedded runtime serves",
-                    fix=error.next_command or START_SERVER,
-                )
-            )
-            return {"Ollama": f"not reached at {url}"}
-        finally:
-            client.close()
-        findings.extend(_adapters(facts))
-        return {
-            "Ollama": f"{facts.version} at {url}, {len(names)} models",
-            "Ollama and adapters": facts.adapters_reason,
-        }
+    def ollama(self) -> tuple[dict[str, str], list[Finding]]:
+        """Return what is known of Ollama by heading, and what stands in its way.
+
+        Returns:
+            One line where no server answers.
+        """
+        findings: list[Finding] = []
+        return OllamaCheckup(self._context, self._bases).facts(findings), findings
 
     def _models(self, findings: list[Finding]) -> dict[str, str]:
-        installed = [model.name for model in list_base_models()]
+        server = self._context.settings.deployment.ollama_base_url
+        installed = [model.name for model in list_base_models(server=server)]
         wanted = self._context.settings.training.base_model
         try:
             self._bases.find()
@@ -335,16 +318,6 @@ def _shortages(free_memory: int, free_disk: int, busy: float) -> Iterator[Findin
             title=f"the processor is {busy:.0%} busy",
             detail="training shares it with other programs and takes longer",
             fix="wait, or end what you do not need",
-        )
-
-
-def _adapters(facts: ServerFacts) -> Iterator[Finding]:
-    if not facts.takes_adapters:
-        yield Finding(
-            check="Ollama",
-            severity="note",
-            title="this Ollama takes no adapters",
-            detail=f"{facts.adapters_reason}; tuned models are merged into a file of their own",
         )
 
 

@@ -184,7 +184,7 @@ class Evaluate:
         if not name:
             return None
         return JudgeModel(
-            base=self._bases.find(name),
+            base=self._bases.with_prompts(self._bases.find(name)),
             threads=self._context.settings.training.threads,
             cache=self._tasks.cache,
             choices=user_choices(preference_pairs(self._context.store)),
@@ -249,7 +249,7 @@ class Evaluate:
         if name == BASE:
             return None
         other = self._runs.find(name)
-        if other.base_digest != run.base_digest:
+        if not self._bases.have_one_base(other, run):
             raise DataError(
                 f"run {other.run_id} has base {other.base_name} and run {run.run_id} has "
                 f"{run.base_name}, expected runs on the same base"

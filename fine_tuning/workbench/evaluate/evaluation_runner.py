@@ -197,7 +197,11 @@ class ModelEvaluator:
     def _tokenized_probes(self) -> tuple[TokenizedProbe, ...]:
         base = self._task.base
         with EmbeddedServer(
-            base.path, threads=self._task.threads, system=base.system, context_tokens=PROMPT_TOKENS
+            base.path,
+            threads=self._task.threads,
+            system=base.system,
+            prompts=base.prompts,
+            context_tokens=PROMPT_TOKENS,
         ) as server:
             return tokenize_probes(self._task.probes, server.tokenizer, server.renderer)
 
@@ -268,6 +272,7 @@ class ModelEvaluator:
             context_tokens=self._context_tokens,
             threads=task.threads,
             system=task.base.system,
+            prompts=task.base.prompts,
             name=model.name,
             # Prompts begin alike: by the system prompt, and turns of one chat by more.
             reuse_prompt=True,

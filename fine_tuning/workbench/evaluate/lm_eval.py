@@ -188,7 +188,7 @@ class LmEvalRunner:
             return task, candidate_of(run)
         settings = self._context.settings.evaluation
         task = EvaluationTask(
-            base=self._catalog.bases.find(),
+            base=self._catalog.bases.with_prompts(self._catalog.bases.find()),
             examples=(),
             questions=own_questions(self._context.workspace.home)
             if questions is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,8 @@ class JudgeModel:
             context_tokens=JUDGE_CONTEXT_TOKENS,
             threads=self.threads,
             name=self.base.name,
+            # A judge is asked without the base's own system prompt.
+            prompts=replace(self.base.prompts, system="") if self.base.prompts else None,
         ) as server:
             answerer = Answerer(
                 lambda: EmbeddedServedModel(server),

@@ -13,8 +13,8 @@ from fine_tuning.core.conversation import Conversation
 from fine_tuning.data_collection.chat_turns import TRIAL
 from fine_tuning.data_collection.conversation_index import Wanted
 from fine_tuning.data_collection.feedback_summary import FeedbackSummary
+from fine_tuning.model_management.alias_destinations import BASE
 from fine_tuning.model_management.alias_history import Traffic
-from fine_tuning.model_management.model_switcher import BASE
 from fine_tuning.workbench.context import Context
 from fine_tuning.workbench.data.review import ConversationIndex
 from fine_tuning.workbench.models.aliases import Aliases

@@ -263,6 +263,7 @@ def _manifest(
         "method": IMPORTED,
         "base_path": str(base.path),
         "base_digest": base.digest(),
+        "base_fingerprint": base.fingerprint(),
         "base_name": base.name,
         "snapshot": "",
         "created_at": iso(SystemClock().now()),

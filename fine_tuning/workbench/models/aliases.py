@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fine_tuning.core.errors import DeploymentError
+from fine_tuning.model_management.alias_destinations import BASE
 from fine_tuning.model_management.alias_history import Alias, Traffic, all_aliases, splits
 from fine_tuning.model_management.deployment_target import DeploymentTarget
 from fine_tuning.model_management.model_registry import ModelRegistry
 from fine_tuning.model_management.model_switcher import (
-    BASE,
     CHAMPION_TAG,
     ModelSwitcher,
     Switched,

@@ -17,13 +17,14 @@ from fine_tuning.model_management.deploy_strategies import Way
 from fine_tuning.model_management.deployment_target import Deployable
 from fine_tuning.model_management.model_deployer import Deployed, Deployer
 from fine_tuning.model_management.model_switcher import Switched
+from fine_tuning.model_management.name_ownership import family_prefix
 from fine_tuning.model_management.ollama_target import OllamaTarget
 from fine_tuning.model_management.proof import LONGEST_PROMPT_TOKENS, prove
 from fine_tuning.model_management.proof_parts import Proof
 from fine_tuning.model_management.versions import ModelVersion, served_name
 from fine_tuning.runtimes.base_model import BaseModel
+from fine_tuning.runtimes.base_prompts import added_stop, legacy_prompts
 from fine_tuning.runtimes.context_room import room_of_base
-from fine_tuning.runtimes.embedded import missing_template
 from fine_tuning.runtimes.load_check import check_model
 from fine_tuning.workbench.catalog import Catalog
 from fine_tuning.workbench.context import Context
@@ -90,11 +91,15 @@ class VersionDeployment:
         run = self._catalog.runs.find(name)
         version = self._catalog.register.register(run)
         base = self._catalog.bases.of_run(run)
+        if switch:
+            self._aliases.switcher().check_free(
+                version.family, f"fine-tuning deploy {version.name}"
+            )
         room = room_of_base(base, self._context.settings.serving.context_tokens)
         with open_reference(
             base.path,
             run.adapter_file,
-            system=base.system,
+            prompts=base.prompts,
             context_tokens=proven_room(run, base.path, room),
             threads=self._context.settings.training.threads,
         ) as reference:
@@ -195,12 +200,10 @@ class VersionDeployment:
     def _deployable(
         self, version: ModelVersion, run: Run, base: BaseModel, reference: EngineReference
     ) -> Deployable:
-        has_template = check_model(base.path).has_chat_template
+        prompts = base.prompts or legacy_prompts(base)
         return Deployable(
             version=version.name,
-            served_as=served_name(
-                self._context.settings.deployment.model_name_prefix, version.family, version.number
-            ),
+            served_as=self._served_as(version),
             base_name=base.name,
             base_path=base.path,
             base_digest=base.digest(),
@@ -208,11 +211,24 @@ class VersionDeployment:
             is_mergeable=is_mergeable(run.adapter_file),
             merged=partial(self._merged, version, run, base),
             prompt=reference.prompt,
-            system=base.system,
+            system=prompts.system,
+            parameters=dict(base.settings.parameters),
+            messages=prompts.messages,
+            chat_template=prompts.jinja or None,
+            go_template=prompts.go,
             is_tools_trained=has_tools(self._catalog.datasets.of_run(run)),
-            # A template that is not the model's own may end turns with a text that is no token.
-            stop=() if has_template else (reference.end_of_turn.strip(),),
+            stop=added_stop(base, reference.end_of_turn),
         )
+
+    def _served_as(self, version: ModelVersion) -> str:
+        """Return the name a version gets, with the prefix its family has on this runtime."""
+        prefix = family_prefix(
+            self._catalog.register.registry(),
+            self._aliases.target().name,
+            version.family,
+            self._context.settings.deployment.model_name_prefix,
+        )
+        return served_name(prefix, version.family, version.number)
 
     def _merged(
         self,
@@ -231,7 +247,7 @@ class VersionDeployment:
             base.path,
             run.adapter_file,
             out,
-            chat_template=missing_template(check_model(base.path)),
+            chat_template=base.prompts.jinja if base.prompts else "",
             progress=progress,
         )
         self._catalog.register.registry().add_artefact(version.name, MERGED, out)

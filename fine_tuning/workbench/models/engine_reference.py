@@ -18,13 +18,14 @@ from fine_tuning.core.run import SERVED_CONTEXT_TOKENS
 from fine_tuning.data_preparation.masking import ExampleTokenizer
 from fine_tuning.model_management.reference import Followed, FollowedToken
 from fine_tuning.runtimes.embedded import EmbeddedServer
+from fine_tuning.runtimes.prompt_writer import BasePrompts
 
 if TYPE_CHECKING:
     from fine_tuning.engine.decoder import Decoder
     from fine_tuning.engine.lora import LoraAdapter
 
 # What lies beyond the likeliest tokens counts as one; these hold nearly all of the probability.
-FIRST_TOKENS = 200
+LIKELIEST_TOKENS = 200
 MAX_TOKENS = 1 << 16
 CONTEXT_TOKENS = 2048
 
@@ -89,7 +90,7 @@ class EngineReference:
             scale: Factor of the adapter; 0 is the bare base.
 
         Returns:
-            Natural log-probabilities of the first tokens, the reply and its end.
+            Natural log-probabilities along the reply, and of its end.
         """
         from fine_tuning.engine.teacher_forcing import follow_reply  # noqa: PLC0415 - torch is slow to load
 
@@ -101,14 +102,14 @@ class EngineReference:
             ids,
             start=start,
             stop=self._examples.end_ids[0],
-            top=FIRST_TOKENS,
+            top=LIKELIEST_TOKENS,
         )
-        self._learn_texts([token for token in ids[start:] if token not in self._texts])
+        self._read_texts({*ids[start:], *(one for row in read.likeliest for one, _ in row)})
         tokens = zip(
             map(self._texts.__getitem__, ids[start:]), read.said, read.best[:-1], strict=True
         )
         return Followed(
-            first=self._first(read.first),
+            likeliest=tuple(map(self._by_text, read.likeliest)),
             tokens=tuple(FollowedToken(*token) for token in tokens),
             stop_log_probabilities=read.stop,
             stop=FollowedToken(self.end_of_turn, read.stop[-1], read.best[-1]),
@@ -135,29 +136,18 @@ class EngineReference:
         start = sequence.mask.index(1)
         return list(sequence.ids[: len(sequence.ids) - len(self._examples.end_ids)]), start
 
-    def _first(self, likeliest: Iterable[tuple[int, float]]) -> dict[str, float]:
+    def _by_text(self, likeliest: Iterable[tuple[int, float]]) -> dict[str, float]:
         """Return tokens by text; tokens with the same text count together."""
         found: dict[str, float] = {}
-        pairs = list(likeliest)
-        self._learn_texts([token for token, _ in pairs if token not in self._texts])
-        for token, value in pairs:
+        for token, value in likeliest:
             text = self._texts[token]
             found[text] = math.log(math.exp(found.get(text, -math.inf)) + math.exp(value))
         return found
 
-    def _learn_texts(self, tokens: Sequence[int]) -> None:
-        """Decode tokens, all at once, each after an end of turn that tells them apart.
-
-        A token's text within a text is what a server tells; at a beginning it may lack its space.
-        """
-        mark = self._examples.end_ids[0]
-        self._texts[mark] = between = self._tokenizer.decode([mark])
-        others = [token for token in tokens if token != mark]
-        joined = self._tokenizer.decode([token for one in others for token in (mark, one)])
-        texts = joined.split(between)[1:]
-        if len(texts) != len(others):  # an end of turn that is no token of its own
-            texts = [self._tokenizer.decode([token]) for token in others]
-        self._texts.update(zip(others, texts, strict=True))
+    def _read_texts(self, tokens: Iterable[int]) -> None:
+        """Learn the texts of tokens that were not met before."""
+        unknown = [token for token in tokens if token not in self._texts]
+        self._texts.update(zip(unknown, self._tokenizer.texts(unknown), strict=True))
 
 
 def _scaled(adapter: LoraAdapter, scale: float) -> LoraAdapter | None:
@@ -179,20 +169,18 @@ def open_reference(
     base_path: Path,
     adapter_path: Path,
     *,
-    chat_template: str | None = None,
-    system: str = "",
     threads: int | None = None,
     context_tokens: int = SERVED_CONTEXT_TOKENS,
+    prompts: BasePrompts | None = None,
 ) -> Iterator[EngineReference]:
     """Open the trained model for a proof.
 
     Args:
         base_path: The base it was trained on.
         adapter_path: The trained adapter, GGUF.
-        chat_template: The Jinja template it was trained with; None takes the model's own.
-        system: The system prompt the base brings.
         threads: llama.cpp's threads; None takes its choice.
         context_tokens: The context room it was trained for.
+        prompts: What wrote the prompts; None takes the model's own template.
 
     Raises:
         FineTuningError: as the engine and the embedded runtime raise.
@@ -206,8 +194,7 @@ def open_reference(
             base_path,
             context_tokens=CONTEXT_TOKENS,
             threads=threads,
-            chat_template=chat_template,
-            system=system,
+            prompts=prompts,
         ) as server,
         Decoder.open(base_path, served_context_tokens=context_tokens) as decoder,
     ):

@@ -21,8 +21,6 @@ from fine_tuning.model_management.artefacts import (
     write_modelfile,
 )
 from fine_tuning.runtimes.base_model import BaseModel
-from fine_tuning.runtimes.embedded import missing_template
-from fine_tuning.runtimes.load_check import check_model
 from fine_tuning.storage.atomic import storage_errors, whole_folder
 from fine_tuning.workbench.catalog import Catalog
 from fine_tuning.workbench.models.modelfiles import MODELFILE_NAME, Modelfiles
@@ -152,7 +150,7 @@ class ModelExporter:
             run.adapter_file,
             out,
             kind=kind,
-            chat_template=missing_template(check_model(base.path)),
+            chat_template=base.prompts.jinja if base.prompts else "",
             progress=self._progress,
         )
         return made.report

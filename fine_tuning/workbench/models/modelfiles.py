@@ -18,9 +18,9 @@ from fine_tuning.core.run import Run
 from fine_tuning.model_management.artefacts import MERGED, write_modelfile
 from fine_tuning.model_management.versions import ModelVersion
 from fine_tuning.runtimes.base_model import BaseModel
+from fine_tuning.runtimes.base_prompts import added_stop, legacy_prompts
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.go_template import infer_go_template
-from fine_tuning.runtimes.load_check import check_model
 from fine_tuning.runtimes.ollama_modelfile import NO_TEMPLATE, Modelfile
 from fine_tuning.runtimes.ollama_recipe import sent_again
 from fine_tuning.workbench.catalog import Catalog
@@ -143,22 +143,22 @@ class Modelfiles:
         current = base.settings if served is None else served
         if current.template.strip() == NO_TEMPLATE:
             current = replace(current, template="")
-        has_own = check_model(base.path).has_chat_template
-        template, stop = current.template, ""
-        if not has_own or not (template or current.renderer):
+        wrote = base.prompts or legacy_prompts(base)
+        template = wrote.go or current.template
+        stop: tuple[str, ...] = ()
+        if wrote.jinja or wrote.go or not (template or current.renderer):
             learnt, turn_end = _learnt(prompts) if prompts else self._learnt_of(base)
             template = template or ("" if current.renderer else learnt)
-            # A template that is not the model's own may end turns with a text that is no token.
-            stop = "" if has_own else turn_end
-        again = sent_again(current, system=base.system, stop=[stop] if stop else ())
-        return replace(again, template=template)
+            stop = added_stop(base, turn_end)
+        again = sent_again(current, system=wrote.system, stop=stop)
+        return replace(again, template=template, messages=again.messages or wrote.messages)
 
     def _learnt_of(self, base: BaseModel) -> tuple[str, str]:
         with EmbeddedServer(
             base.path,
             context_tokens=PROMPT_TOKENS,
             threads=self._threads,
-            system=base.system,
+            prompts=base.prompts or legacy_prompts(base),
         ) as server:
             return _learnt(server)
 

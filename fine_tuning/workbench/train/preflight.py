@@ -81,6 +81,7 @@ class Preflight:
         self, base: BaseModel, kept: list[Conversation], run: Cleaning
     ) -> tuple[DatasetManifest, list[Finding]]:
         """Return the manifest of the data set there would be, and what is found in it."""
+        base = self._bases.with_prompts(base)
         with tempfile.TemporaryDirectory() as folder:
             with self._bases.open(base) as server:
                 builder = self._data.builder(base, server, run.clusters)
@@ -89,6 +90,7 @@ class Preflight:
                 found = data_set_findings(
                     snapshot, builder.recipe, lambda name: near.get(name, name)
                 )
+            found += _prompt_remark(base)
             # Asked when the server's memory is free again, as it is when training begins.
             return snapshot.manifest, [*found, self._room(snapshot, base)]
 
@@ -143,3 +145,9 @@ def _not_checked(error: FineTuningError) -> Finding:
         detail=error.message,
         fix=error.next_command or "name a base model with --base, such as embedded",
     )
+
+
+def _prompt_remark(base: BaseModel) -> list[Finding]:
+    """Tell what was decided about the prompts, if the user should know."""
+    remark = base.prompts.remark if base.prompts else ""
+    return [Finding(check="prompts", severity="note", title=remark)] if remark else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import closing
 from itertools import count
@@ -29,6 +30,7 @@ from fine_tuning.runtimes.ollama_client import OllamaClient
 from fine_tuning.runtimes.ollama_probe import probe
 from fine_tuning.training.events_file import Listeners
 from fine_tuning.training.plan import TrainingData, TrainingPlan
+from fine_tuning.workbench.base_models import PROMPTS_KEY
 from fine_tuning.workbench.catalog import Catalog
 from fine_tuning.workbench.context import Context
 from fine_tuning.workbench.data.data import Data
@@ -131,7 +133,9 @@ class Train:
 
         run = self._catalog.runs.find(name)
         return StartingPoint(
-            name=self._catalog.register.register(run).name, adapter_file=run.adapter_file
+            name=self._catalog.register.register(run).name,
+            adapter_file=run.adapter_file,
+            base_fingerprint=self._catalog.bases.fingerprint_of(run),
         )
 
     def forecast(self, snapshot: Snapshot | None = None, *, start_from: str = "") -> Forecast:
@@ -210,10 +214,15 @@ class Train:
         plan = training_plan(section, *self._takes_adapters(base))
         trainer = _trainer(section.method, plan)
         room = room_of_base(base, self._context.settings.serving.context_tokens)
-        found = TrainingBase(
-            path=base.path, name=base.name, digest=base.digest(), context_tokens=room
+        prompts = json.loads(made_for.get(PROMPTS_KEY) or "{}")
+        task_base = TrainingBase(
+            path=base.path,
+            name=base.name,
+            digest=base.digest(),
+            context_tokens=room,
+            prompts=prompts,
         )
-        return trainer, data, found
+        return trainer, data, task_base
 
     def _new_folder(self, run_id: str) -> Path:
         if run_id:

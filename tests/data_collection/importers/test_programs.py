@@ -12,12 +12,15 @@ import pytest
 
 from fine_tuning.core.conversation import Conversation
 from fine_tuning.core.errors import DataError
+from fine_tuning.data_collection.importers import json_records
 from fine_tuning.data_collection.importers import source as source_module
 from fine_tuning.data_collection.importers.catalogue import read_file
 from fine_tuning.data_collection.importers.html_markdown import markdown
 from fine_tuning.data_collection.importers.items import Imported
 from fine_tuning.data_collection.importers.key_paths import path_of_messages
 from fine_tuning.data_collection.importers.takeout_time import takeout_time
+from fine_tuning.data_collection.markup import part_markup
+from fine_tuning.storage import json_lines
 from tests.data_collection.importers.program_exports import (
     GEMINI,
     JAN,
@@ -181,6 +184,25 @@ def test_messages_of_several_conversations_are_told_apart(tmp_path: Path) -> Non
     ]
 
 
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize("name", ["grok.json", "telegram-account.json"])
+def test_an_account_larger_than_a_record_may_be_is_read_chat_by_chat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, indent: int | None
+) -> None:
+    path = tmp_path / name
+    PROGRAM_EXPORTS[name](path)
+    value = json.loads(path.read_bytes())
+    path.write_text(json.dumps(value, indent=indent), encoding="utf-8")
+    whole = len(read_items(path))
+    for module in (json_lines, json_records):
+        monkeypatch.setattr(module, "MAX_LINE_BYTES", path.stat().st_size - 100)
+    assert len(read_items(path)) == whole
+
+
+def read_items(path: Path) -> list[Imported]:
+    return [item for item in read_file(path, None, "Bot") if isinstance(item, Imported)]
+
+
 def test_a_path_is_found_in_any_shape() -> None:
     turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
     assert path_of_messages([{"a": {"b": [{"c": turns}]}}]) == "a.b[].c"
@@ -234,3 +256,9 @@ def test_times_of_an_activity(said: str) -> None:
 def test_what_is_no_time_of_an_activity() -> None:
     for said in ("Prompted what is 10:00:00?", "Attached 2 files", "", "99:99:99", "1" * 90):
         assert takeout_time(said) == ""
+
+
+def test_librechat_marks_of_citations_are_removed_as_signs_and_as_escapes() -> None:
+    for said in ("A.\ue202turn0search0", "A.\\ue202turn0search0\\ue202turn1news2"):
+        assert part_markup(said, role="assistant").text == "A."
+    assert part_markup("Write \\ue200 for it.", role="assistant").text == "Write \\ue200 for it."

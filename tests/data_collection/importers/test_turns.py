@@ -29,8 +29,8 @@ def shown(conversation: Conversation) -> list[tuple[str, str]]:
 
 def chatgpt(*nodes: tuple[str, str, str, Any, dict[str, Any]]) -> dict[str, Any]:
     mapping = {"root": node("root", None, [], None)}
-    for key, parent, role, content, fields in nodes:
-        content = written(content) if isinstance(content, str) else content
+    for key, parent, role, given, fields in nodes:
+        content = written(given) if isinstance(given, str) else given
         mapping[key] = node(key, parent, [], chatgpt_message(key, role, content, **fields))
     return {"title": "x", "conversation_id": "c", "mapping": mapping, "current_node": nodes[-1][0]}
 

@@ -18,7 +18,9 @@ from difflib import SequenceMatcher
 from functools import cache
 from itertools import pairwise
 
-from fine_tuning.data_collection.near_duplicate_tokens import Token, exchange_tokens
+import re2
+
+from fine_tuning.data_collection.near_duplicate_tokens import Token, exchange_tokens, plain_keys
 from fine_tuning.data_collection.near_duplicate_words import (
     CONFUSABLE,
     FACTS,
@@ -38,6 +40,11 @@ MAX_ALIGNED_TOKENS = 4000
 _MAX_SLIPS_SHARE = 0.1
 _MIN_ACCENTED = 2
 
+_ROOMY = re2.Options()
+_ROOMY.max_mem = 1 << 26
+_ASCII_LETTERS = re2.compile(LOOKS_AT_LETTERS.pattern, _ROOMY)
+_ASCII_WORDS = re2.compile(LOOKS_AT_WORDS.pattern, _ROOMY)
+"""Of ASCII text they say the same, much faster."""
 _ACCENTED = re.compile(r"[\u00c0-\u024f\u1e00-\u1eff]")
 _CROSSED = str.maketrans("\u0142\u0141\u00f8\u00d8\u0111\u0110\u0131\u00e6\u0153", "lLoOdDiao")
 _ENDINGS = frozenset({"", "s", "es", "ed", "d", "ing"})
@@ -62,9 +69,16 @@ def is_same_in_substance(first: str, second: str) -> bool:
     if first.split() == second.split():
         return True
     asked = f"{_question(first)}\n{_question(second)}"
-    if LOOKS_AT_LETTERS.search(asked):
+    is_ascii = asked.isascii()
+    if (_ASCII_LETTERS if is_ascii else LOOKS_AT_LETTERS).search(asked):
         return False
-    is_about_words = bool(LOOKS_AT_WORDS.search(asked))
+    if (plain := plain_keys(first)) and plain == plain_keys(second):
+        return True
+    is_about_words = bool((_ASCII_WORDS if is_ascii else LOOKS_AT_WORDS).search(asked))
+    return _teach_the_same(first, second, is_about_words=is_about_words)
+
+
+def _teach_the_same(first: str, second: str, *, is_about_words: bool) -> bool:
     if not is_about_words:
         first, second = _typed_alike(first, second)
     one, other = exchange_tokens(first), exchange_tokens(second)
@@ -111,7 +125,7 @@ def _fillers(keys: Sequence[str]) -> frozenset[str]:
     """Return the fillers of the language that most of the words are fillers of."""
     counts = Counter(keys)
     votes = {
-        name: sum(number for key, number in counts.items() if key in words)
+        name: sum(map(counts.__getitem__, words.intersection(counts)))
         for name, words in FILLERS.items()
     }
     return _plain_fillers(max(votes, key=lambda name: votes[name]))
