@@ -19,6 +19,7 @@ from fine_tuning.engine.step import next_token_logits
 from fine_tuning.engine.trainable import check_trainable
 from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.gguf.types import TensorType
+from fine_tuning.gguf.values import StringArray
 from fine_tuning.gguf.writer import TensorSource, tensor_from_file, write_gguf
 from fine_tuning.runtimes.base_model import resolve_base_model
 from fine_tuning.runtimes.embedded import EmbeddedServer
@@ -90,7 +91,7 @@ def written(folder: Path, form: Form, tokenizer: Mapping[str, Any], extra: int =
             if value is not None:
                 metadata[f"gemma3.{key}"] = np.array(value) if key == PATTERN else value
         if extra:
-            tokens = list(file.metadata["tokenizer.ggml.tokens"])
+            tokens = list(file.get("tokenizer.ggml.tokens", StringArray))
             types = np.concatenate((file.metadata["tokenizer.ggml.token_type"], [3] * extra))
             metadata["tokenizer.ggml.tokens"] = tokens + [f"<image_{i}>" for i in range(extra)]
             metadata["tokenizer.ggml.token_type"] = types.astype(np.int32)
