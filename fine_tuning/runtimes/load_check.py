@@ -17,6 +17,7 @@ import numpy as np
 
 from fine_tuning.core.errors import ModelNotFoundError, UnsupportedModelError
 from fine_tuning.core.naming import content_name
+from fine_tuning.gguf.ollama_dialect import translation_of
 from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.gguf.types import ValueType
 from fine_tuning.gguf.values import StringArray
@@ -169,6 +170,8 @@ def _check_adapter_tensors(adapter: GgufFile, model: GgufFile) -> None:
         pairs.setdefault(base, {})[half] = info.shape
     if not pairs:
         raise _unfit(adapter, "holds no tensors, expected at least one pair")
+    if others := sorted(translation_of(model).left_out & set(pairs)):
+        raise _unfit(adapter, f"changes {others[0]!r}, which is not of the text model")
     for base, halves in pairs.items():
         _check_pair(adapter, model, base, halves)
 

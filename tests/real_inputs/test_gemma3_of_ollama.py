@@ -12,15 +12,19 @@ import pytest
 import torch
 
 from fine_tuning.core.errors import UnsupportedModelError
+from fine_tuning.engine.adapter_files import write_gguf_adapter
 from fine_tuning.engine.decoder import Decoder
+from fine_tuning.engine.lora import LoraAdapter
 from fine_tuning.engine.step import next_token_logits
 from fine_tuning.engine.trainable import check_trainable
 from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.gguf.types import TensorType
+from fine_tuning.gguf.values import StringArray
 from fine_tuning.gguf.writer import TensorSource, tensor_from_file, write_gguf
 from fine_tuning.runtimes.base_model import resolve_base_model
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.llama_cpp_file import llama_cpp_file, translations_folder
+from fine_tuning.runtimes.load_check import check_adapter
 from fine_tuning.runtimes.trial_load import trial_load
 from tests.engine.test_parity import (
     CONTEXT,
@@ -87,7 +91,7 @@ def written(folder: Path, form: Form, tokenizer: Mapping[str, Any], extra: int =
             if value is not None:
                 metadata[f"gemma3.{key}"] = np.array(value) if key == PATTERN else value
         if extra:
-            tokens = list(file.metadata["tokenizer.ggml.tokens"])
+            tokens = list(file.get("tokenizer.ggml.tokens", StringArray))
             types = np.concatenate((file.metadata["tokenizer.ggml.token_type"], [3] * extra))
             metadata["tokenizer.ggml.tokens"] = tokens + [f"<image_{i}>" for i in range(extra)]
             metadata["tokenizer.ggml.token_type"] = types.astype(np.int32)
@@ -125,6 +129,16 @@ def test_tokens_of_pictures_behind_the_embedding_are_left_out(
     with EmbeddedServer(path, context_tokens=CONTEXT, threads=1) as server:
         ids = server.tokenizer.encode("Hello", add_special=False, parse_special=False)
         assert server.tokenizer.decode(ids) == "Hello"
+
+
+def test_an_adapter_of_the_part_that_sees_is_named(
+    tmp_path: Path, tokenizer: Mapping[str, Any]
+) -> None:
+    path = written(tmp_path, FORMS["4b"], tokenizer)
+    adapter = LoraAdapter.create({"v.blk.0.attn_q.weight": (8, 8)}, rank=2, alpha=2.0, seed=0)
+    write_gguf_adapter(tmp_path / "a.gguf", adapter, architecture="gemma3")
+    with pytest.raises(UnsupportedModelError, match=r"v\.blk.*not of the text model"):
+        check_adapter(tmp_path / "a.gguf", path)
 
 
 def test_layers_without_a_period_are_refused_with_what_to_pull(
