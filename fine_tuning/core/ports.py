@@ -41,6 +41,7 @@ __all__ = [
     "Sampling",
     "ServedModel",
     "ServedReply",
+    "ServedSettings",
     "ServedToken",
     "Skipped",
     "Tokenizer",
@@ -316,6 +317,20 @@ class ServedReply:
         return found or None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedSettings:
+    """What a server shows of a model besides its weights and template; None is not told.
+
+    ``parameters`` are PARAMETERs by name (``stop`` texts as a sequence), ``messages`` (role, text)
+    pairs put before every conversation, ``context_tokens`` is the room it is loaded with.
+    """
+
+    parameters: JsonObject | None = None
+    system: str | None = None
+    messages: Sequence[tuple[str, str]] | None = None
+    context_tokens: int | None = None
+
+
 class ServedModel(Protocol):
     """A model as its server serves it: what a proof of deployment asks.
 
@@ -353,6 +368,15 @@ class ServedModel(Protocol):
 
     def memory_bytes(self) -> int | None:
         """Return the resident memory of the loaded model, or None when it is not told."""
+        ...
+
+    def settings(self) -> ServedSettings | None:
+        """Return what the server shows of the model, or None when it shows nothing.
+
+        Raises:
+            RuntimeUnavailableError: if no server answers.
+            RuntimeFailedError: if the server reports an error.
+        """
         ...
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from fine_tuning.core.json_value import JsonObject
-from fine_tuning.core.ports import AliasingRuntime, Progress, ServedModel
+from fine_tuning.core.json_value import JsonObject, JsonValue, trusted
+from fine_tuning.core.ports import AliasingRuntime, Progress, ServedModel, ServedSettings
 from fine_tuning.model_management.deploy_strategies import DeployStrategy, Way
 from fine_tuning.model_management.tools_check import Prompt
 
@@ -39,6 +39,7 @@ class Deployable:
         chat_template: The Jinja template of training when it is not the model's own.
         go_template: Ollama's TEMPLATE where that wrote the prompts of training.
         is_tools_trained: Whether conversations with tools were trained on.
+        room_tokens: The context room the base rotates positions by; 0 where it does not matter.
     """
 
     version: str
@@ -57,6 +58,21 @@ class Deployable:
     chat_template: str | None = None
     go_template: str = ""
     is_tools_trained: bool = False
+    room_tokens: int = 0
+
+    @property
+    def settings(self) -> ServedSettings:
+        """What a server must show of the model."""
+        given = self.parameters.get("stop") or ()
+        own = [given] if isinstance(given, str) else [str(text) for text in trusted(given)]
+        stop = list(dict.fromkeys((*own, *self.stop)))
+        room: dict[str, JsonValue] = {"num_ctx": self.room_tokens} if self.room_tokens else {}
+        return ServedSettings(
+            parameters={**self.parameters, **room, **({"stop": stop} if stop else {})},
+            system=self.system,
+            messages=self.messages,
+            context_tokens=self.room_tokens or None,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +97,14 @@ class DeploymentTarget(Protocol):
     @property
     def runtime(self) -> AliasingRuntime:
         """The runtime."""
+        ...
+
+    def server(self) -> str:
+        """Return the server's name and version: a proof holds for it.
+
+        Raises:
+            RuntimeUnavailableError: if no server answers.
+        """
         ...
 
     def strategies(self, what: Deployable, only: Way | None) -> Sequence[DeployStrategy]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 
-from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.ports import ModelRecipe, Progress, ServedModel
 from fine_tuning.model_management.deploy_strategies import DeployStrategy, Way, deploy_strategies
 from fine_tuning.model_management.deployment_target import Deployable, Made
 from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
 from fine_tuning.runtimes.embedded_served import EmbeddedServedModel
-from fine_tuning.runtimes.loadable import texts_in
 
 NAME = "embedded"
+LLAMA_CPP = "xllamacpp"
 
 
 class EmbeddedTarget:
@@ -37,6 +37,10 @@ class EmbeddedTarget:
     def runtime(self) -> EmbeddedRuntime:
         """The runtime."""
         return self._runtime
+
+    def server(self) -> str:
+        """Return the version of llama.cpp in this process."""
+        return f"llama.cpp of {LLAMA_CPP} {version(LLAMA_CPP)}"
 
     def strategies(self, what: Deployable, only: Way | None) -> Sequence[DeployStrategy]:
         """Return the one way: llama.cpp applies adapters exactly."""
@@ -65,7 +69,7 @@ class EmbeddedTarget:
             go_template=what.go_template,
             messages=what.messages,
             system=what.system or None,
-            parameters=_parameters(what),
+            parameters=what.settings.parameters,
         )
         self._runtime.create(name, recipe, progress)
         return Made(
@@ -82,11 +86,3 @@ class EmbeddedTarget:
         """Return nothing: prompts are rendered by training's own template, with tools, too."""
         del what
         return None
-
-
-def _parameters(what: Deployable) -> JsonObject:
-    """Return the base's PARAMETERs, which hold for its versions, with training's own stop texts."""
-    given = what.parameters.get("stop") or ()
-    own = [given] if isinstance(given, str) else texts_in(given)
-    stop = [*own, *(text for text in what.stop if text not in own)]
-    return {**what.parameters, **({"stop": stop} if stop else {})}

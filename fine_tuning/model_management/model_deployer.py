@@ -28,6 +28,7 @@ from fine_tuning.model_management.deployment_target import Deployable, Deploymen
 from fine_tuning.model_management.model_registry import ModelRegistry
 from fine_tuning.model_management.name_ownership import NameOwnership
 from fine_tuning.model_management.proof_parts import Proof
+from fine_tuning.model_management.proof_terms import TERMS, terms_of, why_not_proven
 from fine_tuning.model_management.remedies import OF_ADAPTERS, remedy
 from fine_tuning.model_management.versions import Deployment
 from fine_tuning.storage.atomic import write_file
@@ -121,7 +122,7 @@ class Deployer:
         """
         with self._registry.locked("deploy"):
             self._recover()
-            there = self._deployed_already(what, only)
+            there = self._standing(what, only)
             if there is not None:
                 return there
             self.check_free(what)
@@ -152,12 +153,14 @@ class Deployer:
         )
         try:
             made, attempts, proof = self._try_in_order(staged, strategies, what, only, progress)
-            self._write_outcome(begun.id, made, proof, self._target.runtime.show(staged).digest)
+            digest = self._target.runtime.show(staged).digest
+            self._write_outcome(begun.id, self._outcome(what, made, proof), digest)
             info = self._take_place(staged, what)
         except BaseException as error:
             self._undo(begun, error)
             raise
-        self._registry.deployments.finish(begun.id, digest=info.digest, proof=_outcome(made, proof))
+        kept = self._outcome(what, made, proof)
+        self._registry.deployments.finish(begun.id, digest=info.digest, proof=kept)
         self._outcome_path(begun.id).unlink(missing_ok=True)
         return replace(
             self._answering(what, info),
@@ -212,7 +215,8 @@ class Deployer:
             if info.name in known:
                 self._remove(info.name)
 
-    def _deployed_already(self, what: Deployable, only: Way | None) -> Deployed | None:
+    def _standing(self, what: Deployable, only: Way | None) -> Deployed | None:
+        """Return what is deployed already, proven again where its proof holds no more."""
         before = self._registry.find(what.version).deployed_on(self._target.name)
         info = self._show(what.served_as)
         if before is None or info is None or before.name != what.served_as:
@@ -220,14 +224,44 @@ class Deployer:
         way: Way | None = trusted(before.proof.get("way"))
         if info.digest != before.digest or only not in {None, way}:
             return None
+        terms = terms_of(what, self._target.server())
+        why = why_not_proven(before.proof, terms)
+        proof = self._proven_again(what, before, info, why) if why else before.proof
+        if proof is None:
+            return None
         return replace(
             self._answering(what, info),
             way=way,
-            reason=str(before.proof.get("reason", "")),
-            decisions=object_at(before.proof, "decisions"),
-            proof=before.proof,
-            changed=False,
+            reason=str(proof.get("reason", "")),
+            decisions=object_at(proof, "decisions"),
+            proof=proof,
+            changed=bool(why),
         )
+
+    def _proven_again(
+        self, what: Deployable, before: Deployment, info: ModelInfo, why: str
+    ) -> JsonObject | None:
+        """Prove a model that stands; None when it is not proven, and must be made anew."""
+        with self._target.served(what.served_as) as served:
+            proof = self._prove(served, self._target.base_served(what))
+        if not proof.holds:
+            logger.info("%s is made anew: %s", what.served_as, proof.sentence)
+            return None
+        server = self._target.server()
+        kept: dict[str, JsonValue] = {
+            **before.proof,
+            **proof.to_dict(),
+            "decisions": {
+                **object_at(before.proof, "decisions"),
+                "server": server,
+                "proven again": why,
+            },
+            TERMS: terms_of(what, server),
+        }
+        self._registry.deployments.record(
+            what.version, self._target.name, what.served_as, digest=info.digest, proof=kept
+        )
+        return kept
 
     def _try_in_order(
         self,
@@ -294,10 +328,20 @@ class Deployer:
         self._registry.deployments.undo(begun.id, str(error).partition("\n")[0] or repr(error))
         outcome.unlink(missing_ok=True)
 
-    def _write_outcome(self, deployment_id: int, made: Made, proof: Proof, digest: str) -> None:
+    def _write_outcome(self, deployment_id: int, outcome: JsonObject, digest: str) -> None:
         """Keep what was proven, should the process end before the registry knows it."""
-        content = canonical_json({**_outcome(made, proof), PLACED: digest}).encode()
+        content = canonical_json({**outcome, PLACED: digest}).encode()
         write_file(self._outcome_path(deployment_id), content)
+
+    def _outcome(self, what: Deployable, made: Made, proof: Proof) -> dict[str, JsonValue]:
+        """Return what the registry keeps of a proven deployment."""
+        return {
+            **proof.to_dict(),
+            "way": made.strategy.way,
+            "reason": made.strategy.reason,
+            "decisions": dict(made.decisions),
+            TERMS: terms_of(what, self._target.server()),
+        }
 
     def _outcome_path(self, deployment_id: int) -> Path:
         return self._registry.folder / f".deployment-{deployment_id}.json"
@@ -328,13 +372,3 @@ def _has_placed(begun: Deployment, digest: str, outcome: JsonObject) -> bool:
     if not outcome or digest == begun.details.get("replaces", ""):
         return False
     return digest == outcome.get(PLACED, digest)  # earlier versions did not write the digest
-
-
-def _outcome(made: Made, proof: Proof) -> dict[str, JsonValue]:
-    """Return what the registry keeps of a proven deployment."""
-    return {
-        **proof.to_dict(),
-        "way": made.strategy.way,
-        "reason": made.strategy.reason,
-        "decisions": dict(made.decisions),
-    }

@@ -22,7 +22,13 @@ from fine_tuning.model_management.deployment_target import Deployable, Made
 from fine_tuning.model_management.tools_check import check_tools, differs
 from fine_tuning.runtimes.go_template import infer_go_template
 from fine_tuning.runtimes.ollama_modelfile import Modelfile
-from fine_tuning.runtimes.ollama_recipe import OllamaRecipe, local_base, recipe_of, sent_again
+from fine_tuning.runtimes.ollama_recipe import (
+    DROPPED_PARAMETERS,
+    OllamaRecipe,
+    local_base,
+    recipe_of,
+    sent_again,
+)
 from fine_tuning.runtimes.ollama_runtime import OllamaRuntime
 
 TRAINED = "the TEMPLATE trained on"
@@ -90,6 +96,10 @@ class OllamaTarget:
     def runtime(self) -> OllamaRuntime:
         """The runtime."""
         return self._runtime
+
+    def server(self) -> str:
+        """Return the server's version."""
+        return f"Ollama {self._runtime.client.version()}"
 
     def strategies(self, what: Deployable, only: Way | None) -> Sequence[DeployStrategy]:
         """Return the ways to try: an adapter where the server takes one, then a merged file."""
@@ -204,7 +214,7 @@ class OllamaTarget:
     def _decisions(self, candidate: _RecipeCandidate, choice: _Choice) -> dict[str, JsonValue]:
         facts = self._runtime.facts()
         return {
-            "server": f"Ollama {facts.version}",
+            "server": self.server(),
             "interface": facts.interface_reason,
             "adapters": facts.adapters_reason,
             "base": candidate.recipe.base,
@@ -219,6 +229,16 @@ class OllamaTarget:
         """Yield recipes, the one that changes least first."""
         tag = self._tag_of_base(what)
         settings = self._runtime.settings(tag) if tag else Modelfile(base="")
+        added = {
+            name: value
+            for name, value in (what.settings.parameters or {}).items()
+            if name not in {*settings.parameters, *DROPPED_PARAMETERS, "stop"}
+        }
+        settings = replace(
+            settings,
+            parameters={**added, **settings.parameters},
+            messages=settings.messages or what.messages,
+        )
         from_file = self._from_file(way, what, settings, progress)
         own = what.go_template
         templates = {TRAINED: own} if own else _learnt_templates(learnt, settings)
@@ -227,8 +247,10 @@ class OllamaTarget:
             copies = True
             # Stop texts replace the base's, which must go on ending replies.
             stops = sent_again(settings, stop=what.stop).parameters if what.stop else {}
-            stop = {"stop": stops["stop"]} if stops else None
-            by_name = OllamaRecipe(base=tag, adapter=what.adapter, parameters=stop)
+            own_parameters = {**added, **({"stop": stops["stop"]} if stops else {})}
+            by_name = OllamaRecipe(
+                base=tag, adapter=what.adapter, parameters=own_parameters or None
+            )
             is_own = bool(own) and settings.template == own
             inherited = f"inherited from {tag}"
             yield _RecipeCandidate(template_reason=inherited, recipe=by_name, is_learnt=is_own)

@@ -19,19 +19,27 @@ from fine_tuning.core.errors import (
     RuntimeUnavailableError,
 )
 from fine_tuning.core.json_value import JsonValue, number_at
-from fine_tuning.core.ports import Progress, Sampling, ServedModel, ServedReply
+from fine_tuning.core.ports import (
+    Progress,
+    Sampling,
+    ServedModel,
+    ServedReply,
+    ServedSettings,
+)
 from fine_tuning.model_management.diagnosis import Answered, diagnose, expected_end
 from fine_tuning.model_management.prompt_check import PromptFinding, check_prompts
 from fine_tuning.model_management.proof_parts import (
     ENDING,
     OUTPUT,
     PROMPT,
+    SETTINGS,
     SPEED,
     Proof,
     ProofPart,
 )
 from fine_tuning.model_management.reference import Reference
 from fine_tuning.model_management.reply_diagnosis import ending_part, output_part
+from fine_tuning.model_management.settings_check import settings_part
 from fine_tuning.model_management.tools_check import check_tools
 
 MIN_PROMPTS = 16
@@ -114,6 +122,7 @@ def prove(  # noqa: PLR0913 - what is proven, by what, and the terms, all named
     prompt_source: str = "",
     is_tools_trained: bool = False,
     longest_prompt_tokens: int = LONGEST_PROMPT_TOKENS,
+    settings: ServedSettings | None = None,
     progress: Progress | None = None,
 ) -> Proof:
     """Prove that a served model is the trained one.
@@ -126,11 +135,12 @@ def prove(  # noqa: PLR0913 - what is proven, by what, and the terms, all named
         prompt_source: Where the prompts are from, for sentences.
         is_tools_trained: Whether conversations with tools were trained on.
         longest_prompt_tokens: The server must take prompts of this length whole.
+        settings: The base's settings, which the server must show; None compares none.
         progress: Told after each request.
 
     Returns:
-        The parts ``prompt``, ``ending``, ``output`` and ``speed``. A server that dies is a failed
-        part, not an error.
+        The parts ``prompt``, ``ending``, ``output``, ``settings`` and ``speed``. A server that dies
+        is a failed part, not an error.
 
     Raises:
         DataError: if there are fewer than 16 prompts.
@@ -146,6 +156,9 @@ def prove(  # noqa: PLR0913 - what is proven, by what, and the terms, all named
         terms = _Terms(longest_prompt_tokens, base, is_tools_trained)
         parts.append(_prompt_part(session, reference, prompts, terms))
         parts += _reply_parts(session, reference, prompts, parts[0], prompt_source)
+        if settings is not None:
+            # After the replies: the model is loaded, and its room is told.
+            parts.append(settings_part(settings, session.alive(served.settings)))
     except _SilentError as error:
         parts.append(_death(session, prompts, str(error), {part.name for part in parts}))
     parts.append(_speed_part(session))
@@ -156,7 +169,7 @@ def _death(
     session: _Session, prompts: Sequence[Sequence[Message]], error: str, done: set[str]
 ) -> ProofPart:
     """Say when a server stopped answering."""
-    name = next(part for part in (PROMPT, OUTPUT) if part not in done)
+    name = next(part for part in (PROMPT, OUTPUT, SETTINGS) if part not in done)
     return ProofPart(
         name=name,
         outcome="fails",

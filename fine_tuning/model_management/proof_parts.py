@@ -27,14 +27,21 @@ Cause = Literal[
     "adapter_scale",
     "wrong_base",
     "other_sampling",
+    "other_parameter",
+    "other_system",
+    "other_messages",
+    "other_room",
     "server_died",
 ]
 CAUSES: tuple[str, ...] = get_args(Cause)
 
-Excuse = Literal["", "no prompts shown", "no reply was due to end", "no figures told"]
+Excuse = Literal[
+    "", "no prompts shown", "no reply was due to end", "no figures told", "no settings shown"
+]
 EXCUSES: tuple[str, ...] = get_args(Excuse)
 
 PROMPT, ENDING, OUTPUT, SPEED = "prompt", "ending", "output", "speed"
+SETTINGS = "settings"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +118,7 @@ class Proof:
           replies and first tokens that agree over 16 prompts or more need the same prompts.
         * ``ending`` may stay open where the trained model itself, as the engine reads the replies,
           ends none of them within the longest length asked for: there was no end to see.
+        * ``settings`` may stay open where the server shows none, and in proofs of earlier versions.
         * ``speed`` is told, not checked, and may stay open.
 
         A part that is missing has no excuse.

@@ -8,7 +8,7 @@ import psutil
 
 from fine_tuning.core.conversation import Messages
 from fine_tuning.core.json_value import JsonObject
-from fine_tuning.core.ports import GREEDY, Sampling, ServedReply
+from fine_tuning.core.ports import GREEDY, Sampling, ServedReply, ServedSettings
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.llama_answers import served_token
 
@@ -65,6 +65,10 @@ class EmbeddedServedModel:
             first_token_s=timings["prompt_ms"] / MS_PER_S,
             tokens_per_s=timings["predicted_per_second"],
         )
+
+    def settings(self) -> ServedSettings | None:
+        """Return the room; parameters, system prompt and messages are its caller's."""
+        return ServedSettings(context_tokens=self._server.context_tokens)
 
     def memory_bytes(self) -> int | None:
         """Return the resident memory of this process, which holds the model and more."""

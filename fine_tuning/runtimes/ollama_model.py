@@ -15,10 +15,16 @@ from typing import Final
 from fine_tuning.core.conversation import Message, Messages
 from fine_tuning.core.errors import DataError, FineTuningError, RuntimeFailedError
 from fine_tuning.core.json_value import JsonObject, JsonValue
-from fine_tuning.core.ports import GREEDY, Sampling, ServedReply
+from fine_tuning.core.ports import GREEDY, Sampling, ServedReply, ServedSettings
 from fine_tuning.runtimes.llama_answers import served_token
 from fine_tuning.runtimes.llama_api import TokenProbability
-from fine_tuning.runtimes.ollama_answers import MessagePart, ModelList, ShownModel, StreamLine
+from fine_tuning.runtimes.ollama_answers import (
+    MessagePart,
+    ModelList,
+    ModelRow,
+    ShownModel,
+    StreamLine,
+)
 from fine_tuning.runtimes.ollama_client import OllamaClient
 from fine_tuning.runtimes.ollama_modelfile import parse_modelfile
 from fine_tuning.runtimes.ollama_store import OllamaName
@@ -112,12 +118,32 @@ class OllamaServedModel:
 
     def memory_bytes(self) -> int | None:
         """Return the memory of the loaded model as the server tells it, None when not loaded."""
+        return int(self._loaded().get("size") or 0) or None
+
+    def _loaded(self) -> ModelRow:
+        """Return what the server tells of the loaded model; nothing when it is not loaded."""
         answer: ModelList = self._client.get("/api/ps")
         wanted = OllamaName.parse(self.name).key
         for row in answer.get("models") or ():
             if OllamaName.parse(str(row.get("name"))).key == wanted:
-                return int(row.get("size") or 0) or None
-        return None
+                return row
+        return {}
+
+    def settings(self) -> ServedSettings | None:
+        """Return what the server shows of the model, and the room it is loaded with.
+
+        Raises:
+            FineTuningError: as :meth:`reply` raises.
+        """
+        answer: ShownModel = self._client.post("/api/show", {"model": self.name, "name": self.name})
+        shown = parse_modelfile(str(answer.get("modelfile") or ""))
+        row = self._loaded()
+        return ServedSettings(
+            parameters=shown.parameters,
+            system=str(answer.get("system") or shown.system),
+            messages=shown.messages,
+            context_tokens=int(row.get("context_length") or 0) or None,
+        )
 
     def _room(self) -> dict[str, int]:
         return {"num_ctx": self._context_tokens} if self._context_tokens else {}

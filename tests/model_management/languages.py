@@ -28,7 +28,6 @@ TOPICS = (
 PROMPTS = [ask(f"{topic}?") for topic in TOPICS]
 RANK = 16
 STEPS = 70
-TRAINED_ON = 8
 REPLIES = {
     "emoji": ("🌊🔥 🌵", "🎉🌊🌱", "🔥🎉 🌍"),
     "Chinese": ("北京很大。", "学习中文", "我喜欢茶"),
@@ -41,11 +40,11 @@ REPLIES = {
 
 
 def train(base: Path, out: Path, replies: Sequence[str], *, seed: int = 0) -> Path:
-    """Train an adapter that gives the replies, one after the other, to half of the prompts."""
+    """Train an adapter that gives the replies, one after the other, to the prompts."""
     with EmbeddedServer(base, context_tokens=512, threads=1, chat_template=CHATML) as server:
         tokenizer = ExampleTokenizer(server.tokenizer, server.renderer, max_length=512)
         examples = []
-        for index, prompt in enumerate(PROMPTS[:TRAINED_ON]):
+        for index, prompt in enumerate(PROMPTS):
             reply = Message(
                 id="r", role="assistant", content=(Part(text=replies[index % len(replies)]),)
             )

@@ -38,6 +38,9 @@ class SystemTarget:
     def __init__(self, runtime: OllamaRuntime, owner: str) -> None:
         self.runtime, self.name, self._owner = runtime, runtime.name, owner
 
+    def server(self) -> str:
+        return f"Ollama {self.runtime.client.version()}"
+
     def strategies(self, what: Deployable, only: Way | None) -> Sequence[DeployStrategy]:
         del what, only
         return [DeployStrategy(way="adapter", reason="cheap")]

@@ -10,7 +10,7 @@ from typing import Any
 
 from fine_tuning.core.errors import DeploymentError, FineTuningError
 from fine_tuning.core.loops import DeployedVersion
-from fine_tuning.core.ports import Progress, ServedModel
+from fine_tuning.core.ports import Progress, ServedModel, ServedSettings
 from fine_tuning.core.run import Run
 from fine_tuning.model_management.artefacts import MERGED, is_mergeable, write_merged
 from fine_tuning.model_management.deploy_strategies import Way
@@ -24,7 +24,7 @@ from fine_tuning.model_management.proof_parts import Proof
 from fine_tuning.model_management.versions import ModelVersion, served_name
 from fine_tuning.runtimes.base_model import BaseModel
 from fine_tuning.runtimes.base_prompts import added_stop, legacy_prompts
-from fine_tuning.runtimes.context_room import room_of_base
+from fine_tuning.runtimes.context_room import long_factors_above, room_of_base
 from fine_tuning.runtimes.load_check import check_model
 from fine_tuning.workbench.catalog import Catalog
 from fine_tuning.workbench.context import Context
@@ -96,18 +96,25 @@ class VersionDeployment:
                 version.family, f"fine-tuning deploy {version.name}"
             )
         room = room_of_base(base, self._context.settings.serving.context_tokens)
+        proven_in = proven_room(run, base.path, room)
         with open_reference(
             base.path,
             run.adapter_file,
             prompts=base.prompts,
-            context_tokens=proven_room(run, base.path, room),
+            context_tokens=proven_in,
             threads=self._context.settings.training.threads,
         ) as reference:
+            rotates = long_factors_above(base.path) > 0
+            what = self._deployable(
+                version, run, base, reference, room_tokens=proven_in if rotates else 0
+            )
             deployer = Deployer(
-                self._catalog.register.registry(), target, partial(self._proof, run, reference)
+                self._catalog.register.registry(),
+                target,
+                partial(self._proof, run, reference, what.settings),
             )
             deployed = deployer.deploy(
-                self._deployable(version, run, base, reference),
+                what,
                 only=way,
                 progress=self._context.progress,
             )
@@ -174,6 +181,7 @@ class VersionDeployment:
         self,
         run: Run,
         reference: EngineReference,
+        settings: ServedSettings,
         served: ServedModel,
         base: ServedModel | None,
     ) -> Proof:
@@ -194,11 +202,18 @@ class VersionDeployment:
             prompt_source=chosen.sentence,
             is_tools_trained=has_tools(data),
             longest_prompt_tokens=longest,
+            settings=settings,
             progress=self._context.progress,
         )
 
     def _deployable(
-        self, version: ModelVersion, run: Run, base: BaseModel, reference: EngineReference
+        self,
+        version: ModelVersion,
+        run: Run,
+        base: BaseModel,
+        reference: EngineReference,
+        *,
+        room_tokens: int,
     ) -> Deployable:
         prompts = base.prompts or legacy_prompts(base)
         return Deployable(
@@ -218,6 +233,7 @@ class VersionDeployment:
             go_template=prompts.go,
             is_tools_trained=has_tools(self._catalog.datasets.of_run(run)),
             stop=added_stop(base, reference.end_of_turn),
+            room_tokens=room_tokens,
         )
 
     def _served_as(self, version: ModelVersion) -> str:
