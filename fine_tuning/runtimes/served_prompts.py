@@ -52,10 +52,19 @@ class ServedPrompts:
         write: Writes them.
         fingerprint: The content name of all that decides what is written.
         rules: What ends replies.
+        plain: Writes them without what the model puts before conversations; None writes as
+            ``write``.
     """
 
-    def __init__(self, write: Write, fingerprint: str, rules: RendererRules = NO_RULES) -> None:
+    def __init__(
+        self,
+        write: Write,
+        fingerprint: str,
+        rules: RendererRules = NO_RULES,
+        plain: Write | None = None,
+    ) -> None:
         self._write = write
+        self._plain = plain or write
         self._fingerprint = fingerprint
         self._rules = rules
 
@@ -113,8 +122,8 @@ class ServedPrompts:
             _short("assistant", _SAID),
             _short("user", _MORE),
         )
-        lead = self._write([asked], ()).partition(_ASKED)[0]
-        behind = self._write([asked, said, more], ()).rpartition(_SAID)[2].partition(_MORE)[0]
+        lead = self._plain([asked], ()).partition(_ASKED)[0]
+        behind = self._plain([asked, said, more], ()).rpartition(_SAID)[2].partition(_MORE)[0]
         end = behind.removesuffix(lead) if lead else behind
         if end == behind and (mark := _MARK.search(behind)):
             # Questions begin otherwise later on, such as behind a system prompt: one mark ends.
@@ -152,6 +161,10 @@ def template_prompts(
     # A model that can think does, unless a request says no.
     thinking = Thinking(is_wanted=True) if "thinking" in template.identifiers else None
 
+    def plain(asked: Sequence[Message], tools: Sequence[JsonObject]) -> str:
+        given = [ollama_message(message) for message in asked]
+        return template.render(given, tools=tools, thinking=thinking)
+
     def write(asked: Sequence[Message], tools: Sequence[JsonObject]) -> str:
         given = [ollama_message(message) for message in asked]
         turns = before_conversation(system, messages, given)
@@ -160,7 +173,7 @@ def template_prompts(
     about = [
         "ollama template", source, system, [list(pair) for pair in messages], list(rules.stop),
     ]  # fmt: skip
-    return ServedPrompts(write, content_name(about), rules)
+    return ServedPrompts(write, content_name(about), rules, plain)
 
 
 def before_conversation(

@@ -14,6 +14,7 @@ from fine_tuning.config.schema import Settings
 from fine_tuning.config.workspace import Workspace
 from fine_tuning.core.conversation import Message
 from fine_tuning.core.example import Example, TokenizedExample
+from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.naming import file_sha256
 from fine_tuning.data_preparation.snapshot import Record, Snapshot, write_snapshot
 from fine_tuning.engine.adapter_files import write_gguf_adapter
@@ -49,8 +50,9 @@ class Trained:
         qalora: bool = False,
         scale: float = 0.3,
         chats: Mapping[str, Sequence[Chat]] | None = None,
+        prompts: JsonObject | None = None,
     ) -> Path:
-        """Write a run on chats by split; returns its folder."""
+        """Write a run on chats by split, with what wrote its prompts; returns its folder."""
         snapshot = write_chats(self.home / "datasets", chats or {})
         folder = self.home / "fine_tuned_models" / f"run{number}"
         (folder / "adapter").mkdir(parents=True)
@@ -66,16 +68,20 @@ class Trained:
             "snapshot": snapshot.name,
             "created_at": f"2026-01-0{number}T00:00:00.000000+00:00",
             "adapter": {"name": f"b2:{number}", "files": {adapter.name: file_sha256(adapter)}},
+            "prompts": prompts or {},
         }
         (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
         return folder
 
-    def bench(self, url: str = "", **deployment: object) -> Workbench:
+    def bench(
+        self, url: str = "", *, data_preparation: JsonObject | None = None, **deployment: object
+    ) -> Workbench:
         """Open the workspace; without an address, the embedded runtime serves."""
         where = {"runtime": "ollama", "ollama_base_url": url} if url else {"runtime": "embedded"}
         raw = {
             "deployment": {"family": "support", **where, **deployment},
             "evaluation": {"test_prompts": [f"Tell me about {topic}." for topic in TOPICS]},
+            "data_preparation": data_preparation or {},
             "training": {"base_model": self.name, "threads": 1},
         }
         return Workbench(Settings.model_validate(raw), Workspace(home=self.home))
