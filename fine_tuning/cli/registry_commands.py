@@ -71,9 +71,14 @@ def _list(bench: Workbench, family: str | None, *, as_json: bool) -> None:
         entry for entry in bench.models.ab_tests.splits() if family in (None, entry.traffic.family)
     ]
     disk = bench.models.disk_use(family)
+    not_proven = bench.models.aliases.not_proven()
     value = {
         "versions": [
-            version.to_dict() | {"served_bytes": disk.served_bytes[version.name]}
+            version.to_dict()
+            | {
+                "served_bytes": disk.served_bytes[version.name],
+                "not_proven": not_proven.get(version.name, ""),
+            }
             for version in versions
         ],
         "aliases": [
@@ -86,7 +91,7 @@ def _list(bench: Workbench, family: str | None, *, as_json: bool) -> None:
     if as_json:
         answer(value, as_json=True)
         return
-    answer(value, as_json=False, table=_versions_table(versions, disk.served_bytes))
+    answer(value, as_json=False, table=_versions_table(versions, disk.served_bytes, not_proven))
     for entry in aliases:
         say(f"{entry.alias} answers as {entry.version or 'the base model'} on {entry.runtime}")
     say_splits(splits)
@@ -108,7 +113,9 @@ def _nothing_listed(bench: Workbench, family: str | None) -> str:
     return f"there is no model family {family!r}, expected one of: {', '.join(families)}"
 
 
-def _versions_table(versions: list[ModelVersion], served_bytes: Mapping[str, int]) -> Table:
+def _versions_table(
+    versions: list[ModelVersion], served_bytes: Mapping[str, int], not_proven: Mapping[str, str]
+) -> Table:
     from rich.table import Table
 
     grid = Table(title="versions", title_justify="left")
@@ -126,7 +133,7 @@ def _versions_table(versions: list[ModelVersion], served_bytes: Mapping[str, int
             version.outcome or "not evaluated",
             _loss(version),
             f"{size_bytes / MIB:.1f} MiB" if version.present else "pruned",
-            ", ".join(served) or "-",
+            ", ".join([*served, *filter(None, [not_proven.get(version.name)])]) or "-",
         )
     return grid
 

@@ -221,5 +221,13 @@ INSERT OR REPLACE INTO owned_name (runtime, name, digest, created_at)
 """
 """Who owns which name on a runtime; and one spelling for each server's address."""
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _KINDS_OF_PARENTS, _OWNERS)
+_TERMS = """
+UPDATE deployment SET proof = json_set(
+    proof, '$.terms', json_object('server', json_extract(proof, '$.decisions.server'))
+) WHERE json_extract(proof, '$.decisions.server') LIKE 'Ollama %'
+    AND json_extract(proof, '$.terms') IS NULL;
+"""
+"""What a proof holds for: of earlier ones only the server is known, so that they are made again."""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _KINDS_OF_PARENTS, _OWNERS, _TERMS)
 """Step ``n`` (counted from 1) takes a registry from version ``n - 1`` to ``n``."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from fine_tuning.core.conversation import Message
 from fine_tuning.core.errors import DataError, RuntimeFailedError
-from fine_tuning.core.ports import GREEDY, Sampling
+from fine_tuning.core.ports import GREEDY, Sampling, ServedReply
 from fine_tuning.data_collection.chat_session import ChatSession, build_messages
 from fine_tuning.storage.jsonl_store import JsonlConversationStore
 from fine_tuning.storage.open_store import open_store
@@ -125,3 +125,27 @@ def test_what_the_model_reads_can_be_built_otherwise() -> None:
 def test_a_session_without_a_model_cannot_reply() -> None:
     with pytest.raises(DataError, match="opened without a model"):
         say(ChatSession(None), "Hello")
+
+
+class BreakingOff:
+    """A model whose server ends a reply that repeats itself."""
+
+    name = "breaking"
+
+    def reply(
+        self, messages: Sequence[Message], sampling: Sampling = GREEDY
+    ) -> Generator[str, None, ServedReply]:
+        del messages, sampling
+        yield from ["no "] * 3
+        return ServedReply(text="no no no ", ended=False, broken_off="a reply of equal pieces")
+
+
+def test_a_reply_that_its_server_broke_off_is_kept(store: JsonlConversationStore) -> None:
+    session = ChatSession(store, BreakingOff())
+    assert say(session, "Hello") == "no no no "
+    assert session.broken_off == "a reply of equal pieces"
+    reply = session.conversation().path()[-1]
+    assert (reply.text, reply.status) == ("no no no ", "aborted")
+    assert reply.metadata["broken_off"] == session.broken_off
+    session.start_over()
+    assert not session.broken_off

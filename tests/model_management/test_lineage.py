@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fine_tuning.core.errors import DataError, ModelNotFoundError
+from fine_tuning.core.json_value import JsonObject
 from fine_tuning.model_management.alias_history import AliasHistory
 from fine_tuning.model_management.lineage import Lineage, Use
 from fine_tuning.model_management.registry_schema import APPLICATION_ID, MIGRATIONS
@@ -110,6 +111,22 @@ def test_a_registry_of_before_learns_who_was_in_use(tmp_path: Path) -> None:
         assert {row[0] for row in connection.execute("SELECT sql FROM sqlite_schema")} == set(
             tables
         )
+
+
+def test_a_proof_of_an_earlier_version_keeps_its_server(tmp_path: Path) -> None:
+    register(tmp_path, "run1")
+    proof: JsonObject = {"holds": True, "decisions": {"server": "Ollama 0.24.0"}}
+    made = registry(tmp_path)
+    made.deployments.record("support:1", "ollama", "s:1", digest="d", proof=proof)
+    made.deployments.record("support:1", "embedded", "s:1", digest="d", proof={"holds": True})
+    with made.database.writing() as connection:
+        connection.pragma("user_version", len(MIGRATIONS) - 1)
+    made.close()
+    kept = {one.runtime: one.proof for one in registry(tmp_path).find("support:1").deployments}
+    assert kept == {
+        "ollama": {**proof, "terms": {"server": "Ollama 0.24.0"}},
+        "embedded": {"holds": True},
+    }
 
 
 def test_the_beginning_of_an_id_is_enough(tmp_path: Path) -> None:

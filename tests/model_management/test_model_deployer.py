@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fine_tuning.core.errors import DeploymentError, RuntimeUnavailableError
+from fine_tuning.core.json_value import object_at
 from fine_tuning.model_management.deploy_strategies import deploy_strategies
 from fine_tuning.model_management.model_deployer import Deployed
 from tests.model_management.ollama_serving import (
@@ -258,6 +260,38 @@ def test_a_server_that_dies_leaves_what_the_next_run_finishes(
     with pytest.raises(RuntimeUnavailableError, match="no Ollama server answers") as caught:
         deployer(home, server.url, words).deploy(home.deployable(1))
     assert caught.value.next_command
+
+
+def test_an_upgraded_server_is_proven_again(home: Home, ollama: StandIn) -> None:
+    first = deploy(home, ollama)
+    before = state(ollama)
+    ollama.generation = replace(ollama.generation, version="0.33.9")
+    again = deploy(home, ollama)
+    assert (again.changed, again.digest, again.way) == (True, first.digest, first.way)
+    assert object_at(again.proof, "terms")["server"] == "Ollama 0.33.9"
+    assert "not proven on Ollama 0.33.9" in str(again.decisions["proven again"])
+    assert state(ollama) == before
+    assert sorted(states(home)) == ["active", "retired"]
+    assert not deploy(home, ollama).changed
+
+
+def test_an_upgraded_server_that_serves_otherwise_gets_a_model_anew(
+    home: Home, ollama: StandIn
+) -> None:
+    deploy(home, ollama)
+    before = state(ollama)
+    ollama.generation = replace(ollama.generation, version="0.33.9")
+    ollama.faults.ignore_adapter = True
+    done = deploy(home, ollama)
+    assert done.way == "merged"
+    assert state(ollama) != before
+
+
+def test_other_settings_of_the_base_are_proven_again(home: Home, ollama: StandIn) -> None:
+    deploy(home, ollama)
+    again = deploy(home, ollama, system="Be brief.")
+    assert again.changed
+    assert "settings" in str(again.decisions["proven again"])
 
 
 def test_deploying_twice_changes_nothing(home: Home, ollama: StandIn) -> None:

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fine_tuning.core.ports import ModelRecipe, ServedModel
+from fine_tuning.core.conversation import Messages
+from fine_tuning.core.ports import (
+    GREEDY,
+    ModelRecipe,
+    Sampling,
+    ServedModel,
+    ServedReply,
+    ServedSettings,
+)
 from fine_tuning.model_management.diagnosis import MIN_COMPARED_TOKENS
 from fine_tuning.model_management.proof import prove
 from fine_tuning.model_management.proof_parts import Proof
+from fine_tuning.runtimes.embedded_runtime import EmbeddedRuntime
+from fine_tuning.runtimes.loadable import LoadableModel
 from fine_tuning.runtimes.ollama_client import OllamaClient
-from fine_tuning.runtimes.ollama_model import REPEATED
+from fine_tuning.runtimes.ollama_model import REPEATED, OllamaServedModel
 from fine_tuning.runtimes.ollama_runtime import OllamaRuntime
+from fine_tuning.runtimes.serving.app import make_app
+from fine_tuning.runtimes.serving.embedded_catalog import EmbeddedCatalog
+from fine_tuning.runtimes.serving.pool import PoolLimits
+from fine_tuning.runtimes.serving.server import serving
 from fine_tuning.workbench.models.engine_reference import open_reference
 from tests.model_management.languages import PROMPTS, REPLIES, train
 from tests.model_management.ollama_serving import GO_CHATML, write_base
@@ -52,6 +66,17 @@ class Workplace:
             self.trained[language] = train(self.base, out, REPLIES[language])
         return self.trained[language]
 
+    def served_here(self, language: str) -> Proof:
+        """Return the proof of the model on ``fine-tuning serve``."""
+        base = LoadableModel(name="base", base_path=self.base)
+        runtime = EmbeddedRuntime(self.folder / f"serve-{language}")
+        catalog = EmbeddedCatalog(runtime, self.folder / "blobs", lambda: [base])
+        limits = PoolLimits(parallel=1, context_tokens=ROOM_TOKENS, threads=1)
+        with serving(make_app(catalog, limits)) as url, closing(OllamaClient(url)) as client:
+            ollama = OllamaRuntime(client)
+            ollama.create("tuned", ModelRecipe(base="base", adapter=self.adapter(language)))
+            return self.proven(ollama.served("tuned"), language)
+
     def server(self, version: str) -> StandIn:
         if version not in self.servers:
             server = StandIn(self.folder / version, generation=version)
@@ -59,24 +84,53 @@ class Workplace:
             server.add_model("base:latest", self.base, template=GO_CHATML)
         return self.servers[version]
 
-    def proof(self, version: str, language: str, faults: Mapping[str, Any] | None = None) -> Proof:
+    def proof(
+        self,
+        version: str,
+        language: str,
+        faults: Mapping[str, Any] | None = None,
+        *,
+        settings: ServedSettings | None = None,
+        is_drawn: bool = False,
+        **recipe: Any,
+    ) -> Proof:
         server = self.server(version)
         client = OllamaClient(server.url)
         self.stack.callback(client.close)
         name = language.replace(" ", "").lower()
         runtime = OllamaRuntime(client)
-        runtime.create(name, ModelRecipe(base="base", adapter=self.adapter(language)))
+        runtime.create(name, ModelRecipe(base="base", adapter=self.adapter(language), **recipe))
         try:
             for key, value in vars(Faults(**(faults or {}))).items():
                 setattr(server.faults, key, value)
-            return self.proven(runtime.served(name, context_tokens=ROOM_TOKENS), language)
+            kind = _Drawing if is_drawn else OllamaServedModel
+            served = kind(client, name, context_tokens=None if recipe else ROOM_TOKENS)
+            return self.proven(served, language, settings)
         finally:
             for key, value in vars(Faults()).items():
                 setattr(server.faults, key, value)
 
-    def proven(self, served: ServedModel, language: str) -> Proof:
+    def proven(
+        self, served: ServedModel, language: str, settings: ServedSettings | None = None
+    ) -> Proof:
         with open_reference(self.base, self.adapter(language), threads=1) as reference:
-            return prove(served, reference, PROMPTS, longest_prompt_tokens=LONGEST_TOKENS)
+            return prove(
+                served,
+                reference,
+                PROMPTS,
+                longest_prompt_tokens=LONGEST_TOKENS,
+                settings=settings,
+            )
+
+
+class _Drawing(OllamaServedModel):
+    """A model whose server draws replies at random, whatever it is asked."""
+
+    def complete(
+        self, messages: Messages, sampling: Sampling = GREEDY, *, top_log_probabilities: int = 0
+    ) -> ServedReply:
+        drawn = replace(sampling, temperature=6.0, seed=len(messages[-1].text))
+        return super().complete(messages, drawn, top_log_probabilities=top_log_probabilities)
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +169,53 @@ PLANTED: dict[str, tuple[dict[str, Any], str]] = {
     "does not load": ({"load_error": "out of memory"}, "server_died"),
     "dies": ({"die_after_pieces": 3}, "server_died"),
 }
+
+
+@pytest.mark.parametrize("language", [seldom(language) for language in REPLIES])
+def test_the_right_model_is_proven_on_serve(workplace: Workplace, language: str) -> None:
+    check_right(workplace.served_here(language))
+
+
+SETTINGS = ServedSettings(
+    parameters={"temperature": 0.2, "num_ctx": ROOM_TOKENS},
+    system="",
+    messages=(),
+    context_tokens=ROOM_TOKENS,
+)
+OTHER_SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
+    "as the base": ({"parameters": {"temperature": 0.2, "num_ctx": ROOM_TOKENS}}, ""),
+    "a parameter is lost": ({"parameters": {"num_ctx": ROOM_TOKENS}}, "other_parameter"),
+    "another room": ({"parameters": {"temperature": 0.2, "num_ctx": 512}}, "other_room"),
+}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("language", [seldom(language) for language in REPLIES])
+@pytest.mark.parametrize("given", OTHER_SETTINGS)
+def test_settings_are_those_of_the_base(
+    workplace: Workplace, version: str, language: str, given: str
+) -> None:
+    recipe, cause = OTHER_SETTINGS[given]
+    proof = workplace.proof(version, language, settings=SETTINGS, **recipe)
+    assert proof.causes == ((cause,) if cause else ()), proof.sentence
+    assert proof.holds == (not cause)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("language", [seldom(language) for language in REPLIES])
+def test_a_lost_system_prompt_is_named(workplace: Workplace, version: str, language: str) -> None:
+    settings = replace(SETTINGS, parameters=None, system="Réponds en une phrase. 簡潔に。")
+    proof = workplace.proof(version, language, settings=settings, parameters={"num_ctx": 1024})
+    assert proof.causes == ("other_system",), proof.sentence
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("language", [seldom(language) for language in REPLIES])
+def test_replies_drawn_at_random_are_not_proven(
+    workplace: Workplace, version: str, language: str
+) -> None:
+    proof = workplace.proof(version, language, is_drawn=True)
+    assert not proof.holds, proof.sentence
 
 
 BESIDES = ("wrong_base", "other_sampling", "wrong_stop_token")

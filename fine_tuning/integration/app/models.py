@@ -99,11 +99,12 @@ def _timeline(versions: list[ModelVersion], aliases: list[Alias]) -> None:
             st.number_input(f"Page of {count(pages)}", 1, pages, key="models-page", width=160)
         )
     targets = {one.version for one in aliases}
+    not_proven = workbench().models.aliases.not_proven()
     for version in versions[(page - 1) * PER_PAGE : page * PER_PAGE]:
-        _card(version, is_in_use=version.name in targets)
+        _card(version, not_proven.get(version.name, ""), is_in_use=version.name in targets)
 
 
-def _card(version: ModelVersion, *, is_in_use: bool) -> None:
+def _card(version: ModelVersion, not_proven: str, *, is_in_use: bool) -> None:
     served = [one for one in version.deployments if one.state == "active"]
     with st.container(border=True):
         stage = STAGES["champion"] if is_in_use else STAGES.get(version.stage, "")
@@ -122,6 +123,11 @@ def _card(version: ModelVersion, *, is_in_use: bool) -> None:
                 f"It was trained on {count(len(version.retraining))} conversations that were "
                 "forgotten since: train again without them.",
                 icon=":material/delete_history:",
+            )
+        if not_proven:
+            st.warning(
+                f"It is {plain(not_proven)}: `fine-tuning deploy {version.name}` proves it there.",
+                icon=":material/history:",
             )
         _buttons(version, is_served=bool(served), is_in_use=is_in_use)
         with st.expander("Lineage, proof, notes and files", icon=":material/info:"), told():

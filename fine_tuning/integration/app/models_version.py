@@ -29,6 +29,7 @@ PROOF_PARTS = {
     "prompt": "Prompts: the same as in training",
     "ending": "Ending: replies end by themselves",
     "output": "Output: the probabilities of the trained model",
+    "settings": "Settings: those of its base",
     "speed": "Speed of serving",
 }
 STATES = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fine_tuning.core.errors import DeploymentError
+from fine_tuning.core.errors import DeploymentError, FineTuningError
 from fine_tuning.model_management.alias_destinations import BASE
 from fine_tuning.model_management.alias_history import Alias, Traffic, all_aliases, splits
 from fine_tuning.model_management.deployment_target import DeploymentTarget
@@ -17,6 +17,7 @@ from fine_tuning.model_management.model_switcher import (
     ModelSwitcher,
     Switched,
 )
+from fine_tuning.model_management.proof_terms import proven_on
 from fine_tuning.model_management.router import Route, Router, deployed_as
 from fine_tuning.workbench.context import Context
 from fine_tuning.workbench.models.targets import open_target
@@ -68,6 +69,32 @@ class Aliases:
             used=used,
             context_tokens=self._context.settings.serving.context_tokens,
         )
+
+    def not_proven(self) -> dict[str, str]:
+        """Return in a few words, by version, what is served by another server than it is proven on.
+
+        Nothing is said of versions deployed elsewhere, nor where no server answers.
+        """
+        if not self._versions.exists:
+            return {}
+        active = [
+            (version.name, one)
+            for version in self._versions.versions()
+            for one in version.deployments
+            if one.state == "active" and proven_on(one.proof)
+        ]
+        if not active:
+            return {}
+        try:
+            target = self.target()
+            server = target.server()
+        except FineTuningError:
+            return {}
+        return {
+            name: f"not proven on {server}"
+            for name, one in active
+            if one.runtime == target.name and proven_on(one.proof) != server
+        }
 
     def switcher(self) -> ModelSwitcher:
         """Return what moves the aliases of that runtime."""
