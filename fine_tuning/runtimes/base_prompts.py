@@ -6,79 +6,20 @@ Jinja template; where it has none, only the user can say what its prompts look l
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Self
 
 from fine_tuning.core.errors import DataError
-from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.runtimes.base_model import BaseModel
 from fine_tuning.runtimes.go_templates.nodes import GoTemplateError
 from fine_tuning.runtimes.go_templates.prompts import go_template
 from fine_tuning.runtimes.load_check import check_model, is_control_token
 from fine_tuning.runtimes.ollama_modelfile import NO_TEMPLATE
-from fine_tuning.runtimes.served_prompts import Write
+from fine_tuning.runtimes.prompt_record import CHATML_TEMPLATE, BasePrompts, texts_of
 
 CHATML = "chatml"
-CHATML_TEMPLATE = (
-    "{% for message in messages %}"
-    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
-"""llama.cpp's own (common/chat.cpp, CHATML_TEMPLATE_SRC)."""
 CHOOSE = "data_preparation.chat_template"
 SET_CHATML = f"fine-tuning prepare --set {CHOOSE}={CHATML}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BasePrompts:
-    """How a base's prompts are written.
-
-    ``go`` is Ollama's TEMPLATE, ``jinja`` a Jinja template in place of the file's own, ``asked``
-    the tag whose server writes the prompts; at most one is not "", and with none of them the
-    file's own Jinja template writes. ``system`` and ``messages`` stand before conversations,
-    ``stop`` are texts that end a reply. ``remark`` tells the user what was decided; ``write`` asks
-    the server.
-    """
-
-    go: str = ""
-    jinja: str = ""
-    asked: str = ""
-    system: str = ""
-    messages: tuple[tuple[str, str], ...] = ()
-    stop: tuple[str, ...] = ()
-    remark: str = field(default="", compare=False)
-    write: Write | None = field(default=None, compare=False, repr=False)
-
-    @property
-    def is_own(self) -> bool:
-        """Whether the file's own template writes, and nothing but the system prompt is added."""
-        return not (self.go or self.jinja or self.asked or self.messages)
-
-    def to_dict(self) -> dict[str, JsonValue]:
-        """Return what decides the prompts as JSON; what says nothing is left out."""
-        raw: dict[str, JsonValue] = {
-            "go": self.go,
-            "jinja": self.jinja,
-            "asked": self.asked,
-            "system": self.system,
-            "messages": [list(pair) for pair in self.messages],
-            "stop": list(self.stop),
-        }
-        return {key: value for key, value in raw.items() if value}
-
-    @classmethod
-    def from_dict(cls, raw: JsonObject) -> Self:
-        """Read the form :meth:`to_dict` writes."""
-        return cls(
-            go=str(raw.get("go") or ""),
-            jinja=str(raw.get("jinja") or ""),
-            asked=str(raw.get("asked") or ""),
-            system=str(raw.get("system") or ""),
-            messages=_pairs(raw.get("messages")),
-            stop=_texts(raw.get("stop")),
-        )
 
 
 def base_prompts(base: BaseModel, choice: str | None = None) -> BasePrompts:
@@ -95,7 +36,7 @@ def base_prompts(base: BaseModel, choice: str | None = None) -> BasePrompts:
     own = BasePrompts(
         system=base.system,
         messages=settings.messages,
-        stop=_texts(settings.parameters.get("stop")),
+        stop=texts_of(settings.parameters.get("stop")),
     )
     if choice:
         return replace(own, jinja=chosen_jinja(choice))
@@ -127,7 +68,7 @@ def legacy_prompts(base: BaseModel) -> BasePrompts:
     return BasePrompts(
         jinja="" if has_own else CHATML_TEMPLATE,
         system=base.system,
-        stop=_texts(base.settings.parameters.get("stop")),
+        stop=texts_of(base.settings.parameters.get("stop")),
     )
 
 
@@ -192,14 +133,3 @@ def _without_template(base: BaseModel) -> DataError:
         f"nothing says what its prompts look like; {CHOOSE}={CHATML} chooses ChatML",
         next_command=SET_CHATML,
     )
-
-
-def _texts(value: JsonValue) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return (value,)
-    return tuple(str(text) for text in value) if isinstance(value, (list, tuple)) else ()
-
-
-def _pairs(value: JsonValue) -> tuple[tuple[str, str], ...]:
-    rows = value if isinstance(value, (list, tuple)) else ()
-    return tuple((str(row[0]), str(row[1])) for row in rows if isinstance(row, (list, tuple)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,9 +20,9 @@ import psutil
 from fine_tuning.core.closing import Closing
 from fine_tuning.core.conversation import Message, Part
 from fine_tuning.core.errors import DataError, RuntimeUnavailableError
+from fine_tuning.core.json_value import JsonValue
 from fine_tuning.core.naming import content_name
 from fine_tuning.core.ports import GREEDY, Progress, PromptRenderer, Sampling
-from fine_tuning.runtimes.base_prompts import CHATML_TEMPLATE, BasePrompts
 from fine_tuning.runtimes.llama_client import (
     LlamaChatModel,
     LlamaClient,
@@ -31,6 +31,7 @@ from fine_tuning.runtimes.llama_client import (
     template_fingerprint,
 )
 from fine_tuning.runtimes.load_check import ModelFacts, check_adapter, check_model
+from fine_tuning.runtimes.prompt_record import CHATML_TEMPLATE, BasePrompts
 from fine_tuning.runtimes.served_prompts import RendererRules, ServedPrompts, template_prompts
 from fine_tuning.runtimes.trial_load import explain_failure
 
@@ -135,13 +136,7 @@ class EmbeddedServer(Closing):
             properties = self._client.get("/props")
             self.context_tokens: int = properties["default_generation_settings"]["n_ctx"]
             self.tokenizer = LlamaTokenizer(self._client, facts.vocabulary_fingerprint)
-            texts = [properties[key] for key in ("chat_template", "bos_token", "eos_token")]
-            self.jinja_renderer = LlamaRenderer(
-                self._client,
-                template_fingerprint(texts),
-                system=prompts.system,
-                messages=prompts.messages,
-            )
+            self.jinja_renderer = self._jinja_renderer(prompts, properties)
             self.renderer = self._renderer(prompts, properties["eos_token"])
             # A template that is not the model's own may end turns with a text that is no token.
             turn_end = self.end_of_turn.strip() if is_other else ""
@@ -154,6 +149,17 @@ class EmbeddedServer(Closing):
             name or model_path.stem,
             reuse_prompt=reuse_prompt,
             stop=dict.fromkeys([*stop, *prompts.stop, *([turn_end] if turn_end else [])]),
+        )
+
+    def _jinja_renderer(
+        self, prompts: BasePrompts, properties: Mapping[str, JsonValue]
+    ) -> LlamaRenderer:
+        texts = [str(properties[key]) for key in ("chat_template", "bos_token", "eos_token")]
+        return LlamaRenderer(
+            self._client,
+            template_fingerprint(texts),
+            system=prompts.system,
+            messages=prompts.messages,
         )
 
     def _renderer(self, prompts: BasePrompts, eos: str) -> PromptRenderer:

@@ -35,7 +35,6 @@ from fine_tuning.core.ports import ModelInfo, ModelRecipe, Progress
 from fine_tuning.runtimes.adapter_copies import AdapterCopies
 from fine_tuning.runtimes.announcing import load_on_servers
 from fine_tuning.runtimes.base_model import BaseModel, known_digest, resolve_base_model
-from fine_tuning.runtimes.base_prompts import BasePrompts
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.load_check import check_adapter
 from fine_tuning.runtimes.loadable import LoadableModel
@@ -224,13 +223,7 @@ class EmbeddedRuntime:
                 context_tokens or number_at(parameters, "num_ctx") or DEFAULT_CONTEXT_TOKENS
             ),
             threads=threads or int(number_at(parameters, "num_thread") or 0) or None,
-            prompts=BasePrompts(
-                go=model.go_template,
-                jinja="" if model.go_template else model.template,
-                system=model.system,
-                messages=model.messages,
-                stop=tuple(model.stop),
-            ),
+            prompts=model.prompts,
             reuse_prompt=reuse_prompt,
         )
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.ports import ModelRecipe, Progress
+from fine_tuning.runtimes.prompt_record import BasePrompts
 
 LATEST = ":latest"
 _NAME = re.compile(r"[^\W_][\w.:/\-@ ]{0,499}|_[\w.:/\-@ ]{0,499}|/[\w.:/\-@ ]{1,499}")
@@ -38,6 +39,17 @@ class LoadableModel:
     size_bytes: int = 0
     modified_at: datetime | None = None
     parent: str = ""
+
+    @property
+    def prompts(self) -> BasePrompts:
+        """What writes its prompts."""
+        return BasePrompts(
+            go=self.go_template,
+            jinja="" if self.go_template else self.template,
+            system=self.system,
+            messages=self.messages,
+            stop=tuple(self.stop),
+        )
 
     @property
     def stop(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -18,13 +18,7 @@ from fine_tuning.core.json_value import JsonObject, JsonValue
 from fine_tuning.core.naming import content_name
 from fine_tuning.runtimes.go_templates.prompts import Thinking, go_template
 from fine_tuning.runtimes.ollama_model import ollama_message
-
-Write = Callable[[Sequence[Message], Sequence[JsonObject]], str]
-"""Returns the prompt for the next reply to some messages, with some tools.
-
-Raises:
-    DataError: if there is none.
-"""
+from fine_tuning.runtimes.prompt_record import Write
 
 _MARK = re.compile(r"<[^<>\s]+>")
 # What no template is likely to write of itself.

@@ -24,9 +24,10 @@ from fine_tuning.runtimes.base_model import (
     list_base_models,
     resolve_base_model,
 )
-from fine_tuning.runtimes.base_prompts import BasePrompts, base_prompts, legacy_prompts
+from fine_tuning.runtimes.base_prompts import base_prompts, legacy_prompts
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.load_check import check_model
+from fine_tuning.runtimes.prompt_record import BasePrompts
 from fine_tuning.workbench.prompt_choice import decided_prompts, with_server
 
 PROMPTS_KEY: Final = "prompts"

@@ -13,13 +13,13 @@ from fine_tuning.core.json_value import JsonObject
 from fine_tuning.core.ports import PromptRenderer
 from fine_tuning.model_management.tools_check import TOOL, TOOL_NAME
 from fine_tuning.runtimes.base_model import BaseModel
-from fine_tuning.runtimes.base_prompts import BasePrompts, base_prompts
+from fine_tuning.runtimes.base_prompts import base_prompts
 from fine_tuning.runtimes.embedded import EmbeddedServer
 from fine_tuning.runtimes.load_check import check_model
 from fine_tuning.runtimes.ollama_client import OllamaClient
 from fine_tuning.runtimes.ollama_model import OllamaServedModel
 from fine_tuning.runtimes.ollama_runtime import OllamaRuntime
-from fine_tuning.runtimes.served_prompts import Write
+from fine_tuning.runtimes.prompt_record import BasePrompts, Write
 
 logger = logging.getLogger(__name__)
 ROOM_TOKENS = 256

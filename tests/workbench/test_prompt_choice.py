@@ -16,7 +16,8 @@ from fine_tuning.core.ports import GREEDY
 from fine_tuning.gguf.reader import GgufFile
 from fine_tuning.gguf.types import ValueType
 from fine_tuning.gguf.values import StringArray, TypedValue
-from fine_tuning.runtimes.base_prompts import BasePrompts, base_prompts
+from fine_tuning.runtimes.base_prompts import base_prompts
+from fine_tuning.runtimes.prompt_record import BasePrompts
 from fine_tuning.storage.open_store import open_store
 from fine_tuning.workbench.base_models import PROMPTS_KEY
 from fine_tuning.workbench.prompt_choice import decided_prompts

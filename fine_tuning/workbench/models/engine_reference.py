@@ -16,8 +16,8 @@ from fine_tuning.core.errors import DataError
 from fine_tuning.core.example import Example, TokenizedExample
 from fine_tuning.data_preparation.masking import ExampleTokenizer
 from fine_tuning.model_management.reference import Followed, FollowedToken
-from fine_tuning.runtimes.base_prompts import BasePrompts
 from fine_tuning.runtimes.embedded import EmbeddedServer
+from fine_tuning.runtimes.prompt_record import BasePrompts
 
 if TYPE_CHECKING:
     from fine_tuning.engine.decoder import Decoder
