@@ -177,12 +177,8 @@ class ChatSession:
             FineTuningError: if there is no such question, the model fails (what came before is
                 recorded), or the reply cannot be recorded.
         """
-        conversation = self.conversation()
-        if asked_id not in {message.id for message in conversation.messages}:
-            raise DataError(f"conversation {self.id!r} has no question {asked_id!r}")
-        earlier = sum(m.parent_id == asked_id for m in conversation.messages)
+        read, earlier = self._read_for(asked_id)
         drawn = replace(sampling, seed=sampling.seed + earlier)
-        read = self._build_messages(self._corrected(conversation.path(asked_id)))
         pieces, reply_id = list[str](), ""
         status: Status = "aborted"
         heard = HeardReply(model.reply(read, drawn))
@@ -207,6 +203,14 @@ class ChatSession:
                 notes = _notes(note=note, version=version, broken_off=self.broken_off)
                 self._add(replace(reply, model=model.name, status=status, metadata=notes))
         return reply_id
+
+    def _read_for(self, asked_id: str) -> tuple[list[Message], int]:
+        """Return what is read to reply to a question, and how many replies it has already."""
+        conversation = self.conversation()
+        if asked_id not in {message.id for message in conversation.messages}:
+            raise DataError(f"conversation {self.id!r} has no question {asked_id!r}")
+        earlier = sum(m.parent_id == asked_id for m in conversation.messages)
+        return self._build_messages(self._corrected(conversation.path(asked_id))), earlier
 
     def show_branch(self, message_id: str) -> None:
         """Go on from another reply: it and what followed it last are shown from now on.

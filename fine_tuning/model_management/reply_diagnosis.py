@@ -134,24 +134,24 @@ def output_part(
         return ProofPart(name=OUTPUT, outcome="cannot tell", sentence=sentence, figures=figures)
     if diagnosis.scale == TRAINED:
         return _agreeing_part(diagnosis, share, figures)
-    if diagnosis.scale is None:
-        cause, answering_model = (
-            "wrong_base",
-            "neither the trained model nor its base: another base model",
-        )
-    elif diagnosis.scale == BASE:
-        cause, answering_model = "adapter_ignored", "the base model: the server ignores the adapter"
-    else:
-        cause = "adapter_scale"
-        answering_model = f"the trained model with its adapter {diagnosis.scale:g} times as strong"
+    cause, answering_model = _other_model(diagnosis.scale)
     return ProofPart(
         name=OUTPUT,
         outcome="fails",
-        cause=cause,  # type: ignore[arg-type]
+        cause=cause,
         sentence=f"by {by} what answers is {answering_model} ({distance:.3f} nats from the trained "
         f"model, {num_tokens} tokens compared)",
         figures=figures,
     )
+
+
+def _other_model(scale: float | None) -> tuple[Cause, str]:
+    """Name the model of another strength of the adapter; None for one of no strength."""
+    if scale is None:
+        return "wrong_base", "neither the trained model nor its base: another base model"
+    if scale == BASE:
+        return "adapter_ignored", "the base model: the server ignores the adapter"
+    return "adapter_scale", f"the trained model with its adapter {scale:g} times as strong"
 
 
 def _agreeing_part(diagnosis: Diagnosis, share: float, figures: dict[str, JsonValue]) -> ProofPart:

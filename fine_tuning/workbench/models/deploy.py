@@ -92,9 +92,8 @@ class VersionDeployment:
         version = self._catalog.register.register(run)
         base = self._catalog.bases.of_run(run)
         if switch:
-            self._aliases.switcher().check_free(
-                version.family, f"fine-tuning deploy {version.name}"
-            )
+            again = f"fine-tuning deploy {version.name}"
+            self._aliases.switcher().check_free(version.family, again)
         room = room_of_base(base, self._context.settings.serving.context_tokens)
         proven_in = proven_room(run, base.path, room)
         with open_reference(
@@ -108,16 +107,9 @@ class VersionDeployment:
             what = self._deployable(
                 version, run, base, reference, room_tokens=proven_in if rotates else 0
             )
-            deployer = Deployer(
-                self._catalog.register.registry(),
-                target,
-                partial(self._proof, run, reference, what.settings),
-            )
-            deployed = deployer.deploy(
-                what,
-                only=way,
-                progress=self._context.progress,
-            )
+            prove_it = partial(self._proof, run, reference, what.settings)
+            deployer = Deployer(self._catalog.register.registry(), target, prove_it)
+            deployed = deployer.deploy(what, only=way, progress=self._context.progress)
             ollama = target.runtime if isinstance(target, OllamaTarget) else None
             served_settings = partial(ollama.settings, deployed.name) if ollama else None
             self._modelfiles.keep(run, told=served_settings, prompts=reference)
