@@ -198,20 +198,19 @@ class ChatSession:
             raise
         finally:
             if (text := "".join(pieces)).strip() or status == "complete":
-                notes = _notes(note=note, version=version, broken_off=self.broken_off)
                 reply = self._message("assistant", text, parent=asked_id)
-                self._add(replace(reply, model=model.name, status=status, metadata=notes))
                 reply_id = reply.id
+                notes = _notes(note=note, version=version, broken_off=self.broken_off)
+                self._add(replace(reply, model=model.name, status=status, metadata=notes))
         return reply_id
 
-    def _read_for(self, asked_id: str) -> tuple[tuple[Message, ...], int]:
-        """Return what a model reads to answer a question, and how many replies it has."""
+    def _read_for(self, asked_id: str) -> tuple[list[Message], int]:
+        """Return what is read to reply to a question, and how many replies it has already."""
         conversation = self.conversation()
         if asked_id not in {message.id for message in conversation.messages}:
             raise DataError(f"conversation {self.id!r} has no question {asked_id!r}")
         earlier = sum(m.parent_id == asked_id for m in conversation.messages)
-        read = self._build_messages(self._corrected(conversation.path(asked_id)))
-        return tuple(read), earlier
+        return self._build_messages(self._corrected(conversation.path(asked_id))), earlier
 
     def show_branch(self, message_id: str) -> None:
         """Go on from another reply: it and what followed it last are shown from now on.

@@ -100,15 +100,6 @@ def _ends(pairs: Sequence[tuple[Answered, Followed]], *, exactly: bool) -> list[
     ]
 
 
-def _other_model(scale: float | None) -> tuple[Cause, str]:
-    """Return what is wrong and which model answers, by the strength of its adapter."""
-    if scale is None:
-        return "wrong_base", "neither the trained model nor its base: another base model"
-    if scale == BASE:
-        return "adapter_ignored", "the base model: the server ignores the adapter"
-    return "adapter_scale", f"the trained model with its adapter {scale:g} times as strong"
-
-
 def output_part(
     answered: Sequence[Answered], diagnosis: Diagnosis, prompt_source: str = ""
 ) -> ProofPart:
@@ -152,6 +143,15 @@ def output_part(
         f"model, {num_tokens} tokens compared)",
         figures=figures,
     )
+
+
+def _other_model(scale: float | None) -> tuple[Cause, str]:
+    """Name the model of another strength of the adapter; None for one of no strength."""
+    if scale is None:
+        return "wrong_base", "neither the trained model nor its base: another base model"
+    if scale == BASE:
+        return "adapter_ignored", "the base model: the server ignores the adapter"
+    return "adapter_scale", f"the trained model with its adapter {scale:g} times as strong"
 
 
 def _agreeing_part(diagnosis: Diagnosis, share: float, figures: dict[str, JsonValue]) -> ProofPart:

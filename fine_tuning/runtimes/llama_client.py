@@ -217,10 +217,7 @@ class LlamaTokenizer:
         return str(self._client.post("/detokenize", {"tokens": list(ids)})["content"])
 
     def texts(self, ids: Sequence[int]) -> list[str]:
-        """Return the text of each token by itself, special tokens included.
-
-        A byte that is no character by itself is a surrogate (Python's "surrogateescape").
-        """
+        """Return each token's text; a byte that is no character by itself is a surrogate."""
         body = {"content": list(ids), "add_special": False, "with_pieces": True}
         answer: PieceList = self._client.post("/tokenize", body)
         return [text_of(token) for token in answer["tokens"]]

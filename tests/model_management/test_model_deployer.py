@@ -283,7 +283,7 @@ def test_an_upgraded_server_that_serves_otherwise_gets_a_model_anew(
     ollama.generation = replace(ollama.generation, version="0.33.9")
     ollama.faults.ignore_adapter = True
     done = deploy(home, ollama)
-    assert done.way == "merged"
+    assert done.way == "mixed"
     assert state(ollama) != before
 
 

@@ -14,7 +14,7 @@ from fine_tuning.core.ports import Progress, ServedModel, ServedSettings
 from fine_tuning.core.run import Run
 from fine_tuning.model_management.artefacts import MERGED, is_mergeable, write_merged
 from fine_tuning.model_management.deploy_strategies import Way
-from fine_tuning.model_management.deployment_target import Deployable, DeploymentTarget
+from fine_tuning.model_management.deployment_target import Deployable
 from fine_tuning.model_management.model_deployer import Deployed, Deployer
 from fine_tuning.model_management.model_switcher import Switched
 from fine_tuning.model_management.name_ownership import family_prefix
@@ -92,22 +92,8 @@ class VersionDeployment:
         version = self._catalog.register.register(run)
         base = self._catalog.bases.of_run(run)
         if switch:
-            self._aliases.switcher().check_free(
-                version.family, f"fine-tuning deploy {version.name}"
-            )
-        deployed = self._proven(target, version, run, base, way)
-        switched = self._aliases.switcher().switch(version.name) if switch else None
-        return DeployResult(deployed=deployed, switched=switched)
-
-    def _proven(
-        self,
-        target: DeploymentTarget,
-        version: ModelVersion,
-        run: Run,
-        base: BaseModel,
-        way: Way | None,
-    ) -> Deployed:
-        """Serve a version on a target, and prove it."""
+            again = f"fine-tuning deploy {version.name}"
+            self._aliases.switcher().check_free(version.family, again)
         room = room_of_base(base, self._context.settings.serving.context_tokens)
         proven_in = proven_room(run, base.path, room)
         with open_reference(
@@ -121,16 +107,14 @@ class VersionDeployment:
             what = self._deployable(
                 version, run, base, reference, room_tokens=proven_in if rotates else 0
             )
-            deployer = Deployer(
-                self._catalog.register.registry(),
-                target,
-                partial(self._proof, run, reference, what.settings),
-            )
+            prove_it = partial(self._proof, run, reference, what.settings)
+            deployer = Deployer(self._catalog.register.registry(), target, prove_it)
             deployed = deployer.deploy(what, only=way, progress=self._context.progress)
             ollama = target.runtime if isinstance(target, OllamaTarget) else None
             served_settings = partial(ollama.settings, deployed.name) if ollama else None
             self._modelfiles.keep(run, told=served_settings, prompts=reference)
-        return deployed
+        switched = self._aliases.switcher().switch(version.name) if switch else None
+        return DeployResult(deployed=deployed, switched=switched)
 
     def deploy_version(self, version: str) -> DeployedVersion:
         """Serve a version and give it to the chatbot; see :class:`core.loops.VersionDeployer`.
