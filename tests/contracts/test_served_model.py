@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -81,6 +81,15 @@ def test_its_memory_is_told_or_unknown(model: ServedModel) -> None:
     model.complete(QUESTION, Sampling(max_tokens=1))
     size = model.memory_bytes()
     assert size is None or size > 1_000_000
+
+
+def test_its_settings_are_told_or_unknown(model: ServedModel) -> None:
+    model.complete(QUESTION, Sampling(max_tokens=1))
+    settings = model.settings()
+    if settings is not None:
+        assert (settings.context_tokens or 1) > 0
+        assert settings.parameters is None or isinstance(settings.parameters, Mapping)
+        assert all(role and text for role, text in settings.messages or ())
 
 
 def gone_embedded() -> ServedModel:

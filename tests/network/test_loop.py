@@ -25,7 +25,7 @@ from tests.workbench.trained import MERGEABLE, TOPICS, Trained, write_trained
 pytestmark = pytest.mark.network
 NUM_KILLS = 3
 LONGEST_S = 600.0
-HOLDS = {"prompt", "ending", "output", "speed"}
+HOLDS = {"prompt", "ending", "output", "settings", "speed"}
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def outcomes(done: DeployResult) -> dict[str, str]:
     return {part["name"]: part["outcome"] for part in done.deployed.proof["parts"]}
 
 
-HOLDS = dict.fromkeys(("prompt", "ending", "output", "speed"), "holds")
+HOLDS = dict.fromkeys(("prompt", "ending", "output", "settings", "speed"), "holds")
 
 
 @pytest.mark.parametrize("generation", [pytest.param("0.34.2", marks=pytest.mark.slow), "0.40.0"])
