@@ -6,14 +6,17 @@ begin within a second. What is not registered yet comes after, by the time it wa
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from fine_tuning.config.workspace import Workspace
-from fine_tuning.core.errors import ModelNotFoundError
+from fine_tuning.core.errors import FineTuningError, ModelNotFoundError
 from fine_tuning.core.run import Run, RunOverview, RunRecord
 from fine_tuning.model_management.model_registry import ModelRegistry
 from fine_tuning.model_management.registry_file import DATABASE_FILE
 from fine_tuning.storage.run_files import read_overview, read_run
+
+_log = logging.getLogger(__name__)
 
 LATEST = "latest"
 DEMO = "demo"
@@ -41,7 +44,12 @@ def overviews(workspace: Workspace) -> list[RunOverview]:
         if (run := read_overview(folder, is_demo=is_demo)) is not None
     ]
     runs.sort(key=_begun_at)
-    numbers = _numbers(workspace)
+    try:
+        numbers = _numbers(workspace)
+    except FineTuningError as error:
+        # What is under way is shown on every page: a damaged registry is told where it is needed.
+        _log.warning("runs are ordered by their times alone: %s", error.message)
+        numbers = {}
     # Those begun and not finished have a time alone: they keep their places among the others.
     places = [at for at, run in enumerate(runs) if run.run_id in numbers and not run.is_demo]
     in_order = sorted((runs[at] for at in places), key=lambda run: numbers[run.run_id])

@@ -35,7 +35,7 @@ def test_a_version_is_deployed_once_shown_and_rolled_back(
 ) -> None:
     done = run_json(capsys, "deploy", *HERE)
     assert (done["version"], done["name"], done["way"]) == ("support:1", SERVED, "adapter")
-    assert [part["outcome"] for part in done["proof"]["parts"]] == ["holds"] * 4
+    assert [part["outcome"] for part in done["proof"]["parts"]] == ["holds"] * 5
     assert done["switched"]["alias"] == ALIAS
     code, out, err = run(capsys, "deploy", "support:1", *HERE)
     assert code == 0

@@ -75,6 +75,8 @@ class Actor:
     def __init__(self, home: Path, url: str, *, owner: str = "", versions: int = 3) -> None:
         self.home, self.owner, self.prefix = home, owner or home.name, DEFAULT_PREFIX
         self.runtime = OllamaRuntime(OllamaClient(url))
+        home.mkdir(parents=True, exist_ok=True)
+        self.base = write_base(home / "base.gguf")
         for number in range(1, versions + 1):
             self.books.register(new_version(home, f"{self.owner}-{number}", base_name=BASE))
 
@@ -96,7 +98,7 @@ class Actor:
             version=f"{FAMILY}:{number}",
             served_as=served_name(prefix, FAMILY, number),
             base_name=BASE,
-            base_path=self.home / "none.gguf",
+            base_path=self.base,
             base_digest="",
             adapter=self.home / "none.gguf",
             is_mergeable=False,

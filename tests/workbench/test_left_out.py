@@ -98,6 +98,9 @@ def test_chats_that_are_all_too_long_stop_with_the_setting_that_helps(tmp_path: 
     record(bench, 3, question_words=60)
     stops = [one for one in bench.train.preflight.check() if one.severity == "stop"]
     assert [(one.check, one.fix) for one in stops] == [
-        ("tokens", "raise data_preparation.max_length")
+        (
+            "tokens",
+            "raise data_preparation.max_length (now 32): --set data_preparation.max_length=128",
+        )
     ]
     assert "beyond max_length" in stops[0].title
