@@ -1,7 +1,7 @@
 # `make` alone prints the targets. PIP_ARGS goes to every pip install, for instance
 #   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 .DEFAULT_GOAL := help
-.PHONY: help house test-real-inputs test-shuffled setup demo app test test-slow test-browser pictures fuzz-importers bench-logging check lint types imports docs-check docs docs-slow site format freeze clean bench-training bench-calibration bench-data bench-redaction test-trl test-peft bench-evaluation bench-gate bench-merge test-hostile test-kills test-ollama test-clients wheel hooks bench-7b bench-exports bench-filters
+.PHONY: help house recordings test-real-inputs test-shuffled setup demo app test test-slow test-browser pictures fuzz-importers bench-logging check lint types imports docs-check docs docs-slow site format freeze clean bench-training bench-calibration bench-data bench-redaction test-trl test-peft bench-evaluation bench-gate bench-merge test-hostile test-kills test-ollama test-clients wheel hooks bench-7b bench-exports bench-filters
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -35,6 +35,9 @@ house: $(VENV)/.develops  ## the measures of the house and their budgets
 test-real-inputs: $(VENV)/.develops  ## inputs that real programs and people produced: kinds, tried, right
 	$(PYTEST) -n logical --maxprocesses 4 --dist loadscope -q -m real_input tests
 
+recordings: $(VENV)/.develops  ## replay what real Ollamas and their clients said: serve and the stand-in of the tests
+	$(PYTEST) -n logical --maxprocesses 4 -m "slow or not slow" -k recorded tests/recordings/test_stand_in.py tests/runtimes/serving/test_recordings.py
+
 test-slow: $(VENV)/.develops  ## the long tests
 	$(PYTEST) -m "slow and not gpu and not network"
 
@@ -50,7 +53,7 @@ fuzz-importers: $(VENV)/.develops  ## import a hundred thousand damaged files
 bench-logging: $(VENV)/.develops  ## measure what logging a turn costs on this disk
 	$(PY) benchmarks/log_turns.py
 
-check: lint types imports docs-check house wheel test  ## everything CI runs, cheapest first
+check: lint types imports docs-check house wheel recordings test  ## everything CI runs, cheapest first
 
 lint: $(VENV)/.develops
 	$(PY) -m ruff format --check .

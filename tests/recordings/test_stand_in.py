@@ -41,6 +41,7 @@ def check(folder: Path, version: str, clients: Collection[str]) -> None:
     assert len(outcomes) - len(others) >= SHARE * len(outcomes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS)
 def test_clients_are_answered_as_recorded(tmp_path: Path, version: str) -> None:
     check(tmp_path, version, CLIENTS)

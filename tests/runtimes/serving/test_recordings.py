@@ -51,6 +51,7 @@ def on_purpose(row: dict[str, Any]) -> str:
     return ""
 
 
+@pytest.mark.slow
 def test_recorded_requests_are_answered_as_recorded(url: str) -> None:
     differing: dict[str, list[str]] = {}
     reasons: dict[str, str] = {}
@@ -71,6 +72,7 @@ def test_recorded_requests_are_answered_as_recorded(url: str) -> None:
     assert all(reason in page for reason in reasons.values())
 
 
+@pytest.mark.slow
 def test_differences_on_purpose_beside_the_recordings(url: str) -> None:
     def post(path: str, **body: Any) -> httpx.Response:
         return httpx.post(url + path, json={"model": MODEL, "stream": False, **body}, timeout=60)
